@@ -1,0 +1,309 @@
+"""Operator: a frozen description of a degradation whose :class:`~degrade.dist.Dist` fields are its random variables.
+
+Three things are kept apart. The *operator* is configuration. Its fields are *distributions*, from which a plan draws one
+row a sample. :meth:`Operator.apply` is a pure function of pixels and that :class:`Draw`; it never draws anything itself.
+
+Defining a subclass with a ``name`` registers it, so that recipes can use it::
+
+    class Fade(Operator):
+        '''Scales all values: y = gain x.'''
+
+        name = "fade"
+        gain: Annotated[Dist, Range(0, 1, worse="low")] = Const(1)
+
+        def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
+            return canvas.with_pixels(canvas.pixels * draw.column("gain"))
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+from torch import Tensor
+
+from degrade.canvas import Canvas
+from degrade.dist import Choice, Const, Dist, Mix, dump, parse
+from degrade.rng import Key
+
+__all__ = ["REGISTRY", "Chance", "Draw", "OneOf", "Operator", "Range", "Variable"]
+
+Real = NDArray[np.float64]
+Size = Literal["hr", "target", "free"]
+"""What is known of an image's size before anything runs: that of the HR image, that of the final LR image, or neither."""
+
+
+# --- what a field can draw -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Variable(ABC):
+    """What values a field admits. Used in ``Annotated[Dist, Range(0, 50, unit="grey levels")]``."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self.check, serialization=core_schema.plain_serializer_function_ser_schema(dump)
+        )
+
+    @abstractmethod
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def check(self, data: Any) -> Dist:
+        """Parses and checks what the distribution *can* draw. Raises ValueError."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """The admitted values in words, with the unit."""
+
+    def label(self, value: float) -> str:
+        """A drawn value as people read it."""
+        return f"{value:.4g}"
+
+    def level(self, dist: Dist, severity: float) -> float:
+        """The quantile level at which ``dist`` is as severe as ``severity`` in [0, 1)."""
+        return 0.5
+
+
+@dataclass(frozen=True)
+class Range(Variable):
+    """Numbers in [low, high].
+
+    Args:
+        low: Least value.
+        high: Greatest value.
+        unit: Unit, for people.
+        worse: Which end degrades more, if one does.
+        whole: Whether values must be whole numbers.
+        odd: Whether values must be odd whole numbers.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    unit: str = ""
+    worse: Literal["high", "low"] | None = None
+    whole: bool = False
+    odd: bool = False
+
+    def check(self, data: Any) -> Dist:
+        dist = parse(data)
+        if any(isinstance(value, str) for value in _values(dist)):
+            raise ValueError(f"{data!r} should be a number, {self.describe()}")
+        low, high = dist.support
+        if low < self.low or high > self.high:
+            raise ValueError(f"can draw {low:g} to {high:g}; it must stay {self.describe()}")
+        if (self.whole or self.odd) and not _whole(dist):
+            raise ValueError(f"must draw whole numbers only; write {{integers: [{low:g}, {high:g}]}} or {{any: [...]}}")
+        if self.odd and any(value % 2 == 0 for value in _values(dist)):
+            raise ValueError("must be odd: a kernel has a centre")
+        return dist
+
+    def describe(self) -> str:
+        low = "-inf" if self.low == -math.inf else f"{self.low:g}"
+        high = "inf" if self.high == math.inf else f"{self.high:g}"
+        kind = "odd, " if self.odd else "whole, " if self.whole else ""
+        return f"{kind}in [{low}, {high}]" + (f" {self.unit}" if self.unit else "")
+
+    def level(self, dist: Dist, severity: float) -> float:
+        if self.worse is None:
+            return 0.5
+        return severity if self.worse == "high" else min(1 - severity, np.nextafter(1, 0))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"$ref": "#/$defs/Distribution", "description": self.describe()}
+
+
+@dataclass(frozen=True)
+class OneOf(Variable):
+    """One of a few names. In a plan a name is its place among ``options``."""
+
+    options: tuple[str, ...]
+
+    def check(self, data: Any) -> Dist:
+        dist = parse(data)
+        if not isinstance(dist, Choice):
+            raise ValueError(f"{data!r} should be {self.describe()}")
+        wrong = [value for value in dist.values if value not in self.options]
+        if wrong:
+            raise ValueError(f"{', '.join(map(str, wrong))}: unknown; it must be {self.describe()}")
+        return dist
+
+    def describe(self) -> str:
+        return "one of " + ", ".join(self.options)
+
+    def label(self, value: float) -> str:
+        return self.options[int(value)]
+
+    def code(self, dist: Dist, places: Real) -> Real:
+        """Places in the distribution's own list -> places among the options."""
+        assert isinstance(dist, Choice)
+        return np.array([self.options.index(str(value)) for value in dist.values], np.float64)[places.astype(int)]
+
+    def level(self, dist: Dist, severity: float) -> float:
+        assert isinstance(dist, Choice)
+        return modal_level(dist.weights)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        names = {"enum": list(self.options)}
+        several = {"anyOf": [{"type": "array", "items": names}, {"type": "object", "propertyNames": names}]}
+        return {"anyOf": [names, {"type": "object", "properties": {"any": several}, "additionalProperties": False}]}
+
+
+@dataclass(frozen=True)
+class Chance(Variable):
+    """A yes-or-no variable, written as the probability of yes. In a plan: 1 or 0."""
+
+    def check(self, data: Any) -> Dist:
+        if isinstance(data, Dist):
+            return data
+        chance = parse(data)
+        if not isinstance(chance, Const) or not 0 <= chance.value <= 1:
+            raise ValueError(f"{data!r} should be {self.describe()}")
+        if chance.value in (0, 1):
+            return chance
+        return Choice((1.0, 0.0), (chance.value, 1 - chance.value))
+
+    def describe(self) -> str:
+        return "a probability in [0, 1]"
+
+    def label(self, value: float) -> str:
+        return "yes" if value else "no"
+
+    def level(self, dist: Dist, severity: float) -> float:
+        return modal_level(dist.weights) if isinstance(dist, Choice) else 0.5
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "boolean"}, {"type": "string"}]}
+
+
+def modal_level(weights: tuple[float, ...]) -> float:
+    """The level in the middle of the likeliest part of a discrete distribution."""
+    edges = np.concatenate([[0.0], np.cumsum(weights)])
+    best = int(np.argmax(weights))
+    return float(edges[best] + edges[best + 1]) / 2
+
+
+def _values(dist: Dist) -> list[Any]:
+    """The values of a discrete distribution; the ends of others."""
+    if isinstance(dist, Choice):
+        return list(dist.values)
+    if isinstance(dist, Mix):
+        return [value for part in dist.parts for value in _values(part)]
+    return list(dist.support)
+
+
+def _whole(dist: Dist) -> bool:
+    from degrade.dist import Integers
+
+    if isinstance(dist, Mix):
+        return all(_whole(part) for part in dist.parts)
+    return isinstance(dist, Const | Choice | Integers) and all(float(value).is_integer() for value in _values(dist))
+
+
+# --- operators -------------------------------------------------------------------------------------------------------
+
+REGISTRY: dict[str, type[Operator]] = {}
+"""Operators by their name in recipes."""
+
+
+class Operator(BaseModel, ABC):
+    """A degradation. Fields annotated with a :class:`Variable` are random; any other field is a plain setting."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(functools.cached_property,))
+
+    name: ClassVar[str]
+    """Its name in recipes."""
+    differentiable: ClassVar[bool] = True
+    """Whether gradients reach the pixels (almost everywhere)."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        if "name" not in cls.__dict__:
+            return
+        known = REGISTRY.get(cls.name)
+        if known is not None and known.__qualname__ != cls.__qualname__:
+            raise ValueError(f"operator name {cls.name!r} is taken by {known.__module__}.{known.__qualname__}")
+        REGISTRY[cls.name] = cls
+
+    @classmethod
+    def variables(cls) -> dict[str, Variable]:
+        """The random fields."""
+        return _variables(cls)
+
+    @abstractmethod
+    def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
+        """Degrades every row of ``canvas`` by its own row of ``draw``. Pure: the same arguments, the same pixels."""
+
+    def size(self, before: Size) -> Size:
+        """The image size that :meth:`apply` leaves, known from the recipe alone. Most operators keep it."""
+        return before
+
+    @classmethod
+    def summary(cls) -> str:
+        """The first line of the docstring."""
+        return (inspect.getdoc(cls) or "").split("\n", 1)[0]
+
+
+@functools.cache
+def _variables(cls: type[Operator]) -> dict[str, Variable]:
+    found: dict[str, Variable] = {}
+    for name, field in cls.model_fields.items():
+        for note in field.metadata:
+            if isinstance(note, Variable):
+                found[name] = note
+    return found
+
+
+class Draw:
+    """What an operator gets: the drawn value of each of its fields for each row of the canvas.
+
+    ``draw.sigma`` is a (B,) tensor on the canvas's device, ``draw.host("sigma")`` its float64 original, ``draw.key`` the
+    key of the operator's pixel noise.
+
+    Args:
+        operator: Gives the values of constant fields.
+        values: The drawn fields, (B,) each.
+        key: One key per row, the operator's address folded in.
+        canvas: Gives device and dtype.
+    """
+
+    def __init__(self, operator: Operator, values: dict[str, Real], key: Key, canvas: Canvas) -> None:
+        self.operator = operator
+        self.key = key
+        self._values = values
+        self._device, self._dtype = canvas.pixels.device, canvas.pixels.dtype
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    def host(self, field: str) -> Real:
+        """(B,) float64 on the host."""
+        if field not in self._values:
+            variable = self.operator.variables()[field]
+            dist: Dist = getattr(self.operator, field)
+            value = dist.quantile(np.zeros(len(self)))
+            self._values[field] = variable.code(dist, value) if isinstance(variable, OneOf) else value
+        return self._values[field]
+
+    def names(self, field: str) -> list[str]:
+        """The drawn names of a :class:`OneOf` field."""
+        variable = self.operator.variables()[field]
+        return [variable.label(value) for value in self.host(field)]
+
+    def column(self, field: str) -> Tensor:
+        """The values as (B, 1, 1, 1), to meet pixels."""
+        return getattr(self, field)[:, None, None, None]
+
+    def __getattr__(self, field: str) -> Tensor:
+        if field.startswith("_") or field not in type(self.operator).variables():
+            raise AttributeError(field)
+        return torch.from_numpy(self.host(field)).to(self._dtype).to(self._device, non_blocking=True)

@@ -1,0 +1,156 @@
+"""Addressed randomness: a draw is a hash of *which sample* and *which variable*, never a step of a stream.
+
+A :class:`Key` holds one 64-bit word per sample. Folding an address into it gives the key of one random variable:
+
+.. math:: k' = \\mathrm{mix}(k \\oplus \\mathrm{hash}(\\text{address}))
+
+so a draw depends on nothing but (seed, epoch, index) and the address. There is no state to save, to restore or to share;
+adding a variable moves no other. Noise over pixels is the same idea on the device: a 32-bit hash of (key, channel, y, x).
+
+References:
+    | Fast splittable pseudorandom number generators (Steele et al., 2014) | https://doi.org/10.1145/2714064.2660195
+    | Parallel random numbers: as easy as 1, 2, 3 (Salmon et al., 2011) | https://doi.org/10.1145/2063384.2063405
+    | Prospecting for hash functions (Wellons, 2018) | https://nullprogram.com/blog/2018/07/31/
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+__all__ = ["Key", "normal_field", "uniform_field"]
+
+Words = NDArray[np.uint64]
+
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+@dataclass(frozen=True, eq=False)
+class Key:
+    """One 64-bit word per sample.
+
+    Args:
+        words: (B,) uint64.
+    """
+
+    words: Words
+
+    @staticmethod
+    def of(seed: int, index: ArrayLike, epoch: int = 0) -> Key:
+        """The keys of samples ``index`` of one epoch.
+
+        >>> Key.of(0, [3, 4]).fold("first.jpeg.quality").uniform().shape
+        (2,)
+        """
+        rows = np.atleast_1d(np.asarray(index)).astype(np.int64).astype(np.uint64)
+        root = _mix(_mix(np.full(1, seed % 2**64, np.uint64)) ^ np.uint64(epoch % 2**64))
+        return Key(_mix(root ^ _mix(rows)))
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __getitem__(self, rows: slice | NDArray[np.intp]) -> Key:
+        return Key(self.words[rows])
+
+    def fold(self, address: str | int) -> Key:
+        """The keys of the variable called ``address``."""
+        return Key(_mix(self.words ^ np.uint64(address_hash(address))))
+
+    def uniform(self) -> NDArray[np.float64]:
+        """(B,) uniforms in [0, 1), 53 bits."""
+        return _unit(_mix(self.words))
+
+    def uniforms(self, addresses: tuple[str, ...]) -> NDArray[np.float64]:
+        """(B, P): column j equals ``self.fold(addresses[j]).uniform()``, all in one go."""
+        folded = _mix(self.words[:, None] ^ address_hashes(addresses)[None])
+        return _unit(_mix(folded))
+
+    def integers(self) -> list[int]:
+        """Per sample, a seed below 2^31 for a library that wants one."""
+        return [int(word) for word in _mix(self.words) >> np.uint64(33)]
+
+
+def uniform_field(key: Key, channels: int, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
+    """White noise, uniform in (0, 1): (B, channels, height, width) float32.
+
+    A pixel's value depends on its sample's key and on (channel, y, x) alone: not on the batch, the canvas or the device.
+    """
+    return _hash_field(key, channels, height, width, device).mul_(2.0**-32).add_(0.5).clamp_(2.0**-25, 1 - 2.0**-24)
+
+
+def normal_field(key: Key, channels: int, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
+    """White standard normal noise, the quantile of :func:`uniform_field`'s hash: (B, channels, height, width) float32.
+
+    .. math:: z = \\sqrt 2 \\, \\mathrm{erf}^{-1}(2u - 1), \\qquad |z| < 5.4
+    """
+    # The largest 32-bit word rounds to 2^31 in float32, so the factor stays just below 2^-31: erfinv(1) is infinite.
+    field = _hash_field(key, channels, height, width, device).mul_((1 - 2.0**-24) * 2.0**-31)
+    return field.erfinv_().mul_(math.sqrt(2))
+
+
+# --- host hash -------------------------------------------------------------------------------------------------------
+
+
+def _mix(words: Words) -> Words:
+    """The splitmix64 finaliser: every bit of the input flips every bit of the output with probability near 1/2."""
+    words = words + np.uint64(_GOLDEN)
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))
+
+
+def _unit(words: Words) -> NDArray[np.float64]:
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+@lru_cache(maxsize=4096)
+def address_hash(address: str | int) -> int:
+    """64 bits of BLAKE2b of an address."""
+    return int.from_bytes(hashlib.blake2b(str(address).encode(), digest_size=8).digest(), "little")
+
+
+@lru_cache(maxsize=256)
+def address_hashes(addresses: tuple[str, ...]) -> Words:
+    return np.array([address_hash(address) for address in addresses], np.uint64)
+
+
+# --- device hash -----------------------------------------------------------------------------------------------------
+
+
+def _mix32(words: Tensor) -> Tensor:
+    """lowbias32 on int32; shifts are masked because torch shifts signed integers arithmetically."""
+    words = (words ^ ((words >> 16) & 0xFFFF)) * 0x7FEB352D
+    words = (words ^ ((words >> 15) & 0x1FFFF)) * -0x7B935975
+    return words ^ ((words >> 16) & 0xFFFF)
+
+
+def _hash_field(key: Key, channels: int, height: int, width: int, device: torch.device | str) -> Tensor:
+    """(B, C, H, W) float32 in [-2^31, 2^31]: hashed 32-bit words.
+
+    Two fully mixed words are made per line (sample, channel, y); the line's pixels then need two rounds only, the
+    second word entering between them, so that no two lines of a batch can be shifted copies of each other.
+    """
+    low = torch.from_numpy((key.words & np.uint64(0xFFFFFFFF)).astype(np.uint32).view(np.int32))
+    high = torch.from_numpy((key.words >> np.uint64(32)).astype(np.uint32).view(np.int32))
+    low, high = (w.to(device, non_blocking=True)[:, None, None, None] for w in (low, high))
+    lines = torch.arange(channels, dtype=torch.int32, device=device)[:, None] * 0x01000193
+    lines = (lines + torch.arange(height, dtype=torch.int32, device=device))[None, :, :, None]
+    first = _mix32(_mix32(lines * 0x61C88647 + low) ^ high)
+    second = _mix32(first + high)
+    columns = torch.arange(width, dtype=torch.int32, device=device) * 0x3C6EF35F
+    words = columns + first
+    # An arithmetic shift clears the top bit here: half the words are lost, but the high bits, the only ones that are
+    # used, keep their full range after the multiplication.
+    words ^= words >> 16
+    words *= 0x7FEB352D
+    words ^= second
+    words ^= words >> 15
+    words *= -0x7B935975
+    return words.float()
