@@ -65,9 +65,21 @@ class Variable(ABC):
     def describe(self) -> str:
         """The admitted values in words, with the unit."""
 
+    def encode(self, dist: Dist, values: Real) -> Real:
+        """What a plan stores of the quantiles of ``dist``."""
+        return values
+
     def label(self, value: float) -> str:
         """A drawn value as people read it."""
         return f"{value:.4g}"
+
+    def write(self, value: float) -> str:
+        """A drawn value as a file keeps it: :meth:`read` gives back every bit."""
+        return repr(float(value))
+
+    def read(self, text: str) -> float:
+        """Raises ValueError."""
+        return float(text)
 
     def level(self, dist: Dist, severity: float) -> float:
         """The quantile level at which ``dist`` is as severe as ``severity`` in [0, 1)."""
@@ -143,10 +155,16 @@ class OneOf(Variable):
     def label(self, value: float) -> str:
         return self.options[int(value)]
 
-    def code(self, dist: Dist, places: Real) -> Real:
+    def write(self, value: float) -> str:
+        return self.label(value)
+
+    def read(self, text: str) -> float:
+        return self.options.index(text)
+
+    def encode(self, dist: Dist, values: Real) -> Real:
         """Places in the distribution's own list -> places among the options."""
         assert isinstance(dist, Choice)
-        return np.array([self.options.index(str(value)) for value in dist.values], np.float64)[places.astype(int)]
+        return np.array([self.options.index(str(value)) for value in dist.values], np.float64)[values.astype(int)]
 
     def level(self, dist: Dist, severity: float) -> float:
         assert isinstance(dist, Choice)
@@ -177,6 +195,9 @@ class Chance(Variable):
 
     def label(self, value: float) -> str:
         return "yes" if value else "no"
+
+    def write(self, value: float) -> str:
+        return str(int(value))
 
     def level(self, dist: Dist, severity: float) -> float:
         return modal_level(dist.weights) if isinstance(dist, Choice) else 0.5
@@ -290,8 +311,7 @@ class Draw:
         if field not in self._values:
             variable = self.operator.variables()[field]
             dist: Dist = getattr(self.operator, field)
-            value = dist.quantile(np.zeros(len(self)))
-            self._values[field] = variable.code(dist, value) if isinstance(variable, OneOf) else value
+            self._values[field] = variable.encode(dist, dist.quantile(np.zeros(len(self))))
         return self._values[field]
 
     def names(self, field: str) -> list[str]:

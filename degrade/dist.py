@@ -8,6 +8,7 @@ YAML shorthand (:func:`parse`):
 =============================================  ==========================================================
 ``3``                                          the number itself
 ``[a, b]``                                     uniform on [a, b)
+``[area, bicubic]``                            one of these names, equally likely
 ``{any: [a, b, c]}``                           one of them, equally likely
 ``{any: {a: 0.2, b: 0.8}}``                    one of them, with these weights (they are normalised)
 ``{integers: [a, b]}``                         a whole number, both ends included
@@ -282,7 +283,8 @@ def parse(data: Any) -> Dist:
         number = _fraction(data)
         return Choice((data,), (1.0,)) if number is None else Const(number)
     if isinstance(data, Sequence):
-        return _ordered(Uniform, data)
+        names = bool(data) and all(isinstance(value, str) and _fraction(value) is None for value in data)
+        return _any(data) if names else _ordered(Uniform, data)
     if isinstance(data, Mapping) and len(data) == 1:
         [(kind, body)] = data.items()
         if kind in _KINDS:

@@ -1,0 +1,365 @@
+"""The tree of a recipe: operators, and the control that arranges them.
+
+A node has two lives. :meth:`Node.draw` fills a plan: it decides, per sample, whether and in what order things happen.
+:meth:`Node.run` works the pixels and only looks up what was decided. Rows that go different ways are taken from the canvas
+by host-made indices and put back; nothing is computed to be thrown away.
+
+Addresses: a step's random variables are called ``stage.label.field``, whatever groups stand in between, and its gate
+``stage.label.p``. Labels are unique within a stage, except across the branches of a ``one_of``, of which a sample sees one.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from degrade.base import Chance, Draw, OneOf, Operator, Range, Size, Variable
+from degrade.canvas import Canvas
+from degrade.dist import Choice, Const, Dist, Integers
+from degrade.plan import Column, Plan, Sheet
+
+__all__ = ["Node", "Pick", "Repeat", "Shuffle", "Step", "Steps", "Watch"]
+
+Active = NDArray[np.bool_]
+Watch = Callable[[str, Canvas], None]
+"""Called with a step's address and the canvas it left; for previews and benchmarks."""
+
+TIMES = Range(0, 20, whole=True)
+"""How often a ``repeat`` may go round."""
+_SIZES: tuple[Size, ...] = ("hr", "target", "free")
+
+
+@dataclass(frozen=True)
+class Gate(Chance):
+    """Whether a step runs. The more severe the plan, the more steps run."""
+
+    def level(self, dist: Dist, severity: float) -> float:
+        return float(np.nextafter(1 - severity, 0))
+
+
+@dataclass(frozen=True)
+class Order(Variable):
+    """A permutation of ``count`` steps, by its rank among all of them."""
+
+    count: int
+
+    def check(self, data: Any) -> Dist:
+        raise NotImplementedError("an order is no operator's field")
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        raise NotImplementedError("an order is no operator's field")
+
+    def describe(self) -> str:
+        return f"an order of {self.count} steps"
+
+    def label(self, value: float) -> str:
+        return "-".join(str(place + 1) for place in permutation(int(value), self.count))
+
+    def write(self, value: float) -> str:
+        return str(int(value))
+
+    def level(self, dist: Dist, severity: float) -> float:
+        return 0.0
+
+
+@dataclass(frozen=True)
+class Node(ABC):
+    """A part of a recipe.
+
+    Args:
+        label: Its name within the stage.
+        p: The probability that it happens at all.
+    """
+
+    label: str
+    p: float = field(default=1.0, kw_only=True)
+
+    @abstractmethod
+    def columns(self, scope: str) -> Iterator[Column]:
+        """The random variables inside, without the gate."""
+
+    @abstractmethod
+    def decide(self, sheet: Sheet, scope: str, active: Active) -> None:
+        """Draws the variables inside for the active rows."""
+
+    @abstractmethod
+    def work(self, canvas: Canvas, plan: Plan, scope: str, watch: Watch | None) -> Canvas:
+        """Degrades all rows as their plan says."""
+
+    @abstractmethod
+    def resize(self, before: Size) -> Size:
+        """The size after :meth:`work`."""
+
+    @abstractmethod
+    def body(self) -> Any:
+        """The YAML data under :attr:`kind`."""
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """The YAML key: an operator's name, or ``steps``, ``one_of``, ``shuffle``, ``repeat``."""
+
+    def variables(self, scope: str) -> Iterator[Column]:
+        if self.p < 1:
+            yield Column(f"{scope}.{self.label}.p", Choice((1.0, 0.0), (self.p, 1 - self.p)), Gate())
+        yield from self.columns(scope)
+
+    def draw(self, sheet: Sheet, scope: str, active: Active) -> None:
+        if self.p < 1:
+            dist = Choice((1.0, 0.0), (self.p, 1 - self.p))
+            active = active & (sheet.draw(f"{scope}.{self.label}.p", dist, Gate(), active) == 1)
+        self.decide(sheet, scope, active)
+
+    def run(self, canvas: Canvas, plan: Plan, scope: str, watch: Watch | None = None) -> Canvas:
+        if self.p == 1:
+            return self.work(canvas, plan, scope, watch)
+        return on_rows(plan[f"{scope}.{self.label}.p"] == 1, canvas, plan, lambda c, q: self.work(c, q, scope, watch))
+
+    def size(self, before: Size) -> Size:
+        after = self.resize(before)
+        return after if self.p == 1 or after == before else "free"
+
+    def dump(self) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        if self.label != self.kind:
+            data["as"] = self.label
+        if self.p < 1:
+            data["p"] = self.p
+        return {**data, self.kind: self.body()}
+
+
+@dataclass(frozen=True)
+class Step(Node):
+    """One operator."""
+
+    operator: Operator
+
+    @property
+    def kind(self) -> str:
+        return self.operator.name
+
+    def columns(self, scope: str) -> Iterator[Column]:
+        for name, variable in self.operator.variables().items():
+            dist: Dist = getattr(self.operator, name)
+            if not fixed(dist):
+                yield Column(f"{scope}.{self.label}.{name}", dist, variable)
+
+    def decide(self, sheet: Sheet, scope: str, active: Active) -> None:
+        for name, variable in self.operator.variables().items():
+            address = f"{scope}.{self.label}.{name}"
+            if address in sheet.plan:
+                sheet.draw(address, getattr(self.operator, name), variable, active)
+
+    def work(self, canvas: Canvas, plan: Plan, scope: str, watch: Watch | None) -> Canvas:
+        here = f"{scope}.{self.label}"
+        values = {name: plan[a] for name in self.operator.variables() if (a := f"{here}.{name}") in plan}
+        canvas = self.operator.apply(canvas, Draw(self.operator, values, plan.key.fold(here), canvas))
+        if watch is not None:
+            watch(here, canvas)
+        return canvas
+
+    def resize(self, before: Size) -> Size:
+        return self.operator.size(before)
+
+    def body(self) -> Any:
+        return self.operator.model_dump(exclude_defaults=True) or None
+
+
+@dataclass(frozen=True)
+class Steps(Node):
+    """Several nodes, one after the other."""
+
+    nodes: tuple[Node, ...]
+
+    kind = "steps"
+
+    def columns(self, scope: str) -> Iterator[Column]:
+        for node in self.nodes:
+            yield from node.variables(scope)
+
+    def decide(self, sheet: Sheet, scope: str, active: Active) -> None:
+        for node in self.nodes:
+            node.draw(sheet, scope, active)
+
+    def work(self, canvas: Canvas, plan: Plan, scope: str, watch: Watch | None) -> Canvas:
+        for node in self.nodes:
+            canvas = node.run(canvas, plan, scope, watch)
+        return canvas
+
+    def resize(self, before: Size) -> Size:
+        for node in self.nodes:
+            before = node.size(before)
+        return before
+
+    def body(self) -> Any:
+        return [node.dump() for node in self.nodes]
+
+
+@dataclass(frozen=True)
+class Pick(Node):
+    """``one_of``: exactly one branch, with these weights (they sum to 1)."""
+
+    branches: tuple[Node, ...]
+    weights: tuple[float, ...]
+
+    kind = "one_of"
+
+    @property
+    def _variable(self) -> OneOf:
+        names: list[str] = []
+        for branch in self.branches:
+            again = sum(name.split(" ")[0] == branch.label for name in names)
+            names.append(f"{branch.label} {again + 1}" if again else branch.label)
+        return OneOf(tuple(names))
+
+    def columns(self, scope: str) -> Iterator[Column]:
+        variable = self._variable
+        yield Column(f"{scope}.{self.label}", Choice(variable.options, self.weights), variable)
+        for branch in self.branches:
+            yield from branch.variables(scope)
+
+    def decide(self, sheet: Sheet, scope: str, active: Active) -> None:
+        variable = self._variable
+        chosen = sheet.draw(f"{scope}.{self.label}", Choice(variable.options, self.weights), variable, active)
+        for j, branch in enumerate(self.branches):
+            branch.draw(sheet, scope, active & (chosen == j))
+
+    def work(self, canvas: Canvas, plan: Plan, scope: str, watch: Watch | None) -> Canvas:
+        chosen = plan[f"{scope}.{self.label}"]
+        for j, branch in enumerate(self.branches):
+            canvas = on_rows(chosen == j, canvas, plan, lambda c, q, b=branch: b.run(c, q, scope, watch))
+        return canvas
+
+    def resize(self, before: Size) -> Size:
+        after = {branch.size(before) for branch in self.branches}
+        return after.pop() if len(after) == 1 else "free"
+
+    def body(self) -> Any:
+        return [{"p": w, **b.dump()} for w, b in zip(self.weights, self.branches, strict=True)]
+
+
+@dataclass(frozen=True)
+class Shuffle(Node):
+    """All nodes, in an order drawn per sample; those labelled in ``ordered`` keep theirs among themselves.
+
+    A uniformly drawn permutation is mended by sorting the places that the ordered nodes hold, which leaves every allowed
+    order equally likely.
+    """
+
+    nodes: tuple[Node, ...]
+    ordered: tuple[str, ...] = ()
+
+    kind = "shuffle"
+
+    def columns(self, scope: str) -> Iterator[Column]:
+        count = len(self.nodes)
+        yield Column(f"{scope}.{self.label}", Integers(0, math.factorial(count) - 1), Order(count))
+        for node in self.nodes:
+            yield from node.variables(scope)
+
+    def decide(self, sheet: Sheet, scope: str, active: Active) -> None:
+        count = len(self.nodes)
+        sheet.draw(f"{scope}.{self.label}", Integers(0, math.factorial(count) - 1), Order(count), active)
+        for node in self.nodes:
+            node.draw(sheet, scope, active)
+
+    def work(self, canvas: Canvas, plan: Plan, scope: str, watch: Watch | None) -> Canvas:
+        orders = np.array([self.order(int(rank)) for rank in plan[f"{scope}.{self.label}"]])
+        for place in range(len(self.nodes)):
+            for j in np.unique(orders[:, place]):
+                node = self.nodes[j]
+                canvas = on_rows(orders[:, place] == j, canvas, plan, lambda c, q, n=node: n.run(c, q, scope, watch))
+        return canvas
+
+    def order(self, rank: int) -> list[int]:
+        """The nodes' places in the order of this rank."""
+        order = permutation(rank, len(self.nodes))
+        kept = {j for j, node in enumerate(self.nodes) if node.label in self.ordered}
+        ascending = iter(sorted(kept))
+        return [next(ascending) if j in kept else j for j in order]
+
+    def resize(self, before: Size) -> Size:
+        """Certain only if every node that may be the last to resize leaves the same size."""
+        sizers = [n for n in self.nodes if any(n.size(s) != s for s in _SIZES)]
+        ordered = [n for n in sizers if n.label in self.ordered]
+        last = {n.size("free") for n in sizers if n not in ordered[:-1]}
+        if not last:
+            return before
+        return last.pop() if len(last) == 1 else "free"
+
+    def body(self) -> Any:
+        nodes = [node.dump() for node in self.nodes]
+        return {"steps": nodes, "ordered": list(self.ordered)} if self.ordered else nodes
+
+
+@dataclass(frozen=True)
+class Repeat(Node):
+    """The nodes again and again, a whole number of times drawn per sample, every round with draws of its own."""
+
+    times: Dist
+    rounds: tuple[Steps, ...]
+
+    kind = "repeat"
+
+    def columns(self, scope: str) -> Iterator[Column]:
+        if not fixed(self.times):
+            yield Column(f"{scope}.{self.label}.times", self.times, TIMES)
+        for i, steps in enumerate(self.rounds):
+            yield from steps.variables(f"{scope}.{self.label}[{i}]")
+
+    def decide(self, sheet: Sheet, scope: str, active: Active) -> None:
+        address = f"{scope}.{self.label}.times"
+        times = sheet.draw(address, self.times, TIMES, active) if address in sheet.plan else None
+        for i, steps in enumerate(self.rounds):
+            steps.draw(sheet, f"{scope}.{self.label}[{i}]", active if times is None else active & (times > i))
+
+    def work(self, canvas: Canvas, plan: Plan, scope: str, watch: Watch | None) -> Canvas:
+        address = f"{scope}.{self.label}.times"
+        times = plan[address] if address in plan else np.full(len(plan), len(self.rounds))
+        for i, steps in enumerate(self.rounds):
+            here = f"{scope}.{self.label}[{i}]"
+            canvas = on_rows(times > i, canvas, plan, lambda c, q, s=steps, h=here: s.run(c, q, h, watch))
+        return canvas
+
+    def resize(self, before: Size) -> Size:
+        certain = int(self.times.support[0])
+        for i, steps in enumerate(self.rounds):
+            after = steps.size(before)
+            before = after if i < certain or after == before else "free"
+        return before
+
+    def body(self) -> Any:
+        return {"times": self.times.dump(), "steps": self.rounds[0].body()}
+
+
+def fixed(dist: Dist) -> bool:
+    """Whether a distribution has one value only, and so draws nothing."""
+    return isinstance(dist, Const) or (isinstance(dist, Choice) and len(dist.values) == 1)
+
+
+def permutation(rank: int, count: int) -> list[int]:
+    """The permutation of 0 ... count-1 that is number ``rank`` in lexicographic order (Lehmer code)."""
+    left = list(range(count))
+    order: list[int] = []
+    for place in range(count, 0, -1):
+        block = math.factorial(place - 1)
+        order.append(left.pop(rank // block % place))
+    return order
+
+
+def on_rows(chosen: Active, canvas: Canvas, plan: Plan, work: Callable[[Canvas, Plan], Canvas]) -> Canvas:
+    """Works only the chosen rows and puts them back."""
+    if chosen.all():
+        return work(canvas, plan)
+    rows = np.flatnonzero(chosen)
+    if len(rows) == 0:
+        return canvas
+    return canvas.put(rows, work(canvas.take(rows), plan.take(rows)))
+
+

@@ -1,0 +1,45 @@
+"""A few threads that work the rows of a CPU batch.
+
+Inside them PyTorch and OpenCV use one thread each: rows are parallel to each other, and a row's result cannot depend on how
+many threads there are.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import torch
+
+__all__ = ["each"]
+
+
+def each(work: Callable[[int], None], items: Iterable[int]) -> None:
+    """Calls ``work`` on every item, without gradients, on as many threads as PyTorch may use. Raises what it raises."""
+    items = list(items)
+
+    def call(item: int) -> None:
+        with torch.no_grad():
+            work(item)
+
+    pool = _pool(os.getpid(), torch.get_num_threads())
+    waiting = [pool.submit(contextvars.copy_context().run, call, item) for item in items]
+    for future in waiting:
+        future.result()
+
+
+@lru_cache(maxsize=4)
+def _pool(pid: int, count: int) -> ThreadPoolExecutor:
+    """One pool a process: threads do not survive a fork, so a DataLoader's worker makes its own."""
+    return ThreadPoolExecutor(count, "degrade", initializer=_alone)
+
+
+def _alone() -> None:
+    import cv2
+
+    # PyTorch's setting is this thread's own; OpenCV's is the process's, whose rows all come through here.
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
