@@ -1,0 +1,1 @@
+"""The recipes that come with degrade: YAML files only. See ``degrade list``."""
