@@ -1,0 +1,75 @@
+"""Resize and decimate: change the size of the image.
+
+``resize`` makes n -> max(1, floor(n_base factor + 1/2)) on each axis with one of the filters of
+:mod:`degrade.primitives.resample`. The one constraint: sizes are whole and the two frames coincide, so HR and LR stay
+registered whatever the factor.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+
+from degrade.base import Chance, Draw, OneOf, Operator, Range, Size
+from degrade.canvas import Canvas
+from degrade.dist import Choice, Const, Dist
+from degrade.primitives.resample import FILTERS, decimate, resample
+
+__all__ = ["Decimate", "Resize"]
+
+
+class Resize(Operator):
+    """Resizes to a drawn factor of the present, the final LR or the HR size.
+
+    The new size is max(1, floor(base factor + 1/2)). Overshoot of ``bicubic``, ``lanczos`` and their like stays, as in
+    the torch pipelines, which clip at a later step; so does a recipe, with ``clip``.
+    """
+
+    name: ClassVar[str] = "resize"
+
+    factor: Annotated[Dist, Range(0.01, 100, worse="low")] = Const(1)
+    """What ``of`` is multiplied by."""
+    of: Literal["input", "target", "hr"] = "input"
+    """The base: the present size, the final LR size, or the HR size."""
+    filter: Annotated[Dist, OneOf(FILTERS)] = Choice(("bicubic",), (1.0,))
+    """The resampling kernel."""
+    antialias: Annotated[Dist, Chance()] = Const(0)
+    """Whether the kernel is stretched where the image shrinks (``matlab`` always; area, coverage, nearest never)."""
+
+    def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
+        base = {"input": canvas.sizes, "target": canvas.target, "hr": canvas.hr}[self.of]
+        sizes = np.maximum(np.floor(base * draw.host("factor")[:, None] + 0.5), 1).astype(np.int64)
+        return resample(canvas, sizes, draw.names("filter"), draw.host("antialias") > 0)
+
+    def size(self, before: Size) -> Size:
+        if self.factor != Const(1):
+            return "free"
+        return before if self.of == "input" else self.of
+
+
+class Decimate(Operator):
+    """Keeps every s-th pixel, down to the final LR size; s = size / LR size must be whole.
+
+    With ``phase: centre`` it keeps pixel floor((s - 1) / 2) of each block of s: the middle one where s is odd. Where s
+    is even the middle lies half a pixel further right and down, and the blur before must be centred there (a
+    MATLAB kernel of even size is) for HR and LR to be registered. With ``phase: corner`` it keeps pixel 0, and that blur's centre must
+    lie (s - 1) / 2 further right and down.
+
+    Source: ``centre`` is RCAN's Prepare_TestData_HR_LR.m (x3: the middle pixel; even scales: s/2:s:end, counted from 1,
+    after a kernel of even size; https://github.com/yulunzhang/RCAN), ``corner`` is KAIR's ``[0::sf]`` after a shifted
+    kernel (utils_blindsr.py, https://github.com/cszn/KAIR).
+    """
+
+    name: ClassVar[str] = "decimate"
+
+    phase: Annotated[Dist, OneOf(("centre", "corner"))] = Choice(("centre",), (1.0,))
+    """Which pixel of a block is kept."""
+
+    def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
+        centred = np.array([name == "centre" for name in draw.names("phase")])[:, None]
+        steps = canvas.sizes // canvas.target
+        return decimate(canvas, canvas.target, np.where(centred, (steps - 1) // 2, 0))
+
+    def size(self, before: Size) -> Size:
+        return "target"
