@@ -1,0 +1,108 @@
+"""Blur: correlation with the elliptic kernels and the sinc of the blind super-resolution pipelines.
+
+Lengths are in pixels, angles in radians. Kernels are drawn per sample; the border is mirrored, the edge pixel not repeated.
+The one constraint: a kernel's size is odd, and what its width would put outside is cut off, the rest scaled to sum to 1.
+
+References:
+    | Real-ESRGAN (Wang et al., 2021), ``realesrgan/data/realesrgan_dataset.py`` | https://github.com/xinntao/Real-ESRGAN
+    | BSRGAN (Zhang et al., 2021), ``utils/utils_blindsr.py`` | https://github.com/cszn/KAIR
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, ClassVar
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from degrade.base import Draw, OneOf, Operator, Range
+from degrade.canvas import Canvas
+from degrade.dist import Choice, Const, Dist
+from degrade.primitives import psf
+from degrade.primitives.convolve import Border, convolve, convolve_separable
+
+__all__ = ["KERNELS", "Blur", "Sinc"]
+
+KERNELS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
+
+
+class Blur(Operator):
+    """Blurs with a kernel of the elliptic family: Gaussian, generalised Gaussian or plateau, isotropic or not.
+
+    With q = c^T Sigma^-1 c, the profile is exp(-q / 2), exp(-q^beta / 2) or 1 / (1 + q^beta); see
+    :func:`degrade.primitives.psf.elliptic`. Isotropic kernels use ``sigma`` alone. Width 0 or size 1 is the identity.
+    """
+
+    name: ClassVar[str] = "blur"
+
+    kernel: Annotated[Dist, OneOf(KERNELS)] = Choice(("iso",), (1.0,))
+    """The profile, and whether it is isotropic."""
+    size: Annotated[Dist, Range(1, 201, unit="px", odd=True)] = Const(21)
+    """Width of the kernel's square."""
+    sigma: Annotated[Dist, Range(0, 50, unit="px", worse="high")] = Const(1)
+    """Standard deviation; along the first axis if the kernel is anisotropic."""
+    sigma_y: Annotated[Dist, Range(0, 50, unit="px", worse="high")] = Const(1)
+    """Standard deviation along the second axis. Left out, it is distributed as ``sigma``, and drawn on its own."""
+    angle: Annotated[Dist, Range(-math.pi, math.pi, unit="rad")] = Const(0)
+    """Rotation of anisotropic kernels, from x towards y (downwards)."""
+    beta_generalized: Annotated[Dist, Range(0.1, 20)] = Const(1)
+    """Shape of the generalised Gaussians; 1 is Gaussian, less is heavy-tailed, more is flat."""
+    beta_plateau: Annotated[Dist, Range(0.1, 20)] = Const(1)
+    """Shape of the plateaus; more is flatter."""
+    shift: Annotated[float, Field(ge=-10, le=10)] = 0
+    """Offset of the kernel's centre on both axes, in pixels to the right and below. (s - 1) / 2 before a decimation that
+    keeps pixel 0 of every s keeps HR and LR registered."""
+    border: Border = "reflect"
+    """What lies outside an image: its mirror image, or its last pixel repeated."""
+
+    @model_validator(mode="after")
+    def _second_axis(self) -> Blur:
+        assert isinstance(self.kernel, Choice)
+        if "sigma_y" not in self.model_fields_set and any("aniso" in str(kernel) for kernel in self.kernel.values):
+            # The model is frozen to its users; this is still its construction.
+            object.__setattr__(self, "sigma_y", self.sigma)
+        return self
+
+    def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
+        gaussian = draw.host("kernel") == KERNELS.index("iso")
+        # A row is taken out only where the batch is mixed.
+        if gaussian.all() or not gaussian.any():
+            return self._blurred(canvas, draw, np.arange(len(canvas)), bool(gaussian.all()))
+        for separable in (True, False):
+            rows = np.flatnonzero(gaussian == separable)
+            canvas = canvas.put(rows, self._blurred(canvas.take(rows), draw, rows, separable))
+        return canvas
+
+    def _blurred(self, canvas: Canvas, draw: Draw, rows: np.ndarray, separable: bool) -> Canvas:
+        size, sigma, sigma_y, angle, generalized, plateau = (
+            draw.host(field)[rows]
+            for field in ("size", "sigma", "sigma_y", "angle", "beta_generalized", "beta_plateau")
+        )
+        if separable:
+            taps = psf.gaussian(size, sigma, self.shift)
+            return convolve_separable(canvas, taps, taps, self.border)
+        names = [draw.names("kernel")[i] for i in rows]
+        isotropic = np.array(["aniso" not in name for name in names])
+        flat = np.array(["plateau" in name for name in names])
+        beta = np.where(flat, plateau, np.where(["generalized" in name for name in names], generalized, 1))
+        kernels = psf.elliptic(size, sigma, np.where(isotropic, sigma, sigma_y), angle, beta, flat, self.shift)
+        return convolve(canvas, kernels, self.border)
+
+
+class Sinc(Operator):
+    """Rings and overshoots, as sharpening and sloppy resampling do: a truncated circular low-pass filter.
+
+    k(r) = w J1(w r) / (2 pi r) with w = pi cutoff, scaled to sum to 1. Values may leave [0, 1]. Size 1 is the identity; a
+    cut-off of 1 is not, since the pass band is a circle and the corners of the spectrum lie outside.
+    """
+
+    name: ClassVar[str] = "sinc"
+
+    size: Annotated[Dist, Range(1, 201, unit="px", odd=True)] = Const(21)
+    """Width of the kernel's square."""
+    cutoff: Annotated[Dist, Range(0.01, 1, unit="of Nyquist", worse="low")] = Const(1)
+    """Cut-off frequency as a fraction of the Nyquist frequency (1 is pi radians a pixel)."""
+
+    def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
+        return convolve(canvas, psf.sinc(draw.host("size"), draw.host("cutoff")))
