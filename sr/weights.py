@@ -1,0 +1,87 @@
+"""Published weights of classification networks, for losses and metrics: fetched when asked, never in passing.
+
+``fetch`` is the only function of the package that uses the network. ``locate`` finds a file that is there or says how
+to get it. The one constraint: files are read with ``weights_only=True``, and a download whose SHA-256 does not begin
+with the digits in its name is thrown away.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+__all__ = ["URLS", "MissingWeightsError", "cache", "features", "fetch", "locate"]
+
+URLS = {
+    "vgg19": "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+    "vgg16": "https://download.pytorch.org/models/vgg16-397923af.pth",
+    "alexnet": "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+}
+"""torchvision's ImageNet weights (BSD-3)."""
+
+
+class MissingWeightsError(RuntimeError):
+    """Weights that are needed are not on this machine."""
+
+
+def cache() -> Path:
+    """Folder of downloaded weights: ``$SR_CACHE``, else ``sr`` under ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    given = os.environ.get("SR_CACHE")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sr"
+
+
+def fetch(name: str) -> Path:
+    """Downloads the weights ``name`` into :func:`cache`, unless they are there, and checks their hash.
+
+    Raises:
+        ValueError: If the name is unknown.
+        MissingWeightsError: If the download fails or has another hash.
+    """
+    if name not in URLS:
+        raise ValueError(f"weights {name!r}: unknown; they must be one of {', '.join(URLS)}")
+    try:
+        torch.hub.load_state_dict_from_url(
+            URLS[name], str(cache()), map_location="cpu", check_hash=True, weights_only=True
+        )
+    except (OSError, RuntimeError) as error:
+        raise MissingWeightsError(
+            f"{URLS[name]}: {error}; download it elsewhere and give the file, or put it into {cache()}"
+        ) from error
+    return _cached(name)
+
+
+def locate(name: str, file: str | Path | None = None) -> Path:
+    """The file of the weights ``name``: ``file`` if given, else the one in :func:`cache`.
+
+    Raises:
+        MissingWeightsError: If it is not there.
+    """
+    path = _cached(name) if file is None else Path(file)
+    if not path.is_file():
+        raise MissingWeightsError(
+            f"{path}: no weights of {name} there; run `sr fetch {name}`, or give a file from {URLS[name]}"
+        )
+    return path
+
+
+def features(name: str, file: str | Path | None = None) -> dict[str, Tensor]:
+    """The convolutions of the weights ``name``: torchvision's keys ``features.*`` without that prefix.
+
+    Raises:
+        MissingWeightsError: If the file is not there, or is not a file of such weights.
+    """
+    path = locate(name, file)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return {key.removeprefix("features."): state[key] for key in state if key.startswith("features.")}
+    except Exception as error:  # torch.load raises whatever a damaged or hostile file provokes
+        raise MissingWeightsError(f"{path}: not a file of {name} weights ({error}); run `sr fetch {name}`") from error
+
+
+def _cached(name: str) -> Path:
+    return cache() / URLS[name].rsplit("/", 1)[-1]
