@@ -32,11 +32,13 @@ from pydantic_core import CoreSchema, core_schema
 from torch import Tensor
 
 from degrade.canvas import Canvas
-from degrade.dist import Choice, Const, Dist, Mix, dump, parse
+from degrade.dist import Bernoulli, Choice, Const, Dist, Integers, Mix, dump, parse
 from degrade.rng import Key
 
 __all__ = ["REGISTRY", "Chance", "Draw", "OneOf", "Operator", "Range", "Variable"]
 
+ALMOST_ONE = math.nextafter(1, 0)
+"""The highest level of a quantile."""
 Real = NDArray[np.float64]
 Size = Literal["hr", "target", "free"]
 """What is known of an image's size before anything runs: that of the HR image, that of the final LR image, or neither."""
@@ -128,7 +130,7 @@ class Range(Variable):
     def level(self, dist: Dist, severity: float) -> float:
         if self.worse is None:
             return 0.5
-        return severity if self.worse == "high" else min(1 - severity, np.nextafter(1, 0))
+        return severity if self.worse == "high" else min(1 - severity, ALMOST_ONE)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {"$ref": "#/$defs/Distribution", "description": self.describe()}
@@ -181,14 +183,12 @@ class Chance(Variable):
     """A yes-or-no variable, written as the probability of yes. In a plan: 1 or 0."""
 
     def check(self, data: Any) -> Dist:
-        if isinstance(data, Dist):
-            return data
         chance = parse(data)
+        if isinstance(chance, Bernoulli):
+            return chance
         if not isinstance(chance, Const) or not 0 <= chance.value <= 1:
             raise ValueError(f"{data!r} should be {self.describe()}")
-        if chance.value in (0, 1):
-            return chance
-        return Choice((1.0, 0.0), (chance.value, 1 - chance.value))
+        return chance if chance.value in (0, 1) else Bernoulli(chance.value)
 
     def describe(self) -> str:
         return "a probability in [0, 1]"
@@ -200,7 +200,7 @@ class Chance(Variable):
         return str(int(value))
 
     def level(self, dist: Dist, severity: float) -> float:
-        return modal_level(dist.weights) if isinstance(dist, Choice) else 0.5
+        return 0.0 if isinstance(dist, Bernoulli) and dist.p >= 0.5 else ALMOST_ONE
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "boolean"}, {"type": "string"}]}
@@ -223,8 +223,6 @@ def _values(dist: Dist) -> list[Any]:
 
 
 def _whole(dist: Dist) -> bool:
-    from degrade.dist import Integers
-
     if isinstance(dist, Mix):
         return all(_whole(part) for part in dist.parts)
     return isinstance(dist, Const | Choice | Integers) and all(float(value).is_integer() for value in _values(dist))
@@ -264,7 +262,7 @@ class Operator(BaseModel, ABC):
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
         """Degrades every row of ``canvas`` by its own row of ``draw``. Pure: the same arguments, the same pixels."""
 
-    def size(self, before: Size) -> Size:
+    def size_after(self, before: Size) -> Size:
         """The image size that :meth:`apply` leaves, known from the recipe alone. Most operators keep it."""
         return before
 

@@ -36,6 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "Bernoulli",
     "Choice",
     "Const",
     "Dist",
@@ -86,6 +87,23 @@ class Const(Dist):
 
     def dump(self) -> Any:
         return _plain(self.value)
+
+
+@dataclass(frozen=True)
+class Bernoulli(Dist):
+    """1 with probability ``p``, else 0. Written as the probability alone, where a field is a yes or no."""
+
+    p: float
+
+    @property
+    def support(self) -> tuple[float, float]:
+        return float(self.p == 1), float(self.p > 0)
+
+    def quantile(self, u: Real) -> Real:
+        return (np.asarray(u) < self.p).astype(np.float64)
+
+    def dump(self) -> Any:
+        return _plain(self.p)
 
 
 @dataclass(frozen=True)

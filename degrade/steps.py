@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from degrade.base import Chance, Draw, OneOf, Operator, Range, Size, Variable
 from degrade.canvas import Canvas
-from degrade.dist import Choice, Const, Dist, Integers
+from degrade.dist import Bernoulli, Choice, Const, Dist, Integers
 from degrade.plan import Column, Plan, Sheet
 
 __all__ = ["Node", "Pick", "Repeat", "Shuffle", "Step", "Steps", "Watch"]
@@ -40,7 +40,7 @@ class Gate(Chance):
     """Whether a step runs. The more severe the plan, the more steps run."""
 
     def level(self, dist: Dist, severity: float) -> float:
-        return float(np.nextafter(1 - severity, 0))
+        return math.nextafter(1 - severity, 0)
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,12 @@ class Node(ABC):
 
     def variables(self, scope: str) -> Iterator[Column]:
         if self.p < 1:
-            yield Column(f"{scope}.{self.label}.p", Choice((1.0, 0.0), (self.p, 1 - self.p)), Gate())
+            yield Column(f"{scope}.{self.label}.p", Bernoulli(self.p), Gate())
         yield from self.columns(scope)
 
     def draw(self, sheet: Sheet, scope: str, active: Active) -> None:
         if self.p < 1:
-            dist = Choice((1.0, 0.0), (self.p, 1 - self.p))
-            active = active & (sheet.draw(f"{scope}.{self.label}.p", dist, Gate(), active) == 1)
+            active = active & (sheet.draw(f"{scope}.{self.label}.p", Bernoulli(self.p), Gate(), active) == 1)
         self.decide(sheet, scope, active)
 
     def run(self, canvas: Canvas, plan: Plan, scope: str, watch: Watch | None = None) -> Canvas:
@@ -165,7 +164,7 @@ class Step(Node):
         return canvas
 
     def resize(self, before: Size) -> Size:
-        return self.operator.size(before)
+        return self.operator.size_after(before)
 
     def body(self) -> Any:
         return self.operator.model_dump(exclude_defaults=True) or None

@@ -42,7 +42,7 @@ class Resize(Operator):
         sizes = np.maximum(np.floor(base * draw.host("factor")[:, None] + 0.5), 1).astype(np.int64)
         return resample(canvas, sizes, draw.names("filter"), draw.host("antialias") > 0)
 
-    def size(self, before: Size) -> Size:
+    def size_after(self, before: Size) -> Size:
         if self.factor != Const(1):
             return "free"
         return before if self.of == "input" else self.of
@@ -51,10 +51,10 @@ class Resize(Operator):
 class Decimate(Operator):
     """Keeps every s-th pixel, down to the final LR size; s = size / LR size must be whole.
 
-    With ``phase: centre`` it keeps pixel floor((s - 1) / 2) of each block of s: the middle one where s is odd. Where s
-    is even the middle lies half a pixel further right and down, and the blur before must be centred there (a
-    MATLAB kernel of even size is) for HR and LR to be registered. With ``phase: corner`` it keeps pixel 0, and that blur's centre must
-    lie (s - 1) / 2 further right and down.
+    With ``phase: centre`` it keeps pixel floor((s - 1) / 2) of each block of s, the middle one where s is odd. Where s
+    is even the middle lies half a pixel further right and down, so the blur before must be centred there, as a MATLAB
+    kernel of even size is, for HR and LR to be registered. With ``phase: corner`` it keeps pixel 0, and the blur must
+    be centred (s - 1) / 2 further right and down.
 
     Source: ``centre`` is RCAN's Prepare_TestData_HR_LR.m (x3: the middle pixel; even scales: s/2:s:end, counted from 1,
     after a kernel of even size; https://github.com/yulunzhang/RCAN), ``corner`` is KAIR's ``[0::sf]`` after a shifted
@@ -71,5 +71,5 @@ class Decimate(Operator):
         steps = canvas.sizes // canvas.target
         return decimate(canvas, canvas.target, np.where(centred, (steps - 1) // 2, 0))
 
-    def size(self, before: Size) -> Size:
+    def size_after(self, before: Size) -> Size:
         return "target"
