@@ -25,10 +25,12 @@ filter           kernel k, or bins                                              
 
 Beyond the border the edge sample repeats; with antialias the weights there are dropped and the rest renormalised (as
 torch and Pillow do); ``matlab`` mirrors, the edge sample included. ``area``, ``coverage`` and ``nearest`` ignore
-``antialias``. An axis that keeps its size is left as it is, whatever the filter. Only ``matlab`` clips overshoot.
+``antialias``; single samples of ``area`` and ``nearest`` may be off by up to half an input sample either way, their
+mean is not (but for ``nearest`` at even ratios, where every sample is a tie). An axis that keeps its size is left as it
+is, whatever the filter. Only ``matlab`` clips overshoot.
 
 ``matlab`` rounds to 8 bits what it is given, what lies between the two passes (vertical first) and what it returns.
-That makes it equal to MATLAB's ``imresize`` of a uint8 image, level by level. Gradients pass straight through the rounding.
+That makes it equal to MATLAB's ``imresize`` of a uint8 image, level by level. Gradients pass straight through.
 
 References:
     Reconstruction filters in computer graphics (Mitchell and Netravali, 1988), https://doi.org/10.1145/378456.378514
@@ -52,20 +54,6 @@ from degrade.primitives import form_of
 __all__ = ["FILTERS", "Band", "band", "decimate", "resample"]
 
 Real = NDArray[np.float64]
-
-FILTERS = (
-    "area",
-    "coverage",
-    "nearest",
-    "bilinear",
-    "bicubic",
-    "lanczos",
-    "catmull_rom",
-    "hermite",
-    "mitchell",
-    "matlab",
-)
-"""The names :func:`resample` knows."""
 
 
 def resample(
@@ -219,6 +207,9 @@ _KERNELS: dict[str, tuple[float, Callable[[Real], Real]]] = {
     "matlab": (2, _cubic(0, 0.5)),
 }
 """Radius and kernel."""
+
+FILTERS = ("area", "coverage", "nearest", *_KERNELS)
+"""The names :func:`resample` knows."""
 
 
 # --- forms -----------------------------------------------------------------------------------------------------------
