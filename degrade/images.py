@@ -1,0 +1,159 @@
+"""Image files: found, read, written. A PNG file appears whole or not at all; its bytes follow from its pixels.
+
+Decoding has its own module, :mod:`degrade.decode`, whose names are repeated here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from glob import glob, has_magic
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from degrade.decode import LIMIT, Image, ImageError, Pixels, image_size, read_image
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "LIMIT",
+    "SUFFIXES",
+    "Image",
+    "ImageError",
+    "Pixels",
+    "encode_png",
+    "find_images",
+    "image_size",
+    "read_image",
+    "sha256",
+    "to_float",
+    "to_tensor",
+    "to_uint8",
+    "write_atomic",
+]
+
+SUFFIXES = frozenset(
+    {
+        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".avif"),
+    }
+)
+"""What :func:`find_images` takes for an image, in lower case."""
+
+# --- pixels ----------------------------------------------------------------------------------------------------------
+
+
+def to_float(pixels: Pixels) -> NDArray[np.float32]:
+    """Whole levels -> [0, 1]: levels / 255, or / 65535."""
+    return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+
+
+def to_uint8(pixels: Pixels) -> NDArray[np.uint8]:
+    """16 bits rounded to the nearest of 8, round(v / 257); 8 bits as they are."""
+    if pixels.dtype == np.uint8:
+        return pixels.astype(np.uint8, copy=False)
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def to_tensor(image: Image | Pixels) -> Tensor:
+    """(C, h, w) float32 in [0, 1], its memory channels-last as on a CPU canvas."""
+    import torch
+
+    pixels = image.pixels if isinstance(image, Image) else image
+    return torch.as_tensor(to_float(pixels)).permute(2, 0, 1)
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """A PNG file of (h, w, C) pixels, C = 1 grey, 3 RGB or 4 RGBA, uint8 or uint16: the same pixels, the same bytes.
+
+    OpenCV's default settings (horizontal differences, run-length matching): on a 1000 x 872 photograph 28 ms, where
+    Pillow takes 83 ms at its fastest level and 183 ms at its usual one, for files of 1673, 1728 and 1622 kB.
+    """
+    import cv2
+
+    order = {3: cv2.COLOR_RGB2BGR, 4: cv2.COLOR_RGBA2BGRA}.get(pixels.shape[-1])
+    done, data = cv2.imencode(".png", pixels if order is None else cv2.cvtColor(pixels, order))
+    if not done:
+        raise ValueError(f"cannot encode {pixels.dtype} pixels of shape {pixels.shape}")
+    return data.tobytes()
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def find_images(source: str | os.PathLike[str]) -> list[Path]:
+    """The images that ``source`` names, sorted by path.
+
+    Args:
+        source: A file (taken whatever its suffix), a folder (searched to its leaves), or a glob (``**`` for any depth).
+            Hidden files and folders, and files whose suffix is not in ``SUFFIXES``, are passed over.
+
+    Raises:
+        ImageError: Nothing there, nothing usable there, or a folder that cannot be read.
+    """
+    path = Path(source).expanduser()
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = list(_walk(path))
+    elif has_magic(str(path)):
+        found = [Path(match) for match in glob(str(path), recursive=True) if os.path.isfile(match)]
+    else:
+        raise ImageError(path, "does not exist")
+    images = [file for file in found if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
+    if not images:
+        raise ImageError(path, f"no images here, of {len(found)} files; looked for {' '.join(sorted(SUFFIXES))}")
+    return sorted(images, key=lambda image: image.as_posix())
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    def blame(error: OSError) -> None:
+        raise ImageError(error.filename or root, (error.strerror or str(error)).lower()) from None
+
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(root, onerror=blame, followlinks=True):
+        # Links are followed, so a folder may lie within itself.
+        real = os.path.realpath(folder)
+        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
+        yield from (Path(folder, name) for name in files if real not in seen)
+        seen.add(real)
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes, *, sync: bool = True) -> None:
+    """Writes a file so that under its own name it is whole or absent, whenever the process is killed.
+
+    A hidden file beside it (``.HEX.tmp``) is written and renamed. A failed write leaves neither.
+
+    Args:
+        path: Its folder must exist. A file of that name is replaced.
+        data: The contents.
+        sync: Whether to wait for the disk, so that this holds for a power cut too.
+    """
+    path = Path(path)
+    temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sha256(source: bytes | str | os.PathLike[str]) -> str:
+    """The SHA-256 of some bytes, or of the file at a path, in hexadecimal."""
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).hexdigest()
+    digest = hashlib.sha256()
+    with open(source, "rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
