@@ -1,7 +1,7 @@
 """Blur: correlation with the elliptic kernels and the sinc of the blind super-resolution pipelines.
 
-Lengths are in pixels, angles in radians. Kernels are drawn per sample; the border is mirrored, the edge pixel not repeated.
-The one constraint: a kernel's size is odd, and what its width would put outside is cut off, the rest scaled to sum to 1.
+Lengths are in pixels, angles in radians. The border is mirrored, the edge pixel not repeated. The one constraint: a
+kernel's size is odd, and what its width would put outside is cut off, the rest scaled to sum to 1.
 
 References:
     | Real-ESRGAN (Wang et al., 2021), ``realesrgan/data/realesrgan_dataset.py`` | https://github.com/xinntao/Real-ESRGAN
@@ -24,6 +24,7 @@ from degrade.primitives.convolve import Border, convolve, convolve_separable
 
 __all__ = ["KERNELS", "Blur", "Sinc"]
 
+# Three families, each isotropic and then not.
 KERNELS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
 
 
@@ -51,8 +52,8 @@ class Blur(Operator):
     beta_plateau: Annotated[Dist, Range(0.1, 20)] = Const(1)
     """Shape of the plateaus; more is flatter."""
     shift: Annotated[float, Field(ge=-10, le=10)] = 0
-    """Offset of the kernel's centre on both axes, in pixels to the right and below. (s - 1) / 2 before a decimation that
-    keeps pixel 0 of every s keeps HR and LR registered."""
+    """Offset of the kernel's centre on both axes, in pixels to the right and below. Before a decimation that keeps
+    pixel 0 of every s, (s - 1) / 2 keeps HR and LR registered."""
     border: Border = "reflect"
     """What lies outside an image: its mirror image, or its last pixel repeated."""
 
@@ -65,36 +66,38 @@ class Blur(Operator):
         return self
 
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
-        gaussian = draw.host("kernel") == KERNELS.index("iso")
-        # A row is taken out only where the batch is mixed.
-        if gaussian.all() or not gaussian.any():
-            return self._blurred(canvas, draw, np.arange(len(canvas)), bool(gaussian.all()))
-        for separable in (True, False):
-            rows = np.flatnonzero(gaussian == separable)
-            canvas = canvas.put(rows, self._blurred(canvas.take(rows), draw, rows, separable))
-        return canvas
-
-    def _blurred(self, canvas: Canvas, draw: Draw, rows: np.ndarray, separable: bool) -> Canvas:
-        size, sigma, sigma_y, angle, generalized, plateau = (
-            draw.host(field)[rows]
-            for field in ("size", "sigma", "sigma_y", "angle", "beta_generalized", "beta_plateau")
-        )
-        if separable:
-            taps = psf.gaussian(size, sigma, self.shift)
+        separable = draw.host("kernel") == KERNELS.index("iso")
+        if separable.all():
+            taps = psf.gaussian(draw.host("size"), draw.host("sigma"), self.shift)
             return convolve_separable(canvas, taps, taps, self.border)
-        names = [draw.names("kernel")[i] for i in rows]
-        isotropic = np.array(["aniso" not in name for name in names])
-        flat = np.array(["plateau" in name for name in names])
-        beta = np.where(flat, plateau, np.where(["generalized" in name for name in names], generalized, 1))
-        kernels = psf.elliptic(size, sigma, np.where(isotropic, sigma, sigma_y), angle, beta, flat, self.shift)
-        return convolve(canvas, kernels, self.border)
+        if not separable.any():
+            return convolve(canvas, self.kernels(draw), self.border)
+        rows, others = np.flatnonzero(separable), np.flatnonzero(~separable)
+        taps = psf.gaussian(draw.host("size")[rows], draw.host("sigma")[rows], self.shift)
+        blurred = canvas.put(rows, convolve_separable(canvas.take(rows), taps, taps, self.border))
+        return blurred.put(others, convolve(canvas.take(others), self.kernels(draw)[others], self.border))
+
+    def kernels(self, draw: Draw) -> psf.Real:
+        """The drawn kernels, (B, K, K)."""
+        family, anisotropic = np.divmod(draw.host("kernel").astype(np.int64), 2)
+        sigma = draw.host("sigma")
+        beta = np.where(family == 1, draw.host("beta_generalized"), np.where(family == 2, draw.host("beta_plateau"), 1))
+        return psf.elliptic(
+            draw.host("size"),
+            sigma,
+            np.where(anisotropic, draw.host("sigma_y"), sigma),
+            draw.host("angle") * anisotropic,
+            beta,
+            family == 2,
+            self.shift,
+        )
 
 
 class Sinc(Operator):
     """Rings and overshoots, as sharpening and sloppy resampling do: a truncated circular low-pass filter.
 
-    k(r) = w J1(w r) / (2 pi r) with w = pi cutoff, scaled to sum to 1. Values may leave [0, 1]. Size 1 is the identity; a
-    cut-off of 1 is not, since the pass band is a circle and the corners of the spectrum lie outside.
+    k(r) = w J1(w r) / (2 pi r) with w = pi cutoff, scaled to sum to 1. Values may leave [0, 1]. Size 1 is the identity;
+    a cut-off of 1 is not, since the pass band is a circle and the corners of the spectrum lie outside.
     """
 
     name: ClassVar[str] = "sinc"

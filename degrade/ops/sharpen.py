@@ -1,6 +1,6 @@
 """Sharpen: unsharp masking with a soft mask, the way Real-ESRGAN prepares its targets.
 
-.. math:: r = x - G x, \\quad m = G \\, [\\, |r| > t \\,], \\quad y = m \\, \\mathrm{clip}(x + a r, 0, 1) + (1 - m) \\, x
+.. math:: r = x - G x, \\quad m = G \\, [ |r| > t ], \\quad y = m \\, \\mathrm{clip}(x + a r, 0, 1) + (1 - m) \\, x
 
 G is a truncated Gaussian with mirrored border. The one constraint: it is separable, and always taken as two passes.
 """

@@ -1,13 +1,13 @@
 """Point spread functions: the kernels of every blur, a batch at a time, on the host in float64.
 
-A kernel is an array over offsets (y, x) from its centre, its taps summing to 1. Kernels of different sizes share one array:
-row ``i`` is zero outside its own ``size[i]``. All but the sinc and the motion line are one elliptic family, a profile of
+A kernel is an array over offsets (y, x) from its centre, its taps summing to 1. Kernels of different sizes share one
+array: row ``i`` is zero outside its own ``size[i]``. Gaussians and plateaus are one elliptic family, profiles of
 
 .. math:: q(c) = (c - s)^T \\Sigma^{-1} (c - s), \\qquad
           \\Sigma = R(\\theta) \\, \\mathrm{diag}(\\sigma_x^2, \\sigma_y^2) \\, R(\\theta)^T, \\qquad c = (x, y)
 
-The one constraint: sizes are odd, so that a kernel has a centre. It is used by correlation: a shift ``s`` of the kernel makes
-each pixel a mean around the point ``s`` to its right and below.
+The one constraint: sizes are odd, so that a kernel has a centre. It is used by correlation: a shift ``s`` of the kernel
+makes each pixel a mean around the point ``s`` to its right and below.
 
 References:
     | Real-ESRGAN (Wang et al., 2021), ``basicsr/data/degradations.py`` | https://github.com/XPixelGroup/BasicSR
@@ -23,8 +23,9 @@ __all__ = ["disk", "elliptic", "gaussian", "motion", "sinc"]
 
 Real = NDArray[np.float64]
 
-# Kernels of a smaller width are those of this one: all weight on the nearest pixel.
-_NARROWEST = 1e-6
+# Width 0 stands for this one, and no exponent of e goes further: no tap but the nearest is left, and nothing overflows.
+_NARROWEST = 1e-150
+_LARGEST = 700
 
 
 def gaussian(size: Real, sigma: Real, shift: float = 0) -> Real:
@@ -69,10 +70,9 @@ def elliptic(
     y, x = y - shift, x - shift
     cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
     u, v = (cos * x + sin * y) / _column(sigma_x, 2), (cos * y - sin * x) / _column(sigma_y, 2)
-    # In logarithms throughout, so that no width is too small.
-    power = np.asarray(beta)[:, None, None] * np.log(np.maximum(u * u + v * v, 1e-300))
-    logarithm = np.where(np.asarray(plateau)[:, None, None], -np.logaddexp(0, power), -0.5 * np.exp(power))
-    return _normalised(logarithm, inside)
+    # A zero at the very centre is let be 1e-300; logarithms keep q^beta, and the profile, from overflow.
+    power = np.exp(np.minimum(beta[:, None, None] * np.log(np.maximum(u * u + v * v, 1e-300)), _LARGEST))
+    return _normalised(np.where(plateau[:, None, None], -np.log1p(power), -0.5 * power), inside)
 
 
 def sinc(size: Real, cutoff: Real) -> Real:
@@ -88,7 +88,7 @@ def sinc(size: Real, cutoff: Real) -> Real:
     from scipy.special import j1
 
     y, x, inside = _grid(size)
-    w = np.pi * np.asarray(cutoff)[:, None, None]
+    w = np.pi * cutoff[:, None, None]
     r = np.hypot(y, x)
     centre = r == 0
     r = np.where(centre, 1, r)
@@ -105,7 +105,6 @@ def disk(radius: Real) -> Real:
     Returns:
         (B, K, K), K the width of the largest disk.
     """
-    radius = np.asarray(radius, np.float64)
     y, x, inside = _grid(2 * np.ceil(radius + 0.5) - 1)
     kernel = np.clip(radius[:, None, None] + 0.5 - np.hypot(y, x), 0, 1) * inside
     return kernel / kernel.sum((1, 2), keepdims=True)
@@ -115,7 +114,7 @@ def motion(length: Real, angle: Real, direction: Real) -> Real:
     """A line of ``length`` taps through the centre, rotated with bilinear interpolation.
 
     Along the line the weight is a ramp, from 1 + direction at its start (left, at angle 0) to 1 - direction at its end.
-    Equals ``kornia.filters.get_motion_kernel2d(length, angle, direction, mode="bilinear")``, which makes one size at a time.
+    Equals kornia's ``get_motion_kernel2d(length, angle, direction, mode="bilinear")``, which makes one size at a time.
 
     Args:
         length: (B,) odd lengths in pixels; 1 is the identity.
@@ -129,8 +128,8 @@ def motion(length: Real, angle: Real, direction: Real) -> Real:
     radians = np.deg2rad(angle)
     cos, sin = np.cos(radians)[:, None, None], np.sin(radians)[:, None, None]
     along, across = cos * x - sin * y, sin * x + cos * y
-    half = (np.asarray(length, np.float64)[:, None, None] - 1) / 2
-    slope = np.asarray(direction)[:, None, None] / np.maximum(half, 1)
+    half = (length[:, None, None] - 1) / 2
+    slope = direction[:, None, None] / np.maximum(half, 1)
     # Interpolating a ramp gives the ramp; past its last tap it falls to the zero next to it.
     ramp = 1 - slope * np.clip(along, -half, half)
     end = np.clip(1 + half - np.abs(along), 0, 1)
@@ -140,8 +139,9 @@ def motion(length: Real, angle: Real, direction: Real) -> Real:
 
 def _axis(size: Real) -> tuple[Real, NDArray[np.bool_]]:
     """Offsets (1, K) from the centre of the largest size, and which of them (B, K) lie inside each size."""
-    half = (np.asarray(size, np.int64)[:, None] - 1) // 2
-    x = np.arange(-half.max(), half.max() + 1, dtype=np.float64)[None]
+    half = (size[:, None] - 1) / 2
+    far = float(half.max())
+    x = np.arange(-far, far + 1)[None]
     return x, np.abs(x) <= half
 
 
@@ -152,8 +152,7 @@ def _grid(size: Real) -> tuple[Real, Real, NDArray[np.bool_]]:
 
 
 def _column(sigma: Real, axes: int) -> Real:
-    width = np.maximum(np.asarray(sigma, np.float64), _NARROWEST)
-    return width.reshape(-1, *[1] * axes)
+    return np.maximum(sigma, _NARROWEST).reshape(-1, *[1] * axes)
 
 
 def _normalised(logarithm: Real, inside: NDArray[np.bool_]) -> Real:
