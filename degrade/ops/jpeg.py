@@ -1,0 +1,39 @@
+"""JPEG compression, as libjpeg does it: blocking, ringing and colour bleeding.
+
+The one constraint: real encoders take whole qualities, so a drawn quality is rounded to the nearest whole number.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import numpy as np
+
+from degrade.base import Draw, OneOf, Operator, Range
+from degrade.canvas import Canvas
+from degrade.dist import Choice, Const, Dist
+from degrade.primitives.jpeg import CHROMA, jpeg
+
+__all__ = ["Jpeg"]
+
+
+class Jpeg(Operator):
+    """JPEG encoding and decoding, bit for bit libjpeg-turbo's; see :func:`degrade.primitives.jpeg.jpeg`.
+
+    Args:
+        quality: In [1, 100]. ``[30, 95]`` draws a real number, as Real-ESRGAN does, which is rounded to the nearest
+            whole number: the two ends come half as often as the rest. For equal shares write ``{integers: [30, 95]}``.
+        chroma: Subsampling of the two colour planes; 4:2:0 halves them in both directions, 4:2:2 in width, 4:4:4 not at
+            all. Without effect on grey images.
+        straight_through: Whether gradients pass, the roundings replaced by the identity; the pixels stay the same. If
+            not, gradients stop here.
+    """
+
+    name = "jpeg"
+    differentiable: ClassVar[bool] = False
+    quality: Annotated[Dist, Range(1, 100, worse="low")] = Const(75)
+    chroma: Annotated[Dist, OneOf(tuple(CHROMA))] = Choice(("4:2:0",), (1.0,))
+    straight_through: bool = False
+
+    def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
+        return jpeg(canvas, np.rint(draw.host("quality")), draw.names("chroma"), self.straight_through)

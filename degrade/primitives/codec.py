@@ -1,0 +1,41 @@
+"""Real codecs: what an image file of some format leaves of the pixels.
+
+Codecs run on the CPU, one image at a time, in OpenCV. The one constraint: pixels are 8-bit on both sides, k / 255.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from degrade.canvas import Canvas
+
+__all__ = ["codec"]
+
+
+def codec(canvas: Canvas, extension: str, settings: Sequence[Sequence[int]]) -> Canvas:
+    """Each row encoded by OpenCV and decoded again. Gradients stop here; pixels of another device come to the host.
+
+    Pixels are first clamped to [0, 1] and rounded to 8 bits, half to even; the result is on the same grid.
+
+    Args:
+        canvas: (B, C, H, W) in [0, 1]; C is 3 (RGB) or 1 (grey).
+        extension: Of the file format, with its dot.
+        settings: For each row, its encoder's parameters: ``cv2.IMWRITE_*``, value, ...
+    """
+    import cv2
+
+    grey = canvas.pixels.shape[1] == 1
+    pixels = canvas.pixels.detach().clamp(0, 1).mul_(255).round_().to(torch.uint8).cpu()
+    pixels = pixels.contiguous(memory_format=torch.channels_last)
+    result = canvas.with_pixels(torch.zeros_like(pixels, dtype=torch.float32))
+    for row, (h, w), out, setting in zip(pixels, canvas.sizes, result.images(), settings, strict=True):
+        image = row[:, :h, :w].permute(1, 2, 0).numpy()
+        _, stream = cv2.imencode(extension, image if grey else cv2.cvtColor(image, cv2.COLOR_RGB2BGR), setting)
+        image = cv2.imdecode(stream, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR)
+        assert image is not None, "OpenCV reads what it wrote"
+        image = image[:, :, None] if grey else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        np.divide(image, np.float32(255), out=out.permute(1, 2, 0).numpy())
+    return canvas.with_pixels(result.pixels.to(canvas.pixels))
