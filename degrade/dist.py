@@ -1,7 +1,8 @@
 """Distributions, each of which *is* its quantile function ``[0, 1) -> value``.
 
-Sampling is a call on uniforms; the median is a call on 0.5; a severity sweep is a call on a grid. A mixture inverts exactly:
-the part of ``u`` that chose the component is removed and the remainder, again uniform, is used inside it.
+Sampling is a call on uniforms; the median is a call on 0.5; a severity sweep is a call on a grid. A mixture inverts
+exactly: the part of ``u`` that chose the component is removed and the remainder, again uniform, is used inside it.
+Choices and mixtures keep the order in which they are written, so only with parts in rising order do they rise with u.
 
 YAML shorthand (:func:`parse`):
 
@@ -25,12 +26,13 @@ A number may be written as a fraction, ``1/3``.
 from __future__ import annotations
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from statistics import NormalDist
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,7 +156,8 @@ class LogUniform(Dist):
         return self.low, self.high
 
     def quantile(self, u: Real) -> Real:
-        return np.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low)))
+        values = np.exp(math.log(self.low) + u * (math.log(self.high) - math.log(self.low)))
+        return np.clip(values, self.low, self.high)  # exp(log(10)) is more than 10
 
     def dump(self) -> Any:
         return {"log_uniform": [_plain(self.low), _plain(self.high)]}
@@ -209,7 +212,7 @@ class Choice(Dist):
         values = [value if isinstance(value, str) else _plain(value) for value in self.values]
         if len(values) == 1 and isinstance(values[0], str):
             return values[0]
-        if len(set(self.weights)) == 1:
+        if set(self.weights) == {1 / len(self.weights)}:
             return {"any": values}
         return {"any": dict(zip(values, self.weights, strict=True))}
 
@@ -299,7 +302,7 @@ def parse(data: Any) -> Dist:
         return Const(_finite(data))
     if isinstance(data, str):
         number = _fraction(data)
-        return Choice((data,), (1.0,)) if number is None else Const(number)
+        return Choice((data,), (1.0,)) if number is None else Const(_finite(number))
     if isinstance(data, Sequence):
         names = bool(data) and all(isinstance(value, str) and _fraction(value) is None for value in data)
         return _any(data) if names else _ordered(Uniform, data)
@@ -316,11 +319,16 @@ def dump(dist: Dist) -> Any:
 
 
 def _any(body: Any) -> Dist:
-    if isinstance(body, Mapping) and body:
-        return Choice(tuple(_value(v) for v in body), _normalised([_number(w) for w in body.values()]))
-    if isinstance(body, Sequence) and body and not isinstance(body, str):
-        return Choice(tuple(_value(v) for v in body), _normalised([1] * len(body)))
-    raise ValueError(f"any: {_show(body)} should be a list of values, or values with their weights")
+    if _is_mapping(body) and body:
+        weights = _normalised([_number(weight) for weight in body.values()])
+    elif _is_list(body) and body:
+        weights = (1 / len(body),) * len(body)
+    else:
+        raise ValueError(f"any: {_show(body)} should be a list of values, or values with their weights")
+    values = tuple(_value(value) for value in body)
+    if len({isinstance(value, str) for value in values}) > 1:
+        raise ValueError(f"any: {_show(body)} should be all numbers or all names")
+    return Choice(values, weights)
 
 
 def _integers(body: Any) -> Dist:
@@ -339,7 +347,7 @@ def _log_uniform(body: Any) -> Dist:
 
 def _normal(body: Any) -> Dist:
     names = ("mean", "std", "min", "max")
-    if not isinstance(body, Mapping) or set(body) != set(names):
+    if not _is_mapping(body) or set(body) != set(names):
         raise ValueError(f"normal: {_show(body)} should have exactly mean, std, min and max")
     dist = Normal(*(_number(body[name]) for name in names))
     if dist.std <= 0 or dist.min >= dist.max:
@@ -348,10 +356,10 @@ def _normal(body: Any) -> Dist:
 
 
 def _mix(body: Any) -> Dist:
-    if not isinstance(body, Sequence) or not body or isinstance(body, str):
+    if not _is_list(body) or not body:
         raise ValueError(f"mix: {_show(body)} should be a list of {{p: weight, of: distribution}}")
     for part in body:
-        if not isinstance(part, Mapping) or set(part) != {"p", "of"}:
+        if not _is_mapping(part) or set(part) != {"p", "of"}:
             raise ValueError(f"mix: {_show(part)} should be {{p: weight, of: distribution}}")
     return Mix(tuple(parse(part["of"]) for part in body), _normalised([_number(part["p"]) for part in body]))
 
@@ -385,12 +393,20 @@ _Interval = TypeVar("_Interval", Uniform, LogUniform)
 
 
 def _ordered(kind: type[_Interval], body: Any) -> _Interval:
-    if not isinstance(body, Sequence) or isinstance(body, str) or len(body) != 2:
+    if not _is_list(body) or len(body) != 2:
         raise ValueError(f"{_show(body)} should be [low, high]; to list single values write {{any: [...]}}")
     low, high = (_number(edge) for edge in body)
     if low > high:
         raise ValueError(f"{_show(body)} is empty: {low:g} is greater than {high:g}")
     return kind(low, high)
+
+
+def _is_mapping(data: Any) -> TypeGuard[Mapping[Any, Any]]:
+    return isinstance(data, Mapping)
+
+
+def _is_list(data: Any) -> TypeGuard[Sequence[Any]]:
+    return isinstance(data, Sequence) and not isinstance(data, str | bytes)
 
 
 def _normalised(weights: Sequence[float]) -> tuple[float, ...]:
@@ -417,8 +433,8 @@ def _number(data: Any) -> float:
 
 
 def _finite(number: float) -> float:
-    if not math.isfinite(number):
-        raise ValueError(f"{number} should be finite")
+    if not abs(number) <= sys.float_info.max:
+        raise ValueError(f"{_show(number)} should be finite")
     return float(number)
 
 
@@ -426,7 +442,7 @@ def _fraction(text: str) -> float | None:
     """``1/3``, and ``1e-4``, which PyYAML reads as a string."""
     try:
         return float(Fraction(text)) if "/" in text else float(text)
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, ArithmeticError):
         return None
 
 

@@ -9,8 +9,8 @@ Here ``[3, 5]`` is the library's own range, not a distribution of ours: the libr
 the sample's key, so replay holds but the drawn values appear in no plan. The library's probability is 1 unless ``p`` is
 among the arguments.
 
-One constraint: a transform must keep the image's size and channels; one that does not is an error. One that moves pixels
-about (a flip, a warp) keeps them and moves the LR image against its HR image: such transforms belong on the HR side.
+One constraint: a transform must keep the image's size and channels; one that does not is an error. One that moves
+pixels about (a flip, a warp) keeps them, and moves the LR image against its HR image: its place is on the HR side.
 
 Each row is worked by itself, with a transform of its own: rows cannot influence each other in any batch or thread.
 """
@@ -22,9 +22,9 @@ import inspect
 import os
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -78,27 +78,28 @@ class Adaptor(Operator):
     @model_validator(mode="before")
     @classmethod
     def _read(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and set(data) == {"transform", "params"}:
-            name, params = data["transform"], data["params"]
-        elif isinstance(data, Mapping) and len(data) == 1:
-            [(name, params)] = data.items()
+        step = _mapping(data)
+        if set(step) == {"transform", "params"}:
+            name, arguments = step["transform"], step["params"]
+        elif len(step) == 1:
+            [(name, arguments)] = step.items()
         else:
             raise ValueError(f"{cls.name} should be one transform with its arguments: {{Name: {{argument: value}}}}")
-        params = {} if params is None else params
-        if not isinstance(params, Mapping):
-            raise ValueError(f"{name}: {params!r} should be arguments, {{argument: value}}")
+        params = dict(_mapping(arguments))
+        if not isinstance(arguments, Mapping | None):
+            raise ValueError(f"{name}: {arguments!r} should be arguments, {{argument: value}}")
         known = cls.classes()
         if name not in known:
             raise ValueError(f"{name}: no transform of {cls.name}{_close(str(name), known)}")
-        arguments = [a for a in inspect.signature(known[name]).parameters if a not in ("args", "kwargs", "strict")]
+        names = [a for a in inspect.signature(known[name]).parameters if a not in ("args", "kwargs", "strict")]
         for argument in params:
-            if argument not in arguments:
-                raise ValueError(f"{name}: no argument {argument!r}{_close(str(argument), arguments)}")
+            if argument not in names:
+                raise ValueError(f"{name}: no argument {argument!r}{_close(str(argument), names)}")
         try:
-            cls.make(known[name], dict(params))
+            cls.make(known[name], params)
         except (TypeError, ValueError, AssertionError, RuntimeError, ImportError) as error:
             raise ValueError(f"{name}: {_reason(error)}") from None
-        return {"transform": name, "params": dict(params)}
+        return {"transform": name, "params": params}
 
     @model_serializer
     def _write(self) -> dict[str, Any]:
@@ -138,7 +139,7 @@ class Albumentations(Adaptor):
 
     @classmethod
     def make(cls, kind: Any, params: dict[str, Any]) -> Any:
-        # Classes with a schema of their own take `strict`; without it a wrong value is a warning, and a default is used.
+        # Classes with a schema of their own take `strict`; without it a wrong value is a warning and a default.
         return kind(**{**_always(kind), **params}, **({"strict": True} if "InitSchema" in vars(kind) else {}))
 
     def one(self, image: Tensor, seed: int) -> Tensor:
@@ -187,7 +188,7 @@ _GENERATOR = threading.Lock()
 
 
 @contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+def _seeded(seed: int, device: torch.device) -> Generator[None]:
     """Seeds torch's global generators and puts them back after: kornia draws from nothing else.
 
     One thread at a time, as there is one such generator.
@@ -203,8 +204,9 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 def _subclasses(library: Any, base: type, keep: Callable[[type], bool]) -> dict[str, Any]:
     """The public classes of a library that are transforms; a recipe can name these and nothing else."""
-    public = ((name, kind) for name, kind in vars(library).items() if not name.startswith("_"))
-    return {name: kind for name, kind in public if isinstance(kind, type) and issubclass(kind, base) and keep(kind)}
+    named = cast("dict[str, Any]", vars(library))
+    public = {name: kind for name, kind in named.items() if not name.startswith("_")}
+    return {name: k for name, k in public.items() if isinstance(k, type) and issubclass(k, base) and keep(k)}
 
 
 def _always(kind: Any) -> dict[str, float]:
@@ -212,7 +214,12 @@ def _always(kind: Any) -> dict[str, float]:
 
 
 def _tuples(value: Any) -> Any:
-    return tuple(_tuples(part) for part in value) if isinstance(value, list) else value
+    return tuple(map(_tuples, cast("list[Any]", value))) if isinstance(value, list) else value
+
+
+def _mapping(data: Any) -> Mapping[str, Any]:
+    """What is no mapping counts as an empty one."""
+    return cast("Mapping[str, Any]", data) if isinstance(data, Mapping) else {}
 
 
 def _close(name: str, known: Iterable[str]) -> str:
