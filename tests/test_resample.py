@@ -278,11 +278,11 @@ def test_resize_draws_filters() -> None:
 
 
 def test_size_is_declared() -> None:
-    assert [Resize().size(s) for s in ("hr", "target", "free")] == ["hr", "target", "free"]
-    assert Resize(of="target").size("free") == "target"
-    assert Resize(of="hr").size("target") == "hr"
-    assert Resize(factor=[0.5, 1], of="target").size("target") == "free"
-    assert Decimate().size("hr") == "target"
+    assert [Resize().size_after(s) for s in ("hr", "target", "free")] == ["hr", "target", "free"]
+    assert Resize(of="target").size_after("free") == "target"
+    assert Resize(of="hr").size_after("target") == "hr"
+    assert Resize(factor=[0.5, 1], of="target").size_after("target") == "free"
+    assert Decimate().size_after("hr") == "target"
 
 
 @pytest.mark.parametrize(("scale", "centre"), [(2, 0), (3, 1), (4, 1), (5, 2)])

@@ -249,7 +249,7 @@ def _together(canvas: Canvas, jobs: list[_Job], rounding: bool) -> Tensor:
     horizontal = [band(w, job.width, job.filter, job.antialias) for (_, w), job in zip(sizes, jobs, strict=True)]
     x = _rows_first(canvas.pixels)
     # float64, because levels are often exact ties at whole scales: (k + 1/2) must not hang on the order of a sum.
-    x = _level(x.double() * 255) if rounding else x
+    x = _level(x * 255).double() if rounding else x
     x = _along_rows(x, vertical)
     x = _level(x) if rounding else x
     x = _along_rows(x.transpose(1, 2), horizontal)
@@ -260,7 +260,8 @@ def _together(canvas: Canvas, jobs: list[_Job], rounding: bool) -> Tensor:
 def _level(x: Tensor) -> Tensor:
     """The 8-bit level, ties up; the gradient is that of the clip alone."""
     x = x.clamp(0, 255)
-    return x + ((x + (0.5 + 1e-9)).floor() - x).detach()
+    level = (x + (0.5 + 1e-9)).floor()
+    return x + (level - x).detach() if x.requires_grad else level
 
 
 def _rows_first(pixels: Tensor) -> Tensor:
