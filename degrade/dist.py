@@ -303,10 +303,10 @@ def parse(data: Any) -> Dist:
     if isinstance(data, str):
         number = _fraction(data)
         return Choice((data,), (1.0,)) if number is None else Const(_finite(number))
-    if isinstance(data, Sequence):
+    if _is_list(data):
         names = bool(data) and all(isinstance(value, str) and _fraction(value) is None for value in data)
         return _any(data) if names else _ordered(Uniform, data)
-    if isinstance(data, Mapping) and len(data) == 1:
+    if _is_mapping(data) and len(data) == 1:
         [(kind, body)] = data.items()
         if kind in _KINDS:
             return _KINDS[kind](body)
