@@ -120,7 +120,7 @@ def _trimmed(kernels: Real) -> Real:
 def _reach(kernels: Real, axis: int) -> NDArray[np.int64]:
     """(B,): how far along ``axis`` each kernel has taps, from its centre."""
     others = tuple(n for n in range(1, kernels.ndim) if n != axis)
-    taken = (kernels != 0).any(others)
+    taken: NDArray[np.bool_] = (kernels != 0).any(others)
     distance = np.abs(np.arange(taken.shape[1]) - taken.shape[1] // 2)
     return (taken * distance).max(1)
 
