@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from degrade.base import Draw, Operator, Range
 from degrade.canvas import Canvas
 from degrade.dist import Const, Dist
-from degrade.primitives.codec import codec
+from degrade.primitives.codec import check, codec
 
 __all__ = ["WebP", "webp"]
 
@@ -27,8 +27,8 @@ _LONGEST = 16383  # the longest side of the format: 14 bits
 def webp(canvas: Canvas, quality: ArrayLike) -> Canvas:
     """Each row encoded to lossy WebP (4:2:0, libwebp's method 4) and decoded again, on the 8-bit grid k / 255.
 
-    The same pixels on every device; gradients stop here. A grey image is coded as a colour image and comes back as its
-    luma.
+    The same pixels on every device; gradients stop here. A grey image is coded as a colour image of equal channels, and
+    comes back as one of them.
 
     Args:
         canvas: (B, C, H, W) in [0, 1]; C is 3 (RGB) or 1 (grey).
@@ -39,15 +39,8 @@ def webp(canvas: Canvas, quality: ArrayLike) -> Canvas:
     """
     import cv2
 
-    quality = np.broadcast_to(np.asarray(quality), len(canvas))
-    if canvas.pixels.shape[1] not in (1, 3):
-        raise ValueError(f"webp: {canvas.pixels.shape[1]} channels; it takes RGB (3) or grey (1) images")
-    if canvas.sizes.max() > _LONGEST:
-        raise ValueError(f"webp: an image side of {canvas.sizes.max()}; the format's limit is {_LONGEST}, crop first")
-    bad = quality[(quality < 1) | (quality > 100) | (quality % 1 != 0)]
-    if bad.size:
-        raise ValueError(f"webp: quality {bad[0]:g}; it must be a whole number in [1, 100]")
-    return codec(canvas, ".webp", [[cv2.IMWRITE_WEBP_QUALITY, int(q)] for q in quality])
+    settings = [[cv2.IMWRITE_WEBP_QUALITY, int(q)] for q in check("webp", canvas, quality, _LONGEST)]
+    return codec(canvas, ".webp", settings)
 
 
 class WebP(Operator):

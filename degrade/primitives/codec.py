@@ -6,13 +6,15 @@ Codecs run on the CPU, one image at a time, in OpenCV. The one constraint: pixel
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 
 from degrade.canvas import Canvas
 
-__all__ = ["codec"]
+__all__ = ["check", "codec"]
 
 
 def codec(canvas: Canvas, extension: str, settings: Sequence[Sequence[int]]) -> Canvas:
@@ -34,8 +36,33 @@ def codec(canvas: Canvas, extension: str, settings: Sequence[Sequence[int]]) -> 
     for row, (h, w), out, setting in zip(pixels, canvas.sizes, result.images(), settings, strict=True):
         image = row[:, :h, :w].permute(1, 2, 0).numpy()
         _, stream = cv2.imencode(extension, image if grey else cv2.cvtColor(image, cv2.COLOR_RGB2BGR), setting)
-        image = cv2.imdecode(stream, cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR)
+        image = cv2.imdecode(stream, cv2.IMREAD_UNCHANGED if grey else cv2.IMREAD_COLOR)
         assert image is not None, "OpenCV reads what it wrote"
-        image = image[:, :, None] if grey else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        if not grey:
+            image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        elif image.ndim == 2:
+            image = image[:, :, None]
+        else:
+            # A format without grey holds three equal channels; OpenCV may round their weighted sum to another value.
+            image = image[:, :, :1]
         np.divide(image, np.float32(255), out=out.permute(1, 2, 0).numpy())
     return canvas.with_pixels(result.pixels.to(canvas.pixels))
+
+
+def check(name: str, canvas: Canvas, quality: ArrayLike, longest: int) -> NDArray[Any]:
+    """(B,) qualities that format ``name`` can code this canvas at.
+
+    Raises:
+        ValueError: if a quality, the number of channels, or an image's longest side is out of range.
+    """
+    channels = canvas.pixels.shape[1]
+    if channels not in (1, 3):
+        raise ValueError(f"{name}: {channels} channels; it takes RGB (3) or grey (1) images")
+    side = canvas.sizes.max(initial=0)
+    if side > longest:
+        raise ValueError(f"{name}: an image side of {side}; the format's limit is {longest}, crop first")
+    quality = np.broadcast_to(np.asarray(quality), len(canvas))
+    wrong = quality[(quality < 1) | (quality > 100) | (quality % 1 != 0)]
+    if wrong.size:
+        raise ValueError(f"{name}: quality {wrong[0]:g}; it must be a whole number in [1, 100]")
+    return quality

@@ -5,9 +5,9 @@ OpenCV) is integer arithmetic: linear maps with integer coefficients, each follo
 
 .. math:: y = \\lfloor M x + b \\rfloor
 
-where x is an RGB value, then a row of a block, its column, and back. In float64 all of it is exact (sums stay below 2^30
-before their shift), so that this *equals* the codec. The one constraint follows: everything between the 8-bit input and
-the 8-bit output is float64, which neither autocast nor TF32 touches.
+where x is an RGB value, then a row of a block, its column, and back. In float64 all of it is exact (sums stay far below
+2^53), so that this *equals* the codec. The one constraint follows: everything between the 8-bit input and the 8-bit
+output is float64, which neither autocast nor TF32 touches.
 
 References:
     | ITU-T T.81 (1992), JPEG; tables K.1 and K.2 | https://www.w3.org/Graphics/JPEG/itu-t81.pdf
@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from degrade.canvas import Canvas, Sizes
 from degrade.primitives import form_of
-from degrade.primitives.codec import codec
+from degrade.primitives.codec import check, codec
 
 __all__ = ["CHROMA", "jpeg", "quantization_table"]
 
@@ -58,8 +58,10 @@ def jpeg(canvas: Canvas, quality: ArrayLike, chroma: Sequence[str], differentiab
     Raises:
         ValueError: if a quality, a chroma, the number of channels or a side is out of range.
     """
-    quality = np.broadcast_to(np.asarray(quality), len(canvas))
-    _check(canvas, quality, chroma)
+    quality = check("jpeg", canvas, quality, _LONGEST)
+    unknown = sorted(set(chroma) - set(CHROMA))
+    if unknown:
+        raise ValueError(f"jpeg: chroma {unknown[0]!r}; it must be one of {', '.join(CHROMA)}")
     if not differentiable:
         canvas = canvas.with_pixels(canvas.pixels.detach())
     if form_of(canvas) == "opencv" and not canvas.pixels.requires_grad:
@@ -121,44 +123,48 @@ def _colour(canvas: Canvas, x: Tensor, quality: NDArray[Any], spans: tuple[int, 
     """Whole RGB values in [0, 255] -> the same, a little outside, padded at the bottom and the right."""
     v, h = spans
     x = _replicate(canvas, x, canvas.sizes, 8 * v, 8 * h)
-    size = x.shape[-2:]
-    to_ycc, from_ycc = (x.new_tensor(table) / 2**16 for table in (_TO_YCC, _FROM_YCC))
-    luma = _floor(to_ycc[:1, :3] @ x.flatten(2), to_ycc[:1, 3:]).reshape(len(x), 1, *size)
-    bluered = _floor(to_ycc[1:, :3] @ x.flatten(2), to_ycc[1:, 3:]).reshape(len(x), 2, *size)
-    luma = _code(luma, quality, chroma=False)
+    b, _, height, width = x.shape
+    x = x.flatten(2)
+    to_ycc, from_ycc = (_like(x, table) / 2**16 for table in (_TO_YCC, _FROM_YCC))
+    luma = _floor(to_ycc[:1, :3] @ x, to_ycc[:1, 3:]).view(b, 1, height, width)
+    chroma = _floor(to_ycc[1:, :3] @ x, to_ycc[1:, 3:]).view(b, 2, height, width)
     if spans == (1, 1):
-        bluered = _code(bluered, quality, chroma=True)
+        chroma = _code(chroma, quality, chroma=True)
     else:
-        small = -(-canvas.sizes // spans)
-        bluered = _floor(functional.avg_pool2d(bluered, spans), x.new_tensor(_DOWN[spans]).repeat(size[1] // h // 2))
-        # Right of the image it was pixels that were repeated, below it samples are.
-        bluered = _replicate(canvas, bluered, np.stack([small[:, 0], np.full(len(small), size[1] // h)], 1), 8, 8)
-        bluered = _code(bluered, quality, chroma=True)
+        size = -(-canvas.sizes // spans)
+        chroma = _floor(functional.avg_pool2d(chroma, spans), _like(x, _DOWN[spans]).repeat(width // h // 2))
+        # To the right it was pixels that were repeated, at the bottom it is averages of pixels.
+        chroma = _replicate(canvas, chroma, np.stack([size[:, 0], np.full(b, width // h)], 1), 8, 8)
+        chroma = _code(chroma, quality, chroma=True)
+        scale = (float(v), float(h))
         if smooth:
-            bluered = _replicate(canvas, bluered, small, 8, 8)
-            bluered = functional.interpolate(bluered, scale_factor=(float(v), float(h)), mode="bilinear")
-            bluered = _floor(bluered, x.new_tensor(_UP[spans]).repeat(size[1] // 2))
+            chroma = _replicate(canvas, chroma, size, 8, 8)
+            chroma = functional.interpolate(chroma, scale_factor=scale, mode="bilinear")
+            chroma = _floor(chroma, _like(x, _UP[spans]).repeat(width // 2))
         else:
-            bluered = functional.interpolate(bluered, scale_factor=(float(v), float(h)))
-    x = _floor(from_ycc[:, :2] @ bluered.flatten(2), from_ycc[:, 2:]).add_(luma.flatten(2))
-    return x.reshape(len(x), 3, *size)
+            chroma = functional.interpolate(chroma, scale_factor=scale)
+    luma = _code(luma, quality, chroma=False)
+    x = _floor(from_ycc[:, :2] @ chroma.flatten(2), from_ycc[:, 2:]).add_(luma.flatten(2))
+    return x.view(b, 3, height, width)
 
 
 def _code(x: Tensor, quality: NDArray[Any], chroma: bool) -> Tensor:
     """Whole samples in [0, 255] -> the same after DCT, quantisation and back: (B, P, H, W), sides multiples of 8."""
     b, p, h, w = x.shape
-    steps = torch.from_numpy(quantization_table(quality, chroma)).to(x.device, non_blocking=True)[
-        :, None, None, :, None
-    ]
-    dct = x.new_tensor(_DCT)
-    centre = x.new_tensor([-128.0 * 32] + [0.0] * 7)
-    x = _floor(x.reshape(-1, 8) @ dct.T.div(2**11), centre + 0.5)
+    dct = _like(x, _DCT)
+    steps = _like(x, quantization_table(quality, chroma)).view(b, 1, 1, 8, 1, 8)
+    x = _floor(x.reshape(-1, 8) @ dct.T.div(2**11), _like(x, _CENTRE))
     x = _floor(dct.div(2**15) @ x.view(-1, 8, w), 0.5)
     # The first factor is larger by 2^-16 to round halves away from zero: it moves no other value as far as a half.
     x = _floor(x.view(b, p, h // 8, 8, w // 8, 8) * ((1 + 2**-16) / 8 / steps), 0.5).mul_(steps)
     x = _floor(dct.T.div(2**11) @ x.view(-1, 8, w), 0.5)
     x = _floor(x.view(-1, 8) @ dct.div(2**18), 128.5)
     return x.clamp(0, 255).view(b, p, h, w)
+
+
+def _like(x: Tensor, table: ArrayLike) -> Tensor:
+    """A host table on x's device. (``x.new_tensor`` would wait for the device.)"""
+    return torch.from_numpy(np.array(table, np.float64)).to(x.device, non_blocking=True)
 
 
 def _replicate(canvas: Canvas, x: Tensor, sizes: Sizes, v: int, h: int) -> Tensor:
@@ -213,19 +219,6 @@ def _jpeg_opencv(canvas: Canvas, quality: NDArray[Any], chroma: Sequence[str]) -
     return codec(canvas, ".jpg", settings)
 
 
-def _check(canvas: Canvas, quality: NDArray[Any], chroma: Sequence[str]) -> None:
-    if canvas.pixels.shape[1] not in (1, 3):
-        raise ValueError(f"jpeg: {canvas.pixels.shape[1]} channels; it takes RGB (3) or grey (1) images")
-    if canvas.sizes.size and canvas.sizes.max() > _LONGEST:
-        raise ValueError(f"jpeg: an image side of {canvas.sizes.max()}; the format's limit is {_LONGEST}, crop first")
-    bad = quality[(quality < 1) | (quality > 100) | (quality % 1 != 0)]
-    if bad.size:
-        raise ValueError(f"jpeg: quality {bad[0]:g}; it must be a whole number in [1, 100]")
-    unknown = sorted(set(chroma) - set(CHROMA))
-    if unknown:
-        raise ValueError(f"jpeg: chroma {unknown[0]!r}; it must be one of {', '.join(CHROMA)}")
-
-
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 _LUMA = np.array(
@@ -245,8 +238,8 @@ _CHROMA = np.full((8, 8), 99)
 _CHROMA[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
 
 # jfdctint's butterflies, multiplied out: sqrt(8) times the orthonormal DCT in 13-bit fixed point. Rows are frequencies;
-# the right half mirrors the left one with alternating sign. Sums of rounded constants (10703 here, 10704 there), they are
-# not the rounded cosines. jidctint's matrix is the transpose.
+# the right half mirrors the left one with alternating sign. Sums of rounded constants (10703 here, 10704 there), they
+# are not the rounded cosines. jidctint's matrix is the transpose.
 _HALF = np.array(
     [
         [8192, 8192, 8192, 8192],
@@ -276,3 +269,6 @@ _FROM_YCC = [
 # What is added before a floor, by column parity.
 _DOWN = {(2, 2): [1 / 4, 2 / 4], (1, 2): [0, 1 / 2]}
 _UP = {(2, 2): [8 / 16, 7 / 16], (1, 2): [1 / 4, 2 / 4]}
+
+# The rounding's half, and for the mean of each row of a block the shift of samples from [0, 255] to [-128, 127].
+_CENTRE = [0.5 - 128 * 32] + [0.5] * 7
