@@ -1,0 +1,64 @@
+"""degrade: degradation pipelines and paired data for super-resolution and restoration.
+
+>>> from degrade import Recipe
+>>> Recipe.load("realesrgan").scale
+4
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from degrade.base import Chance, Draw, OneOf, Operator, Range
+    from degrade.canvas import Canvas
+    from degrade.data import DegradedFolder, PairedFolder, pairs
+    from degrade.dist import Const, Dist
+    from degrade.load import RecipeError
+    from degrade.patches import PatchFolder
+    from degrade.plan import Plan
+    from degrade.recipe import Pair, Recipe
+    from degrade.rng import Key
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "base": ("Chance", "Draw", "OneOf", "Operator", "Range"),
+    "canvas": ("Canvas",),
+    "data": ("DegradedFolder", "PairedFolder", "pairs"),
+    "dist": ("Const", "Dist"),
+    "load": ("RecipeError",),
+    "patches": ("PatchFolder",),
+    "plan": ("Plan",),
+    "recipe": ("Pair", "Recipe"),
+    "rng": ("Key",),
+}
+
+__all__ = [
+    "Canvas",
+    "Chance",
+    "Const",
+    "DegradedFolder",
+    "Dist",
+    "Draw",
+    "Key",
+    "OneOf",
+    "Operator",
+    "Pair",
+    "PairedFolder",
+    "PatchFolder",
+    "Plan",
+    "Range",
+    "Recipe",
+    "RecipeError",
+    "pairs",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported when first used: ``degrade --help`` must not wait for PyTorch."""
+    for module, names in _HOME.items():
+        if name in names:
+            return getattr(importlib.import_module(f"degrade.{module}"), name)
+    raise AttributeError(f"module 'degrade' has no attribute {name!r}")

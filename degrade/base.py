@@ -77,7 +77,7 @@ class Variable(ABC):
 
     def write(self, value: float) -> str:
         """A drawn value as a file keeps it: :meth:`read` gives back every bit."""
-        return repr(float(value))
+        return str(int(value)) if float(value).is_integer() and abs(value) < 2**53 else repr(float(value))
 
     def read(self, text: str) -> float:
         """Raises ValueError."""

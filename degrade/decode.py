@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL.ImageFile import ImageFile
 
+from degrade.errors import UserError
+
 __all__ = ["LIMIT", "Image", "ImageError", "Pixels", "image_size", "read_image"]
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
@@ -55,7 +57,7 @@ _DECODER_ERRORS = (
 )
 
 
-class ImageError(ValueError):
+class ImageError(UserError):
     """A file that cannot be used as an image.
 
     Args:

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator
 from glob import glob, has_magic
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ __all__ = [
     "Image",
     "ImageError",
     "Pixels",
+    "batch_of",
     "encode_png",
     "find_images",
     "image_size",
@@ -157,3 +158,59 @@ def sha256(source: bytes | str | os.PathLike[str]) -> str:
         while chunk := file.read(2**20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def batch_of(image: Any) -> Tensor:
+    """One image, or several of one size, as a (B, C, H, W) tensor, uint8 or float.
+
+    Args:
+        image: A path; a PIL image; an (H, W), (H, W, C) or (B, H, W, C) array, or a (C, H, W) or (B, C, H, W) tensor,
+            uint8 or float in [0, 1]. Alpha is dropped.
+
+    Raises:
+        ImageError: a file that cannot be read.
+        ValueError: another type, shape, dtype or range.
+    """
+    import torch
+
+    if isinstance(image, str | os.PathLike):
+        return _planes(to_uint8(read_image(image).pixels))
+    if isinstance(image, torch.Tensor):
+        batch = image[None] if image.ndim == 3 else image
+        if batch.ndim != 4 or batch.shape[1] not in (1, 3, 4):
+            raise ValueError(
+                f"a tensor of shape {tuple(image.shape)}; it should be (C, H, W) or (B, C, H, W), C = 1 or 3"
+            )
+        return _in_range(batch[:, :3] if batch.shape[1] == 4 else batch)
+    if hasattr(image, "getbands"):
+        grey = image.mode in ("L", "1", "LA", "I;16")
+        image = np.asarray(image.convert("L" if grey else "RGB"))
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"{type(image).__name__} is no image; give a path, a PIL image, an array or a tensor")
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.ndim not in (3, 4) or image.shape[-1] not in (1, 3, 4):
+        raise ValueError(f"an array of shape {image.shape}; it should be (H, W), (H, W, C) or (B, H, W, C), C = 1 or 3")
+    return _in_range(_planes(image[..., :3] if image.shape[-1] == 4 else image))
+
+
+def _planes(pixels: NDArray[Any]) -> Tensor:
+    import torch
+
+    if pixels.dtype == np.uint16:
+        pixels = pixels.astype(np.float32) / 65535
+    batch = pixels[None] if pixels.ndim == 3 else pixels
+    return torch.from_numpy(np.ascontiguousarray(batch)).permute(0, 3, 1, 2)
+
+
+def _in_range(batch: Tensor) -> Tensor:
+    import torch
+
+    if batch.dtype == torch.uint8:
+        return batch
+    if not batch.is_floating_point():
+        raise ValueError(f"pixels of {batch.dtype}; they should be uint8, or float in [0, 1]")
+    low, high = (float(edge) for edge in batch.aminmax())
+    if not (low >= -1e-3 and high <= 1 + 1e-3):
+        raise ValueError(f"float pixels from {low:g} to {high:g}; they should be in [0, 1]: divide by 255?")
+    return batch.float()

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 import degrade.ops as ops
 from degrade.base import REGISTRY
 from degrade.dist import parse
+from degrade.errors import UserError
 from degrade.steps import TIMES, Node, Pick, Repeat, Shuffle, Step, Steps
 
 __all__ = ["Problem", "RecipeError", "Spec", "load", "locate", "names"]
@@ -45,7 +46,7 @@ class Problem:
         return f"{place}{self.address}: {self.message}" if self.address else f"{place}{self.message}"
 
 
-class RecipeError(ValueError):
+class RecipeError(UserError):
     """All that is wrong with a recipe.
 
     Args:
@@ -74,7 +75,9 @@ class Spec:
 def folders() -> list[Path]:
     """Where named recipes are looked for: ``$DEGRADE_RECIPES``, then the packaged ones, then those of plug-ins."""
     found = [Path(part) for part in os.environ.get("DEGRADE_RECIPES", "").split(os.pathsep) if part]
-    found.append(Path(str(resources.files("recipes"))))
+    # A wheel holds the recipes inside the package; a checkout, installed for editing, beside it.
+    package = Path(__file__).parent
+    found.append(next(d for d in (package / "recipes", package.parent / "recipes") if d.is_dir()))
     for entry in metadata.entry_points(group="degrade.recipes"):
         found.append(Path(str(resources.files(entry.value))))
     return found

@@ -184,9 +184,7 @@ class Recipe:
             threads.each(fill, starts)
             return Pair(lr, target, raw, plan)
         parts = [work(start) for start in starts]
-        return Pair(
-            torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts]), as_float(hr), plan
-        )
+        return Pair(torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts]), as_float(hr), plan)
 
     def _run(self, hr: Tensor, plan: Plan, watch: Watch | None) -> tuple[Tensor, Tensor]:
         canvas = Canvas.of(hr, self.scale)

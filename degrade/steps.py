@@ -360,5 +360,3 @@ def on_rows(chosen: Active, canvas: Canvas, plan: Plan, work: Callable[[Canvas, 
     if len(rows) == 0:
         return canvas
     return canvas.put(rows, work(canvas.take(rows), plan.take(rows)))
-
-

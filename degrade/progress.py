@@ -1,0 +1,34 @@
+"""Progress bars: pairs done, pairs a second, time to go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+__all__ = ["pair_progress"]
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f} pairs/s")
+
+
+@contextmanager
+def pair_progress(console: Console) -> Iterator[Callable[[int, int, str], None]]:
+    """A bar on ``console``; yields the function to call with pairs done, pairs in all and the last name."""
+    bar = Progress(
+        *(BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(), TextColumn("{task.description}")),
+        console=console,
+    )
+    with bar:
+        task = bar.add_task("", total=None)
+
+        def update(done: int, total: int, name: str) -> None:
+            bar.update(task, completed=done, total=total, description=name[-40:])
+
+        yield update

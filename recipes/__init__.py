@@ -1,1 +1,0 @@
-"""The recipes that come with degrade: YAML files only. See ``degrade list``."""
