@@ -6,6 +6,9 @@ kind: it keeps only 8 bits of 16-bit colour. OpenCV reads that, and the high byt
 
 One constraint: an image is read whole or refused. A truncated file is an :class:`ImageError`, never a half-grey
 picture, and an image of too many pixels is refused from its header, before memory is taken for it.
+
+Two things cannot be seen from here: changed bytes in formats without checksums (all but PNG), as long as they decode;
+and Pillow's ``LOAD_TRUNCATED_IMAGES``, which another library may have set for the whole process.
 """
 
 from __future__ import annotations
