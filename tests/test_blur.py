@@ -218,6 +218,25 @@ def centroid(operator: Operator, shape: tuple[int, int] = (61, 61)) -> np.ndarra
     return torch.stack([y, x], 1).numpy()
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_impulse_response(form):
+    """In a batch of all kernels, each row gets its own: what an impulse becomes is the formula, turned about."""
+    rows = 24
+    pixels = torch.zeros(rows, 1, 31, 31)
+    pixels[:, :, 15, 15] = 1
+    canvas = Canvas.of(pixels)
+    drawn = draw(DRAWN[2], canvas)
+    with use_form(form):
+        found = DRAWN[2].apply(canvas, drawn).pixels[:, 0].numpy()
+    assert set(drawn.names("kernel")) == set(KERNELS)
+    for i, kernel in enumerate(drawn.names("kernel")):
+        size, sigma, sigma_y, angle = (drawn.host(field)[i] for field in ("size", "sigma", "sigma_y", "angle"))
+        beta = drawn.host(f"beta_{kernel.split('_')[0]}")[i] if "_" in kernel else 1.0
+        wanted = formula(kernel, int(size), sigma, sigma_y, angle, beta)[::-1, ::-1]
+        edge = 15 - int(size) // 2
+        np.testing.assert_allclose(found[i], np.pad(wanted, edge), atol=1e-6)
+
+
 @pytest.mark.parametrize("operator", SYMMETRIC, ids=name)
 def test_registered(operator):
     np.testing.assert_allclose(centroid(operator), 0, atol=1e-4)

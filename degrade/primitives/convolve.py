@@ -120,9 +120,9 @@ def _trimmed(kernels: Real) -> Real:
 def _reach(kernels: Real, axis: int) -> NDArray[np.int64]:
     """(B,): how far along ``axis`` each kernel has taps, from its centre."""
     others = tuple(n for n in range(1, kernels.ndim) if n != axis)
-    taken: NDArray[np.bool_] = (kernels != 0).any(others)
-    offset: NDArray[np.int64] = np.arange(taken.shape[1]) - taken.shape[1] // 2
-    return (taken * np.abs(offset)).max(1)
+    taken = (kernels != 0).any(others)
+    side = kernels.shape[axis]
+    return (taken * np.abs(np.arange(side) - side // 2)).max(1)
 
 
 def _core(kernels: Real, *reach: int) -> Real:
