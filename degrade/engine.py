@@ -70,7 +70,7 @@ def processes(job: Job, indices: list[int], workers: int) -> Iterator[Result]:
     Raises:
         SynthError: a worker was killed.
     """
-    if len(indices) < 2 * workers:
+    if len(indices) < 16:  # so few are done before other interpreters have started
         yield from inline(job, indices)
         return
     # Fresh interpreters: a fork would copy the locks of this process's threads in whatever state they are.

@@ -39,10 +39,11 @@ def write_contact_sheet(folder: Path, recipe: Recipe, pairs: int = 6) -> Path:
         zoom_lr, zoom_hr = lr[y : y + side, x : x + side], hr[y * s : (y + side) * s, x * s : (x + side) * s]
         cells.append(
             [
-                Cell(hr.astype(np.uint8), f"{row['name']}   HR {hr.shape[1]} x {hr.shape[0]}", text),
+                Cell(hr.astype(np.uint8), f"{row['name']}   HR {hr.shape[1]} x {hr.shape[0]}"),
                 Cell(enlarge(lr.astype(np.uint8), s), f"LR {lr.shape[1]} x {lr.shape[0]}, enlarged"),
                 Cell(zoom_hr.astype(np.uint8), "HR, middle"),
                 Cell(enlarge(zoom_lr.astype(np.uint8), s), "LR, middle"),
+                Cell(None, "drawn", text),
             ]
         )
     path = folder / "contact_sheet.png"

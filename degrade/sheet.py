@@ -24,12 +24,12 @@ class Cell:
     """A picture with a title above and lines of text below.
 
     Args:
-        pixels: (h, w, 3) uint8.
+        pixels: (h, w, 3) uint8; None for text alone.
         title: One line.
         lines: What was drawn.
     """
 
-    pixels: Pixels
+    pixels: Pixels | None
     title: str
     lines: tuple[str, ...] = ()
 
@@ -44,7 +44,10 @@ def contact_sheet(rows: Sequence[Sequence[Cell]], heading: str, width: int = 256
     columns = max(len(row) for row in rows)
     wrapped = [[wrap(cell.lines, width) for cell in row] for row in rows]
     heights = [
-        LINE + 6 + max(fitted(cell.pixels, width)[1] for cell in row) + LINE * max(map(len, texts)) + 2 * MARGIN
+        LINE
+        + 10
+        + max(fitted(cell.pixels, width)[1] + LINE * len(text) for cell, text in zip(row, texts, strict=True))
+        + 2 * MARGIN
         for row, texts in zip(rows, wrapped, strict=True)
     ]
     top = 2 * MARGIN + LINE
@@ -55,13 +58,13 @@ def contact_sheet(rows: Sequence[Sequence[Cell]], heading: str, width: int = 256
         for i, (cell, lines) in enumerate(zip(row, texts, strict=True)):
             x, y = MARGIN + i * (width + MARGIN), top
             pen.text((x, y), cell.title, INK, font)
-            size = fitted(cell.pixels, width)
-            picture = Image.fromarray(cell.pixels)
-            smaller = size[0] < picture.width
-            sheet.paste(
-                picture.resize(size, Image.Resampling.BOX if smaller else Image.Resampling.NEAREST), (x, y + LINE + 6)
-            )
-            y += LINE + 10 + size[1]
+            y += LINE + 6
+            if cell.pixels is not None:
+                size = fitted(cell.pixels, width)
+                picture = Image.fromarray(cell.pixels)
+                filter = Image.Resampling.BOX if size[0] < picture.width else Image.Resampling.NEAREST
+                sheet.paste(picture.resize(size, filter), (x, y))
+                y += size[1] + 4
             for line in lines:
                 pen.text((x, y), line, FAINT, small)
                 y += LINE
@@ -88,8 +91,10 @@ def enlarge(lr: Pixels, scale: int) -> Pixels:
     return lr.repeat(scale, 0).repeat(scale, 1)
 
 
-def fitted(pixels: Pixels, width: int) -> tuple[int, int]:
+def fitted(pixels: Pixels | None, width: int) -> tuple[int, int]:
     """(width, height) of a picture shrunk, or enlarged by a whole factor, to a square of ``width``."""
+    if pixels is None:
+        return width, 0
     height, across = pixels.shape[:2]
     longest = max(height, across)
     ratio = width / longest if longest > width else width // longest

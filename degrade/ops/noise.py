@@ -29,6 +29,7 @@ from torch import Tensor
 from degrade.base import Chance, Draw, Operator, Range
 from degrade.canvas import Canvas, Sizes
 from degrade.dist import Const, Dist
+from degrade.primitives import form_of
 from degrade.rng import Key, normal_field, uniform_field
 
 __all__ = [
@@ -137,7 +138,7 @@ _TERMS = 28
 """P(K > 28) < 2e-8 for K ~ Poisson(8): beyond the last bit of a 24-bit uniform."""
 
 
-def poisson_quantile(mean: Tensor, u: Tensor) -> Tensor:
+def poisson_quantile(mean: Tensor, u: Tensor, on_host: bool = True) -> Tensor:
     """Poisson counts at levels ``u``: the smallest k with P(K <= k) >= u.
 
     Means below 8 invert the distribution function term by term. Others round a Cornish-Fisher expansion in the normal
@@ -151,6 +152,8 @@ def poisson_quantile(mean: Tensor, u: Tensor) -> Tensor:
     Args:
         mean: Any shape, at least 0 and below 2^22 (float32 counts).
         u: The same shape, in (0, 1).
+        on_host: Whether a tensor may be asked for a number, which on a GPU waits. Then only the dark pixels are
+            inverted; else all are, and the dark ones kept. The counts are the same.
 
     References:
         | Moments and cumulants in the specification of distributions (Cornish, Fisher, 1938)
@@ -162,10 +165,9 @@ def poisson_quantile(mean: Tensor, u: Tensor) -> Tensor:
     h = z.square().sub_(1)
     large = (h / s).div_(-72).add_(s).mul_(z)  # s z + (z - z^3) / 72 s
     large += s.square_().mul_(12).reciprocal_().add_(1).mul_(h).div_(6)  # lambda / s^2 = 1 + 1 / 12 s^2
-    large.add_(mean).round_()
+    large.add_(mean).round_().clamp_(min=0)
     small = mean < _SMALL
-    if mean.device.type != "cpu":
-        # No pixels are picked by a mask here: their number would have to come back from the device.
+    if not on_host:
         return torch.where(small, _invert(mean, u), large)
     dark = small.flatten().nonzero()[:, 0]
     return large.flatten().index_copy_(0, dark, _invert(mean.flatten()[dark], u.flatten()[dark])).view(mean.shape)
@@ -192,12 +194,13 @@ def luma(pixels: Tensor) -> Tensor:
     return red * 0.2989 + green * 0.587 + blue * 0.114
 
 
-def gray_levels(levels: Tensor, sizes: Sizes) -> Tensor:
+def gray_levels(levels: Tensor, sizes: Sizes, on_host: bool = True) -> Tensor:
     """How many photons make white, by the reference's rule: 2^ceil(log2(number of different grey levels)).
 
     Args:
         levels: (B, C, H, W) whole numbers 0, ..., 255 as floats.
         sizes: (B, 2) heights and widths; pixels outside are not counted.
+        on_host: As in :func:`poisson_quantile`.
 
     Returns:
         (B,) powers of two, 1 to 256. It depends on the content: 256 for nearly all photographs, less for flat images.
@@ -205,7 +208,7 @@ def gray_levels(levels: Tensor, sizes: Sizes) -> Tensor:
     batch, _, height, width = levels.shape
     device = levels.device
     powers = torch.tensor([1 << max(n - 1, 0).bit_length() for n in range(257)], dtype=levels.dtype)
-    if device.type == "cpu":
+    if on_host:
         images = [levels[i, :, : int(h), : int(w)] for i, (h, w) in enumerate(sizes)]
         counts = [int((torch.bincount(image.to(torch.uint8).flatten()) > 0).sum()) for image in images]
         return powers[counts]
@@ -236,7 +239,7 @@ class PoissonNoise(Operator):
 
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
         pixels = canvas.pixels.detach()
-        peak = draw.host("peak")
+        peak, on_host = draw.host("peak"), form_of(canvas) == "opencv"
 
         def shot(rows: Rows, gray: bool) -> Tensor:
             index = on_device(rows, pixels)
@@ -244,11 +247,11 @@ class PoissonNoise(Operator):
             levels = (luma(image) if gray else image).mul(255).round_().clamp_(0, 255).contiguous()
             v = draw.peak[index]
             if (peak[rows] == 0).any():
-                v = torch.where(v == 0, gray_levels(levels, canvas.sizes[rows]), v)
+                v = torch.where(v == 0, gray_levels(levels, canvas.sizes[rows], on_host), v)
             v = v[:, None, None, None]
             r = levels.div_(255)
             u = uniform_field(draw.key[rows], *levels.shape[1:], device=levels.device)
-            return poisson_quantile(r * v, u).div_(v).sub_(r)
+            return poisson_quantile(r * v, u, on_host).div_(v).sub_(r)
 
         noise = apart(draw.host("gray") > 0, pixels.shape[1], shot)
         return canvas.with_pixels((canvas.pixels + noise * draw.column("scale")).clamp_(0, 1))
