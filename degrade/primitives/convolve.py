@@ -121,8 +121,8 @@ def _reach(kernels: Real, axis: int) -> NDArray[np.int64]:
     """(B,): how far along ``axis`` each kernel has taps, from its centre."""
     others = tuple(n for n in range(1, kernels.ndim) if n != axis)
     taken = (kernels != 0).any(others)
-    far: NDArray[np.int64] = np.abs(np.arange(kernels.shape[axis]) - kernels.shape[axis] // 2)
-    return (taken * far).max(1)
+    place: NDArray[np.int64] = np.arange(kernels.shape[axis])
+    return (taken * np.abs(place - kernels.shape[axis] // 2)).max(1)
 
 
 def _core(kernels: Real, *reach: int) -> Real:
