@@ -214,7 +214,7 @@ def show(
     image: Annotated[Path | None, typer.Argument(help="An image. Default: a sample photograph.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: RECIPE.png here.")] = None,
     scale: Scale = None,
-    draws: Annotated[int, typer.Option(min=1, help="Random draws to show.")] = 8,
+    draws: Annotated[int, typer.Option(min=1, help="Random draws to show.")] = 12,
     crop: Annotated[int, typer.Option(min=32, help="Side of the HR crop to look at.")] = 256,
     seed: Seed = 0,
     changes: Changes = [],  # noqa: B006

@@ -200,7 +200,8 @@ def _planes(pixels: NDArray[Any]) -> Tensor:
     if pixels.dtype == np.uint16:
         pixels = pixels.astype(np.float32) / 65535
     batch = pixels[None] if pixels.ndim == 3 else pixels
-    return torch.from_numpy(np.ascontiguousarray(batch)).permute(0, 3, 1, 2)
+    # A copy: decoded images are read-only, which PyTorch's tensors cannot be.
+    return torch.from_numpy(batch.copy()).permute(0, 3, 1, 2)
 
 
 def _in_range(batch: Tensor) -> Tensor:
