@@ -121,8 +121,8 @@ def _reach(kernels: Real, axis: int) -> NDArray[np.int64]:
     """(B,): how far along ``axis`` each kernel has taps, from its centre."""
     others = tuple(n for n in range(1, kernels.ndim) if n != axis)
     taken = (kernels != 0).any(others)
-    place: NDArray[np.int64] = np.arange(kernels.shape[axis])
-    return (taken * np.abs(place - kernels.shape[axis] // 2)).max(1)
+    side = int(kernels.shape[axis])
+    return (taken * np.abs(np.arange(side) - side // 2)).max(1)
 
 
 def _core(kernels: Real, *reach: int) -> Real:
