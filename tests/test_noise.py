@@ -109,6 +109,12 @@ def test_values_are_in_range_and_outside_pixels_are_never_read(operator: Operato
 
 
 @pytest.mark.parametrize("operator", [*NOISES, Quantize(), Clip()], ids=repr)
+def test_pixels_stay_channels_last(operator: Operator) -> None:
+    """Else the next operator's OpenCV form would copy every image."""
+    assert run(operator, Canvas.of(photographs()), keys(5)).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("operator", [*NOISES, Quantize(), Clip()], ids=repr)
 def test_gradients_are_finite(operator: Operator) -> None:
     pixels = torch.full((2, 3, 16, 16), 0.5, requires_grad=True)
     run(operator, Canvas.of(pixels), keys(2)).sum().backward()
