@@ -1,0 +1,33 @@
+# Each of these makes its own environment first; nothing needs to be installed but Python and make.
+#   make demo   runs the main job on built-in photographs
+#   make test   passes the tests
+PYTHON ?= python3
+PIP = -m pip --disable-pip-version-check
+
+.PHONY: demo test lint types clean
+
+demo: .venv/ready
+	.venv/bin/degrade synth --recipe realesrgan
+
+test: .venv-test/ready
+	.venv-test/bin/python -m pytest -n auto
+
+lint: .venv-test/ready
+	.venv-test/bin/ruff check .
+	.venv-test/bin/ruff format --check .
+
+types: .venv-test/ready
+	.venv-test/bin/pyright
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/python $(PIP) install --quiet -c constraints.txt -e .
+	touch $@
+
+.venv-test/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear .venv-test
+	.venv-test/bin/python $(PIP) install --quiet -c constraints.txt -e ".[train,export,perceptual-offline,dev]"
+	touch $@
+
+clean:
+	rm -rf .venv .venv-test dist synth

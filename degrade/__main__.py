@@ -1,0 +1,5 @@
+"""``python -m degrade``."""
+
+from degrade.cli import main
+
+main()
