@@ -281,7 +281,7 @@ class SaltPepper(Operator):
         u = apart(draw.host("gray") > 0, channels, field)
         white = draw.column("amount") * draw.column("salt")
         black = 1 - draw.column("amount") * (1 - draw.column("salt"))
-        return canvas.with_pixels(pixels.masked_fill(u < white, 1).masked_fill(u > black, 0))
+        return canvas.with_pixels(pixels.clone().masked_fill_(u < white, 1).masked_fill_(u > black, 0))
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
