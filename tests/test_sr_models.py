@@ -151,6 +151,13 @@ def test_srcnn_rates_and_init():
     assert not model.conv1.bias.any()
 
 
+def test_srcnn_residual_starts_as_bicubic():
+    torch.manual_seed(0)
+    model, lr = build("srcnn", residual=True, init="kaiming"), image(1, 3, 16, 16)
+    with torch.no_grad():
+        assert (model(lr) - enlarge(lr, 2)).abs().mean() < 0.02
+
+
 def test_srcnn_luma():
     """Chroma is that of the enlargement, and a Y plane alone gives the Y of the RGB image."""
     model, lr = make("srcnn", {"scale": 2, "init": "kaiming"}), image(2, 3, 9, 11)
