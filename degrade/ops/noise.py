@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from degrade.base import Chance, Draw, Operator, Range
-from degrade.canvas import Canvas, Sizes
+from degrade.canvas import Canvas, Sizes, layout
 from degrade.dist import Const, Dist
 from degrade.primitives import form_of
 from degrade.rng import Key, normal_field, uniform_field
@@ -239,14 +239,15 @@ class PoissonNoise(Operator):
 
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
         pixels = canvas.pixels.detach()
-        peak, on_host = draw.host("peak"), form_of(canvas) == "opencv"
+        by_content = draw.host("peak").astype(np.float32) == 0
+        on_host = form_of(canvas) == "opencv"
 
         def shot(rows: Rows, gray: bool) -> Tensor:
             index = on_device(rows, pixels)
             image = pixels if len(rows) == len(canvas) else pixels[index]
             levels = (luma(image) if gray else image).mul(255).round_().clamp_(0, 255).contiguous()
             v = draw.peak[index]
-            if (peak[rows] == 0).any():
+            if by_content[rows].any():
                 v = torch.where(v == 0, gray_levels(levels, canvas.sizes[rows], on_host), v)
             v = v[:, None, None, None]
             r = levels.div_(255)
@@ -278,10 +279,10 @@ class SaltPepper(Operator):
         def field(rows: Rows, gray: bool) -> Tensor:
             return uniform_field(draw.key[rows], 1 if gray else channels, height, width, pixels.device)
 
-        u = apart(draw.host("gray") > 0, channels, field)
+        u = layout(apart(draw.host("gray") > 0, channels, field).expand(-1, channels, -1, -1))
         white = draw.column("amount") * draw.column("salt")
         black = 1 - draw.column("amount") * (1 - draw.column("salt"))
-        return canvas.with_pixels(pixels.clone().masked_fill_(u < white, 1).masked_fill_(u > black, 0))
+        return canvas.with_pixels(torch.where(u < white, 1.0, torch.where(u > black, 0.0, pixels)))
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
