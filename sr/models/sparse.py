@@ -130,7 +130,7 @@ class SparseCoding(Model):
     ) -> SparseCoding:
         """Learns the dictionaries from patches of pairs; on the CPU, whatever device the model is on.
 
-        With the defaults about a minute on one core; on T91 it then gives 31.9 dB on Set5 x3.
+        With the defaults one to three minutes on one core; on T91 they give 35.8, 31.9 and 29.8 dB on Set5 x2, x3, x4.
 
         Args:
             pairs: Y planes (h, w) and (h scale, w scale) in [0, 1].
