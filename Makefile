@@ -17,7 +17,7 @@ lint: .venv-test/ready
 	.venv-test/bin/ruff format --check .
 
 types: .venv-test/ready
-	.venv-test/bin/pyright
+	.venv-test/bin/pyright --pythonpath .venv-test/bin/python
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear .venv

@@ -1,7 +1,8 @@
 """Operator: a frozen description of a degradation whose :class:`~degrade.dist.Dist` fields are its random variables.
 
-Three things are kept apart. The *operator* is configuration. Its fields are *distributions*, from which a plan draws one
-row a sample. :meth:`Operator.apply` is a pure function of pixels and that :class:`Draw`; it never draws anything itself.
+Three things are kept apart. The *operator* is configuration. Its fields are *distributions*, from which a plan draws
+one row a sample. :meth:`Operator.apply` is a pure function of pixels and that :class:`Draw`; it never draws anything
+itself.
 
 Defining a subclass with a ``name`` registers it, so that recipes can use it::
 
@@ -41,7 +42,7 @@ ALMOST_ONE = math.nextafter(1, 0)
 """The highest level of a quantile."""
 Real = NDArray[np.float64]
 Size = Literal["hr", "target", "free"]
-"""What is known of an image's size before anything runs: that of the HR image, that of the final LR image, or neither."""
+"""What is known of an image's size before anything runs: the HR image's, the final LR image's, or neither."""
 
 
 # --- what a field can draw -------------------------------------------------------------------------------------------
@@ -285,8 +286,8 @@ def _variables(cls: type[Operator]) -> dict[str, Variable]:
 class Draw:
     """What an operator gets: the drawn value of each of its fields for each row of the canvas.
 
-    ``draw.sigma`` is a (B,) tensor on the canvas's device, ``draw.host("sigma")`` its float64 original, ``draw.key`` the
-    key of the operator's pixel noise.
+    ``draw.sigma`` is a (B,) tensor on the canvas's device, ``draw.host("sigma")`` its float64 original, ``draw.key``
+    the key of the operator's pixel noise.
 
     Args:
         operator: Gives the values of constant fields.

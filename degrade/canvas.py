@@ -1,10 +1,10 @@
 """Canvas: images of different sizes on one dense tensor.
 
-Row ``i`` of ``pixels`` holds image ``i`` in its top left ``sizes[i] = (h, w)`` corner. Sizes live on the host, so that no
-operator ever asks the device for a shape. Pixels are RGB (or grey) floats in [0, 1].
+Row ``i`` of ``pixels`` holds image ``i`` in its top left ``sizes[i] = (h, w)`` corner. Sizes live on the host, so that
+no operator ever asks the device for a shape. Pixels are RGB (or grey) floats in [0, 1].
 
-One constraint holds everywhere: pixels outside a row's own size are finite and are never read. An operator that looks at
-neighbours asks for :meth:`Canvas.extend` (mirror border) or :meth:`Canvas.replicate` (repeated edge) instead.
+One constraint holds everywhere: pixels outside a row's own size are finite and are never read. An operator that looks
+at neighbours asks for :meth:`Canvas.extend` (mirror border) or :meth:`Canvas.replicate` (repeated edge) instead.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From HR images to batches of pairs: on the device, in the workers, or from a folder of ready-made pairs.
 
-All three give pair ``i`` of epoch ``e`` the key ``Key.of(seed, i, e)``, so that they agree, whatever the batch size, the
-number of workers or the moment a run was resumed.
+All three give pair ``i`` of epoch ``e`` the key ``Key.of(seed, i, e)``, so that they agree, whatever the batch size,
+the number of workers or the moment a run was resumed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Engines: who makes the pairs of a synthesis. All call the same function of (job, index), hence give the same bytes."""
+"""Engines: who makes the pairs of a synthesis. All make pair ``index`` of a job alike, hence give the same bytes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """YAML -> the tree of a recipe, or every problem at once, each as ``file:line: address: message`` with its remedy.
 
-Reading has three passes. *Compose*: the file becomes plain data, every node remembering its line. *Overlay*: ``extends`` and
-the command line's ``--set`` change that data by address. *Build*: the data becomes nodes and operators, problems being
-collected rather than raised. Only YAML's safe subset is read, and nothing in a file can name code.
+Reading has three passes. *Compose*: the file becomes plain data, every node remembering its line. *Overlay*:
+``extends`` and the command line's ``--set`` change that data by address. *Build*: the data becomes nodes and
+operators, problems being collected rather than raised. Only YAML's safe subset is read, and nothing in a file can name
+code.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ def compose(text: str, file: str) -> Marked:
                 if name in data:
                     raise fail(key, f"{name!r} is said twice; remove one")
                 data[name] = build(child, (*path, cast("str", name)), (*above, node))
-                marks[*path, cast("str", name)] = (file, key.start_mark.line + 1)
+                marks[(*path, cast("str", name))] = (file, key.start_mark.line + 1)
             return data
         return loader.construct_object(node)
 
@@ -252,7 +253,7 @@ def change(recipe: Marked, address: list[str], value: Any, mark: tuple[str, int]
             _parent(recipe.data, path).remove(step)
         elif rest == ["p"]:
             step["p"] = value
-            recipe.marks[*path, "p"] = mark
+            recipe.marks[(*path, "p")] = mark
         elif len(rest) == 1 and kind not in ("one_of", "shuffle", "steps"):
             step[kind] = {**(step[kind] or {}), rest[0]: value}
             recipe.marks[*path, kind, rest[0]] = mark
@@ -455,7 +456,7 @@ class Builder:
             return Step(label, REGISTRY[kind].model_validate(body), p=p)
         except ValidationError as error:
             for detail in error.errors():
-                at = tuple(part for part in detail["loc"] if isinstance(part, str | int))
+                at = detail["loc"]
                 message = str(detail["msg"]).removeprefix("Value error, ")
                 if detail["type"] == "extra_forbidden":
                     message = f"no such field{close(str(at[-1]), list(REGISTRY[kind].model_fields))}"

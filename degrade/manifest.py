@@ -1,8 +1,8 @@
 """Manifest: the record of a dataset on disk, and the lock of the one run that may write it.
 
-``manifest.csv`` grows a row a pair while a run goes on and is sorted when it ends. A row is written after both of its files
-have their final names, so whatever a manifest lists is there; on opening, the files of every row are hashed again, and rows
-whose files are gone or damaged are dropped and made anew.
+``manifest.csv`` grows a row a pair while a run goes on and is sorted when it ends. A row is written after both of its
+files have their final names, so whatever a manifest lists is there; on opening, the files of every row are hashed
+again, and rows whose files are gone or damaged are dropped and made anew.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import csv
 import fcntl
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -80,7 +80,7 @@ class Manifest:
     @contextmanager
     def open(
         folder: Path, recipe: Recipe, settings: Mapping[str, Any], versions: Mapping[str, str]
-    ) -> Iterator[Manifest]:
+    ) -> Generator[Manifest]:
         """Opens a new dataset, or one that the same run began.
 
         Raises:

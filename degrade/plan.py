@@ -1,8 +1,8 @@
 """Plan: what was drawn, one row a sample, one column a random variable.
 
 A plan is a table on the host. It is all that stands between a key and a pair of images, so a row of it, written to a
-manifest, is enough to make the pair again. A variable that a sample did not need (a branch not taken, a step not run) is
-NaN in its row, and an empty cell in a file.
+manifest, is enough to make the pair again. A variable that a sample did not need (a branch not taken, a step not run)
+is NaN in its row, and an empty cell in a file.
 """
 
 from __future__ import annotations
@@ -59,6 +59,10 @@ class Plan:
     def __getitem__(self, address: str) -> Real:
         """(B,) values of one variable."""
         return self.values[:, self._index[address]]
+
+    def place(self, address: str) -> int:
+        """The column of a variable."""
+        return self._index[address]
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -140,8 +144,8 @@ class Sheet:
 
     def draw(self, address: str, dist: Dist, variable: Variable, active: NDArray[np.bool_]) -> Real:
         """Draws a variable for the active rows; returns its whole column."""
-        column = self.plan[address]
-        j = self.plan._index[address]
+        j = self.plan.place(address)
+        column = self.plan.values[:, j]
         if self._severity is None:
             levels = self._levels[active, j]
         else:

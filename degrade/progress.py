@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -19,7 +19,7 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def pair_progress(console: Console) -> Iterator[Callable[[int, int, str], None]]:
+def pair_progress(console: Console) -> Generator[Callable[[int, int, str], None]]:
     """A bar on ``console``; yields the function to call with pairs done, pairs in all and the last name."""
     bar = Progress(
         *(BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(), TextColumn("{task.description}")),

@@ -3,8 +3,8 @@
 .. math:: \\mathrm{pair} = \\mathrm{apply}(\\mathrm{recipe}, \\mathrm{hr}, \\mathrm{plan}), \\qquad
           \\mathrm{plan} = \\mathrm{recipe.plan}(\\mathrm{key})
 
-Both are pure. Sample ``i`` of a batch depends on its own HR image and its own row of the plan, never on its batch-mates:
-on a CPU the rows are even worked one by one, by a few threads.
+Both are pure. Sample ``i`` of a batch depends on its own HR image and its own row of the plan, never on its
+batch-mates: on a CPU the rows are even worked one by one, by a few threads.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class Recipe:
         return self._fill(Sheet(self.columns, key))
 
     def severity(self, level: float, key: Key) -> Plan:
-        """Instead of drawing, sets every variable to its quantile at ``level`` in [0, 1): 0 is mild, towards 1 is severe.
+        """Sets every variable to its quantile at ``level`` in [0, 1) instead of drawing: 0 is mild, near 1 severe.
 
         Variables with no better or worse end take their median, choices their likeliest value; a step with probability
         p runs from level 1 - p on.
@@ -173,7 +173,8 @@ class Recipe:
 
         starts = range(0, len(hr), rows)
         if alone:
-            assert target is not None and raw is not None
+            assert target is not None
+            assert raw is not None
 
             def fill(start: int) -> None:
                 one, two = work(start)

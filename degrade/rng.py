@@ -4,8 +4,9 @@ A :class:`Key` holds one 64-bit word per sample. Folding an address into it give
 
 .. math:: k' = \\mathrm{mix}(k \\oplus \\mathrm{hash}(\\text{address}))
 
-so a draw depends on nothing but (seed, epoch, index) and the address. There is no state to save, to restore or to share;
-adding a variable moves no other. Noise over pixels is the same idea on the device: a 32-bit hash of (key, channel, y, x).
+so a draw depends on nothing but (seed, epoch, index) and the address. There is no state to save, to restore or to
+share; adding a variable moves no other. Noise over pixels is the same idea on the device: a 32-bit hash of (key,
+channel, y, x).
 
 References:
     | Fast splittable pseudorandom number generators (Steele et al., 2014) | https://doi.org/10.1145/2714064.2660195
@@ -80,7 +81,8 @@ class Key:
 def uniform_field(key: Key, channels: int, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
     """White noise, uniform in (0, 1): (B, channels, height, width) float32.
 
-    A pixel's value depends on its sample's key and on (channel, y, x) alone: not on the batch, the canvas or the device.
+    A pixel's value depends on its sample's key and on (channel, y, x) alone: not on the batch, the canvas or the
+    device.
     """
     return _hash_field(key, channels, height, width, device).mul_(2.0**-32).add_(0.5).clamp_(2.0**-25, 1 - 2.0**-24)
 

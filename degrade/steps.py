@@ -1,11 +1,12 @@
 """The tree of a recipe: operators, and the control that arranges them.
 
 A node has two lives. :meth:`Node.draw` fills a plan: it decides, per sample, whether and in what order things happen.
-:meth:`Node.run` works the pixels and only looks up what was decided. Rows that go different ways are taken from the canvas
-by host-made indices and put back; nothing is computed to be thrown away.
+:meth:`Node.run` works the pixels and only looks up what was decided. Rows that go different ways are taken from the
+canvas by host-made indices and put back; nothing is computed to be thrown away.
 
 Addresses: a step's random variables are called ``stage.label.field``, whatever groups stand in between, and its gate
-``stage.label.p``. Labels are unique within a stage, except across the branches of a ``one_of``, of which a sample sees one.
+``stage.label.p``. Labels are unique within a stage, except across the branches of a ``one_of``, of which a sample sees
+one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +78,7 @@ class Node(ABC):
         p: The probability that it happens at all.
     """
 
+    key: ClassVar[str] = ""
     label: str
     p: float = field(default=1.0, kw_only=True)
 
@@ -101,9 +103,9 @@ class Node(ABC):
         """The YAML data under :attr:`kind`."""
 
     @property
-    @abstractmethod
     def kind(self) -> str:
         """The YAML key: an operator's name, or ``steps``, ``one_of``, ``shuffle``, ``repeat``."""
+        return self.key
 
     def variables(self, scope: str) -> Iterator[Column]:
         if self.p < 1:
@@ -176,7 +178,7 @@ class Steps(Node):
 
     nodes: tuple[Node, ...]
 
-    kind = "steps"
+    key: ClassVar[str] = "steps"
 
     def columns(self, scope: str) -> Iterator[Column]:
         for node in self.nodes:
@@ -207,7 +209,7 @@ class Pick(Node):
     branches: tuple[Node, ...]
     weights: tuple[float, ...]
 
-    kind = "one_of"
+    key: ClassVar[str] = "one_of"
 
     @property
     def _variable(self) -> OneOf:
@@ -236,7 +238,7 @@ class Pick(Node):
         return canvas
 
     def resize(self, before: Size) -> Size:
-        after = {branch.size(before) for branch in self.branches}
+        after: set[Size] = {branch.size(before) for branch in self.branches}
         return after.pop() if len(after) == 1 else "free"
 
     def body(self) -> Any:
@@ -247,14 +249,14 @@ class Pick(Node):
 class Shuffle(Node):
     """All nodes, in an order drawn per sample; those labelled in ``ordered`` keep theirs among themselves.
 
-    A uniformly drawn permutation is mended by sorting the places that the ordered nodes hold, which leaves every allowed
-    order equally likely.
+    A uniformly drawn permutation is mended by sorting the places that the ordered nodes hold, which leaves every
+    allowed order equally likely.
     """
 
     nodes: tuple[Node, ...]
     ordered: tuple[str, ...] = ()
 
-    kind = "shuffle"
+    key: ClassVar[str] = "shuffle"
 
     def columns(self, scope: str) -> Iterator[Column]:
         count = len(self.nodes)
@@ -287,7 +289,7 @@ class Shuffle(Node):
         """Certain only if every node that may be the last to resize leaves the same size."""
         sizers = [n for n in self.nodes if any(n.size(s) != s for s in _SIZES)]
         ordered = [n for n in sizers if n.label in self.ordered]
-        last = {n.size("free") for n in sizers if n not in ordered[:-1]}
+        last: set[Size] = {n.size("free") for n in sizers if n not in ordered[:-1]}
         if not last:
             return before
         return last.pop() if len(last) == 1 else "free"
@@ -304,7 +306,7 @@ class Repeat(Node):
     times: Dist
     rounds: tuple[Steps, ...]
 
-    kind = "repeat"
+    key: ClassVar[str] = "repeat"
 
     def columns(self, scope: str) -> Iterator[Column]:
         if not fixed(self.times):

@@ -3,15 +3,15 @@
 The folder that a run leaves::
 
     hr/NAME.png  lr/NAME.png   the pairs; HR is exactly scale times LR
-    manifest.csv               a row a pair: key, source, crop, sizes, SHA-256 of both files, every drawn parameter by address
+    manifest.csv               a row a pair: key, source, crop, sizes, SHA-256 of both files, what was drawn
     recipe.yaml                the resolved recipe
     synth.json                 recipe hash, settings and package versions
     skipped.csv                images that could not be used, and why
     contact_sheet.png          a few pairs to look at
 
-A pair is a pure function of (recipe, seed, index, source image). A file gets its final name only when it is whole, and its
-row is written after it; so a run that is killed goes on where it stopped and ends with the same bytes. Nothing that the run
-did not write is overwritten or deleted.
+A pair is a pure function of (recipe, seed, index, source image). A file gets its final name only when it is whole, and
+its row is written after it; so a run that is killed goes on where it stopped and ends with the same bytes. Nothing
+that the run did not write is overwritten or deleted.
 """
 
 from __future__ import annotations
@@ -204,7 +204,8 @@ def with_alpha(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> ND
     import cv2
 
     size = pixels.shape[1], pixels.shape[0]
-    return np.dstack([pixels, cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)])
+    small = np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.dstack([pixels, small])
 
 
 def encode(hr: NDArray[np.uint8], lr: NDArray[np.uint8]) -> tuple[bytes, bytes]:
@@ -265,7 +266,7 @@ def _common(files: list[Path]) -> tuple[str, ...]:
 
 
 def unique_names(sources: tuple[str, ...]) -> tuple[str, ...]:
-    """Sources without their suffix; where two would be the same, with it: ``a/cat``, or ``a/cat_jpg`` and ``a/cat_png``.
+    """Sources without their suffix; where two would be the same, with it: ``a/cat_jpg`` and ``a/cat_png``.
 
     Case does not count, since some file systems do not tell it.
     """

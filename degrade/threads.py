@@ -1,7 +1,7 @@
 """A few threads that work the rows of a CPU batch.
 
-Inside them PyTorch and OpenCV use one thread each: rows are parallel to each other, and a row's result cannot depend on how
-many threads there are.
+Inside them PyTorch and OpenCV use one thread each: rows are parallel to each other, and a row's result cannot depend
+on how many threads there are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The heavy work: convolve, resample, jpeg. Each has one batched torch form and, for CPU tensors, one OpenCV form per image.
+"""The heavy work: convolve, resample, jpeg. Each has one batched torch form and, for CPU tensors, one OpenCV form per
+image.
 
 The choice between the two is made here and nowhere else; operators never know.
 """
@@ -6,7 +7,7 @@ The choice between the two is made here and nowhere else; operators never know.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextvars import ContextVar
 from typing import Literal
 
@@ -27,7 +28,7 @@ def form_of(canvas: Canvas) -> Form:
 
 
 @contextlib.contextmanager
-def use_form(form: Form | None) -> Iterator[None]:
+def use_form(form: Form | None) -> Generator[None]:
     """Forces a form inside a ``with`` block: tests hold the two equal, benchmarks race them."""
     token = _FORCED.set(form)
     try:
