@@ -256,7 +256,7 @@ def change(recipe: Marked, address: list[str], value: Any, mark: tuple[str, int]
             recipe.marks[(*path, "p")] = mark
         elif len(rest) == 1 and kind not in ("one_of", "shuffle", "steps"):
             step[kind] = {**(step[kind] or {}), rest[0]: value}
-            recipe.marks[*path, kind, rest[0]] = mark
+            recipe.marks[(*path, kind, rest[0])] = mark
             for inner in [p for p in recipe.marks if p[: len(path) + 2] == (*path, kind, rest[0])]:
                 recipe.marks[inner] = mark
         else:
