@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
@@ -115,11 +115,13 @@ class Marked:
     Args:
         data: What the file says.
         marks: (file, line) by path.
+        problems: What was found wrong so far.
     """
 
-    def __init__(self, data: Any, marks: dict[Path_, tuple[str, int]]) -> None:
+    def __init__(self, data: Any, marks: dict[Path_, tuple[str, int]], problems: Sequence[Problem] = ()) -> None:
         self.data = data
         self.marks = marks
+        self.problems = list(problems)
 
     def mark(self, path: Path_) -> tuple[str, int]:
         """The place of ``path``, or of the nearest part around it."""
@@ -204,8 +206,7 @@ def read(recipe: str | Path, seen: tuple[Path, ...] = ()) -> Marked:
 
 def overlay(below: Marked, top: Marked) -> Marked:
     """``top`` over ``below``: a stage that is a list replaces, one that is a mapping changes steps by their label."""
-    merged = Marked(dict(below.data), dict(below.marks))
-    problems: list[Problem] = []
+    merged = Marked(dict(below.data), dict(below.marks), below.problems)
     merged.data.pop("extends", None)
     for key, value in top.data.items():
         if key == "extends":
@@ -221,9 +222,7 @@ def overlay(below: Marked, top: Marked) -> Marked:
                 parts = (key, label) if field is None else (key, label, field)
                 message = change(merged, [str(p) for p in parts], fields[field], top.mark(parts))
                 if message:
-                    problems.append(Problem(*top.mark(parts), ".".join(map(str, parts)), message))
-    if problems:
-        raise RecipeError(problems)
+                    merged.problems.append(Problem(*top.mark(parts), ".".join(map(str, parts)), message))
     return merged
 
 
@@ -329,13 +328,12 @@ def load(
         RecipeError: with every problem found.
     """
     marked = Marked(dict(recipe), {}) if isinstance(recipe, Mapping) else read(recipe)
-    problems: list[Problem] = []
+    problems = marked.problems
     for address, value in {**({} if scale is None else {"scale": scale}), **(changes or {})}.items():
         message = change(marked, address.split("."), value, ("", 0))
         if message:
             problems.append(Problem("", 0, address, message))
-    builder = Builder(marked, problems)
-    spec = builder.spec()
+    spec = Builder(marked).spec()
     if problems or spec is None:
         raise RecipeError(problems)
     return spec
@@ -344,9 +342,9 @@ def load(
 class Builder:
     """Turns data into nodes and collects what is wrong on the way."""
 
-    def __init__(self, marked: Marked, problems: list[Problem]) -> None:
+    def __init__(self, marked: Marked) -> None:
         self.marked = marked
-        self.problems = problems
+        self.problems = marked.problems
         ops.discover()
 
     def wrong(self, path: Path_, address: str, message: str) -> None:
