@@ -510,7 +510,7 @@ class Builder:
             ordered = body.get("ordered", [])
             body, path = body.get("steps"), (*path, "steps")
         nodes = self.nodes(body, path, scope, seen)
-        if not 2 <= len(nodes) <= 15:
+        if isinstance(body, list) and not 2 <= len(body) <= 15:
             self.wrong(path, f"{scope}.{label}", "should be a list of 2 to 15 steps")
             return None
         labels = [node.label for node in nodes]
