@@ -227,7 +227,7 @@ def overlay(below: Marked, top: Marked) -> Marked:
 
 
 def change(recipe: Marked, address: list[str], value: Any, mark: tuple[str, int]) -> str | None:
-    """Sets what stands at an address: ``scale``, ``stage.label.field``, ``stage.label.p``; null removes a step.
+    """Sets what stands at an address: ``scale``, ``stage.label.field``, ``stage.label.p``; null removes a stage or a step.
 
     Returns:
         What is wrong, or None.
@@ -235,6 +235,8 @@ def change(recipe: Marked, address: list[str], value: Any, mark: tuple[str, int]
     if len(address) == 1:
         recipe.data = {**recipe.data, address[0]: value}
         recipe.marks[(address[0],)] = mark
+        if value is None:
+            del recipe.data[address[0]]
         return None
     stage, label, *rest = address
     if stage not in recipe.data:
@@ -390,8 +392,8 @@ class Builder:
         if not name.isidentifier():
             self.wrong((name,), name, "a stage is named by a word of letters, digits and underscores")
         if not isinstance(body, list):
-            known = close(name, list(RESERVED))
-            self.wrong((name,), name, f"a stage should be a list of steps{known if '?' in known else ''}")
+            meant = close(name, [known for known in RESERVED if known != name])
+            self.wrong((name,), name, f"a stage should be a list of steps{meant if '?' in meant else ''}")
             return Steps(name, ())
         seen: dict[str, str] = {}
         return Steps(name, self.nodes(body, (name,), name, seen))
