@@ -1,7 +1,7 @@
 """Two recipes side by side: what they say, parameter by parameter, and what they do to the same images.
 
-Parameters are aligned by address. Effects are paired: image ``i`` has the same key under both recipes, so that variables of
-the same address draw at the same quantile, and a difference is the recipes', not the luck of the draw.
+Parameters are aligned by address. Effects are paired: image ``i`` has the same key under both recipes, so that
+variables of the same address draw at the same quantile, and a difference is the recipes', not the luck of the draw.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ def print_diff(
     )
     console.print(f"{words}{told}.\n", soft_wrap=True)
     if a.scale != b.scale:
-        words = f"The scales differ ({a.scale} and {b.scale}): LR images of different sizes, each against its own downscale."
+        words = f"The scales differ ({a.scale} and {b.scale}): each LR against its own plain downscale."
         console.print(words + "\n", soft_wrap=True)
     console.print(_effect_table(one, other, measured))
 
@@ -219,14 +219,14 @@ def _parameter_table(one: str, other: str, shown: Sequence[Change]) -> Table:
         table.add_column(Text(name), overflow="fold")
     style = {"only a": "yellow", "only b": "cyan", "different": "", "same": "dim"}
     for change in shown:
-        cells = (change.address, change.a or "–", change.b or "–")
+        cells = (change.address, change.a or "-", change.b or "-")
         table.add_row(*(Text(cell) for cell in cells), style=style[change.kind])
     return table
 
 
 def _effect_table(one: str, other: str, measured: Sequence[Effect]) -> Table:
     count = len(measured[0].a)
-    title = f"Effects: median (5–95 %) of {count} LR images; differences are between pairs of the same image and key"
+    title = f"Effects: median (5 to 95 %) of {count} LR images; differences are between pairs of the same image and key"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("")
     for name in (one, other, f"{other} - {one}"):
