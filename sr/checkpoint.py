@@ -1,0 +1,181 @@
+"""Checkpoint: a model in one safetensors file that says what it is; the optimiser's state in another.
+
+``NAME.safetensors`` holds the weights and, as metadata, the model's name and config, the recipe with its hash, and
+versions: enough to build and use the model anywhere. ``NAME.state.pt`` holds what a run needs to go on, whole in itself.
+Its one constraint: nothing that is read can run code, and a file is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from degrade.errors import UserError
+from degrade.images import write_atomic
+from sr.models import Model, build, name_of
+
+__all__ = ["ZOO", "load", "load_state", "read_metadata", "save", "save_state", "versions", "weights_file"]
+
+ZOO = Path(__file__).parent / "zoo"
+"""Trained weights that come with the package."""
+FORMAT = "sr-1"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    found: dict[str, str] = {}
+    for name in ("degrade", "torch", "numpy", "opencv-python-headless", "lightning-fabric", "safetensors"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+# --- weights ---------------------------------------------------------------------------------------------------------
+
+
+def save(path: str | Path, model: Model, notes: Mapping[str, Any] | None = None) -> None:
+    """Writes a model.
+
+    Args:
+        path: A ``.safetensors`` file.
+        model: Its weights must be finite, so that a bad model never takes the place of a good one.
+        notes: More metadata; values that are not strings are written as JSON.
+
+    Raises:
+        UserError: If the weights are not finite, or the disk is full.
+    """
+    from safetensors.torch import save as encode
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    check_finite(tensors, path)
+    metadata = {
+        "format": FORMAT,
+        "name": name_of(model),
+        "config": model.config,
+        "scale": model.scale,
+        "versions": versions(),
+        **(notes or {}),
+    }
+    text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
+    write(path, encode(tensors, text))
+
+
+def load(model: str | Path, scale: int | None = None, device: torch.device | str = "cpu") -> Model:
+    """A model in eval mode.
+
+    Args:
+        model: A file; the name of one that comes with the package (``srcnn_x4``); a run's folder, for its best
+            checkpoint, else its last; or ``bicubic``.
+        scale: The scale it must have. For ``bicubic`` the scale to make; by default 4.
+        device: Where to put it.
+
+    Raises:
+        UserError: Missing, damaged, of another format or scale.
+    """
+    if str(model) == "bicubic":
+        return build("bicubic", scale=scale or 4).to(device).eval()
+    path = weights_file(model)
+    metadata = read_metadata(path)
+    try:
+        built = build(metadata["name"], **json.loads(metadata["config"]))
+        built.load_state_dict(_tensors(path))
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"{path}: its weights do not fit the model it names: {error}") from None
+    if scale is not None and scale != built.scale:
+        raise UserError(f"{path}: is for scale {built.scale}, not for {scale}")
+    return built.to(device).eval()
+
+
+def weights_file(model: str | Path) -> Path:
+    """The file that a model's name, folder or path stands for. Raises UserError listing the names there are."""
+    path = Path(model)
+    if path.is_dir():
+        for name in ("best", "last"):
+            if (path / f"{name}.safetensors").is_file():
+                return path / f"{name}.safetensors"
+        raise UserError(f"{path}: no best.safetensors or last.safetensors in this folder")
+    if path.is_file():
+        return path
+    packaged = ZOO / f"{model}.safetensors"
+    if path.name == str(model) and packaged.is_file():
+        return packaged
+    names = ["bicubic", *sorted(file.stem for file in ZOO.glob("*.safetensors"))]
+    raise UserError(f"model {model}: no such file, nor one of {', '.join(names)}")
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """What a checkpoint says of itself. Raises UserError."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), "pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: not a safetensors file ({error})") from None
+    if metadata.get("format") != FORMAT:
+        raise UserError(f"{path}: not a checkpoint of sr; its metadata lacks format {FORMAT}")
+    return metadata
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: damaged ({error})") from None
+
+
+# --- state -----------------------------------------------------------------------------------------------------------
+
+
+def save_state(path: str | Path, state: Mapping[str, Any]) -> None:
+    """Writes tensors, numbers, strings and containers of them. Raises UserError as :func:`save` does."""
+    check_finite(state, path)
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    write(path, buffer.getvalue())
+
+
+def load_state(path: str | Path) -> dict[str, Any]:
+    """What :func:`save_state` wrote. Raises UserError."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not there; there is nothing to resume") from None
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path}: damaged or not a state of sr ({error})") from None
+
+
+def check_finite(tree: Any, path: str | Path, place: str = "") -> None:
+    """Raises UserError if a tensor in nested dicts and lists has a NaN or an infinity."""
+    if isinstance(tree, Tensor):
+        if tree.is_floating_point() and not bool(tree.isfinite().all()):
+            raise UserError(f"{path}: not written, {place.lstrip('.')} is not finite; the checkpoint there is kept")
+    elif isinstance(tree, Mapping):
+        for name, branch in tree.items():
+            check_finite(branch, path, f"{place}.{name}")
+    elif isinstance(tree, list | tuple):
+        for i, branch in enumerate(tree):
+            check_finite(branch, path, f"{place}.{i}")
+
+
+def write(path: str | Path, data: bytes) -> None:
+    """Atomic; a full disk is a UserError that says what is left."""
+    try:
+        write_atomic(path, data)
+    except OSError as error:
+        kept = "; the file of before is intact" if os.path.exists(path) else ""
+        raise UserError(f"{path}: {error.strerror or error}, {len(data):,} bytes were to be written{kept}") from None

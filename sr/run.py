@@ -1,0 +1,222 @@
+"""Run: the folder of a training run, and what is written there when.
+
+.. code-block:: text
+
+    config.yaml  recipe.yaml  versions.json
+    curves.csv  curves.png  samples/0000500.png  tensorboard/
+    last.safetensors  best.safetensors  last.state.pt
+
+Its one constraint: only the first of several processes writes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from degrade.errors import UserError
+from degrade.images import encode_png
+from degrade.recipe import Recipe
+from sr import checkpoint, figures
+from sr.config import Config
+from sr.evaluate import Example, evaluate
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+    from sr.methods import Method
+
+__all__ = ["Run"]
+
+STATE, LAST, BEST = "last.state.pt", "last.safetensors", "best.safetensors"
+SHOWN = 3
+"""Images in a sample sheet."""
+
+
+class Run:
+    """The folder of a run.
+
+    Args:
+        config: The run; its folder is made.
+        recipe: None for ready-made pairs.
+        data: What to validate on; may be empty.
+        writes: Whether this process is the one that writes.
+
+    Raises:
+        UserError: The folder cannot be made.
+    """
+
+    def __init__(self, config: Config, recipe: Recipe | None, data: Sequence[Example], writes: bool = True) -> None:
+        self.config, self.recipe, self.data, self.writes = config, recipe, data, writes
+        self.folder = Path(config.out)
+        self.history: list[dict[str, float]] = []
+        self.best = -math.inf
+        self.psnr: float | None = None
+        self._board: SummaryWriter | None = None
+        self._begun = time.monotonic()
+
+    # --- beginning and end -------------------------------------------------------------------------------------------
+
+    def begin(self, method: Method, resume: bool) -> None:
+        """Goes back to the last checkpoint, or starts afresh in a folder without one."""
+        if resume:
+            self._restore(method)
+        elif (self.folder / STATE).exists():
+            raise UserError(f"{self.folder}: holds a run already; go on with --resume, or choose another --out")
+        if not self.writes:
+            return
+        try:
+            (self.folder / "samples").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--out {self.folder}: {error.strerror}") from None
+        self._text("config.yaml", self.config.to_yaml())
+        if self.recipe is not None:
+            self._text("recipe.yaml", f"# hash: {self.recipe.hash}\n{self.recipe.to_yaml()}")
+        self._text("versions.json", json.dumps(checkpoint.versions(), indent=2) + "\n")
+        if self.config.tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=method.done)
+
+    def _restore(self, method: Method) -> None:
+        path = self.folder / STATE
+        state = checkpoint.load_state(path)
+        wanted = self._identity()
+        for name, value in wanted.items():
+            if state.get(name) != value:
+                raise UserError(f"{path}: its {name} is {state.get(name)!r}, this run's is {value!r}; use another --out")
+        try:
+            method.load(state["method"])
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise UserError(f"{path}: is of another model: {error}") from None
+        self.best = float(state["best"])
+        self.history = [row for row in read_history(self.folder / "curves.csv") if row["step"] <= method.done]
+        self._begun -= float(state["seconds"])
+
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same for a run to go on."""
+        config = self.config
+        return {
+            "kind": config.method,
+            "scale": config.scale,
+            "seed": config.seed,
+            "batch": config.batch,
+            "recipe": self.recipe_id,
+        }
+
+    @property
+    def recipe_id(self) -> str:
+        """The recipe's hash, or the folder of the pairs."""
+        return self.config.recipe if self.recipe is None else self.recipe.hash
+
+    def close(self) -> None:
+        """Ends the log."""
+        if self._board is not None:
+            self._board.close()
+
+    # --- during ------------------------------------------------------------------------------------------------------
+
+    def after(self, method: Method, losses: dict[str, Tensor]) -> bool:
+        """Logs, validates and saves, each when it is due. Returns whether it logged.
+
+        Raises:
+            UserError: A loss is not finite, or nothing can be written.
+        """
+        config, step = self.config, method.done
+        last = step == config.steps
+        logs = last or step % config.log_every == 0
+        if logs:
+            self._log(step, {name: float(loss) for name, loss in losses.items()})
+        if self.writes and self.data and (last or step % config.val_every == 0):
+            self._validate(method)
+        if last or step % config.save_every == 0:
+            self.save(method)
+        return logs
+
+    def _log(self, step: int, losses: dict[str, float]) -> None:
+        bad = [name for name, loss in losses.items() if not math.isfinite(loss)]
+        if bad:
+            raise UserError(
+                f"step {step}: the loss {bad[0]} is {losses[bad[0]]}; the last checkpoint in {self.folder} is from "
+                "before. Try a lower rate (--set rate=..), clipping (--set clip=1) or --set precision=32-true"
+            )
+        self.history.append({"step": step, "seconds": time.monotonic() - self._begun, **losses})
+        if self._board is not None:
+            for name, loss in losses.items():
+                self._board.add_scalar(f"train/{name}", loss, step)
+
+    def _validate(self, method: Method) -> None:
+        shown: list[tuple[str, Tensor, Tensor, Tensor]] = []
+
+        def see(example: Example, sr: Tensor) -> None:
+            if len(shown) < SHOWN:
+                shown.append((example.name, example.lr, sr, example.hr))
+
+        model = method.model
+        training = model.training
+        mean = evaluate(model.eval(), self.folder.name, self.data, self.recipe, see=see, lpips=False).mean
+        model.train(training)
+        step, self.psnr = method.done, mean["psnr_y"]
+        scores = {"psnr_y": mean["psnr_y"], "ssim_y": mean["ssim_y"]}
+        if not self.history or self.history[-1]["step"] != step:
+            self.history.append({"step": step, "seconds": time.monotonic() - self._begun})
+        self.history[-1] |= scores
+        sheet = figures.triplets(shown, f"{self.folder.name}, step {step}: {self.psnr:.2f} dB Y")
+        checkpoint.write(self.folder / "samples" / f"{step:07d}.png", encode_png(sheet))
+        if self._board is not None:
+            for name, value in scores.items():
+                self._board.add_scalar(f"val/{name}", value, step)
+            self._board.add_image("val/samples", sheet, step, dataformats="HWC")
+        if self.psnr > self.best:
+            self.best = self.psnr
+            checkpoint.save(self.folder / BEST, model, self._notes(step) | {"psnr_y": self.psnr})
+
+    def save(self, method: Method) -> None:
+        """Writes the last checkpoint and the curves."""
+        if not self.writes:
+            return
+        seconds = time.monotonic() - self._begun
+        state = {**self._identity(), "method": method.state(), "best": self.best, "seconds": seconds}
+        checkpoint.save_state(self.folder / STATE, state)
+        checkpoint.save(self.folder / LAST, method.model, self._notes(method.done))
+        self._text("curves.csv", history_csv(self.history))
+        if self.history:
+            checkpoint.write(self.folder / "curves.png", figures.curves(self.history, self.folder.name))
+
+    def _notes(self, step: int) -> dict[str, Any]:
+        recipe = self.config.recipe if self.recipe is None else self.recipe.name
+        return {
+            "recipe": recipe,
+            "hash": self.recipe_id,
+            "step": step,
+            "training": self.config.model_dump(mode="json", exclude={"out", "data", "val"}),
+        }
+
+    def _text(self, name: str, text: str) -> None:
+        checkpoint.write(self.folder / name, text.encode())
+
+
+def history_csv(history: Sequence[dict[str, float]]) -> str:
+    """Rows of numbers by name; columns in the order in which they first appear."""
+    buffer = io.StringIO()
+    names = list(dict.fromkeys(name for row in history for name in row))
+    writer = csv.DictWriter(buffer, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: f"{value:.8g}" for name, value in row.items()} for row in history)
+    return buffer.getvalue()
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """The inverse of :func:`history_csv`; no rows where there is no file."""
+    if not path.is_file():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]

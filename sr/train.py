@@ -1,0 +1,137 @@
+"""The training loop: pairs in, a run folder out. It knows no losses; :mod:`sr.methods` does.
+
+Iterations, not epochs. A run is a function of its config, so that on a CPU 100 steps are 50, a resume, and 50 more, to
+the last bit of the weights. Under torchrun every process runs :func:`train` and sees its share of each batch.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from degrade.errors import UserError
+from degrade.recipe import Pair, Recipe
+from sr.config import Config
+from sr.evaluate import PAIRS, examples
+from sr.feed import feed
+from sr.methods import build_method
+from sr.run import Run
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["Status", "launch", "train"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a run stands.
+
+    Args:
+        done: Steps done.
+        steps: Steps in all.
+        losses: As last measured.
+        psnr: As last validated.
+        degrading: Share of the time that went into reading and degrading.
+    """
+
+    done: int
+    steps: int
+    losses: dict[str, float]
+    psnr: float | None
+    degrading: float
+
+
+def train(config: Config, resume: bool = False, watch: Callable[[Status], None] | None = None) -> Run:
+    """Trains until ``config.steps``. An interrupt saves, and is passed on.
+
+    Args:
+        config: The run.
+        resume: Whether to go on from the last checkpoint in ``config.out``.
+        watch: Told how things stand whenever losses are logged.
+
+    Raises:
+        UserError: What a user can mend. The last good checkpoint is intact.
+    """
+    fabric = launch(config)
+    recipe = None if config.recipe.startswith(PAIRS) else Recipe.load(config.recipe, config.scale)
+    data = list(examples(config.val, recipe)) if config.val is not None else []
+    method = build_method(config, fabric)
+    run = Run(config, recipe, data, fabric.is_global_zero)
+    run.begin(method, resume)
+    clock = Clock(fabric.device)
+    try:
+        for pair in clock.watch(feed(config, recipe, method.done, fabric.device, fabric.global_rank, fabric.world_size)):
+            losses = method.step(pair)
+            if method.done == config.steps:
+                method.finish()
+            if run.after(method, losses) and watch is not None:
+                watch(Status(method.done, config.steps, run.history[-1], run.psnr, clock.share))
+    except KeyboardInterrupt:
+        run.save(method)
+        raise
+    finally:
+        run.close()
+    return run
+
+
+def launch(config: Config) -> Fabric:
+    """The devices and processes of a run: those of torchrun, else one.
+
+    Left to itself, Fabric takes one process on a CPU even under torchrun, and each trains alone.
+
+    Raises:
+        UserError: No such device, or fewer processes than torchrun started.
+    """
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
+
+    accelerator, _, number = config.device.partition(":")
+    local, nodes, world = (int(os.environ.get(name, 1)) for name in ("LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "WORLD_SIZE"))
+    try:
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=[int(number)] if number else local,
+            num_nodes=nodes,
+            precision=config.precision,
+            # Two passes through one batch normalisation before a backward, as a discriminator has, need this.
+            strategy=DDPStrategy(broadcast_buffers=False) if world > 1 else "auto",
+        )
+        fabric.launch()
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"device {config.device}, precision {config.precision}: {error}") from None
+    if fabric.world_size != world:
+        raise UserError(f"{fabric.world_size} processes train together, but torchrun started {world}")
+    return fabric
+
+
+class Clock:
+    """Share of the time spent in a feed."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.total, self.waited = device, 0.0, 0.0
+
+    @property
+    def share(self) -> float:
+        return self.waited / self.total if self.total else 0.0
+
+    def watch(self, feed: Iterator[Pair]) -> Iterator[Pair]:
+        """``feed``, timed."""
+        begun = self._now()
+        for pair in feed:
+            got = self._now()
+            yield pair
+            ended = self._now()
+            self.waited, self.total = self.waited + got - begun, self.total + ended - begun
+            begun = ended
+
+    def _now(self) -> float:
+        # An accelerator is ahead of its clock unless it is waited for, which costs a little of its time.
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
