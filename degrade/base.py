@@ -41,8 +41,8 @@ __all__ = ["REGISTRY", "Chance", "Draw", "OneOf", "Operator", "Range", "Variable
 ALMOST_ONE = math.nextafter(1, 0)
 """The highest level of a quantile."""
 Real = NDArray[np.float64]
-Size = Literal["hr", "target", "free"]
-"""What is known of an image's size before anything runs: the HR image's, the final LR image's, or neither."""
+Size = int | None
+"""What is known of an image's size before anything runs: how many times the final LR size it is, or None."""
 
 
 # --- what a field can draw -------------------------------------------------------------------------------------------
@@ -263,8 +263,16 @@ class Operator(BaseModel, ABC):
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
         """Degrades every row of ``canvas`` by its own row of ``draw``. Pure: the same arguments, the same pixels."""
 
-    def size_after(self, before: Size) -> Size:
-        """The image size that :meth:`apply` leaves, known from the recipe alone. Most operators keep it."""
+    def size_after(self, before: Size, scale: int) -> Size:
+        """The image size that :meth:`apply` leaves, known from the recipe alone. Most operators keep it.
+
+        Args:
+            before: The size that it meets.
+            scale: The recipe's scale, which is the size of the HR image.
+
+        Raises:
+            ValueError: it cannot work on images of the size ``before``.
+        """
         return before
 
     @classmethod

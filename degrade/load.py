@@ -23,14 +23,15 @@ import degrade.ops as ops
 from degrade.base import REGISTRY
 from degrade.dist import parse
 from degrade.errors import UserError
-from degrade.steps import TIMES, Node, Pick, Repeat, Shuffle, Step, Steps
+from degrade.steps import TIMES, Node, Pick, Repeat, Shuffle, SizeError, Sizes, Step, Steps
 
 __all__ = ["Problem", "RecipeError", "Spec", "load", "locate", "names"]
 
-Path_ = tuple[str | int, ...]
+Path_ = tuple[str | int | float, ...]
 CONTROL = ("steps", "one_of", "shuffle", "repeat")
 RESERVED = ("name", "scale", "description", "define", "extends", "hr")
 MOST_NODES = 100_000
+TAG = "tag:yaml.org,2002:"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,9 @@ class RecipeError(UserError):
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
+
+    def __reduce__(self) -> tuple[type[RecipeError], tuple[list[Problem]]]:
+        return RecipeError, (self.problems,)
 
 
 @dataclass(frozen=True)
@@ -97,13 +101,20 @@ def locate(recipe: str | Path) -> Path:
     """
     path = Path(recipe)
     if path.suffix in (".yaml", ".yml") or path.parent != Path():
-        if path.is_file():
+        if _is_file(path):
             return path
         raise RecipeError([Problem("", 0, str(recipe), "no such file")])
     for folder in folders():
-        if (folder / f"{recipe}.yaml").is_file():
+        if _is_file(folder / f"{recipe}.yaml"):
             return folder / f"{recipe}.yaml"
     raise RecipeError([Problem("", 0, str(recipe), f"no such recipe{close(str(recipe), names())}")])
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long, a folder that may not be entered
+        return False
 
 
 # --- composing -------------------------------------------------------------------------------------------------------
@@ -131,50 +142,97 @@ class Marked:
 
 
 def compose(text: str, file: str) -> Marked:
-    """Reads YAML. Raises RecipeError on bad syntax, repeated keys, and documents that grow without bound."""
-    marks: dict[Path_, tuple[str, int]] = {}
-
-    def fail(node: yaml.Node, message: str) -> RecipeError:
-        return RecipeError([Problem(file, node.start_mark.line + 1, "", message)])
-
-    def build(node: yaml.Node, path: Path_, above: tuple[yaml.Node, ...]) -> Any:
-        if node in above:
-            raise fail(node, "an alias that contains itself; write the part out")
-        if len(marks) > MOST_NODES:
-            raise fail(node, f"more than {MOST_NODES} parts; is an alias repeated too often?")
-        marks[path] = (file, node.start_mark.line + 1)
-        if isinstance(node, yaml.SequenceNode):
-            children = cast("list[yaml.Node]", node.value)
-            return [build(child, (*path, i), (*above, node)) for i, child in enumerate(children)]
-        if isinstance(node, yaml.MappingNode):
-            loader.flatten_mapping(node)
-            data: dict[Any, Any] = {}
-            for key, child in cast("list[tuple[yaml.Node, yaml.Node]]", node.value):
-                name = loader.construct_object(key, deep=True)
-                if not isinstance(name, str | int | float):
-                    raise fail(key, f"{name!r}: a key should be a word or a number")
-                if name in data:
-                    raise fail(key, f"{name!r} is said twice; remove one")
-                data[name] = build(child, (*path, cast("str", name)), (*above, node))
-                marks[(*path, cast("str", name))] = (file, key.start_mark.line + 1)
-            return data
-        return loader.construct_object(node)
-
-    loader = yaml.SafeLoader(text)
+    """Reads YAML. Raises RecipeError on bad syntax, repeated keys, tags, and documents that grow without bound."""
     try:
-        root = loader.get_single_node()
-        if root is None:
-            raise RecipeError([Problem(file, 1, "", "the file is empty")])
-        return Marked(build(root, (), ()), marks)
+        loader = yaml.SafeLoader(text)
+        try:
+            root = loader.get_single_node()
+            if root is None:
+                raise RecipeError([Problem(file, 1, "", "the file is empty")])
+            composer = Composer(loader, file)
+            return Marked(composer.build(root, (), ()), composer.marks)
+        finally:
+            loader.dispose()
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise RecipeError([Problem(file, line, "", f"a character that YAML does not allow ({error.reason})")]) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise RecipeError([Problem(file, mark.line + 1 if mark else 1, "", f"{error.problem or error}")]) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        if isinstance(error, RecipeError):
-            raise
-        raise RecipeError([Problem(file, 1, "", str(error))]) from None
-    finally:
-        loader.dispose()
+    except RecursionError:
+        raise RecipeError([Problem(file, 1, "", "nested too deeply")]) from None
+
+
+class Composer:
+    """Turns YAML's nodes into plain data and remembers where each part stands.
+
+    Args:
+        loader: Resolves plain scalars.
+        file: The file's name.
+    """
+
+    def __init__(self, loader: yaml.SafeLoader, file: str) -> None:
+        self.loader, self.file = loader, file
+        self.marks: dict[Path_, tuple[str, int]] = {}
+        self.count = 0
+
+    def fail(self, node: yaml.Node, message: str) -> RecipeError:
+        return RecipeError([Problem(self.file, node.start_mark.line + 1, "", message)])
+
+    def build(self, node: yaml.Node, path: Path_, above: tuple[yaml.Node, ...]) -> Any:
+        """The data of ``node``, which stands at ``path``, inside the nodes ``above``."""
+        if node in above:
+            raise self.fail(node, "an alias that contains itself; write the part out")
+        self.count += 1
+        if self.count > MOST_NODES:
+            raise self.fail(node, f"more than {MOST_NODES} parts; is an alias repeated too often?")
+        self.marks[path] = (self.file, node.start_mark.line + 1)
+        above = (*above, node)
+        if isinstance(node, yaml.ScalarNode):
+            return self.scalar(node)
+        if node.tag not in (f"{TAG}map", f"{TAG}seq"):
+            raise self.fail(node, f"the tag {node.tag.removeprefix(TAG)} has no place here; a recipe is plain data")
+        if isinstance(node, yaml.SequenceNode):
+            children = cast("list[yaml.Node]", node.value)
+            return [self.build(child, (*path, i), above) for i, child in enumerate(children)]
+        pairs = cast("list[tuple[yaml.Node, yaml.Node]]", node.value)
+        merged: dict[Any, Any] = {}
+        for base in reversed([base for key, child in pairs if key.tag == f"{TAG}merge" for base in _bases(child)]):
+            if not isinstance(base, yaml.MappingNode):
+                raise self.fail(base, "<<: should name a mapping, or a list of them")
+            merged |= self.build(base, path, above)
+        own: dict[Any, Any] = {}
+        for key, child in pairs:
+            if key.tag == f"{TAG}merge":
+                continue
+            name = self.scalar(key) if isinstance(key, yaml.ScalarNode) else None
+            if name is None:
+                raise self.fail(key, "a key should be a word or a number")
+            if name in own:
+                raise self.fail(key, f"{name!r} is said twice; remove one")
+            own[name] = self.build(child, (*path, name), above)
+            self.marks[(*path, name)] = (self.file, key.start_mark.line + 1)
+        return merged | own
+
+    def scalar(self, node: yaml.ScalarNode) -> str | int | float | None:
+        """A word, number, truth value or nothing. What looks like a date is a word."""
+        kind = node.tag.removeprefix(TAG)
+        if kind in ("str", "timestamp", "value"):
+            return str(node.value)
+        if kind not in ("int", "float", "bool", "null"):
+            raise self.fail(node, f"the tag {kind} has no place here; a recipe is plain data")
+        try:
+            value = self.loader.construct_object(node)
+        except (ValueError, LookupError):
+            raise self.fail(node, f"{node.value!r} is no {kind}") from None
+        if isinstance(value, int) and value.bit_length() > 1023:
+            raise self.fail(node, "a number too large to work with")
+        return value
+
+
+def _bases(node: yaml.Node) -> list[yaml.Node]:
+    """What ``<<`` names."""
+    return cast("list[yaml.Node]", node.value) if isinstance(node, yaml.SequenceNode) else [node]
 
 
 # --- overlaying ------------------------------------------------------------------------------------------------------
@@ -190,13 +248,18 @@ def read(recipe: str | Path, seen: tuple[Path, ...] = ()) -> Marked:
     top = compose(text, str(path))
     if not isinstance(top.data, dict):
         raise RecipeError([Problem(str(path), 1, "", "a recipe is a mapping with name, scale and stages")])
+    if "extends" in top.data and path.resolve() in seen:
+        raise RecipeError([Problem(*top.mark(("extends",)), "extends", "the recipe extends itself")])
+    return extend(top, path.parent, (*seen, path.resolve()))
+
+
+def extend(top: Marked, folder: Path, seen: tuple[Path, ...] = ()) -> Marked:
+    """``top`` over what it extends, if anything: a recipe's name, or a file relative to ``folder``."""
     base = top.data.get("extends")
     if base is None:
         return top
-    if path.resolve() in seen:
-        raise RecipeError([Problem(*top.mark(("extends",)), "extends", "the recipe extends itself")])
     try:
-        below = read(_beside(path, str(base)), (*seen, path.resolve()))
+        below = read(folder / base if str(base).endswith((".yaml", ".yml")) else str(base), seen)
     except RecipeError as error:
         if error.problems[0].file:
             raise
@@ -227,7 +290,7 @@ def overlay(below: Marked, top: Marked) -> Marked:
 
 
 def change(recipe: Marked, address: list[str], value: Any, mark: tuple[str, int]) -> str | None:
-    """Sets what stands at an address: ``scale``, ``stage.label.field``, ``stage.label.p``; null removes a stage or a step.
+    """Sets what stands at an address: ``scale``, ``stage.label.field``, ``stage.label.p``; null removes.
 
     Returns:
         What is wrong, or None.
@@ -239,23 +302,26 @@ def change(recipe: Marked, address: list[str], value: Any, mark: tuple[str, int]
             del recipe.data[address[0]]
         return None
     stage, label, *rest = address
-    if stage not in recipe.data:
-        stages = [key for key in recipe.data if key not in RESERVED or key == "hr"]
+    if stage not in recipe.data or (stage in RESERVED and stage != "hr"):
+        stages = [str(key) for key in recipe.data if key not in RESERVED or key == "hr"]
         return f"there is no stage {stage!r}{close(stage, stages)}"
     recipe.data = _copy(recipe.data)
     found = list(_find(recipe.data[stage], label, (stage,)))
     if not found:
         labels = sorted({name for name, *_ in _labelled(recipe.data[stage], (stage,))})
         return f"stage {stage!r} has no step {label!r}{close(label, labels)}"
-    for path, step, kind in found:
+    # Backwards, so that removing a step moves none that is still to come.
+    for path, step, kind in reversed(found):
         if not rest:
             if value is not None:
                 return f"{label} should be a mapping of its fields, or null to remove the step"
-            _parent(recipe.data, path).remove(step)
+            del _parent(recipe.data, path)[cast("int", path[-1])]
         elif rest == ["p"]:
             step["p"] = value
             recipe.marks[(*path, "p")] = mark
         elif len(rest) == 1 and kind not in ("one_of", "shuffle", "steps"):
+            if not isinstance(step[kind], dict | None):
+                return f"{label} is {step[kind]!r}; it should be a mapping of fields to values"
             step[kind] = {**(step[kind] or {}), rest[0]: value}
             recipe.marks[(*path, kind, rest[0])] = mark
             for inner in [p for p in recipe.marks if p[: len(path) + 2] == (*path, kind, rest[0])]:
@@ -263,11 +329,6 @@ def change(recipe: Marked, address: list[str], value: Any, mark: tuple[str, int]
         else:
             return f"{'.'.join(rest)!r} is no field of {kind}"
     return None
-
-
-def _beside(path: Path, base: str) -> str | Path:
-    """A base given by a relative path is looked for beside the file that names it."""
-    return path.parent / base if base.endswith((".yaml", ".yml")) and not Path(base).is_absolute() else base
 
 
 def _graft(onto: Marked, at: Path_, source: Marked, path: Path_) -> None:
@@ -285,8 +346,10 @@ def _copy(data: Any) -> Any:
 
 
 def _labelled(nodes: Any, path: Path_) -> Iterator[tuple[str, Path_, dict[str, Any], str]]:
-    """Every step of a stage, however deep: its label, path, data and kind."""
+    """Every step of a stage, however deep: its label, path, data and kind. A bare name becomes a mapping."""
     for i, step in enumerate(nodes if isinstance(nodes, list) else []):
+        if isinstance(step, str):
+            step = nodes[i] = {step: None}
         if not isinstance(step, dict):
             continue
         kinds = [key for key in step if key not in ("p", "as")]
@@ -329,7 +392,7 @@ def load(
     Raises:
         RecipeError: with every problem found.
     """
-    marked = Marked(dict(recipe), {}) if isinstance(recipe, Mapping) else read(recipe)
+    marked = extend(Marked(dict(recipe), {}), Path()) if isinstance(recipe, Mapping) else read(recipe)
     problems = marked.problems
     for address, value in {**({} if scale is None else {"scale": scale}), **(changes or {})}.items():
         message = change(marked, address.split("."), value, ("", 0))
@@ -365,7 +428,7 @@ class Builder:
         stages = [key for key in data if key not in RESERVED]
         if not stages:
             self.wrong((), "", "there is no stage; add one, for example  first: [ {blur: {sigma: [0.2, 3]}} ]")
-        built = {str(stage): self.stage(str(stage)) for stage in ("hr", *stages) if stage in data}
+        built = {str(stage): self.stage(stage) for stage in ("hr", *stages) if stage in data}
         if self.problems:
             return None
         hr = built.pop("hr", Steps("hr", ()))
@@ -375,22 +438,27 @@ class Builder:
 
     def sizes(self, spec: Spec) -> None:
         """Rejects a recipe whose LR image may not be exactly HR / scale."""
-        if spec.hr.size("hr") != "hr":
-            self.wrong(("hr",), "hr", "changes the size of the HR image; resize in a later stage instead")
-        before = "target" if spec.scale == 1 else "hr"
-        for stage in spec.stages:
-            before = stage.size(before)
-        if before == "hr" and spec.scale == 1:
-            before = "target"
-        if before != "target":
-            last = spec.stages[-1].label
+        whole, fitting = frozenset({spec.scale}), frozenset({1})
+        stage = spec.hr
+        try:
+            if spec.hr.size(whole, spec.scale) != whole:
+                self.wrong(("hr",), "hr", "changes the size of the HR image; resize in a later stage instead")
+            sizes: Sizes = whole
+            for stage in spec.stages:
+                sizes = stage.size(sizes, spec.scale)
+        except SizeError as error:
+            self.wrong((stage.label,), f"{stage.label}.{error.label}", error.message)
+            return
+        if sizes != fitting:
             remedy = "end with a step  resize: {of: target}  that always runs"
-            self.wrong((last,), last, f"the LR image may end off the target size (HR / {spec.scale}); {remedy}")
+            message = f"the LR image may end off the target size (HR / {spec.scale}); {remedy}"
+            self.wrong((stage.label,), stage.label, message)
 
-    def stage(self, name: str) -> Steps:
+    def stage(self, name: Any) -> Steps:
         body = self.marked.data[name]
-        if not name.isidentifier():
-            self.wrong((name,), name, "a stage is named by a word of letters, digits and underscores")
+        if not isinstance(name, str) or not name.isidentifier():
+            self.wrong((name,), str(name), "a stage is named by a word of letters, digits and underscores")
+            return Steps(str(name), ())
         if not isinstance(body, list):
             meant = close(name, [known for known in RESERVED if known != name])
             self.wrong((name,), name, f"a stage should be a list of steps{meant if '?' in meant else ''}")
@@ -417,7 +485,10 @@ class Builder:
             said = f"names {', '.join(map(str, kinds))}" if kinds else "names no operator"
             self.wrong(path, scope, f"a step {said}; it should name exactly one (optionally with p and as)")
             return None
-        kind = str(kinds[0])
+        [kind] = kinds
+        if not isinstance(kind, str):
+            self.wrong(path, scope, f"a step names {kind!r}; it should name an operator")
+            return None
         label = step.get("as", kind)
         here = f"{scope}.{label}"
         if not isinstance(label, str) or not label.isidentifier():
@@ -486,7 +557,7 @@ class Builder:
                 branches.append(branch)
         seen.update(after)
         total = sum(weights)
-        if total <= 0:
+        if total == 0:
             self.wrong(path, f"{scope}.{label}", "no branch has a positive weight")
             return None
         exact = abs(total - 1) < 1e-12
@@ -499,8 +570,8 @@ class Builder:
         except ValueError as error:
             self.wrong(path, address, str(error))
             return 1.0
-        if low != high or low < 0:
-            self.wrong(path, address, f"p: {value!r} should be a weight of at least 0")
+        if low != high or not 0 <= low <= 1e9:
+            self.wrong(path, address, f"p: {value!r} should be a weight from 0 to 1e9")
             return 1.0
         return low
 
@@ -516,10 +587,10 @@ class Builder:
             self.wrong(path, f"{scope}.{label}", "should be a list of 2 to 15 steps")
             return None
         labels = [node.label for node in nodes]
-        for name in ordered if isinstance(ordered, list) else [ordered]:
-            if name not in labels:
+        for name in cast("list[Any]", ordered if isinstance(ordered, list) else [ordered]):
+            if name not in labels or not isinstance(ordered, list):
                 self.wrong(path, f"{scope}.{label}.ordered", f"{name!r} is none of its steps{close(str(name), labels)}")
-        return Shuffle(label, nodes, tuple(map(str, ordered)), p=p)
+        return Shuffle(label, nodes, tuple(map(str, ordered)), p=p) if isinstance(ordered, list) else None
 
     def repeat(self, body: Any, path: Path_, scope: str, label: str, p: float, seen: dict[str, str]) -> Node | None:
         here = f"{scope}.{label}"

@@ -11,6 +11,8 @@ one.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -25,15 +27,29 @@ from degrade.canvas import Canvas
 from degrade.dist import Bernoulli, Choice, Const, Dist, Integers
 from degrade.plan import Column, Plan, Sheet
 
-__all__ = ["Node", "Pick", "Repeat", "Shuffle", "Step", "Steps", "Watch"]
+__all__ = ["Node", "Pick", "Repeat", "Shuffle", "SizeError", "Sizes", "Step", "Steps", "Watch"]
 
 Active = NDArray[np.bool_]
 Watch = Callable[[str, Canvas], None]
 """Called with a step's address and the canvas it left; for previews and benchmarks."""
 
+Sizes = frozenset[Size]
+"""The sizes that the images at some point of a recipe may have."""
 TIMES = Range(0, 20, whole=True)
 """How often a ``repeat`` may go round."""
-_SIZES: tuple[Size, ...] = ("hr", "target", "free")
+
+
+class SizeError(ValueError):
+    """An operator that meets, or may meet, a size that it cannot work on.
+
+    Args:
+        label: Its label.
+        message: What is wrong, and the remedy.
+    """
+
+    def __init__(self, label: str, message: str) -> None:
+        super().__init__(f"{label}: {message}")
+        self.label, self.message = label, message
 
 
 @dataclass(frozen=True)
@@ -95,8 +111,8 @@ class Node(ABC):
         """Degrades all rows as their plan says."""
 
     @abstractmethod
-    def resize(self, before: Size) -> Size:
-        """The size after :meth:`work`."""
+    def resize(self, before: Sizes, scale: int) -> Sizes:
+        """The sizes that may come of :meth:`work`. Raises SizeError."""
 
     @abstractmethod
     def body(self) -> Any:
@@ -122,9 +138,10 @@ class Node(ABC):
             return self.work(canvas, plan, scope, watch)
         return on_rows(plan[f"{scope}.{self.label}.p"] == 1, canvas, plan, lambda c, q: self.work(c, q, scope, watch))
 
-    def size(self, before: Size) -> Size:
-        after = self.resize(before)
-        return after if self.p == 1 or after == before else "free"
+    def size(self, before: Sizes, scale: int) -> Sizes:
+        """The sizes that may be left, at this scale, of images that may have those ``before``. Raises SizeError."""
+        after = self.resize(before, scale)
+        return after if self.p == 1 else after | before
 
     def dump(self) -> dict[str, Any]:
         data: dict[str, Any] = {}
@@ -165,8 +182,11 @@ class Step(Node):
             watch(here, canvas)
         return canvas
 
-    def resize(self, before: Size) -> Size:
-        return self.operator.size_after(before)
+    def resize(self, before: Sizes, scale: int) -> Sizes:
+        try:
+            return frozenset(self.operator.size_after(size, scale) for size in before)
+        except ValueError as error:
+            raise SizeError(self.label, str(error)) from None
 
     def body(self) -> Any:
         return self.operator.model_dump(exclude_defaults=True) or None
@@ -193,9 +213,9 @@ class Steps(Node):
             canvas = node.run(canvas, plan, scope, watch)
         return canvas
 
-    def resize(self, before: Size) -> Size:
+    def resize(self, before: Sizes, scale: int) -> Sizes:
         for node in self.nodes:
-            before = node.size(before)
+            before = node.size(before, scale)
         return before
 
     def body(self) -> Any:
@@ -237,9 +257,8 @@ class Pick(Node):
             canvas = on_rows(chosen == j, canvas, plan, lambda c, q, b=branch: b.run(c, q, scope, watch))
         return canvas
 
-    def resize(self, before: Size) -> Size:
-        after: set[Size] = {branch.size(before) for branch in self.branches}
-        return after.pop() if len(after) == 1 else "free"
+    def resize(self, before: Sizes, scale: int) -> Sizes:
+        return frozenset[Size]().union(*(branch.size(before, scale) for branch in self.branches))
 
     def body(self) -> Any:
         return [{"p": w, **b.dump()} for w, b in zip(self.weights, self.branches, strict=True)]
@@ -285,14 +304,17 @@ class Shuffle(Node):
         ascending = iter(sorted(kept))
         return [next(ascending) if j in kept else j for j in order]
 
-    def resize(self, before: Size) -> Size:
-        """Certain only if every node that may be the last to resize leaves the same size."""
-        sizers = [n for n in self.nodes if any(n.size(s) != s for s in _SIZES)]
-        ordered = [n for n in sizers if n.label in self.ordered]
-        last: set[Size] = {n.size("free") for n in sizers if n not in ordered[:-1]}
-        if not last:
-            return before
-        return last.pop() if len(last) == 1 else "free"
+    def resize(self, before: Sizes, scale: int) -> Sizes:
+        """Whatever may come of any allowed order of the nodes that change sizes."""
+        movers = [node for node in self.nodes if moves(node, scale)]
+        if len(movers) > 6:
+            raise SizeError(self.label, "more than 6 of its steps change the size; take some out")
+        kept = [node for node in movers if node.label in self.ordered]
+        after: Sizes = frozenset()
+        for order in itertools.permutations(movers):
+            if [node for node in order if node in kept] == kept:
+                after |= functools.reduce(lambda sizes, node: node.size(sizes, scale), order, before)
+        return after
 
     def body(self) -> Any:
         nodes = [node.dump() for node in self.nodes]
@@ -328,15 +350,24 @@ class Repeat(Node):
             canvas = on_rows(times > i, canvas, plan, lambda c, q, s=steps, h=here: s.run(c, q, h, watch))
         return canvas
 
-    def resize(self, before: Size) -> Size:
+    def resize(self, before: Sizes, scale: int) -> Sizes:
         certain = int(self.times.support[0])
         for i, steps in enumerate(self.rounds):
-            after = steps.size(before)
-            before = after if i < certain or after == before else "free"
+            after = steps.size(before, scale)
+            before = after if i < certain else after | before
         return before
 
     def body(self) -> Any:
         return {"times": self.times.dump(), "steps": self.rounds[0].body()}
+
+
+def moves(node: Node, scale: int) -> bool:
+    """Whether a node changes the size of some image."""
+    known: tuple[Size, ...] = (1, scale, None)
+    try:
+        return any(node.size(frozenset({size}), scale) != frozenset({size}) for size in known)
+    except SizeError:
+        return True
 
 
 def fixed(dist: Dist) -> bool:

@@ -278,11 +278,15 @@ def test_resize_draws_filters() -> None:
 
 
 def test_size_is_declared() -> None:
-    assert [Resize().size_after(s) for s in ("hr", "target", "free")] == ["hr", "target", "free"]
-    assert Resize(of="target").size_after("free") == "target"
-    assert Resize(of="hr").size_after("target") == "hr"
-    assert Resize(factor=[0.5, 1], of="target").size_after("target") == "free"
-    assert Decimate().size_after("hr") == "target"
+    assert [Resize().size_after(s, 4) for s in (4, 1, None)] == [4, 1, None]
+    assert Resize(of="target").size_after(None, 4) == 1
+    assert Resize(of="hr").size_after(1, 4) == 4
+    assert Resize(factor=0.5).size_after(4, 4) == 2
+    assert Resize(factor=0.5, of="hr").size_after(None, 3) is None
+    assert Resize(factor=[0.5, 1], of="target").size_after(1, 4) is None
+    assert Decimate().size_after(4, 4) == 1
+    with pytest.raises(ValueError, match="no whole multiple"):
+        Decimate().size_after(None, 4)
 
 
 @pytest.mark.parametrize(("scale", "centre"), [(2, 0), (3, 1), (4, 1), (5, 2)])

@@ -42,10 +42,12 @@ class Resize(Operator):
         sizes = np.maximum(np.floor(base * draw.host("factor")[:, None] + 0.5), 1).astype(np.int64)
         return resample(canvas, sizes, draw.names("filter"), draw.host("antialias") > 0)
 
-    def size_after(self, before: Size) -> Size:
-        if self.factor != Const(1):
-            return "free"
-        return before if self.of == "input" else self.of
+    def size_after(self, before: Size, scale: int) -> Size:
+        base = {"input": before, "target": 1, "hr": scale}[self.of]
+        if base is None or not isinstance(self.factor, Const):
+            return None
+        times = base * self.factor.value
+        return round(times) if round(times) > 0 and abs(times - round(times)) < 1e-9 else None
 
 
 class Decimate(Operator):
@@ -71,5 +73,7 @@ class Decimate(Operator):
         steps = canvas.sizes // canvas.target
         return decimate(canvas, canvas.target, np.where(centred, (steps - 1) // 2, 0))
 
-    def size_after(self, before: Size) -> Size:
-        return "target"
+    def size_after(self, before: Size, scale: int) -> Size:
+        if before is None:
+            raise ValueError("the size here may be no whole multiple of the final LR size; use  resize: {of: target}")
+        return 1
