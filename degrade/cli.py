@@ -1,4 +1,4 @@
-"""The command line: ``degrade synth | replay | show | check | list | schema``.
+"""The command line: ``degrade synth | replay | show | check | list | schema | import | doctor``.
 
 Commands import what they need when they run, so that ``degrade --help`` need not wait for PyTorch.
 """
@@ -281,3 +281,27 @@ def schema() -> None:
     from degrade.schema import recipe_schema
 
     out.print(json.dumps(recipe_schema(), indent=2), markup=False, soft_wrap=True)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="Option file of Real-ESRGAN, traiNNer-redux, OSEDiff or neosr.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the recipe here, not to stdout.")] = None,
+    dialect: Annotated[str | None, typer.Option(help="basicsr, redux, params or neosr. Default: found out.")] = None,
+) -> None:
+    """Turn another project's option file into a recipe, and say what is odd about it. Exit code 2 on errors."""
+    from degrade.dialects import read_options
+
+    imported = read_options(file, dialect)
+    colours = {"note": "cyan", "warning": "yellow", "error": "red"}
+    for finding in imported.findings:
+        err.print(f"[{colours[finding.severity]}]{finding.severity}:[/] ", end="")
+        err.print(str(finding), markup=False, soft_wrap=True)
+    err.print(f"{imported.dialect}: findings: {len(imported.findings)}, keys of training ignored: {imported.ignored}")
+    if imported.recipe is None:
+        raise typer.Exit(2)
+    if output is None:
+        sys.stdout.write(imported.to_yaml())
+    else:
+        output.write_text(imported.to_yaml(), encoding="utf-8")
+        err.print(f"Look at {output}", soft_wrap=True)
