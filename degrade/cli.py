@@ -1,4 +1,4 @@
-"""The command line: ``degrade synth | replay | show | check | list | schema | import | doctor``.
+"""The command line: ``degrade COMMAND``; ``degrade --help`` lists them.
 
 Commands import what they need when they run, so that ``degrade --help`` need not wait for PyTorch.
 """
@@ -45,6 +45,8 @@ def main() -> None:
         app()
     except UserError as error:
         fail(str(error))
+    except OSError as error:  # a full disk, a folder that may not be written
+        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except KeyboardInterrupt:
         err.print("\n[yellow]stopped[/yellow]; run the same command again to go on")
         sys.exit(130)
@@ -75,37 +77,38 @@ def options(
 
 def read_changes(pairs: list[str]) -> dict[str, Any]:
     """``address=value`` with YAML values."""
-    import yaml
-
     from degrade.errors import UserError
+    from degrade.load import compose
 
     changes: dict[str, Any] = {}
     for pair in pairs:
         address, equals, text = pair.partition("=")
         if not equals or not address.strip():
             raise UserError(f"--set {pair}: should be ADDRESS=VALUE, for example first.jpeg.quality=[60,95]")
-        try:
-            changes[address.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UserError(f"--set {pair}: {text!r} is no YAML value ({error})") from None
+        changes[address.strip()] = compose(text if text.strip() else "null", f"--set {address}").data
     return changes
 
 
-def read_recipe(recipe: str, scale: int | None, changes: list[str], modules: list[str]) -> Recipe:
-    """Loads a recipe, plug-in modules first."""
+def import_modules(modules: list[str]) -> None:
+    """Imports plug-ins, which may lie in the working directory."""
     import importlib
 
     from degrade.errors import UserError
-    from degrade.recipe import Recipe
 
+    if modules:
+        sys.path.insert(0, str(Path.cwd()))  # stays, so that worker processes find them too
     for module in modules:
-        sys.path.insert(0, str(Path.cwd()))
         try:
             importlib.import_module(module)
         except ImportError as error:
             raise UserError(f"--import {module}: {error}") from None
-        finally:
-            sys.path.pop(0)
+
+
+def read_recipe(recipe: str, scale: int | None, changes: list[str], modules: list[str]) -> Recipe:
+    """Loads a recipe, plug-in modules first."""
+    from degrade.recipe import Recipe
+
+    import_modules(modules)
     return Recipe.load(recipe, scale, read_changes(changes))
 
 
@@ -268,8 +271,7 @@ def list_(
     """List recipes, and operators with their fields, ranges and units."""
     from degrade.catalogue import print_catalogue
 
-    for module in modules:
-        __import__(module)
+    import_modules(modules)
     print_catalogue(out, what)
 
 
@@ -305,3 +307,62 @@ def import_(
     else:
         output.write_text(imported.to_yaml(), encoding="utf-8")
         err.print(f"Look at {output}", soft_wrap=True)
+
+
+@app.command()
+def preview(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or file.")],
+    images: Annotated[str, typer.Argument(help="A folder, file or glob. Default: sample photographs.")] = "",
+    html: Annotated[Path | None, typer.Option(help="Where to write the page. Default: RECIPE.html here.")] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Serve it on this machine, anew when the recipe is saved.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="With --live. Default: a free one.")] = 0,
+    scale: Scale = None,
+    draws: Annotated[int, typer.Option(min=1, help="Random draws to show.")] = 24,
+    crop: Annotated[int, typer.Option(min=32, max=1024, help="Side of the HR crop to look at.")] = 192,
+    seed: Seed = 0,
+    changes: Changes = [],  # noqa: B006
+    modules: Modules = [],  # noqa: B006
+) -> None:
+    """One HTML page: rising severity, every step, random draws, what is drawn how often. Needs no network."""
+    from degrade.images import write_atomic
+    from degrade.live import serve
+    from degrade.load import locate
+    from degrade.measure import pictures
+    from degrade.preview import Settings, describe, page
+
+    files = pictures(images)
+    settings = Settings(draws, 10 * draws if not live else draws, size=crop, seed=seed)
+
+    def build() -> dict[str, Any]:
+        return describe(read_recipe(recipe, scale, changes, modules), files, settings)
+
+    if live:
+        locate(recipe)
+        serve(recipe, build, port, lambda url: out.print(f"Look at {url} (Ctrl-C stops it)", soft_wrap=True))
+    else:
+        data = build()
+        path = html or Path(f"{data['name']}.html")
+        write_atomic(path, page(data).encode())
+        out.print(f"Look at {path}", soft_wrap=True)
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(help="A recipe's name or file.")],
+    b: Annotated[str, typer.Argument(help="Another.")],
+    images: Annotated[str, typer.Argument(help="A folder, file or glob. Default: sample photographs.")] = "",
+    scale: Scale = None,
+    draws: Annotated[int, typer.Option(min=2, help="LR images to measure.")] = 64,
+    crop: Annotated[int, typer.Option(min=64, max=1024, help="Side of the HR crops.")] = 256,
+    every: Annotated[bool, typer.Option("--all", help="List equal parameters too.")] = False,
+    seed: Seed = 0,
+    modules: Modules = [],  # noqa: B006
+) -> None:
+    """Two recipes side by side: parameter by parameter, and measured on the same images with the same keys."""
+    from degrade.diff import changes, effects, print_diff
+    from degrade.measure import pictures
+
+    one, other = (read_recipe(recipe, scale, [], modules) for recipe in (a, b))
+    print_diff(out, one, other, changes(one, other), effects(one, other, pictures(images), draws, crop, seed), every)

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from degrade.canvas import Canvas
-from degrade.images import read_image
+from degrade.images import find_images, read_image
 from degrade.patches import in_channels, reflected
 from degrade.primitives.resample import resample
+from degrade.samples import sample_images
 from degrade.synth import as_pixels
 
-__all__ = ["MOST", "blockiness", "high_frequency", "middles", "noise_level", "plain", "psnr"]
+__all__ = ["MOST", "blockiness", "high_frequency", "middles", "noise_level", "pictures", "plain", "psnr"]
 
 Pixels = NDArray[np.uint8]
 
@@ -90,6 +91,11 @@ def blockiness(image: Pixels, period: int = 8) -> float:
             across += float(step[border].mean())
             inside += float(step[~border].mean())
     return across / inside if inside > 0 else 1.0
+
+
+def pictures(source: str) -> list[Path]:
+    """The images that ``source`` names; the sample photographs if it is empty. Raises ImageError."""
+    return find_images(source) if source else sample_images()
 
 
 def middles(files: Sequence[Path], size: int) -> Iterable[Tensor]:

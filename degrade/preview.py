@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -33,7 +32,7 @@ from degrade.rng import Key
 from degrade.sheet import story
 from degrade.synth import as_pixels
 
-__all__ = ["LEVELS", "Settings", "page", "preview"]
+__all__ = ["LEVELS", "Settings", "describe", "page", "preview"]
 
 Pixels = NDArray[np.uint8]
 Data = dict[str, Any]
@@ -233,7 +232,9 @@ def _histogram(column: Column, plan: Plan, levels: Sequence[Plan]) -> Data:
     bars = [[variable.label(value), counts[value] / len(values)] for value in often]
     if len(counts) > BARS:
         others = sum(counts.values()) - sum(counts[value] for value in often)
-        bars = [[f"{len(counts)} different, each at most {max(counts.values()) / len(values):.1%}", others / len(values)]]
+        bars = [
+            [f"{len(counts)} different, each at most {max(counts.values()) / len(values):.1%}", others / len(values)]
+        ]
     return {**data, "bars": bars}
 
 
