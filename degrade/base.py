@@ -128,6 +128,15 @@ class Range(Variable):
         kind = "odd, " if self.odd else "whole, " if self.whole else ""
         return f"{kind}in [{low}, {high}]" + (f" {self.unit}" if self.unit else "")
 
+    def read(self, text: str) -> float:
+        # A manifest may come from a stranger: a kernel of a million pixels would take all memory.
+        value = float(text)
+        if not self.low <= value <= self.high or ((self.whole or self.odd) and not value.is_integer()):
+            raise ValueError(text)
+        if self.odd and value % 2 == 0:
+            raise ValueError(text)
+        return value
+
     def level(self, dist: Dist, severity: float) -> float:
         if self.worse is None:
             return 0.5
@@ -199,6 +208,11 @@ class Chance(Variable):
 
     def write(self, value: float) -> str:
         return str(int(value))
+
+    def read(self, text: str) -> float:
+        if text not in ("0", "1"):
+            raise ValueError(text)
+        return float(text)
 
     def level(self, dist: Dist, severity: float) -> float:
         return 0.0 if isinstance(dist, Bernoulli) and dist.p >= 0.5 else ALMOST_ONE

@@ -410,8 +410,10 @@ def _is_list(data: Any) -> TypeGuard[Sequence[Any]]:
 
 
 def _normalised(weights: Sequence[float]) -> tuple[float, ...]:
-    if not all(0 <= weight <= 1e9 for weight in weights) or not any(weights):
-        raise ValueError(f"weights {_show(list(weights))} should be at least 0 and not all 0, at most 1e9")
+    if any(weight < 0 for weight in weights) or not any(weights):
+        raise ValueError(f"weights {list(weights)} should be at least 0 and not all 0")
+    if max(weights) > 1e9:
+        raise ValueError(f"weights {list(weights)} should be at most 1e9")
     total = math.fsum(weights)
     # Weights that already sum to 1 up to rounding are kept, so that reading a dump changes nothing.
     return tuple(map(float, weights)) if math.isclose(total, 1, abs_tol=1e-12) else tuple(w / total for w in weights)

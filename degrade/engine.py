@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, Thr
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 
+from degrade.base import REGISTRY
 from degrade.images import ImageError
 from degrade.manifest import Row, SynthError, files, place
 from degrade.plan import Plan
@@ -76,7 +78,9 @@ def processes(job: Job, indices: list[int], workers: int) -> Iterator[Result]:
     # Fresh interpreters: a fork would copy the locks of this process's threads in whatever state they are.
     context = multiprocessing.get_context("spawn")
     todo = iter(indices)
-    with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(job,)) as pool:
+    # They know no operator that was defined by importing a module here.
+    plugins = sorted({kind.__module__ for kind in REGISTRY.values()} - {"__main__"})
+    with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(job, plugins)) as pool:
         flight: dict[Future[Row | ImageError], int] = {}
         try:
             while True:
@@ -98,9 +102,11 @@ _HERE: list[tuple[Job, Recipe]] = []
 """What this worker process works on, set once when it starts."""
 
 
-def _start(job: Job) -> None:
+def _start(job: Job, plugins: list[str]) -> None:
     import torch
 
+    for module in plugins:
+        importlib.import_module(module)
     torch.set_num_threads(1)
     _HERE[:] = [(job, Recipe.load(job.recipe))]
 

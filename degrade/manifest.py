@@ -11,6 +11,7 @@ import csv
 import fcntl
 import io
 import json
+import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,11 +59,14 @@ def place(path: Path, data: bytes) -> None:
 
 
 def read_rows(text: str) -> tuple[list[str], list[Row]]:
-    """The columns and the whole rows of a manifest; a last line that a kill cut short is left out."""
+    """The columns and the whole rows of a manifest; a last line that a kill cut short is no row. Raises SynthError."""
     text = text[: text.rfind("\n") + 1]
     reader = csv.DictReader(io.StringIO(text))
-    columns = list(reader.fieldnames or [])
-    return columns, [row for row in reader if None not in row and None not in row.values()]
+    try:
+        columns = list(reader.fieldnames or [])
+        return columns, [row for row in reader if None not in row and None not in row.values()]
+    except csv.Error as error:
+        raise SynthError(f"the manifest is no CSV table: {error}") from None
 
 
 class Manifest:
@@ -93,6 +97,7 @@ class Manifest:
             except OSError:
                 raise SynthError(f"{folder}: another degrade process is writing here; wait for it to end") from None
             _settle(folder, recipe, settings, versions)
+            _sweep(folder)
             columns = [*FIXED, *(column.address for column in recipe.columns)]
             rows = _recover(folder, columns)
             with open(folder / "manifest.csv", "a", newline="", encoding="utf-8") as stream:
@@ -131,7 +136,8 @@ def _begin(folder: Path) -> None:
     except (FileExistsError, NotADirectoryError):
         raise SynthError(f"{folder}: is a file; name a folder with --output") from None
     known = folder / "synth.json"
-    others = [path.name for path in folder.iterdir() if path.name != ".lock"]
+    # Hidden files are the lock, those of a desktop, and what a run left that was killed at its first write.
+    others = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
     if others and not known.exists():
         raise SynthError(
             f"{folder}: holds {', '.join(sorted(others)[:3])}, which degrade did not write; choose another --output"
@@ -145,15 +151,26 @@ def _settle(folder: Path, recipe: Recipe, settings: Mapping[str, Any], versions:
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
-            raise SynthError(f"{path}: is no JSON; choose another --output") from None
+            before = None
+        if not isinstance(before, dict):
+            raise SynthError(f"{path}: is not what degrade synth writes; choose another --output")
         changed = [f"{k} was {before.get(k)!r}, now {v!r}" for k, v in settings.items() if before.get(k) != v]
         made_by = before.get("versions", {})
         changed += [f"{k} was {made_by.get(k)}, now {v}" for k, v in versions.items() if made_by.get(k) != v]
         if changed:
             raise SynthError(f"{folder}: holds another run ({'; '.join(changed)}); choose another --output")
-        return
-    write_atomic(folder / "recipe.yaml", f"# SHA-256 {recipe.hash}\n{recipe.to_yaml()}".encode())
-    write_atomic(path, (json.dumps({**settings, "versions": versions}, indent=2) + "\n").encode())
+    else:
+        write_atomic(path, (json.dumps({**settings, "versions": versions}, indent=2) + "\n").encode())
+    # After the settings, which mark the folder as a run's own: one killed between the two can go on.
+    if not (folder / "recipe.yaml").exists():
+        write_atomic(folder / "recipe.yaml", f"# SHA-256 {recipe.hash}\n{recipe.to_yaml()}".encode())
+
+
+def _sweep(folder: Path) -> None:
+    """Removes the unfinished files of a run that was killed; nothing else is called so."""
+    for path in folder.rglob(".*.tmp"):
+        if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", path.name):
+            path.unlink(missing_ok=True)
 
 
 def _recover(folder: Path, columns: list[str]) -> dict[int, Row]:
@@ -169,7 +186,7 @@ def _recover(folder: Path, columns: list[str]) -> dict[int, Row]:
     for row in rows:
         hr, lr = files(folder, row["name"])
         sound = [p.is_file() and sha256(p) == row[f"{side}_sha256"] for p, side in ((hr, "hr"), (lr, "lr"))]
-        if all(sound):
+        if all(sound) and row["index"].isdecimal():
             whole[int(row["index"])] = row
         else:
             for damaged, fine in zip((hr, lr), sound, strict=True):

@@ -20,7 +20,7 @@ from degrade.base import Variable
 from degrade.dist import Dist
 from degrade.rng import Key
 
-__all__ = ["Column", "Plan", "Sheet"]
+__all__ = ["Audit", "Column", "Plan", "Sheet"]
 
 Real = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -92,7 +92,8 @@ class Plan:
         """Reads rows of precise text; missing or empty cells are NaN.
 
         Raises:
-            ValueError: a cell that is no value of its variable, or a column the recipe does not have.
+            ValueError: a cell that is no value of its variable, a column the recipe does not have, or a key that is no
+                64-bit word.
         """
         rows = list(rows)
         known = {column.address for column in columns}
@@ -109,7 +110,10 @@ class Plan:
                     except ValueError:
                         words = f"{column.address}: {cell!r} should be {column.variable.describe()}"
                         raise ValueError(words) from None
-        return Plan(columns, values, Key(np.array(list(keys), np.uint64)))
+        words = list(keys)
+        if any(not 0 <= word < 2**64 for word in words):
+            raise ValueError("a key should be a whole number from 0 to 2^64 - 1")
+        return Plan(columns, values, Key(np.array(words, np.uint64)))
 
     def to_csv(self) -> str:
         """The table as CSV text, a ``key`` column first."""
@@ -151,4 +155,22 @@ class Sheet:
         else:
             levels = np.full(int(active.sum()), variable.level(dist, self._severity))
         column[active] = variable.encode(dist, dist.quantile(levels))
+        return column
+
+
+class Audit(Sheet):
+    """A plan that was read, held against its recipe: steps look for the variables that their active rows need.
+
+    Args:
+        plan: The plan.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def draw(self, address: str, dist: Dist, variable: Variable, active: NDArray[np.bool_]) -> Real:
+        """Raises ValueError if a value is missing."""
+        column = self.plan[address]
+        if np.isnan(column[active]).any():
+            raise ValueError(f"{address}: has no value")
         return column

@@ -25,7 +25,7 @@ from torch import Tensor
 from degrade import threads
 from degrade.canvas import Canvas
 from degrade.load import Spec, load
-from degrade.plan import Column, Plan, Sheet
+from degrade.plan import Audit, Column, Plan, Sheet
 from degrade.rng import Key
 from degrade.steps import Steps, Watch
 
@@ -133,6 +133,14 @@ class Recipe:
         if not 0 <= level < 1:
             raise ValueError(f"severity {level} should be in [0, 1)")
         return self._fill(Sheet(self.columns, key, level))
+
+    def read_plan(self, rows: Iterable[Mapping[str, str]], keys: Iterable[int]) -> Plan:
+        """Reads rows of a manifest: precise text by address, as :meth:`Plan.row` gives it.
+
+        Raises:
+            ValueError: a cell that is no value of its variable, or is missing where a step needs it.
+        """
+        return self._fill(Audit(Plan.read(self.columns, rows, keys)))
 
     def _fill(self, sheet: Sheet) -> Plan:
         everyone = np.ones(len(sheet.plan), np.bool_)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from degrade.images import sha256
 from degrade.manifest import FIXED, Row, SynthError, files, inside, read_rows
-from degrade.plan import Plan
 from degrade.recipe import Recipe
 from degrade.synth import Settings, degrade_crops, encode, load_crop, load_settings
 
@@ -69,7 +68,7 @@ def replay(
 def _again(row: Row, recipe: Recipe, settings: Settings, root: Path, folder: Path, device: str) -> Replayed:
     drawn = {address: cell for address, cell in row.items() if address not in FIXED}
     try:
-        plan = Plan.read(recipe.columns, [drawn], [int(row["key"])])
+        plan = recipe.read_plan([drawn], [int(row["key"])])
         index = int(row["index"])
     except ValueError as error:
         raise SynthError(f"row {row['index']}: {error}") from None

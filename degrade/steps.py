@@ -81,6 +81,12 @@ class Order(Variable):
     def write(self, value: float) -> str:
         return str(int(value))
 
+    def read(self, text: str) -> float:
+        rank = int(text)
+        if not 0 <= rank < math.factorial(self.count):
+            raise ValueError(text)
+        return float(rank)
+
     def level(self, dist: Dist, severity: float) -> float:
         return 0.0
 

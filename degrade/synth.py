@@ -28,6 +28,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from degrade.images import ImageError, encode_png, find_images, read_image, sha256, to_uint8
 from degrade.manifest import Manifest, Row, SynthError
@@ -248,7 +249,10 @@ def prepare(recipe: Recipe, settings: Settings, output: Path) -> Job:
     if settings.per_image < 1 or (settings.count is not None and settings.count < 1):
         raise SynthError("--per-image and --count should be at least 1")
     if settings.input:
-        files = find_images(settings.input)
+        # A dataset within its own sources must not become one of them when the run goes on.
+        files = [path for path in find_images(settings.input) if output.resolve() not in path.resolve().parents]
+        if not files:
+            raise SynthError(f"--input {settings.input}: holds no images but those of --output {output}")
         given = Path(settings.input)
         root = given if given.is_dir() else Path(*_common(files))
     else:
@@ -305,7 +309,7 @@ def load_settings(folder: Path, recipe: Recipe) -> tuple[Path, Settings]:
     path = folder / "synth.json"
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-        settings = Settings(**{name: said[name] for name in Settings.__dataclass_fields__})
+        settings = TypeAdapter(Settings).validate_python({name: said[name] for name in Settings.__dataclass_fields__})
         root, digest = Path(said["root"]), said["recipe_hash"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SynthError(f"{path}: is not what degrade synth writes: {error}") from None

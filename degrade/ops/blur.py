@@ -11,10 +11,10 @@ References:
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from degrade.base import Draw, OneOf, Operator, Range
 from degrade.canvas import Canvas
@@ -57,10 +57,19 @@ class Blur(Operator):
     border: Border = "reflect"
     """What lies outside an image: its mirror image, or its last pixel repeated."""
 
+    @property
+    def anisotropic(self) -> bool:
+        """Whether a kernel with a second axis may be drawn."""
+        return isinstance(self.kernel, Choice) and any("aniso" in str(kernel) for kernel in self.kernel.values)
+
+    @model_serializer(mode="wrap")
+    def _write(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Left out as a default, a second axis would be read back as distributed like the first.
+        return {**handler(self), **({"sigma_y": self.sigma_y.dump()} if self.anisotropic else {})}
+
     @model_validator(mode="after")
     def _second_axis(self) -> Blur:
-        assert isinstance(self.kernel, Choice)
-        if "sigma_y" not in self.model_fields_set and any("aniso" in str(kernel) for kernel in self.kernel.values):
+        if "sigma_y" not in self.model_fields_set and self.anisotropic:
             # The model is frozen to its users; this is still its construction.
             object.__setattr__(self, "sigma_y", self.sigma)
         return self
