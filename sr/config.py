@@ -136,10 +136,12 @@ class Config(BaseModel):
 DEFAULTS: dict[str, dict[str, Any]] = {
     "srcnn": {
         "steps": 20_000,
-        "patch": 72,
-        "rate": 2e-3,
+        "patch": 60,
+        "rate": 1e-3,
+        "last_rate": 1.0,
         "schedule": "cosine",
-        "ema": 0.999,
+        "warmup": 100,
+        "ema": 0.998,
         "model": {"kernels": [9, 5, 5], "padding": "valid", "residual": True, "init": "kaiming"},
     },
     "srresnet": {"steps": 100_000, "rate": 2e-4, "schedule": "cosine"},

@@ -71,6 +71,7 @@ class Learner:
             optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, config.rate, momentum=config.momentum)
         else:
             optimizer = torch.optim.Adam(groups, config.rate, betas=(config.momentum, 0.999))
+        network.to(memory_format=torch.channels_last)  # the faster layout of most convolutions
         self.rates = [float(group["lr"]) for group in optimizer.param_groups]
         self.network, self.optimizer = fabric.setup(network, optimizer)
         self.average = copy.deepcopy(network).requires_grad_(False) if average and config.ema else None

@@ -35,14 +35,14 @@ class Status:
     Args:
         done: Steps done.
         steps: Steps in all.
-        losses: As last measured.
+        loss: As last measured.
         psnr: As last validated.
         degrading: Share of the time that went into reading and degrading.
     """
 
     done: int
     steps: int
-    losses: dict[str, float]
+    loss: float
     psnr: float | None
     degrading: float
 
@@ -71,7 +71,7 @@ def train(config: Config, resume: bool = False, watch: Callable[[Status], None] 
             if method.done == config.steps:
                 method.finish()
             if run.after(method, losses) and watch is not None:
-                watch(Status(method.done, config.steps, run.history[-1], run.psnr, clock.share))
+                watch(Status(method.done, config.steps, run.history[-1]["loss"], run.psnr, clock.share))
     except KeyboardInterrupt:
         run.save(method)
         raise

@@ -1,0 +1,5 @@
+"""``python -m sr``, for torchrun."""
+
+from sr.cli import main
+
+main()
