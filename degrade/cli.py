@@ -366,3 +366,33 @@ def diff(
 
     one, other = (read_recipe(recipe, scale, [], modules) for recipe in (a, b))
     print_diff(out, one, other, changes(one, other), effects(one, other, pictures(images), draws, crop, seed), every)
+
+
+@app.command()
+def bench(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or file.")],
+    device: Device = "cpu",
+    input: Annotated[
+        str, typer.Option("--input", "-i", help="HR images: a folder, file or glob. Default: samples.")
+    ] = "",
+    batch: Annotated[int, typer.Option(min=1, help="Pairs at a time.")] = 16,
+    size: Annotated[int, typer.Option(min=16, help="Side of HR patches.")] = 256,
+    seconds: Annotated[float, typer.Option(min=0.01, help="Length of each measurement.")] = 2.0,
+    scale: Scale = None,
+    seed: Seed = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    changes: Changes = [],  # noqa: B006
+    modules: Modules = [],  # noqa: B006
+) -> None:
+    """Pairs a second end to end and step by step, whether loader or degradation is the limit, and how many workers."""
+    import json
+
+    from degrade.bench import Settings, bench, print_bench
+
+    settings = Settings(input, check_device(device), batch, size, seconds, seed=seed)
+    with err.status("measuring") as status:
+        found = bench(read_recipe(recipe, scale, changes, modules), settings, lambda what: status.update(what))
+    if as_json:
+        out.print(json.dumps(found.data(), indent=2), markup=False, soft_wrap=True)
+    else:
+        print_bench(out, found)

@@ -30,12 +30,12 @@ Real = NDArray[np.float64]
 Kind = Literal["only a", "only b", "different", "same"]
 
 MEASURES = {
-    "psnr": ("PSNR to plain downscale", "dB", 1.0),
-    "noise": ("noise level", "grey levels", 1.0),
-    "high": ("energy above half Nyquist", "%", 100.0),
-    "blocks": ("blockiness at 8 x 8", "1 = none", 1.0),
+    "psnr": ("PSNR to plain, dB", 1.0),
+    "noise": ("noise, grey levels", 1.0),
+    "high": ("fine detail, %", 100.0),
+    "blocks": ("blockiness, 1 = none", 1.0),
 }
-"""Name -> heading, unit, factor to that unit."""
+"""Name -> heading with the unit, factor to that unit. Fine detail is the energy above half the Nyquist frequency."""
 
 
 # --- what they say ---------------------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ def effects(
             lr = as_pixels(recipe.apply(batch, recipe.plan(Key.of(seed, index))).lr)
             [reference] = measure.plain(recipe.crop(hr).float() / 255, recipe.scale)
             for i, image in zip(index, lr, strict=True):
-                values[j, :, i] = [factor * _measure(name, image, reference) for name, (*_, factor) in MEASURES.items()]
+                values[j, :, i] = [factor * _measure(name, image, reference) for name, (_, factor) in MEASURES.items()]
     return [Effect(name, *values[:, i]) for i, name in enumerate(MEASURES)]
 
 
@@ -226,18 +226,17 @@ def _parameter_table(one: str, other: str, shown: Sequence[Change]) -> Table:
 
 def _effect_table(one: str, other: str, measured: Sequence[Effect]) -> Table:
     count = len(measured[0].a)
-    title = f"Effects: median (5 to 95 %) of {count} LR images; differences are between pairs of the same image and key"
+    title = f"Effects on {count} LR images: median, 5 to 95 %. Differences are between the same image and key."
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for name in (one, other, f"{other} - {one}"):
-        table.add_column(Text(name), justify="right")
-    table.add_column("unit", style="dim")
+        table.add_column(Text(name), justify="right", overflow="fold")
     for effect in measured:
-        heading, unit, _ = MEASURES[effect.name]
-        table.add_row(heading, _spread(effect.a), _spread(effect.b), _spread(effect.b - effect.a, "+"), unit)
+        heading, _ = MEASURES[effect.name]
+        table.add_row(heading, _spread(effect.a), _spread(effect.b), _spread(effect.b - effect.a, "+"))
     return table
 
 
 def _spread(values: Real, sign: str = "") -> str:
     middle, low, high = np.percentile(values, [50, 5, 95])
-    return f"{middle:{sign}.2f} ({low:{sign}.2f} … {high:{sign}.2f})"
+    return f"{middle:{sign}.2f}\n[dim]{low:{sign}.2f} to {high:{sign}.2f}[/dim]"

@@ -138,7 +138,7 @@ class Album:
         exact = {i: _webp(pixels, None) for i, (pixels, must) in enumerate(self._pictures) if must}
         rest = [i for i in range(len(self._pictures)) if i not in exact]
         coded: dict[int, bytes] = {}
-        for self.quality in (95, 85, 70, 50, 30) if rest else (100,):
+        for self.quality in (90, 75, 50, 30) if rest else (100,):
             coded = exact | {i: _webp(self._pictures[i][0], self.quality) for i in rest}
             if sum(map(len, coded.values())) <= budget:
                 break

@@ -127,4 +127,4 @@ def test_tables_show_hostile_text_as_it_is():
     assert "[red]x[/red] (A)" in text
     assert "1 parameter differs" in text
     assert "lr.gaussian_noise.sigma" in text
-    assert "noise level" in text
+    assert "noise, grey levels" in text
