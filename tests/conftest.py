@@ -1,0 +1,30 @@
+"""Options and images that the tests share."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+torch.set_num_threads(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="where the laws are held: cpu, cuda")
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """The device named by --device."""
+    return torch.device(request.config.getoption("--device"))
+
+
+@pytest.fixture(scope="session")
+def photographs() -> torch.Tensor:
+    """(6, 3, 60, 72) uint8: four photographs, white noise and black, the last two to disturb their batch-mates."""
+    pictures = [data.astronaut()[60:120, 180:252], data.chelsea()[80:140, 100:172], data.coffee()[100:160, 200:272]]
+    pictures.append(data.astronaut()[300:360, 20:92])
+    noise = np.random.default_rng(0).integers(0, 256, (60, 72, 3)).astype(np.uint8)
+    stack = np.stack([*pictures, noise, np.zeros_like(noise)])
+    return torch.from_numpy(stack).permute(0, 3, 1, 2).contiguous()
