@@ -68,13 +68,17 @@ def field_notes(cls: type) -> dict[str, str]:
         section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", inspect.getdoc(base) or "", re.M)
         if section:
             items = re.split(r"^    (?=\w+: )", section[1], flags=re.M)
-            notes |= {name: " ".join(text.split()) for name, _, text in (item.partition(": ") for item in items if item)}
+            notes |= {
+                name: " ".join(text.split()) for name, _, text in (item.partition(": ") for item in items if item)
+            }
         body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
         assert isinstance(body, ast.ClassDef)
         for field, note in zip(body.body, body.body[1:], strict=False):
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(note, ast.Expr):
-                if isinstance(note.value, ast.Constant) and isinstance(note.value.value, str):
-                    notes[field.target.id] = " ".join(note.value.value.split())
+            match (field, note):
+                case (ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text)))):
+                    notes[name] = " ".join(text.split())
+                case _:
+                    pass
     return {name: plain(text) for name, text in notes.items()}
 
 

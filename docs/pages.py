@@ -53,7 +53,11 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "sinc": [{"cutoff": 0.6}, {"cutoff": "1/3"}, {"cutoff": "1/5"}],
     "motion": [{"length": 5, "angle": 30}, {"length": 11, "angle": 30}, {"length": 21, "angle": 30}],
     "lens": [{"radius": 1}, {"radius": 2.5}, {"radius": 5}],
-    "resize": [{"factor": 0.5, "filter": "area"}, {"factor": 0.25, "filter": "area"}, {"factor": 0.25, "filter": "nearest"}],
+    "resize": [
+        {"factor": 0.5, "filter": "area"},
+        {"factor": 0.25, "filter": "area"},
+        {"factor": 0.25, "filter": "nearest"},
+    ],
     "decimate": [{}],
     "unsharp": [{"amount": 0.5}, {"amount": 1.5}, {"amount": 3}],
     "gaussian_noise": [{"sigma": 5}, {"sigma": 15}, {"sigma": 30, "gray": 1}],
@@ -63,8 +67,16 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "jpeg": [{"quality": 80}, {"quality": 30}, {"quality": 10}],
     "webp": [{"quality": 80}, {"quality": 30}, {"quality": 5}],
     "quantize": [{"bits": 4}, {"bits": 3}, {"bits": 2}],
-    "albumentations": [{"Defocus": {"radius": [4, 4]}}, {"ISONoise": {"intensity": [0.6, 0.6]}}, {"Downscale": {"scale_range": [0.3, 0.3]}}],
-    "kornia": [{"RandomMotionBlur": {"kernel_size": 9, "angle": 35.0, "direction": 0.5}}, {"RandomPosterize": {"bits": 3.0}}, {"RandomBoxBlur": {"kernel_size": [5, 5]}}],
+    "albumentations": [
+        {"Defocus": {"radius": [4, 4]}},
+        {"ISONoise": {"intensity": [0.6, 0.6]}},
+        {"Downscale": {"scale_range": [0.3, 0.3]}},
+    ],
+    "kornia": [
+        {"RandomMotionBlur": {"kernel_size": 9, "angle": 35.0, "direction": 0.5}},
+        {"RandomPosterize": {"bits": 3.0}},
+        {"RandomBoxBlur": {"kernel_size": [5, 5]}},
+    ],
 }
 """What to show of each operator, mild to severe. One that is not here shows three levels of its first graded field."""
 
@@ -118,7 +130,9 @@ def _fence(match: re.Match[str]) -> str:
 
 
 def operator_index() -> str:
-    rows = [(f"[{name}]({name}.md)", plain(REGISTRY[name].summary()), _yes(REGISTRY[name])) for name in sorted(REGISTRY)]
+    rows = [
+        (f"[{name}]({name}.md)", plain(REGISTRY[name].summary()), _yes(REGISTRY[name])) for name in sorted(REGISTRY)
+    ]
     note = (
         "What a recipe's steps can name. Pixels are RGB in [0, 1]; every field marked random takes a "
         "[distribution](../writing/distributions.md). The pictures are made by the code when this site is built.\n\n"
@@ -130,14 +144,14 @@ def operator_page(name: str) -> dict[str, str | bytes]:
     """The page of an operator and its pictures."""
     operator = REGISTRY[name]
     examples = EXAMPLES.get(name) or graded(operator)
-    pictures, figures = panels(name, [operator.model_validate(body) for body in examples])
-    lines = [f"- {yaml.safe_dump({name: body or None}, default_flow_style=True, width=200).strip()}" for body in examples]
-    snippet = "\n".join(line.replace(": null", "") for line in lines)
+    pictures, figures = panels(name, examples)
+    snippet = "\n".join(f"- {name}: {{{written(body)}}}" if body else f"- {name}" for body in examples)
     doc = inspect.getdoc(operator) or ""
     doc = re.sub(r"^Args:\n((?:    .*\n?|\n)+)", "", doc, flags=re.M)
     notes = field_notes(operator)
     rows = [(f"`{field}`", notes.get(field, ""), admits, f"`{default}`") for field, admits, default in fields(operator)]
-    text = f"# {name}\n\n{markdown(doc)}\n\n{figures}\n\n```yaml\n{snippet}\n```\n\n"
+    summary, _, rest = doc.partition("\n\n")
+    text = f"# {name}\n\n{markdown(summary)}\n\n{figures}\n\n{markdown(rest)}\n\n```yaml\n{snippet}\n```\n\n"
     if rows:
         text += f"## Fields\n\n{table(('field', 'what it is', 'values', 'default'), rows)}\n\n"
         text += 'Unless marked "fixed", a field takes a [distribution](../writing/distributions.md).\n\n'
@@ -170,15 +184,15 @@ def graded(operator: type[Operator]) -> list[dict[str, Any]]:
     return [{}]
 
 
-def panels(name: str, operators: list[Operator]) -> tuple[dict[str, str | bytes], str]:
-    """Pictures of the HR crop and of each operator alone upon it, and the HTML that shows them."""
+def panels(name: str, examples: list[dict[str, Any]]) -> tuple[dict[str, str | bytes], str]:
+    """Pictures of the HR crop and of the operator alone upon it, and the HTML that shows them."""
     hr = sample()
     shown = [("HR", hr)]
-    for operator, caption in zip(operators, captions(operators), strict=True):
+    for body in examples:
+        operator = REGISTRY[name].model_validate(body)
         canvas = Canvas.of(torch.from_numpy(hr.copy()).permute(2, 0, 1)[None].float() / 255, scale=4)
-        draw = Draw(operator, {}, Key.of(0, 0).fold("docs"), canvas)
-        left = operator.apply(canvas, draw)
-        shown.append((caption, as_pixels(left.image(0)[None])[0]))
+        left = operator.apply(canvas, Draw(operator, {}, Key.of(0, 0).fold("docs"), canvas))
+        shown.append((written(body) or name, as_pixels(left.image(0)[None])[0]))
     pictures: dict[str, str | bytes] = {}
     cells = ""
     for i, (caption, pixels) in enumerate(shown):
@@ -186,17 +200,13 @@ def panels(name: str, operators: list[Operator]) -> tuple[dict[str, str | bytes]
         pictures[path] = webp(pixels, lossless=True)
         size = f" ({pixels.shape[1]} x {pixels.shape[0]})" if pixels.shape != hr.shape else ""
         alt = html.escape(caption)
-        cells += f'<figure markdown>![{alt}]({path.rpartition("/")[2]})<figcaption>{alt}{size}</figcaption></figure>\n'
+        cells += f"<figure markdown>![{alt}]({path.rpartition('/')[2]})<figcaption>{alt}{size}</figcaption></figure>\n"
     return pictures, f'<div class="panels" markdown>\n{cells}</div>'
 
 
-def captions(operators: list[Operator]) -> list[str]:
-    """What distinguishes each of the operators."""
-    bodies = [operator.model_dump(exclude_defaults=True) or {} for operator in operators]
-    return [
-        yaml.safe_dump(body, default_flow_style=True, width=200).strip()[1:-1] if body else operator.name
-        for body, operator in zip(bodies, operators, strict=True)
-    ]
+def written(body: dict[str, Any]) -> str:
+    """Fields and values as in a recipe."""
+    return yaml.safe_dump(body, default_flow_style=True, sort_keys=False, width=1000).strip()[1:-1]
 
 
 @functools.cache
@@ -230,11 +240,17 @@ def recipe_page(name: str) -> dict[str, str | bytes]:
     text = locate(name).read_text(encoding="utf-8")
     sheet = f"recipes/{name}.webp"
     rows = [
-        (f"`{c.address}`", f"`{flow(c.dist)}`" if len(flow(c.dist)) < 200 else "(see the file)", quantiles(c.dist, c.variable))
+        (
+            f"`{c.address}`",
+            f"`{flow(c.dist)}`" if len(flow(c.dist)) < 200 else "(see the file)",
+            quantiles(c.dist, c.variable),
+        )
         for c in recipe.columns
     ]
     page = f"# {name}\n\n{recipe.description}; x{recipe.scale}, {len(rows)} random variables.\n\n"
-    page += f"[![The same crop at rising severity, and at random draws, with what was drawn]({name}.webp)]({name}.webp)\n\n"
+    page += (
+        f"[![The same crop at rising severity, and at random draws, with what was drawn]({name}.webp)]({name}.webp)\n\n"
+    )
     page += f"{header(text)}\n\n"
     page += f"```sh\ndegrade show {name}\ndegrade synth --recipe {name} --count 1 --patch 128\n```\n\n"
     if rows:
@@ -253,7 +269,7 @@ def load(name: str) -> Recipe:
 
 @functools.cache
 def sheet_of(name: str) -> bytes:
-    return webp(show_recipe(load(name), read_image(sample_images()[1]), draws=6, crop=192, seed=0))
+    return webp(show_recipe(load(name), read_image(sample_images()[1]), draws=6, crop=256, seed=0))
 
 
 @functools.cache
@@ -280,10 +296,8 @@ def header(text: str) -> str:
         line = re.sub(r"^# ?", "", line)
         if re.match(r"  - ", line):
             lines += ["", line.strip()]
-        elif re.match(r"[A-Z]\w+: ", line):
-            lines += ["", re.sub(r"^(\w+):", r"**\1:**", line)]
-        elif re.match(r"Deviations.*:$", line) or re.match(r"[A-Z].*:$", line):
-            lines += ["", line, ""]
+        elif re.match(r"(Source|Deviations|Units)\b.*?:", line):
+            lines += ["", re.sub(r"^(.*?:)(?= |$)", r"**\1**", line)]
         elif re.match(r"    ", line):
             lines.append("  " + line.strip())
         else:
@@ -313,7 +327,8 @@ def curve(dist: Dist) -> str:
     points = " ".join(f"{2 + 116 * a:.1f},{b:.1f}" for a, b in zip(u, y, strict=True))
     axes = '<path d="M2 2V39H118" fill="none" stroke="currentColor" stroke-opacity=".35"/>'
     line = f'<polyline points="{points}" fill="none" stroke="currentColor" stroke-width="1.6"/>'
-    return f'<svg viewBox="0 0 120 41" width="120" height="41" role="img" aria-label="quantile function">{axes}{line}</svg>'
+    size = 'viewBox="0 0 120 41" width="120" height="41"'
+    return f'<svg {size} role="img" aria-label="quantile function">{axes}{line}</svg>'
 
 
 def quantiles(dist: Dist, variable: Variable) -> str:
@@ -353,7 +368,11 @@ def command_page() -> str:
 
 
 def _option(option: Any) -> tuple[str, str, str]:
-    name = ", ".join(f"`{opt}`" for opt in option.opts) if option.param_type_name == "option" else f"`{option.name.upper()}`"
+    name = (
+        ", ".join(f"`{opt}`" for opt in option.opts)
+        if option.param_type_name == "option"
+        else f"`{option.name.upper()}`"
+    )
     default = "" if option.default in (None, "", [], ()) or callable(option.default) else f"`{option.default}`"
     return name, re.sub(r"\[/?b\]", "**", option.help or ""), "required" if option.required else default
 
@@ -370,10 +389,14 @@ def borrowed(path: str, title: str) -> str:
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     """A Markdown table."""
     lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in lines)
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in lines
+    )
 
 
 def webp(pixels: NDArray[np.uint8], lossless: bool = False) -> bytes:
     out = io.BytesIO()
-    Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0]).save(out, "WEBP", lossless=lossless, quality=82)
+    Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0]).save(
+        out, "WEBP", lossless=lossless, quality=82
+    )
     return out.getvalue()

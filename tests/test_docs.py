@@ -1,0 +1,162 @@
+"""README and docs: what they tell people to type runs, in the order in which they tell it.
+
+Each file's blocks run in one folder of its own, which holds a few tiny images. Before they run, blocks are changed as
+:data:`CHANGES` says, and only so: no GPU, few steps and few workers.
+
+- ``python``: executed; with a title, also written to a file of that name.
+- ``yaml``: a recipe (it has a name or extends one) or a list of steps must load; a recipe is also written to its title
+  or to ``NAME.yaml``. Anything else must be YAML of a kind named here.
+- ``sh``: lines that begin with ``degrade`` or ``sr`` are run. Others (make, pip, torchrun) are what CI does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import degrade
+from degrade.base import REGISTRY
+from degrade.images import encode_png, read_image, write_atomic
+from degrade.load import names
+from degrade.recipe import Recipe
+from degrade.samples import sample_images
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+CHANGES = (
+    (r'device="cuda"', 'device="cpu"'),
+    (r"num_workers=\d+", "num_workers=2"),
+    (r"--steps \d+", "--steps 3 --set batch=2 --set tensorboard=false"),
+    (r"--patch 256", "--patch 64"),
+    (r"size=256", "size=64"),
+    (r"^degrade (synth|bench) (.*)", r"degrade \1 --workers 1 \2"),
+)
+TITLE = re.compile(r'title="([^"]+)"')
+
+
+def blocks(page: Path) -> list[tuple[str, str, str]]:
+    """Language, title and text of every fenced block, wherever it is indented."""
+    found = re.findall(r"^([ ]*)```(\w+)([^\n]*)\n(.*?)^\1```$", page.read_text("utf-8"), re.M | re.S)
+    out = []
+    for indent, language, info, body in found:
+        title = TITLE.search(info)
+        out.append((language, title[1] if title else "", re.sub(f"^{indent}", "", body, flags=re.M)))
+    return out
+
+
+def changed(text: str) -> str:
+    for pattern, new in CHANGES:
+        text = re.sub(pattern, new, text, flags=re.M)
+    return text
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with what the pages speak of: DIV2K/HR, Set5, photo.jpg."""
+    photo = read_image(sample_images()[1]).pixels
+    for place, count in (("DIV2K/HR", 5), ("Set5", 2)):
+        (tmp_path / place).mkdir(parents=True)
+        for i in range(count):
+            cut = np.ascontiguousarray(photo[60 + 8 * i :, 100 + 16 * i :][:96, :80])
+            write_atomic(tmp_path / place / f"{i}.png", encode_png(cut))
+    write_atomic(tmp_path / "photo.jpg", encode_png(np.ascontiguousarray(photo[:128, :128])))
+    known = dict(REGISTRY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SR_CACHE", str(tmp_path / "cache"))
+    yield tmp_path
+    REGISTRY.clear()
+    REGISTRY.update(known)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_page(page, folder):
+    for language, title, text in blocks(page):
+        if language == "python":
+            text = changed(text)
+            if title:
+                Path(title).write_text(text, "utf-8")
+            python(text, page)
+        elif language == "yaml":
+            check_yaml(text, title)
+        elif language == "sh":
+            for line in text.replace("\\\n", " ").splitlines():
+                shell(changed(line))
+
+
+def python(text, page):
+    # A module of its own, so that two pages may define an operator of the same name.
+    try:
+        exec(compile(text, f"{page.name} (block)", "exec"), {"__name__": "__docs__"})
+    finally:
+        for name in [name for name, kind in REGISTRY.items() if kind.__module__ == "__docs__"]:
+            del REGISTRY[name]
+
+
+def check_yaml(text, title):
+    data = yaml.safe_load(text)
+    if isinstance(data, list):
+        ending = [{"resize": {"of": "target"}}]
+        Recipe.load({"name": "steps", "scale": 4, "first": data, "last": ending})
+    elif "name" in data:
+        Path(title or f"{data['name']}.yaml").write_text(text, "utf-8")
+        unknown = set(re.findall(r"- (\w+):", text)) - {*REGISTRY, "as", "p", "one_of", "shuffle", "repeat", "steps"}
+        if not unknown:  # with an operator of the page's own, the command that follows loads it
+            Recipe.load(title or f"{data['name']}.yaml")
+    else:
+        from sr.config import Config
+
+        assert set(data) <= {*Config.model_fields}, data
+
+
+def shell(line):
+    words = shlex.split(line, comments=True)
+    if not words or words[0] not in ("degrade", "sr"):
+        return
+    app = importlib.import_module(f"{words[0]}.cli").app
+    result = CliRunner().invoke(app, words[1:])
+    assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception!r}"
+
+
+def test_reference_lists_every_public_name():
+    listed = {entry.rpartition(".")[2] for entry in re.findall(r"^::: (\S+)", (ROOT / "docs/api.md").read_text(), re.M)}
+    assert set(degrade.__all__) <= listed
+
+
+def test_blocks_are_found_and_changed():
+    found = [block for page in PAGES for block in blocks(page)]
+    assert {"python", "yaml", "sh"} <= {language for language, _, _ in found}
+    assert changed("sr train srcnn --steps 2000") != "sr train srcnn --steps 2000"
+
+
+@pytest.mark.slow
+def test_site_builds_and_needs_no_network(tmp_path):
+    pytest.importorskip("mkdocs", reason="needs the extra docs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    pages = {
+        path.relative_to(tmp_path / "site").as_posix(): path.read_text("utf-8")
+        for path in (tmp_path / "site").rglob("*.html")
+    }
+    for name in REGISTRY:
+        assert f"operators/{name}.html" in pages
+    for name in names():
+        assert f"recipes/{name}.html" in pages
+    fetched = r'(?:src|href)="?(?:https?:)?//[^">]+\.(?:js|css|woff2?|png|jpe?g|webp|svg)|<script[^>]+src="?https?:'
+    for name, text in pages.items():
+        assert not re.search(fetched, text), name
+        linked = re.findall(r'src="([^"#:]+)"', text)
+        weight = sum(((tmp_path / "site" / name).parent / path).stat().st_size for path in set(linked))
+        assert weight < 1_000_000, (name, weight)
