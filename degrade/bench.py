@@ -12,7 +12,8 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -147,15 +148,16 @@ def bench(recipe: Recipe, settings: Settings, tell: Callable[[str], None] = lamb
     end_to_end: dict[int, float] = {}
     # Workers are forked, so they come first: before this process has used threads that a fork would not copy.
     for count in counts:
-        tell(f"{count} workers")
+        tell(f"end to end, {count} worker{'s' if count > 1 else ''}")
         end_to_end[count] = whole_speed(recipe, patches, settings, count)
-    tell("loader")
+    tell("loader alone")
     load = speed_of(lambda i: (patches[i % len(patches)], 1)[1], settings.seconds)
     crops = torch.stack([patches[i]["hr"] for i in range(settings.batch)]).to(settings.device)
-    tell("degradation")
-    degrade = degrade_speed(recipe, crops, settings)
-    tell("steps")
-    steps = step_times(recipe, crops, settings)
+    with one_thread():
+        tell("degradation alone")
+        degrade = degrade_speed(recipe, crops, settings)
+        tell("its steps")
+        steps = step_times(recipe, crops, settings)
     best = max(end_to_end.values())
     workers = min(count for count, speed in end_to_end.items() if speed >= NEAR * best)
     # On a CPU the same workers do both; elsewhere as many load as were found best, and the device degrades.
@@ -183,7 +185,7 @@ def bench(recipe: Recipe, settings: Settings, tell: Callable[[str], None] = lamb
 
 
 def speed_of(work: Callable[[int], int], seconds: float) -> float:
-    """Things a second: calls ``work``, which says how much it did, on 1, 2, ... for some seconds, after 0 unmeasured."""
+    """Things a second: calls ``work``, which says how much it did, on 1, 2, ... for some seconds; 0 is not counted."""
     work(0)
     start = time.perf_counter()
     done, i = 0, 1
@@ -263,6 +265,17 @@ def step_times(recipe: Recipe, crops: Tensor, settings: Settings) -> tuple[StepT
         StepTime(address, 1000 * spent[address] / rows[address], rows[address] / total, spent[address] / whole)
         for address in spent
     )
+
+
+@contextmanager
+def one_thread() -> Generator[None]:
+    """PyTorch on one thread, as in a loader's worker."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def wait_for(device: str) -> None:

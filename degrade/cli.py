@@ -390,8 +390,8 @@ def bench(
     from degrade.bench import Settings, bench, print_bench
 
     settings = Settings(input, check_device(device), batch, size, seconds, seed=seed)
-    with err.status("measuring") as status:
-        found = bench(read_recipe(recipe, scale, changes, modules), settings, lambda what: status.update(what))
+    loaded = read_recipe(recipe, scale, changes, modules)
+    found = bench(loaded, settings, lambda what: err.print(f"[dim]measuring {what}[/dim]"))
     if as_json:
         out.print(json.dumps(found.data(), indent=2), markup=False, soft_wrap=True)
     else:
