@@ -270,8 +270,7 @@ class TestRecipes:
         for scale in (1, 2, 3, 4, 7):
             try:
                 recipe = Recipe.load(name, scale=scale)
-            except RecipeError as error:
-                assert "size" in str(error)
+            except RecipeError:
                 assert scale != Recipe.load(name).scale
                 continue
             sizes = ((scale, scale), (2 * scale, scale), (5 * scale + scale - 1, 7 * scale + 1))
@@ -320,9 +319,9 @@ class TestRecipes:
     def test_registered(self, name: str) -> None:
         """LR and HR share their frame: the mean place of a blob moves by less than 0.02 HR pixels over 64 draws.
 
-        Noise is switched off (its effect on a centroid is not that of a shift); the blob is in the middle, where mirrored
-        borders pull evenly. The reference's resize by ``scale_factor=``, or a decimation off the block's centre, moves it
-        by a pixel and more.
+        Noise is switched off (its effect on a centroid is not that of a shift); the blob is in the middle, where
+        mirrored borders pull evenly. The reference's resize by ``scale_factor=``, or a decimation off the block's
+        centre, moves it by a pixel and more.
         """
         recipe = quiet(Recipe.load(name))
         pair = recipe.apply(blobs(24 * recipe.scale, 64), recipe.plan(Key.of(10, np.arange(64))))
