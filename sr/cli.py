@@ -72,7 +72,9 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     seed: Annotated[int | None, typer.Option(help="Of weights, order and degradations.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
-    amp: Annotated[bool, typer.Option("--amp", help="bfloat16 mixed precision (for float16: --set precision=16-mixed).")] = False,
+    amp: Annotated[
+        bool, typer.Option("--amp", help="bfloat16 mixed precision (for float16: --set precision=16-mixed).")
+    ] = False,
     changes: Annotated[
         list[str], typer.Option("--set", metavar="NAME=VALUE", help="Any setting: rate=1e-3, model.kernels=[9,1,5].")
     ] = [],  # noqa: B006
@@ -93,3 +95,146 @@ def train(
     if run.writes:
         best = "" if run.psnr is None else f", best {run.best:.2f} dB Y"
         out.print(f"{settings.steps} steps{best}. Look at {run.folder}", soft_wrap=True)
+
+
+@app.command("eval")
+def evaluate(
+    model: ModelName,
+    data: Annotated[str, typer.Option(help="HR images (X_HR files where they lie beside X_LR), or pairs:DIR.")],
+    recipe: Annotated[str, typer.Option("--recipe", "-r", help="Makes LR images of them.")] = "bicubic",
+    scale: Annotated[int | None, typer.Option(help="Default: the model's.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the recipe's draws.")] = 0,
+    device: Device = "cpu",
+    tile: Annotated[int, typer.Option(help="Side of LR tiles; 0 for whole images.")] = 512,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write results and protocol.")
+    ] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a line an image.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Write LR, bicubic, SR, HR with zooms as PNG.")] = None,
+) -> None:
+    """PSNR and SSIM on Y and RGB, LPIPS where its weights are: per image and mean."""
+    import json
+
+    from torch import Tensor
+
+    from degrade.images import encode_png
+    from degrade.recipe import Recipe
+    from sr.checkpoint import load, write
+    from sr.evaluate import PAIRS, Example, examples
+    from sr.evaluate import evaluate as measure
+    from sr.figures import triplets
+
+    loaded = load(model, scale, check_device(device))
+    made = None if data.startswith(PAIRS) else Recipe.load(recipe, loaded.scale)
+    shown: list[tuple[str, Tensor, Tensor, Tensor]] = []
+
+    def see(example: Example, sr: Tensor) -> None:
+        if figure is not None and len(shown) < 8:
+            shown.append((example.name, example.lr, sr, example.hr))
+
+    table = measure(loaded, model, examples(data, made, seed), made, tile, see)
+    print_table(table.model, table.images, table.mean, table.protocol)
+    if json_file is not None:
+        write(json_file, (json.dumps(table.as_dict(), indent=2) + "\n").encode())
+    if csv_file is not None:
+        write(csv_file, table.to_csv().encode())
+    if figure is not None:
+        write(figure, encode_png(triplets(shown, f"{model}, {table.protocol['recipe']} x{loaded.scale}")))
+        out.print(f"Look at {figure}", soft_wrap=True)
+
+
+def print_table(
+    model: str, images: dict[str, dict[str, float]], mean: dict[str, float], protocol: dict[str, Any]
+) -> None:
+    """Metrics by image, the mean last, the protocol below."""
+    from rich.table import Table
+
+    table = Table("image", *(name.replace("_", " ") for name in mean), title=f"{model}  x{protocol['scale']}")
+    for name, row in [*images.items(), ("mean", mean)]:
+        if name == "mean":
+            table.add_section()
+        table.add_row(name, *(f"{row[key]:.2f}" if key.startswith("psnr") else f"{row[key]:.4f}" for key in mean))
+    out.print(table)
+    out.print(f"LR by {protocol['recipe']}; {protocol['shave']} pixels shaved; Y = {protocol['y']}", soft_wrap=True)
+
+
+@app.command()
+def upscale(
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    model: ModelName = "srcnn_x4",
+    output: Annotated[Path | None, typer.Option("--out", "-o", help="Folder. Default: beside each image.")] = None,
+    tile: Annotated[int, typer.Option(min=0, help="Side of LR tiles; 0 for whole images.")] = 512,
+    device: Device = "cpu",
+) -> None:
+    """Enlarge images to NAME_xN.png; alpha and 16 bits are kept, and tiles leave no seams."""
+    from degrade.errors import UserError
+    from sr.checkpoint import load
+    from sr.upscale import upscale_file
+
+    loaded = load(model, device=check_device(device))
+    targets = [(output or path.parent) / f"{path.stem}_x{loaded.scale}.png" for path in images]
+    twice = [str(target) for target in dict.fromkeys(targets) if targets.count(target) > 1]
+    if twice:
+        raise UserError(f"{twice[0]}: would be written twice; give images of other names, or run once for each")
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+    for source, target in zip(images, targets, strict=True):
+        height, width = upscale_file(loaded, source, target, tile)
+        out.print(f"{target}  {width} x {height}", soft_wrap=True)
+
+
+@app.command()
+def export(
+    model: ModelName,
+    onnx: Annotated[Path | None, typer.Option(metavar="FILE", help="ONNX of any size, checked against torch.")] = None,
+    spandrel: Annotated[Path | None, typer.Option(metavar="FILE", help="safetensors for spandrel.")] = None,
+    openmodeldb: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON entry for OpenModelDB.")] = None,
+    scale: Annotated[int | None, typer.Option(help="For bicubic.")] = None,
+    author: Annotated[str, typer.Option(help="For OpenModelDB.")] = "unknown",
+    license: Annotated[str, typer.Option(help="SPDX, for OpenModelDB.")] = "Apache-2.0",
+) -> None:
+    """Write a model for other programs."""
+    import json
+
+    from degrade.errors import UserError
+    from sr import export as exports
+    from sr.checkpoint import load, write
+
+    if onnx is None and spandrel is None and openmodeldb is None:
+        raise UserError("export: give --onnx FILE, --spandrel FILE or --openmodeldb FILE")
+    loaded = load(model, scale)
+    if onnx is not None:
+        worst = exports.to_onnx(loaded, onnx)
+        out.print(f"{onnx}  differs from torch by at most {worst:.1g}", soft_wrap=True)
+    if spandrel is not None:
+        out.print(f"{spandrel}  load with: {exports.to_spandrel(loaded, spandrel)}", soft_wrap=True)
+    if openmodeldb is not None:
+        entry = exports.openmodeldb(model, author, license)
+        write(openmodeldb, (json.dumps(entry, indent=2) + "\n").encode())
+        out.print(f"{openmodeldb}  its images and links are left to fill in", soft_wrap=True)
+
+
+@app.command()
+def fetch(name: Annotated[str, typer.Argument(help="vgg19, vgg16 or alexnet.")]) -> None:
+    """Download published weights for perceptual losses and metrics, and check their hash."""
+    from degrade.errors import UserError
+    from sr import weights
+
+    try:
+        out.print(str(weights.fetch(name)), soft_wrap=True)
+    except (ValueError, weights.MissingWeightsError) as error:
+        raise UserError(str(error)) from None
+
+
+@app.command("list")
+def list_() -> None:
+    """List the models that come with the package."""
+    from rich.table import Table
+
+    from sr.checkpoint import ZOO, read_metadata
+
+    table = Table("name", "scale", "recipe", "steps", "Set5 Y at the end")
+    for path in sorted(ZOO.glob("*.safetensors")):
+        said = read_metadata(path)
+        table.add_row(path.stem, said["scale"], said["recipe"], said["step"], f"{float(said['psnr_y']):.2f} dB")
+    out.print(table)

@@ -157,13 +157,12 @@ def evaluate(
         UserError: If the scales differ, or there are no images.
     """
     distance = _lpips() if lpips else None
-    device = next(iter(model.state_dict().values())).device
     images: dict[str, dict[str, float]] = {}
     for example in data:
         scale = example.hr.shape[-1] // example.lr.shape[-1]
         if model.scale != scale:
             raise UserError(f"{name}: is for scale {model.scale}, but {example.name} is x{scale}")
-        sr = enlarge_tiled(model, example.lr.to(device), tile).cpu().clamp(0, 1)
+        sr = enlarge_tiled(model, example.lr.to(model.device), tile).cpu().clamp(0, 1)
         images[example.name] = score(sr, example.hr, scale)
         if distance is not None:
             images[example.name]["lpips"] = float(distance(sr, example.hr))

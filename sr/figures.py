@@ -59,7 +59,10 @@ def triplets(rows: Sequence[tuple[str, Tensor, Tensor, Tensor]], heading: str, w
         zoom = max(1, width // side)
         closer = [picture[..., y : y + side, x : x + side] for picture in pictures.values()]
         cells.append(
-            [Cell(levels(part).repeat(zoom, 0).repeat(zoom, 1), title) for part, title in zip(closer, pictures, strict=True)]
+            [
+                Cell(levels(part).repeat(zoom, 0).repeat(zoom, 1), title)
+                for part, title in zip(closer, pictures, strict=True)
+            ]
         )
     return contact_sheet(cells, heading, width)
 

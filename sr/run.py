@@ -92,7 +92,9 @@ class Run:
         wanted = self._identity()
         for name, value in wanted.items():
             if state.get(name) != value:
-                raise UserError(f"{path}: its {name} is {state.get(name)!r}, this run's is {value!r}; use another --out")
+                raise UserError(
+                    f"{path}: its {name} is {state.get(name)!r}, this run's is {value!r}; use another --out"
+                )
         try:
             method.load(state["method"])
         except (KeyError, ValueError, RuntimeError) as error:

@@ -66,7 +66,9 @@ def train(config: Config, resume: bool = False, watch: Callable[[Status], None] 
     run.begin(method, resume)
     clock = Clock(fabric.device)
     try:
-        for pair in clock.watch(feed(config, recipe, method.done, fabric.device, fabric.global_rank, fabric.world_size)):
+        for pair in clock.watch(
+            feed(config, recipe, method.done, fabric.device, fabric.global_rank, fabric.world_size)
+        ):
             losses = method.step(pair)
             if method.done == config.steps:
                 method.finish()
@@ -92,7 +94,9 @@ def launch(config: Config) -> Fabric:
     from lightning_fabric.strategies import DDPStrategy
 
     accelerator, _, number = config.device.partition(":")
-    local, nodes, world = (int(os.environ.get(name, 1)) for name in ("LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "WORLD_SIZE"))
+    local, nodes, world = (
+        int(os.environ.get(name, 1)) for name in ("LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "WORLD_SIZE")
+    )
     try:
         fabric = Fabric(
             accelerator=accelerator,

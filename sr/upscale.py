@@ -54,13 +54,12 @@ def _end(edge: int, size: int, model: Model) -> int:
 
 def upscale_image(model: Model, image: Image, tile: int = 0) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """(h scale, w scale, C) pixels of the image's own depth; C = 1 or 3, plus 1 for alpha, which is enlarged bicubically."""
-    device = next(iter(model.state_dict().values())).device
-    pixels = torch.as_tensor(to_float(image.pixels)).permute(2, 0, 1)[None].to(device)
+    pixels = torch.as_tensor(to_float(image.pixels)).permute(2, 0, 1)[None].to(model.device)
     sr = enlarge_tiled(model, pixels.expand(-1, 3, -1, -1), tile)
     if pixels.shape[1] == 1:
         sr = sr.mean(1, keepdim=True)
     if image.alpha is not None:
-        alpha = torch.as_tensor(to_float(image.alpha))[None, None].to(device)
+        alpha = torch.as_tensor(to_float(image.alpha))[None, None].to(model.device)
         sr = torch.cat([sr, enlarge(alpha, model.scale)], 1)
     top = np.iinfo(image.pixels.dtype).max
     levels = (sr[0].clamp(0, 1).double() * top).round().permute(1, 2, 0).cpu().numpy()

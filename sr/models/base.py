@@ -8,8 +8,10 @@ a config and tensors.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 __all__ = ["Model", "check_scale", "coarsen", "count"]
@@ -34,6 +36,11 @@ class Model(nn.Module):
         self.scale = scale
         self.reach = reach
         self.config = config
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(chain(self.parameters(), self.buffers())).device
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         """Groups for a torch optimiser at base rate ``lr``."""
