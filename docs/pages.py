@@ -179,8 +179,10 @@ def graded(operator: type[Operator]) -> list[dict[str, Any]]:
         if isinstance(variable, Range) and variable.worse and np.isfinite([variable.low, variable.high]).all():
             span = Uniform(variable.low, variable.high)
             levels = [variable.level(span, severity) for severity in (0.1, 0.3, 0.6)]
-            values = span.quantile(np.array(levels))
-            return [{name: round(float(value)) if variable.whole or variable.odd else float(value)} for value in values]
+            values = [float(value) for value in span.quantile(np.array(levels))]
+            if variable.odd:
+                values = [2 * (value // 2) + 1 for value in values]
+            return [{name: round(value) if variable.whole else value} for value in values]
     return [{}]
 
 
@@ -289,20 +291,26 @@ def _kinds(node: Node) -> Iterator[str]:
 
 def header(text: str) -> str:
     """The comment at the top of a recipe as Markdown."""
-    lines = []
+    lines: list[str] = []
     for line in text.splitlines():
         if not line.startswith("#"):
             break
         line = re.sub(r"^# ?", "", line)
-        if re.match(r"  - ", line):
+        if line.startswith("  - "):
             lines += ["", line.strip()]
-        elif re.match(r"(Source|Deviations|Units)\b.*?:", line):
-            lines += ["", re.sub(r"^(.*?:)(?= |$)", r"**\1**", line)]
-        elif re.match(r"    ", line):
+        elif line.startswith("    "):
             lines.append("  " + line.strip())
+        elif lines and lines[-1].startswith((" ", "-")) and not line.startswith(" "):
+            lines += ["", *_labelled(line)]
         else:
-            lines.append(line.strip())
+            lines += _labelled(line.strip())
     return "\n".join(lines)
+
+
+def _labelled(line: str) -> list[str]:
+    """``Source:`` and its like in bold, each a paragraph."""
+    bold = re.sub(r"^((?:Source|Deviations|Units)\b.*?:)(?= |$)", r"**\1**", line)
+    return ["", bold] if bold != line else [line]
 
 
 # --- distributions ---------------------------------------------------------------------------------------------------

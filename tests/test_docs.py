@@ -4,8 +4,8 @@ Each file's blocks run in one folder of its own, which holds a few tiny images. 
 :data:`CHANGES` says, and only so: no GPU, few steps and few workers.
 
 - ``python``: executed; with a title, also written to a file of that name.
-- ``yaml``: a recipe (it has a name or extends one) or a list of steps must load; a recipe is also written to its title
-  or to ``NAME.yaml``. Anything else must be YAML of a kind named here.
+- ``yaml``: a recipe or a list of steps must load; a recipe is also written to its title or to ``NAME.yaml``. Titles
+  that end in ``.yml`` are other projects' files, which are only written. Anything else is a configuration of `sr`.
 - ``sh``: lines that begin with ``degrade`` or ``sr`` are run. Others (make, pip, torchrun) are what CI does.
 """
 
@@ -39,7 +39,7 @@ CHANGES = (
     (r"--steps \d+", "--steps 3 --set batch=2 --set tensorboard=false"),
     (r"--patch 256", "--patch 64"),
     (r"size=256", "size=64"),
-    (r"^degrade (synth|bench) (.*)", r"degrade \1 --workers 1 \2"),
+    (r"^degrade synth", "degrade synth --workers 1"),
 )
 TITLE = re.compile(r'title="([^"]+)"')
 
@@ -104,7 +104,9 @@ def python(text, page):
 
 def check_yaml(text, title):
     data = yaml.safe_load(text)
-    if isinstance(data, list):
+    if title.endswith(".yml"):
+        Path(title).write_text(text, "utf-8")
+    elif isinstance(data, list):
         ending = [{"resize": {"of": "target"}}]
         Recipe.load({"name": "steps", "scale": 4, "first": data, "last": ending})
     elif "name" in data:
@@ -116,6 +118,7 @@ def check_yaml(text, title):
         from sr.config import Config
 
         assert set(data) <= {*Config.model_fields}, data
+        Config.model_validate(data)
 
 
 def shell(line):
