@@ -225,9 +225,12 @@ def _histogram(column: Column, plan: Plan, levels: Sequence[Plan]) -> Data:
     }
     counts = Counter(values.tolist())
     if isinstance(variable, Range) and len(counts) > BARS:
-        low, middle, high = (variable.label(float(v)) for v in np.percentile(values, [5, 50, 95]))
-        spread = f"median {middle}, 5 to 95 %: {low} to {high}"
-        return {**data, **_bins(values, *column.dist.support), "places": marks, "spread": spread}
+        least, middle, most = np.percentile(values, [5, 50, 95])
+        spread = f"median {middle:.3g}, 5 to 95 %: {least:.3g} to {most:.3g}"
+        # Branches that share an address may draw from other ranges than the first of them, which the column holds.
+        low, high = column.dist.support
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+        return {**data, **_bins(values, low, high), "places": marks, "spread": spread}
     often = sorted(value for value, _ in counts.most_common(BARS))
     bars = [[variable.label(value), counts[value] / len(values)] for value in often]
     if len(counts) > BARS:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,20 @@ def test_histograms_count_what_was_drawn(described: dict[str, Any]):
     assert set(bars) == {"bilinear", "bicubic"}
     assert sum(bars.values()) == pytest.approx(1)
     assert sum(described["psnr"]["counts"]) == 6
+
+
+def test_branches_that_share_an_address_share_a_histogram():
+    branches = [
+        {"p": 0.5, "sinc": {"size": 7, "cutoff": [0.8, 1]}},
+        {"p": 0.5, "sinc": {"size": 9, "cutoff": [0.2, 0.3]}},
+    ]
+    loaded = Recipe.load(
+        {"name": "two", "scale": 2, "lr": [{"as": "kernel", "one_of": branches}, {"resize": {"of": "target"}}]}
+    )
+    found = describe(loaded, sample_images()[:1], QUICK)["histograms"]
+    [cutoff] = [chart for chart in found if chart["address"] == "lr.sinc.cutoff"]
+    assert sum(cutoff["counts"]) == 200
+    assert 0.2 <= cutoff["low"] < 0.21
 
 
 def test_album_keeps_exact_pictures_and_the_budget():
@@ -254,7 +269,7 @@ def test_clicks_and_keys(described: dict[str, Any], tmp_path: Path):
     result = dom(file.as_uri(), tmp_path / "profile")
     match = re.search(r'data-log="([^"]*)"', result)
     assert match
-    log = json.loads(match[1].replace("&quot;", '"'))
+    log = json.loads(unescape(match[1]))
     assert [entry[0] for entry in log] == [
         *("#level=6", "#level=6&step=0", "#level=6&step=1", "#level=6"),
         *("#level=6&flicker=1", "#level=6", "#level=2", "#level=2&view=1"),
