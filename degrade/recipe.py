@@ -23,7 +23,7 @@ import yaml
 from torch import Tensor
 
 from degrade import threads
-from degrade.canvas import Canvas
+from degrade.canvas import Canvas, layout, planar
 from degrade.load import Spec, load
 from degrade.plan import Audit, Column, Plan, Sheet
 from degrade.rng import Key
@@ -171,29 +171,27 @@ class Recipe:
         height, width = hr.shape[-2:]
         alone = hr.device.type == "cpu" and not hr.requires_grad
         rows = chunk or (1 if alone else len(hr))
-        raw = as_float(hr) if alone else None
-        lr = hr.new_empty((len(hr), hr.shape[1], height // self.scale, width // self.scale), dtype=torch.float32)
-        target = torch.empty_like(raw) if raw is not None and self.hr.nodes else raw
-
-        def work(start: int) -> tuple[Tensor, Tensor]:
-            some = slice(start, start + rows)
-            return self._run(as_float(hr[some]), plan.take(some), watch)
-
         starts = range(0, len(hr), rows)
-        if alone:
-            assert target is not None
-            assert raw is not None
+        if not alone:
+            parts = [self._run(as_float(hr[i : i + rows]), plan.take(slice(i, i + rows)), watch) for i in starts]
+            return Pair(
+                torch.cat([lr for lr, _ in parts]), torch.cat([target for _, target in parts]), as_float(hr), plan
+            )
+        lr = torch.empty(len(hr), hr.shape[1], height // self.scale, width // self.scale)
+        raw = hr if hr.dtype == torch.float32 else torch.empty(hr.shape)
+        target = torch.empty(hr.shape) if self.hr.nodes else raw
 
-            def fill(start: int) -> None:
-                one, two = work(start)
-                lr[start : start + rows] = one
-                if self.hr.nodes:
-                    target[start : start + rows] = two
+        def fill(start: int) -> None:
+            some = slice(start, start + rows)
+            if raw is not hr:
+                raw[some] = as_float(hr[some])
+            one, two = self._run(as_float(layout(hr[some])), plan.take(some), watch)
+            planar(one, lr[some])
+            if self.hr.nodes:
+                planar(two, target[some])
 
-            threads.each(fill, starts)
-            return Pair(lr, target, raw, plan)
-        parts = [work(start) for start in starts]
-        return Pair(torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts]), as_float(hr), plan)
+        threads.each(fill, starts)
+        return Pair(lr, target, raw, plan)
 
     def _run(self, hr: Tensor, plan: Plan, watch: Watch | None) -> tuple[Tensor, Tensor]:
         canvas = Canvas.of(hr, self.scale)
@@ -238,4 +236,4 @@ class Recipe:
 
 def as_float(hr: Tensor) -> Tensor:
     """uint8 / 255, or the floats themselves as float32."""
-    return hr.float() / 255 if hr.dtype == torch.uint8 else hr.float()
+    return hr.float().div_(255) if hr.dtype == torch.uint8 else hr.float()

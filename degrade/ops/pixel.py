@@ -23,6 +23,8 @@ __all__ = ["Clip", "Quantize", "quantize"]
 def quantize(pixels: Tensor, bits: int = 8) -> Tensor:
     """Rounds [0, 1] to 2^bits levels, any shape. Gradients pass the rounding, and stop outside [0, 1]."""
     top = 2**bits - 1
+    if not pixels.requires_grad:
+        return (pixels * top).round_().clamp_(0, top).div_(top)
     return _Round.apply(pixels * top).clamp(0, top) / top
 
 

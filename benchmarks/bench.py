@@ -1,0 +1,152 @@
+"""What the benchmarks share: photographs, interleaved rounds, tables, and what there is to say about the machine.
+
+Candidates of one table take turns in one process (A, B, C, A, B, C, ...) after a warm-up, so that what disturbs the
+machine disturbs all of them. Beside the wall clock stands the CPU time of the process: the steadier of the two on a shared
+machine. The one constraint: nothing is asserted; a benchmark prints what it saw.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from degrade.images import find_images, read_image
+from degrade.samples import sample_images
+
+__all__ = ["Entry", "header", "installed", "photographs", "race", "report", "threads"]
+
+
+@dataclass
+class Entry:
+    """A candidate of a race.
+
+    Args:
+        name: What the table calls it.
+        call: Does the work of round ``i``.
+        patches: HR patches it makes a call.
+        every: Takes part in every n-th round only: for the very slow.
+    """
+
+    name: str
+    call: Callable[[int], object]
+    patches: int
+    every: int = 1
+    wall: list[float] = field(default_factory=list[float])
+    cpu: list[float] = field(default_factory=list[float])
+
+
+def race(entries: Sequence[Entry], rounds: int, warm: int = 1) -> None:
+    """Times the entries by turns; their ``wall`` and ``cpu`` hold the seconds of each round."""
+    for entry in entries:
+        for i in range(warm):
+            entry.call(i)
+    for i in range(rounds):
+        for entry in entries:
+            if i % entry.every == 0:
+                wall, cpu = time.perf_counter(), time.process_time()
+                entry.call(i)
+                entry.wall.append(time.perf_counter() - wall)
+                entry.cpu.append(time.process_time() - cpu)
+
+
+def report(title: str, entries: Sequence[Entry], base: str | None = None, unit: str = "patches/s") -> None:
+    """Prints a table: throughput by median and by mean of the wall clock, CPU time, and the ratios to ``base``."""
+    print(f"\n### {title}\n")
+    lead = f"| | rounds | {unit}, median | {unit}, mean | CPU ms each |"
+    print(lead + (f" x {base}: median | mean | CPU |" if base else ""))
+    print("|---|--:|--:|--:|--:|" + ("--:|--:|--:|" if base else ""))
+    ruler = next((entry for entry in entries if entry.name == base), None)
+    for entry in entries:
+        median, mean, cpu = _each(entry)
+        cells = [entry.name, f"{len(entry.wall)}", _short(1 / median), _short(1 / mean), _short(cpu * 1e3)]
+        if ruler is not None:
+            cells += [_short(theirs / ours) for theirs, ours in zip(_each(ruler), (median, mean, cpu), strict=True)]
+        print("| " + " | ".join(cells) + " |")
+    sys.stdout.flush()
+
+
+def _each(entry: Entry) -> tuple[float, float, float]:
+    """Seconds a patch: wall median, wall mean, CPU mean."""
+    times = (statistics.median(entry.wall), statistics.mean(entry.wall), statistics.mean(entry.cpu))
+    median, mean, cpu = (seconds / entry.patches for seconds in times)
+    return median, mean, cpu
+
+
+def _short(x: float) -> str:
+    return f"{x:.0f}" if x >= 100 else f"{x:.3g}"
+
+
+def photographs(count: int, size: int, folder: str | Path | None = None) -> Tensor:
+    """(count, 3, size, size) uint8 centre crops of the images of ``folder``, or of scikit-image's photographs.
+
+    Small ones are mirrored to size.
+    """
+    images = [read_image(path).pixels for path in find_images(folder)[: 4 * count]] if folder else _samples()
+    crops: list[Tensor] = []
+    for image in images:
+        pixels = np.asarray(image)
+        pixels = np.repeat(pixels, 3, 2) if pixels.shape[2] == 1 else pixels[:, :, :3]
+        tall, wide = (max(0, size - n) for n in pixels.shape[:2])
+        pixels = np.pad(pixels, ((0, tall), (0, wide), (0, 0)), mode="reflect")
+        top, left = ((n - size) // 2 for n in pixels.shape[:2])
+        crops.append(torch.from_numpy(pixels[top : top + size, left : left + size].copy()).permute(2, 0, 1))
+    return torch.stack([crops[i % len(crops)] for i in range(count)]).contiguous()
+
+
+def _samples() -> list[np.ndarray]:
+    return [read_image(path).pixels for path in sample_images()]
+
+
+def threads(count: int) -> None:
+    """Lets PyTorch (hence degrade) and OpenCV use ``count`` threads."""
+    import cv2
+
+    torch.set_num_threads(count)
+    cv2.setNumThreads(count)
+
+
+def installed(*modules: str) -> bool:
+    return all(importlib.util.find_spec(module) is not None for module in modules)
+
+
+def header() -> str:
+    """Date, machine, versions, commit, load and command, as a Markdown list."""
+    import cv2
+
+    root = Path(__file__).parent
+    commit = subprocess.run(["git", "log", "-1", "--format=%h"], cwd=root, capture_output=True, text=True, check=False)
+    now = datetime.datetime.now(datetime.timezone.utc)
+    load = ", ".join(f"{x:.1f}" for x in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return "\n".join(
+        [
+            f"- `{command}`, {now:%Y-%m-%d %H:%M} UTC, commit {commit.stdout.strip() or 'unknown'}",
+            f"- {os.cpu_count()} CPUs ({_cpu()}), {device}, load average at the start {load}",
+            f"- Python {platform.python_version()}, torch {torch.__version__}, OpenCV {cv2.__version__}, "
+            f"NumPy {np.__version__}",
+        ]
+    )
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        fields = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line)
+        fields = {name.strip(): value.strip() for name, value in fields.items()}
+        if "model name" in fields:
+            return f"{fields['model name']}, family {fields.get('cpu family')} model {fields.get('model')}"
+    return platform.machine()
