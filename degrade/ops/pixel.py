@@ -45,6 +45,7 @@ class Quantize(Operator):
 
     name = "quantize"
     bits: Annotated[int, Field(ge=1, le=16)] = 8
+    """Bits a channel."""
 
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
         return canvas.with_pixels(quantize(canvas.pixels, self.bits))
