@@ -37,6 +37,7 @@ from degrade.dist import Const, Dist, Uniform, dump, parse
 from degrade.gallery import show_recipe
 from degrade.images import read_image
 from degrade.load import locate, names
+from degrade.ops.adapt import Adaptor
 from degrade.recipe import Recipe
 from degrade.rng import Key
 from degrade.samples import sample_images
@@ -152,7 +153,10 @@ def operator_page(name: str) -> dict[str, str | bytes]:
     rows = [(f"`{field}`", notes.get(field, ""), admits, f"`{default}`") for field, admits, default in fields(operator)]
     summary, _, rest = doc.partition("\n\n")
     text = f"# {name}\n\n{markdown(summary)}\n\n{figures}\n\n{markdown(rest)}\n\n```yaml\n{snippet}\n```\n\n"
-    if rows:
+    if issubclass(operator, Adaptor):
+        classes = ", ".join(f"`{kind}`" for kind in sorted(operator.classes()))
+        text += f"## Transforms\n\nTheir arguments are the library's; `p` is 1 unless given.\n\n{classes}\n\n"
+    elif rows:
         text += f"## Fields\n\n{table(('field', 'what it is', 'values', 'default'), rows)}\n\n"
         text += 'Unless marked "fixed", a field takes a [distribution](../writing/distributions.md).\n\n'
     else:
