@@ -333,7 +333,9 @@ def preview(
     from degrade.preview import Settings, describe, page
 
     files = pictures(images)
-    settings = Settings(draws, 10 * draws if not live else draws, size=crop, seed=seed)
+    # Live, a page should not keep one waiting.
+    measured, views = (draws, 1) if live else (10 * draws, 3)
+    settings = Settings(draws, measured, size=crop, views=views, seed=seed)
 
     def build() -> dict[str, Any]:
         return describe(read_recipe(recipe, scale, changes, modules), files, settings)
@@ -396,3 +398,31 @@ def bench(
         out.print(json.dumps(found.data(), indent=2), markup=False, soft_wrap=True)
     else:
         print_bench(out, found)
+
+
+@app.command()
+def doctor(
+    folder: Annotated[Path, typer.Argument(help="HR images; searched to its leaves.")],
+    csv: Annotated[Path | None, typer.Option(help="Write one row an image: verdict and all measures.")] = None,
+    exclude: Annotated[Path | None, typer.Option(help="Write the files with a problem, one a line.")] = None,
+    side: Annotated[int, typer.Option(help="Least height and width.")] = 128,
+    quality: Annotated[int, typer.Option(help="Least JPEG quality, of the file or of an earlier life.")] = 80,
+    softness: Annotated[float, typer.Option(help="Most softness; 2 is an image enlarged twice.")] = 1.4,
+    workers: Annotated[int | None, typer.Option(help="Threads. Default: one a CPU core.")] = None,
+) -> None:
+    """Is a folder of HR images fit to train on? Damaged, compressed, soft, flat, small and double images."""
+    from rich.progress import track
+
+    from degrade import doctor
+
+    found = doctor.doctor(
+        folder,
+        doctor.Limits(side=side, quality=quality, softness=softness),
+        workers,
+        lambda exams, total: track(exams, "", total, console=err),
+    )
+    doctor.table(out, found)
+    for path, text in ((csv, doctor.to_csv), (exclude, doctor.exclusions)):
+        if path is not None:
+            path.write_text(text(found), encoding="utf-8")
+            out.print(f"Look at {path}", soft_wrap=True)

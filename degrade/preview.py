@@ -39,8 +39,6 @@ Data = dict[str, Any]
 
 LEVELS = tuple(round(0.05 + 0.1 * i, 2) for i in range(10))
 """Where the slider stops."""
-VIEWS = 3
-"""Pictures shown step by step; random draws go over all that are given."""
 BUDGET = 3_200_000
 """Bytes for pictures: with base64 and the rest, the page stays below 5 MB."""
 BINS = 24
@@ -57,6 +55,7 @@ class Settings:
         measured: Random draws whose PSNR is measured; no fewer are than shown.
         plans: Plans drawn for the histograms of parameters; they cost no pixels.
         size: Side of the HR crop from the middle of an image.
+        views: Pictures shown step by step; random draws go over all that are given.
         seed: With the number of the draw, its key.
     """
 
@@ -64,6 +63,7 @@ class Settings:
     measured: int = 240
     plans: int = 2000
     size: int = 192
+    views: int = 3
     seed: int = 0
 
 
@@ -93,7 +93,8 @@ def describe(recipe: Recipe, files: Sequence[Path], settings: Settings) -> Data:
     size = max(settings.size // recipe.scale, 1) * recipe.scale
     crops = list(measure.middles(files, size))
     album = Album()
-    views = [_view(recipe, file.name, hr, album, settings.seed) for file, hr in zip(files, crops, strict=False)][:VIEWS]
+    some = list(zip(files, crops, strict=True))[: settings.views]
+    views = [_view(recipe, file.name, hr, album, settings.seed) for file, hr in some]
     drawn, found = _draws(recipe, files, crops, album, settings)
     return {
         "name": recipe.name,

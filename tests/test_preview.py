@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -92,6 +93,14 @@ def test_steps_are_in_order_and_end_at_the_lr(described: dict[str, Any]):
             assert (one["steps"][-1]["height"], one["steps"][-1]["width"]) == lr.shape[:2]
             # Pictures between the steps are compressed, but not beyond recognition.
             assert psnr(decoded(described["pictures"][one["steps"][-1]["picture"]]), lr) > 25
+
+
+def test_no_picture_is_kept_for_nothing(described: dict[str, Any]):
+    found = describe(recipe(), sample_images()[:2], replace(QUICK, views=1, draws=1, measured=1))
+    text = json.dumps({name: value for name, value in found.items() if name != "pictures"})
+    used = {int(number) for number in re.findall(r'"(?:picture|lr|hr)": (\d+)', text)}
+    assert used == set(range(len(found["pictures"])))
+    assert (len(found["views"]), len(described["views"])) == (1, 2)
 
 
 def test_psnr_falls_with_severity(described: dict[str, Any]):
