@@ -143,7 +143,8 @@ class Range(Variable):
         return severity if self.worse == "high" else min(1 - severity, ALMOST_ONE)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"$ref": "#/$defs/Distribution", "description": self.describe()}
+        # A bare reference beside a description, pydantic would look up among its own.
+        return {"allOf": [{"$ref": "#/$defs/Distribution"}], "description": self.describe()}
 
 
 @dataclass(frozen=True)

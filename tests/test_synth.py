@@ -1,0 +1,419 @@
+"""Synthesis: the same bytes however it runs, nothing lost when it is killed, nobody else's files touched."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from degrade import Recipe, engine
+from degrade.images import read_image, sha256
+from degrade.manifest import Manifest, SynthError, inside, place, read_rows
+from degrade.synth import Job, Report, Settings, describe, prepare, synthesize, unique_names, versions
+
+RECIPE = "realesrgan"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Five small photographs, one of them in a folder below, two of one stem."""
+    folder = tmp_path / "photos"
+    (folder / "below").mkdir(parents=True)
+    for i, name in enumerate(["a.png", "b.png", "b.bmp", "below/c.png", "below/a.webp"]):
+        Image.fromarray(data.astronaut()[40 * i : 40 * i + 50 + i, 60:117]).save(folder / name, lossless=True)
+    return folder
+
+
+def make(source: Path | str, output: Path, run: engine.Engine = engine.inline, **kwargs: Any) -> Report:
+    recipe = Recipe.load(kwargs.pop("recipe", RECIPE))
+    job = prepare(recipe, Settings(str(source), **kwargs), output)
+    return synthesize(job, recipe, run)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """All bytes of a dataset that a trainer sees, and of its manifest."""
+    paths = [
+        p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".") and p.name != "contact_sheet.png"
+    ]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "manifest.csv").open(encoding="utf-8")))
+
+
+# --- what a run leaves -----------------------------------------------------------------------------------------------
+
+
+def test_what_a_run_leaves(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    report = make(photos, out)
+    assert (report.made, report.kept, report.skipped) == (5, 0, [])
+    names = ["a", "b_bmp", "b_png", "below/a", "below/c"]
+    assert sorted(content(out)) == sorted(
+        [f"{side}/{name}.png" for side in ("hr", "lr") for name in names]
+        + ["manifest.csv", "recipe.yaml", "skipped.csv", "synth.json"]
+    )
+    assert Recipe.load(out / "recipe.yaml") == Recipe.load(RECIPE)
+    said = json.loads((out / "synth.json").read_text())
+    assert said["recipe_hash"] == Recipe.load(RECIPE).hash
+    assert said["versions"] == versions()
+    for i, row in enumerate(rows(out)):
+        hr, lr = (out / side / f"{row['name']}.png" for side in ("hr", "lr"))
+        assert int(row["index"]) == i
+        assert (sha256(hr), sha256(lr)) == (row["hr_sha256"], row["lr_sha256"])
+        high, low = read_image(hr).pixels, read_image(lr).pixels
+        assert high.shape[:2] == (4 * low.shape[0], 4 * low.shape[1]) == (int(row["hr_height"]), int(row["hr_width"]))
+        assert (photos / row["source"]).is_file()
+
+
+def test_engines_agree(photos: Path, tmp_path: Path) -> None:
+    """In this process, in two others, in batches: the same bytes."""
+    kwargs = {"patch": 32, "per_image": 4}
+    make(photos, tmp_path / "inline", **kwargs)
+    make(photos, tmp_path / "processes", partial(engine.processes, workers=2), **kwargs)
+    make(photos, tmp_path / "batches", partial(engine.batches, device="cpu", size=6, workers=2), **kwargs)
+    first = content(tmp_path / "inline")
+    assert len(rows(tmp_path / "inline")) == 20
+    for other in ("processes", "batches"):
+        assert content(tmp_path / other) == first, other
+
+
+def test_a_pair_depends_on_its_index_alone(photos: Path, tmp_path: Path) -> None:
+    make(photos, tmp_path / "all", patch=32, per_image=2)
+    make(photos, tmp_path / "some", patch=32, per_image=2, count=3)
+    assert len(rows(tmp_path / "some")) == 3
+    everything = content(tmp_path / "all")
+    for name, pixels in content(tmp_path / "some").items():
+        if name.endswith(".png"):
+            assert everything[name] == pixels
+
+
+def test_seed_and_patch_matter(photos: Path, tmp_path: Path) -> None:
+    make(photos, tmp_path / "a", patch=32)
+    make(photos, tmp_path / "b", patch=32, seed=1)
+    assert content(tmp_path / "a")["lr/a.png"] != content(tmp_path / "b")["lr/a.png"]
+
+
+def test_small_images(photos: Path, tmp_path: Path) -> None:
+    Image.fromarray(data.astronaut()[:20, :90]).save(photos / "small.png")
+    make(photos, tmp_path / "up", patch=48)
+    assert next(r for r in rows(tmp_path / "up") if r["name"] == "small")["notes"] == "mirrored up from 90 x 20"
+    report = make(photos, tmp_path / "skip", patch=48, small="skip")
+    assert [reason for _, reason in report.skipped] == ["90 x 20 pixels, smaller than 48"]
+    assert 'small.png,"90 x 20 pixels' in (tmp_path / "skip" / "skipped.csv").read_text()
+    Image.fromarray(data.astronaut()[:1, :3]).save(photos / "tiny.png")
+    make(photos, tmp_path / "tiny")
+    assert read_image(tmp_path / "tiny/lr/tiny.png").pixels.shape == (1, 1, 3)
+
+
+def test_alpha(photos: Path, tmp_path: Path) -> None:
+    pixels = np.dstack([data.astronaut()[:40, :40], np.full((40, 40), 128, np.uint8)])
+    pixels[:20, :, 3] = 0
+    for path in photos.rglob("*.*"):
+        path.unlink()
+    Image.fromarray(pixels).save(photos / "glass.png")
+    make(photos, tmp_path / "drop")
+    assert rows(tmp_path / "drop")[0]["notes"] == "alpha dropped"
+    assert read_image(tmp_path / "drop/lr/glass.png").alpha is None
+    make(photos, tmp_path / "keep", alpha="keep")
+    alpha = read_image(tmp_path / "keep/lr/glass.png").alpha
+    assert alpha is not None
+    assert (alpha[:5] == 0).all()
+    assert (alpha[5:] == 128).all()
+    assert np.array_equal(
+        read_image(tmp_path / "keep/lr/glass.png").pixels, read_image(tmp_path / "drop/lr/glass.png").pixels
+    )
+
+
+def test_bad_files_are_skipped(photos: Path, tmp_path: Path) -> None:
+    whole = (photos / "a.png").read_bytes()
+    (photos / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (photos / "empty.jpg").write_bytes(b"")
+    (photos / "text.png").write_text("no image")
+    report = make(photos, tmp_path / "out")
+    assert report.made == 5
+    listed = list(csv.DictReader((tmp_path / "out/skipped.csv").open()))
+    assert [row["source"] for row in listed] == ["cut.png", "empty.jpg", "text.png"]
+    assert all(row["reason"] for row in listed)
+
+
+def test_nothing_usable(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/text.png").write_text("no image")
+    with pytest.raises(
+        SynthError, match=r"no pair could be made; all 1 sources were skipped:\n.*text.png: not an image"
+    ):
+        make(tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("sources", "names"),
+    [
+        (("a.png", "b.png"), ("a", "b")),
+        (("a.jpg", "a.png"), ("a_jpg", "a_png")),
+        (("A.png", "a.png"), ("A_png", "a_png_")),
+        (("a.png", "a_png.png", "a.jpg"), ("a_png", "a_png_", "a_jpg")),
+        (("x/a.png", "y/a.png"), ("x/a", "y/a")),
+    ],
+)
+def test_names_are_unique(sources: tuple[str, ...], names: tuple[str, ...]) -> None:
+    assert unique_names(sources) == names
+    assert len({name.lower() for name in names}) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"patch": 30}, "--patch 30 should be a multiple of the scale 4"),
+        ({"patch": 0}, "--patch 0 should be a multiple of the scale 4"),
+        ({"per_image": 0}, "should be at least 1"),
+        ({"count": 0}, "should be at least 1"),
+    ],
+)
+def test_settings_are_checked(photos: Path, tmp_path: Path, kwargs: dict[str, Any], message: str) -> None:
+    with pytest.raises(SynthError, match=message):
+        make(photos, tmp_path / "out", **kwargs)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dataset_within_its_sources(photos: Path) -> None:
+    """Goes on, and does not eat itself."""
+    assert make(photos, photos / "out").made == 5
+    assert make(photos, photos / "out").kept == 5
+
+
+# --- going on --------------------------------------------------------------------------------------------------------
+
+
+def test_again_makes_nothing(photos: Path, tmp_path: Path) -> None:
+    make(photos, tmp_path / "out")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.png")}
+    report = make(photos, tmp_path / "out")
+    assert (report.made, report.kept) == (0, 5)
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.png")} == before
+
+
+def test_damage_is_mended(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    make(photos, out)
+    before = content(out)
+    (out / "lr/a.png").write_bytes(before["lr/a.png"][:40])
+    (out / "hr/below/c.png").unlink()
+    text = (out / "manifest.csv").read_text()
+    (out / "manifest.csv").write_text(text[:-30])
+    report = make(photos, out)
+    assert report.made == 2
+    assert content(out) == before
+
+
+@pytest.mark.parametrize("left", [[], ["synth.json"], ["synth.json", "recipe.yaml"]])
+def test_killed_at_the_start(photos: Path, tmp_path: Path, left: list[str]) -> None:
+    """After any of the first writes, and amid one."""
+    make(photos, tmp_path / "whole")
+    out = tmp_path / "out"
+    (out / "hr").mkdir(parents=True) if left else out.mkdir()
+    for name in left:
+        shutil.copy(tmp_path / "whole" / name, out / name)
+    stray = out / f".{'0a' * 16}.tmp"
+    stray.write_bytes(b"half")
+    make(photos, out)
+    assert content(out) == content(tmp_path / "whole")
+    assert not stray.exists()
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from degrade import Recipe, engine
+from degrade.synth import Settings, prepare, synthesize
+recipe = Recipe.load("realesrgan")
+job = prepare(recipe, Settings(sys.argv[1], patch=32, per_image=8), Path(sys.argv[2]))
+print("ready", flush=True)
+synthesize(job, recipe, engine.inline)
+"""
+
+
+def start(photos: Path, out: Path) -> subprocess.Popen[bytes]:
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(photos), str(out)], stdout=subprocess.PIPE, env=env)
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+def test_killed_at_any_moment(photos: Path, tmp_path: Path) -> None:
+    """SIGKILL, three times in one dataset; then it ends with the bytes of a run that was let be."""
+    make(photos, tmp_path / "whole", patch=32, per_image=8)
+    out, moments = tmp_path / "out", random.Random(0)
+    progress = []
+    for _ in range(3):
+        process = start(photos, out)
+        time.sleep(moments.uniform(0.02, 0.25))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        manifest = out / "manifest.csv"
+        for row in read_rows(manifest.read_text())[1] if manifest.exists() else []:
+            for side in ("hr", "lr"):
+                assert sha256(out / side / f"{row['name']}.png") == row[f"{side}_sha256"], "a row without its file"
+        progress.append(len(list(out.rglob("lr/*.png"))))
+    report = make(photos, out, patch=32, per_image=8)
+    assert report.made + report.kept == 40
+    assert content(out) == content(tmp_path / "whole")
+    assert progress == sorted(progress)
+    assert not list(out.rglob(".*.tmp"))
+
+
+def test_one_writer(photos: Path, tmp_path: Path) -> None:
+    recipe, out = Recipe.load(RECIPE), tmp_path / "out"
+    job = prepare(recipe, Settings(str(photos)), out)
+    with (
+        Manifest.open(out, recipe, describe(job, recipe), versions()),
+        pytest.raises(SynthError, match="another degrade process is writing here; wait for it to end"),
+    ):
+        make(photos, out)
+    assert make(photos, out).made == 5, "the lock went with its process"
+
+
+# --- other people's files --------------------------------------------------------------------------------------------
+
+
+def test_a_folder_of_other_files_is_refused(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/thesis.tex").write_text("all there is")
+    with pytest.raises(SynthError, match=r"holds thesis.tex, which degrade did not write; choose another --output"):
+        make(photos, tmp_path / "out")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.tex"]
+    with pytest.raises(SynthError, match="is a file; name a folder with --output"):
+        make(photos, tmp_path / "out/thesis.tex")
+
+
+def test_a_foreign_file_is_not_overwritten(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    make(photos, out, count=1)
+    shutil.rmtree(out / "hr")
+    shutil.rmtree(out / "lr")
+    (out / "manifest.csv").unlink()
+    (out / "hr").mkdir()
+    (out / "hr/a.png").write_bytes(b"mine")
+    with pytest.raises(SynthError, match=r"a.png: exists and was not made by this run; move it away"):
+        make(photos, out, count=1)
+    assert (out / "hr/a.png").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"patch": 32}, {"per_image": 2}, {"recipe": "realesrnet"}])
+def test_another_run_is_refused(photos: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    make(photos, tmp_path / "out")
+    before = content(tmp_path / "out")
+    with pytest.raises(SynthError, match=r"holds another run \((seed|patch|per_image|recipe|pairs) was"):
+        make(photos, tmp_path / "out", **change)
+    assert content(tmp_path / "out") == before
+
+
+def test_other_versions_are_refused(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    make(photos, out, count=1)
+    said = json.loads((out / "synth.json").read_text())
+    said["versions"]["numpy"] = "0.1"
+    (out / "synth.json").write_text(json.dumps(said))
+    with pytest.raises(SynthError, match=r"holds another run \(numpy was 0.1, now "):
+        make(photos, out, count=1)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3"])
+def test_a_broken_settings_file(photos: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/synth.json").write_text(text)
+    with pytest.raises(SynthError, match=r"synth.json: is not what degrade synth writes"):
+        make(photos, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "a\0b", ".."])
+def test_no_path_leads_out(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SynthError, match="leads out of"):
+        inside(tmp_path, name)
+
+
+# --- the disk --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 200 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"a small disk cannot be made here: {done.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_full_disk(photos: Path, tmp_path: Path, small_disk: Path) -> None:
+    """An error, no partial file; with room again, the run goes on to the same bytes."""
+    out = small_disk / "out"
+    (small_disk / "ballast").write_bytes(bytes(150_000))
+    with pytest.raises(OSError, match="No space left"):
+        make(photos, out)
+    for row in read_rows((out / "manifest.csv").read_text())[1] if (out / "manifest.csv").exists() else []:
+        assert sha256(out / "hr" / f"{row['name']}.png") == row["hr_sha256"]
+    assert not list(small_disk.rglob(".*.tmp"))
+    (small_disk / "ballast").unlink()
+    make(photos, out)
+    make(photos, tmp_path / "whole")
+    assert content(out) == content(tmp_path / "whole")
+
+
+def test_full_disk_without_one(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same where nothing may be mounted: the third picture does not fit."""
+    count = 0
+
+    def full(path: Path, data: bytes) -> None:
+        nonlocal count
+        count += 1
+        if count == 5:
+            raise OSError(28, "No space left on device", str(path))
+        place(path, data)
+
+    monkeypatch.setattr(engine, "place", full)
+    with pytest.raises(OSError, match="No space left"):
+        make(photos, tmp_path / "out")
+    monkeypatch.undo()
+    assert len(read_rows((tmp_path / "out/manifest.csv").read_text())[1]) == 2
+    assert make(photos, tmp_path / "out").kept == 2
+    make(photos, tmp_path / "whole")
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def test_place_is_whole_or_absent(tmp_path: Path) -> None:
+    place(tmp_path / "a/b.png", b"one")
+    place(tmp_path / "a/b.png", b"one")
+    with pytest.raises(SynthError):
+        place(tmp_path / "a/b.png", b"two")
+    assert (tmp_path / "a/b.png").read_bytes() == b"one"
+
+
+def test_a_job_travels(photos: Path, tmp_path: Path) -> None:
+    import pickle
+
+    job = prepare(Recipe.load(RECIPE), Settings(str(photos)), tmp_path / "out")
+    again: Job = pickle.loads(pickle.dumps(job))
+    assert again == job
+    assert Recipe.load(again.recipe).hash == Recipe.load(RECIPE).hash
