@@ -1,8 +1,8 @@
 """Checkpoint: a model in one safetensors file that says what it is; the optimiser's state in another.
 
 ``NAME.safetensors`` holds the weights and, as metadata, the model's name and config, the recipe with its hash, and
-versions: enough to build and use the model anywhere. ``NAME.state.pt`` holds what a run needs to go on, whole in itself.
-Its one constraint: nothing that is read can run code, and a file is there whole or not at all.
+versions: enough to build and use the model anywhere. ``NAME.state.pt`` holds what a run needs to go on, whole in
+itself. Its one constraint: nothing that is read can run code, and a file is there whole or not at all.
 """
 
 from __future__ import annotations

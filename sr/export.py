@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,8 @@ def to_onnx(model: Model, path: str | Path) -> float:
 def onnx_bytes(model: Model) -> bytes:
     """An ONNX file, not compared yet. Raises UserError."""
     try:
-        import onnx  # noqa: F401
-        import onnxscript  # noqa: F401
+        for package in ("onnx", "onnxscript"):
+            import_module(package)
     except ImportError as error:
         raise UserError(f"export to ONNX: {error}; run `pip install degrade[export]`") from None
     free = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")}

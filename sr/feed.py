@@ -1,8 +1,9 @@
 """Feed: the pairs of a training run, as a function of (seed, step) and nothing else.
 
-Sample n of a run is image :math:`\\pi_e(n \\bmod N)` of epoch :math:`e = \\lfloor n / N \\rfloor`, with :math:`\\pi_e` a
-permutation drawn from (seed, e). Step s takes samples s b to (s + 1) b - 1; of w processes, the r-th takes every w-th of
-these. So a run goes on where it stopped, processes never share a sample, and several see together what one would.
+Sample n of a run is image :math:`\\pi_e(n \\bmod N)` of epoch :math:`e = \\lfloor n / N \\rfloor`, with
+:math:`\\pi_e` a permutation drawn from (seed, e). Step s takes samples s b to (s + 1) b - 1; of w processes, the r-th
+takes every w-th of these. So a run goes on where it stopped, processes never share a sample, and several see together
+what one would.
 """
 
 from __future__ import annotations

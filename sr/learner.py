@@ -3,8 +3,8 @@
 .. math:: \\theta \\leftarrow \\theta - r(t) \\, \\mathrm{opt}(\\nabla \\tfrac1k \\sum_{j=1}^{k} L(x_j)), \\qquad
           \\bar\\theta \\leftarrow d \\bar\\theta + (1 - d) \\theta
 
-over the k parts of a batch. Its one constraint: rate and average follow from the progress and the count of steps, so its
-state is tensors and numbers.
+over the k parts of a batch. Its one constraint: rate and average follow from the progress and the count of steps, so
+its state is tensors and numbers.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class Learner:
             optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, config.rate, momentum=config.momentum)
         else:
             optimizer = torch.optim.Adam(groups, config.rate, betas=(config.momentum, 0.999))
-        network.to(memory_format=torch.channels_last)  # the faster layout of most convolutions
+        # The faster layout of most convolutions; torch's stub does not know this form of the call.
+        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.rates = [float(group["lr"]) for group in optimizer.param_groups]
         self.network, self.optimizer = fabric.setup(network, optimizer)
         self.average = copy.deepcopy(network).requires_grad_(False) if average and config.ema else None

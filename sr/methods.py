@@ -6,7 +6,7 @@ A new method is a class with these members and a line in :func:`build_method`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -255,7 +255,7 @@ def new_model(name: str, config: Config) -> Model:
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Generator[None]:
     """Torch's CPU generator at ``seed`` inside, as it was outside: initialisers know no other."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def training_progress(console: Console) -> Iterator[Callable[[Status], None]]:
+def training_progress(console: Console) -> Generator[Callable[[Status], None]]:
     """A bar on ``console``, in the first process only; yields what to tell of the run's state."""
     columns = (BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, disable=os.environ.get("RANK", "0") != "0") as bar:

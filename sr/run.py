@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from degrade.errors import UserError
@@ -61,6 +62,7 @@ class Run:
         self.best = -math.inf
         self.psnr: float | None = None
         self._board: SummaryWriter | None = None
+        self._seen: list[dict[str, Tensor]] = []
         self._begun = time.monotonic()
 
     # --- beginning and end -------------------------------------------------------------------------------------------
@@ -91,10 +93,9 @@ class Run:
         state = checkpoint.load_state(path)
         wanted = self._identity()
         for name, value in wanted.items():
-            if state.get(name) != value:
-                raise UserError(
-                    f"{path}: its {name} is {state.get(name)!r}, this run's is {value!r}; use another --out"
-                )
+            found = state.get(name)
+            if found != value:
+                raise UserError(f"{path}: its {name} is {found!r}, this run's is {value!r}; use another --out")
         try:
             method.load(state["method"])
         except (KeyError, ValueError, RuntimeError) as error:
@@ -134,16 +135,21 @@ class Run:
         """
         config, step = self.config, method.done
         last = step == config.steps
+        self._seen.append(losses)
         logs = last or step % config.log_every == 0
         if logs:
-            self._log(step, {name: float(loss) for name, loss in losses.items()})
+            self._log(step)
         if self.writes and self.data and (last or step % config.val_every == 0):
             self._validate(method)
         if last or step % config.save_every == 0:
             self.save(method)
         return logs
 
-    def _log(self, step: int, losses: dict[str, float]) -> None:
+    def _log(self, step: int) -> None:
+        """Means since the last time. Losses stay on their device until then."""
+        names = dict.fromkeys(name for losses in self._seen for name in losses)
+        losses = {name: float(torch.stack([one[name] for one in self._seen if name in one]).mean()) for name in names}
+        self._seen.clear()
         bad = [name for name, loss in losses.items() if not math.isfinite(loss)]
         if bad:
             raise UserError(

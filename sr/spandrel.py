@@ -1,14 +1,15 @@
 """Our models in spandrel, the loader of chaiNNer and others: ``sr.spandrel.install()``, then load as usual.
 
 Spandrel sees keys and tensors, nothing else, and the shapes of SRCNN do not tell its scale. So a file for spandrel has
-one tensor more, ``sr_config``: the model's name and config as JSON in bytes. RRDBNet of the usual growth needs none of this, for
-its keys are ESRGAN's.
+one tensor more, ``sr_config``: the model's name and config as JSON in bytes. RRDBNet of the usual growth needs none of
+this, for its keys are ESRGAN's.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -43,20 +44,15 @@ def from_state(state: Mapping[str, Tensor]) -> Model:
 
 def install() -> None:
     """Teaches spandrel to load our files. Does nothing the second time. Raises ImportError without spandrel."""
-    from spandrel import (  # pyright: ignore[reportMissingImports]  # not a dependency: it pulls torchvision
-        MAIN_REGISTRY,
-        Architecture,
-        ArchSupport,
-        ImageModelDescriptor,
-    )
+    spandrel: Any = import_module("spandrel")  # not a dependency: it pulls torchvision
 
-    class Ours(Architecture):  # pyright: ignore[reportUntypedBaseClass]
+    class Ours(spandrel.Architecture):
         def __init__(self) -> None:
             super().__init__(id="sr", name="sr", detect=lambda state: KEY in state)
 
         def load(self, state_dict: Mapping[str, Tensor]) -> Any:
             model = from_state(state_dict)
-            return ImageModelDescriptor(
+            return spandrel.ImageModelDescriptor(
                 model,
                 model.state_dict(),
                 architecture=self,
@@ -69,8 +65,8 @@ def install() -> None:
                 output_channels=3,
             )
 
-    if "sr" not in MAIN_REGISTRY:
+    registry = spandrel.MAIN_REGISTRY
+    if "sr" not in registry:
         # First of all, because others detect by keys such as conv1.weight alone.
-        first = next(iter(MAIN_REGISTRY.architectures("detection")), None)
-        before = () if first is None else (first.architecture.id,)
-        MAIN_REGISTRY.add(ArchSupport.from_architecture(Ours(), before=before))
+        before = tuple(support.architecture.id for support in registry.architectures("detection")[:1])
+        registry.add(spandrel.ArchSupport.from_architecture(Ours(), before=before))

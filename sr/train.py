@@ -7,10 +7,13 @@ the last bit of the weights. Under torchrun every process runs :func:`train` and
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -65,21 +68,40 @@ def train(config: Config, resume: bool = False, watch: Callable[[Status], None] 
     run = Run(config, recipe, data, fabric.is_global_zero)
     run.begin(method, resume)
     clock = Clock(fabric.device)
-    try:
-        for pair in clock.watch(
-            feed(config, recipe, method.done, fabric.device, fabric.global_rank, fabric.world_size)
-        ):
+    batches = feed(config, recipe, method.done, fabric.device, fabric.global_rank, fabric.world_size)
+    with interruptible() as stop, closing(run):
+        for pair in clock.watch(batches):
             losses = method.step(pair)
             if method.done == config.steps:
                 method.finish()
             if run.after(method, losses) and watch is not None:
                 watch(Status(method.done, config.steps, run.history[-1]["loss"], run.psnr, clock.share))
-    except KeyboardInterrupt:
-        run.save(method)
-        raise
-    finally:
-        run.close()
+            if stop:
+                run.save(method)
+                raise KeyboardInterrupt
     return run
+
+
+@contextmanager
+def interruptible() -> Generator[list[int]]:
+    """A list that the first SIGINT or SIGTERM is put into, so that a step is done before a run stops.
+
+    A second one has its usual effect. Outside the main thread signals are left as they are.
+    """
+    stop: list[int] = []
+    before: dict[int, Any] = {}
+
+    def note(number: int, _frame: object) -> None:
+        stop.append(number)
+        signal.signal(number, before[number])
+
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def launch(config: Config) -> Fabric:
@@ -91,7 +113,7 @@ def launch(config: Config) -> Fabric:
         UserError: No such device, or fewer processes than torchrun started.
     """
     from lightning_fabric import Fabric
-    from lightning_fabric.strategies import DDPStrategy
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
     accelerator, _, number = config.device.partition(":")
     local, nodes, world = (

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from degrade.images import Image, encode_png, read_image, to_float, write_atomic
+from degrade.images import Image, Pixels, encode_png, read_image, to_float, write_atomic
 from sr.models import Model
 from sr.models.interpolation import enlarge
 
@@ -52,8 +51,11 @@ def _end(edge: int, size: int, model: Model) -> int:
     return min(size, -(-(edge + model.reach) // model.multiple) * model.multiple)
 
 
-def upscale_image(model: Model, image: Image, tile: int = 0) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """(h scale, w scale, C) pixels of the image's own depth; C = 1 or 3, plus 1 for alpha, which is enlarged bicubically."""
+def upscale_image(model: Model, image: Image, tile: int = 0) -> Pixels:
+    """(h scale, w scale, C) pixels of the image's own depth.
+
+    C is 1 or 3, and 1 more for alpha, which is enlarged bicubically. Grey goes through the model as RGB, its mean out.
+    """
     pixels = torch.as_tensor(to_float(image.pixels)).permute(2, 0, 1)[None].to(model.device)
     sr = enlarge_tiled(model, pixels.expand(-1, 3, -1, -1), tile)
     if pixels.shape[1] == 1:

@@ -49,9 +49,9 @@ class SRCNN(Model):
             lacks ``margin`` HR pixels on each side (crop the target alike), and repeats the edge of the enlargement in
             eval mode.
         residual: Whether the network gives the difference to the enlargement instead of the image. The paper: no.
-        init: ``gaussian`` is the paper's N(0, 0.001); ``kaiming`` keeps the variance through the ReLUs, its first filters
-            without mean: with one, grey drives every unit alike, and Adam at 1e-3 kills them all within ten steps. A
-            residual's last layer is gaussian either way, so that it starts as bicubic.
+        init: ``gaussian`` is the paper's N(0, 0.001); ``kaiming`` keeps the variance through the ReLUs, its first
+            filters without mean: with one, grey drives every unit alike, and Adam at 2e-3 kills them all within ten
+            steps. A residual's last layer is gaussian either way, so that it starts as bicubic.
     """
 
     def __init__(
