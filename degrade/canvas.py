@@ -141,12 +141,16 @@ def layout(pixels: Tensor) -> Tensor:
     return out
 
 
-def planar(pixels: Tensor, out: Tensor) -> None:
-    """Copies CPU pixels (B, C, H, W) of any layout into ``out``, whose planes are contiguous."""
+def planes(pixels: Tensor, out: Tensor | None = None) -> Tensor:
+    """The opposite of :func:`layout`: the same pixels, each channel a contiguous plane; into ``out`` if given."""
+    if pixels.device.type != "cpu":
+        return pixels.contiguous()
     import cv2
 
-    for image, planes in zip(pixels.permute(0, 2, 3, 1).numpy(), out.numpy(), strict=True):
-        cv2.split(image, list(planes))
+    out = torch.empty(pixels.shape, dtype=pixels.dtype) if out is None else out
+    for image, channels in zip(pixels.permute(0, 2, 3, 1).numpy(), out.numpy(), strict=True):
+        cv2.split(image, list(channels))
+    return out
 
 
 def fit(pixels: Tensor, height: int, width: int) -> Tensor:

@@ -23,7 +23,7 @@ import yaml
 from torch import Tensor
 
 from degrade import threads
-from degrade.canvas import Canvas, layout, planar
+from degrade.canvas import Canvas, layout, planes
 from degrade.load import Spec, load
 from degrade.plan import Audit, Column, Plan, Sheet
 from degrade.rng import Key
@@ -186,9 +186,9 @@ class Recipe:
             if raw is not hr:
                 raw[some] = as_float(hr[some])
             one, two = self._run(as_float(layout(hr[some])), plan.take(some), watch)
-            planar(one, lr[some])
+            planes(one, lr[some])
             if self.hr.nodes:
-                planar(two, target[some])
+                planes(two, target[some])
 
         threads.each(fill, starts)
         return Pair(lr, target, raw, plan)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -31,6 +32,7 @@ __all__ = ["Key", "normal_field", "uniform_field"]
 Words = NDArray[np.uint64]
 
 _GOLDEN = 0x9E3779B97F4A7C15
+_BLOCK = 1 << 17  # pixels: half a megabyte
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +86,7 @@ def uniform_field(key: Key, channels: int, height: int, width: int, device: torc
     A pixel's value depends on its sample's key and on (channel, y, x) alone: not on the batch, the canvas or the
     device.
     """
-    return _hash_field(key, channels, height, width, device).mul_(2.0**-32).add_(0.5).clamp_(2.0**-25, 1 - 2.0**-24)
+    return _hash_field(key, channels, height, width, device, _uniform)
 
 
 def normal_field(key: Key, channels: int, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
@@ -92,9 +94,16 @@ def normal_field(key: Key, channels: int, height: int, width: int, device: torch
 
     .. math:: z = \\sqrt 2 \\, \\mathrm{erf}^{-1}(2u - 1), \\qquad |z| < 5.4
     """
+    return _hash_field(key, channels, height, width, device, _normal)
+
+
+def _uniform(words: Tensor) -> None:
+    words.mul_(2.0**-32).add_(0.5).clamp_(2.0**-25, 1 - 2.0**-24)
+
+
+def _normal(words: Tensor) -> None:
     # The largest 32-bit word rounds to 2^31 in float32, so the factor stays just below 2^-31: erfinv(1) is infinite.
-    field = _hash_field(key, channels, height, width, device).mul_((1 - 2.0**-24) * 2.0**-31)
-    return field.erfinv_().mul_(math.sqrt(2))
+    words.mul_((1 - 2.0**-24) * 2.0**-31).erfinv_().mul_(math.sqrt(2))
 
 
 # --- host hash -------------------------------------------------------------------------------------------------------
@@ -133,8 +142,10 @@ def _mix32(words: Tensor) -> Tensor:
     return words ^ ((words >> 16) & 0xFFFF)
 
 
-def _hash_field(key: Key, channels: int, height: int, width: int, device: torch.device | str) -> Tensor:
-    """(B, C, H, W) float32 in [-2^31, 2^31]: hashed 32-bit words.
+def _hash_field(
+    key: Key, channels: int, height: int, width: int, device: torch.device | str, law: Callable[[Tensor], None]
+) -> Tensor:
+    """(B, C, H, W) float32 words in [-2^31, 2^31], hashed, and then changed in place by ``law``.
 
     Two fully mixed words are made per line (sample, channel, y); the line's pixels then need two rounds only, the
     second word entering between them, so that no two lines of a batch can be shifted copies of each other.
@@ -147,12 +158,18 @@ def _hash_field(key: Key, channels: int, height: int, width: int, device: torch.
     first = _mix32(_mix32(lines * 0x61C88647 + low) ^ high)
     second = _mix32(first + high)
     columns = torch.arange(width, dtype=torch.int32, device=device) * 0x3C6EF35F
-    words = columns + first
-    # An arithmetic shift clears the top bit here: half the words are lost, but the high bits, the only ones that are
-    # used, keep their full range after the multiplication.
-    words ^= words >> 16
-    words *= 0x7FEB352D
-    words ^= second
-    words ^= words >> 15
-    words *= -0x7B935975
-    return words.float()
+    field = torch.empty(len(key), channels, height, width, device=device)
+    # On a CPU a few lines at a time: they stay in cache from the first pass to the last.
+    count = max(1, _BLOCK // width) if field.device.type == "cpu" else field[..., 0].numel()
+    parts = (lines.view(-1, lines.shape[-1]).split(count) for lines in (first, second, field))
+    for one, two, out in zip(*parts, strict=True):
+        words = columns + one
+        # An arithmetic shift clears the top bit here: half the words are lost, but the high bits, the only ones that
+        # are used, keep their full range after the multiplication.
+        words ^= words >> 16
+        words *= 0x7FEB352D
+        words ^= two
+        words ^= words >> 15
+        words *= -0x7B935975
+        law(out.copy_(words))
+    return field

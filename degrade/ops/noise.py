@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from degrade.base import Chance, Draw, Operator, Range
-from degrade.canvas import Canvas, Sizes, layout
+from degrade.canvas import Canvas, Sizes, layout, planes
 from degrade.dist import Const, Dist
 from degrade.primitives import form_of
 from degrade.rng import Key, normal_field, uniform_field
@@ -83,11 +83,14 @@ class _Normal(Operator):
     """The fields and the unit noise that Gaussian and speckle noise share."""
 
     sigma: Annotated[Dist, Range(0, 255, unit="grey levels", worse="high")] = Const(0)
+    """Standard deviation."""
     gray: Annotated[Dist, Chance()] = Const(0)
+    """Whether all channels take the same noise."""
     correlated: Annotated[Dist, Chance()] = Const(0)
+    """Whether noise that is not grey is mixed over the channels."""
 
     def noise(self, canvas: Canvas, draw: Draw) -> Tensor:
-        """Noise of standard deviation sigma / 255: (B, C, H, W), or (B, 1, H, W) where all rows are grey."""
+        """Noise of standard deviation sigma / 255, of the canvas's shape or of one that broadcasts to it."""
         _, channels, height, width = canvas.pixels.shape
         correlated = draw.host("correlated") > 0
 
@@ -101,7 +104,7 @@ class _Normal(Operator):
             mixing[~correlated[rows]] = np.eye(channels)
             return mix(field, torch.from_numpy(mixing).to(field.dtype).to(field.device, non_blocking=True))
 
-        return apart(draw.host("gray") > 0, channels, white) * (draw.column("sigma") / 255)
+        return along(canvas, apart(draw.host("gray") > 0, channels, white).mul_(draw.column("sigma") / 255))
 
 
 class GaussianNoise(_Normal):
@@ -136,6 +139,8 @@ _SMALL = 8.0
 """Means below this are inverted exactly. At it, the approximation is 0.0004 in total variation from the truth."""
 _TERMS = 28
 """P(K > 28) < 2e-8 for K ~ Poisson(8): beyond the last bit of a 24-bit uniform."""
+_BLOCK = 1 << 16
+"""Pixels of a piece worked at a time on CPU."""
 
 
 def poisson_quantile(mean: Tensor, u: Tensor, on_host: bool = True) -> Tensor:
@@ -159,18 +164,26 @@ def poisson_quantile(mean: Tensor, u: Tensor, on_host: bool = True) -> Tensor:
         | Moments and cumulants in the specification of distributions (Cornish, Fisher, 1938)
         | https://doi.org/10.2307/1400905
     """
+    if not on_host:
+        return torch.where(mean < _SMALL, _invert(mean, u), _approximate(mean, u))
+    counts = torch.empty(mean.shape, dtype=mean.dtype)
+    # A piece at a time, which stays in cache from the first pass to the last.
+    for m, level, out in zip(*(x.flatten().split(_BLOCK) for x in (mean, u, counts)), strict=True):
+        out.copy_(_approximate(m, level))
+        dark = (m < _SMALL).nonzero()[:, 0]
+        if len(dark):
+            out.index_copy_(0, dark, _invert(m[dark], level[dark]))
+    return counts
+
+
+def _approximate(mean: Tensor, u: Tensor) -> Tensor:
+    """The rounded expansion: k = lambda + s z + h (1/6 + q (q - z) / 72), h = z^2 - 1, q = 1 / s."""
     # In place wherever it can be: on CPU, fresh memory costs more than the arithmetic.
     z = u.mul(2).sub_(1).erfinv_().mul_(math.sqrt(2))
     s = mean.clamp(min=_SMALL).sub_(1 / 12).sqrt_()
-    h = z.square().sub_(1)
-    large = (h / s).div_(-72).add_(s).mul_(z)  # s z + (z - z^3) / 72 s
-    large += s.square_().mul_(12).reciprocal_().add_(1).mul_(h).div_(6)  # lambda / s^2 = 1 + 1 / 12 s^2
-    large.add_(mean).round_().clamp_(min=0)
-    small = mean < _SMALL
-    if not on_host:
-        return torch.where(small, _invert(mean, u), large)
-    dark = small.flatten().nonzero()[:, 0]
-    return large.flatten().index_copy_(0, dark, _invert(mean.flatten()[dark], u.flatten()[dark])).view(mean.shape)
+    q = s.reciprocal()
+    curve = (q - z).mul_(q).mul_(1 / 72).add_(1 / 6).mul_(z.square().sub_(1))
+    return z.mul_(s).add_(mean).add_(curve).round_().clamp_(min=0)
 
 
 def _invert(mean: Tensor, u: Tensor) -> Tensor:
@@ -209,8 +222,13 @@ def gray_levels(levels: Tensor, sizes: Sizes, on_host: bool = True) -> Tensor:
     device = levels.device
     powers = torch.tensor([1 << max(n - 1, 0).bit_length() for n in range(257)], dtype=levels.dtype)
     if on_host:
-        images = [levels[i, :, : int(h), : int(w)] for i, (h, w) in enumerate(sizes)]
-        counts = [int((torch.bincount(image.to(torch.uint8).flatten()) > 0).sum()) for image in images]
+        import cv2
+
+        images = [levels[i, :, : int(h), : int(w)].to(torch.uint8) for i, (h, w) in enumerate(sizes)]
+        counts = [
+            np.count_nonzero(cv2.calcHist([x.reshape(-1, x.shape[-1]).numpy()], [0], None, [256], [0, 256]))
+            for x in images
+        ]
         return powers[counts]
     # A histogram of unknown length would wait for the device; marking 256 places, and one for the outside, does not.
     edge = torch.from_numpy(sizes).to(device, non_blocking=True)
@@ -234,8 +252,11 @@ class PoissonNoise(Operator):
 
     name = "poisson_noise"
     scale: Annotated[Dist, Range(0, 100, worse="high")] = Const(1)
+    """What the noise is multiplied by."""
     peak: Annotated[Dist, Range(0, 1e6, unit="photons at white (0: the number of grey levels)", worse="low")] = Const(0)
+    """How many photons make white: the fewer, the noisier."""
     gray: Annotated[Dist, Chance()] = Const(0)
+    """Whether all channels take the noise of the luma."""
 
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
         pixels = canvas.pixels.detach()
@@ -245,7 +266,8 @@ class PoissonNoise(Operator):
         def shot(rows: Rows, gray: bool) -> Tensor:
             index = on_device(rows, pixels)
             image = pixels if len(rows) == len(canvas) else pixels[index]
-            levels = (luma(image) if gray else image).mul(255).round_().clamp_(0, 255).contiguous()
+            image = planes(image)
+            levels = (luma(image) if gray else image).mul(255).round_().clamp_(0, 255)
             v = draw.peak[index]
             if by_content[rows].any():
                 v = torch.where(v == 0, gray_levels(levels, canvas.sizes[rows], on_host), v)
@@ -254,8 +276,8 @@ class PoissonNoise(Operator):
             u = uniform_field(draw.key[rows], *levels.shape[1:], device=levels.device)
             return poisson_quantile(r * v, u, on_host).div_(v).sub_(r)
 
-        noise = apart(draw.host("gray") > 0, pixels.shape[1], shot)
-        return canvas.with_pixels((canvas.pixels + noise * draw.column("scale")).clamp_(0, 1))
+        noise = along(canvas, apart(draw.host("gray") > 0, pixels.shape[1], shot).mul_(draw.column("scale")))
+        return canvas.with_pixels((canvas.pixels + noise).clamp_(0, 1))
 
 
 # --- salt and pepper -------------------------------------------------------------------------------------------------
@@ -269,8 +291,11 @@ class SaltPepper(Operator):
 
     name = "salt_pepper"
     amount: Annotated[Dist, Range(0, 1, unit="of all pixels", worse="high")] = Const(0)
+    """Share of the pixels that are hit."""
     salt: Annotated[Dist, Range(0, 1, unit="of those")] = Const(0.5)
+    """Share of those that become white; the rest become black."""
     gray: Annotated[Dist, Chance()] = Const(1)
+    """Whether a pixel is hit in all channels at once."""
 
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
         pixels = canvas.pixels
@@ -307,6 +332,11 @@ def apart(gray: NDArray[np.bool_], channels: int, work: Callable[[Rows, bool], T
     for rows, part in parts:
         out[on_device(rows, out)] = part.expand(-1, channels, -1, -1)
     return out
+
+
+def along(canvas: Canvas, noise: Tensor) -> Tensor:
+    """Noise in the memory layout of the pixels that it will meet: adding planes to a channels-last image is slow."""
+    return layout(noise.expand(canvas.pixels.shape)) if noise.device.type == "cpu" else noise
 
 
 def on_device(rows: Rows, like: Tensor) -> Tensor:

@@ -30,11 +30,12 @@ def codec(canvas: Canvas, extension: str, settings: Sequence[Sequence[int]]) -> 
     import cv2
 
     grey = canvas.pixels.shape[1] == 1
-    pixels = canvas.pixels.detach().clamp(0, 1).mul_(255).round_().to(torch.uint8).cpu()
-    pixels = pixels.contiguous(memory_format=torch.channels_last)
-    result = canvas.with_pixels(torch.zeros_like(pixels, dtype=torch.float32))
+    pixels = canvas.pixels.detach().float().cpu().contiguous(memory_format=torch.channels_last)
+    result = canvas.with_pixels(torch.zeros_like(pixels))
     for row, (h, w), out, setting in zip(pixels, canvas.sizes, result.images(), settings, strict=True):
         image = row[:, :h, :w].permute(1, 2, 0).numpy()
+        # Saturates above and, after the threshold, has nothing negative to take the absolute value of.
+        image = cv2.convertScaleAbs(cv2.threshold(image, 0, 0, cv2.THRESH_TOZERO)[1], alpha=255)
         _, stream = cv2.imencode(extension, image if grey else cv2.cvtColor(image, cv2.COLOR_RGB2BGR), setting)
         image = cv2.imdecode(stream, cv2.IMREAD_UNCHANGED if grey else cv2.IMREAD_COLOR)
         assert image is not None, "OpenCV reads what it wrote"
