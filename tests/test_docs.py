@@ -18,6 +18,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 import numpy as np
 import pytest
@@ -25,14 +26,16 @@ import yaml
 from typer.testing import CliRunner
 
 import degrade
+from degrade import Canvas, Const, Dist, Draw, Operator, Range
 from degrade.base import REGISTRY
 from degrade.images import encode_png, read_image, write_atomic
-from degrade.load import names
+from degrade.library import names
 from degrade.recipe import Recipe
 from degrade.samples import sample_images
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+SLOW = ("tutorial.md", "looking.md")
 CHANGES = (
     (r'device="cuda"', 'device="cpu"'),
     (r"num_workers=\d+", "num_workers=2"),
@@ -78,7 +81,11 @@ def folder(tmp_path, monkeypatch):
     REGISTRY.update(known)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.slow] * (page.name in SLOW)) for page in PAGES],
+    ids=[page.relative_to(ROOT).as_posix() for page in PAGES],
+)
 def test_page(page, folder):
     for language, title, text in blocks(page):
         if language == "python":
@@ -141,25 +148,43 @@ def test_blocks_are_found_and_changed():
     assert changed("sr train srcnn --steps 2000") != "sr train srcnn --steps 2000"
 
 
+def test_a_new_operator_has_its_page(folder, monkeypatch):
+    pytest.importorskip("mkdocs", reason="needs the extra docs")
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    pages = importlib.import_module("pages")
+
+    class Dimming(Operator):
+        """Scales all values: y = gain x."""
+
+        name: ClassVar[str] = "dimming"
+        gain: Annotated[Dist, Range(0, 1, worse="low")] = Const(1)
+        """What values are multiplied by."""
+
+        def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
+            return canvas.with_pixels(canvas.pixels * draw.column("gain"))
+
+    made = pages.operator_page("dimming")
+    text = made["operators/dimming.md"]
+    assert "y = gain x" in text
+    assert "What values are multiplied by." in text
+    assert "| in [0, 1] |" in text
+    assert len({made[f"operators/dimming-{i}.webp"] for i in range(4)}) == 4
+
+
 @pytest.mark.slow
 def test_site_builds_and_needs_no_network(tmp_path):
     pytest.importorskip("mkdocs", reason="needs the extra docs")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}
-    )
+    site = tmp_path / "site"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    pages = {
-        path.relative_to(tmp_path / "site").as_posix(): path.read_text("utf-8")
-        for path in (tmp_path / "site").rglob("*.html")
-    }
-    for name in REGISTRY:
-        assert f"operators/{name}.html" in pages
-    for name in names():
-        assert f"recipes/{name}.html" in pages
-    fetched = r'(?:src|href)="?(?:https?:)?//[^">]+\.(?:js|css|woff2?|png|jpe?g|webp|svg)|<script[^>]+src="?https?:'
-    for name, text in pages.items():
-        assert not re.search(fetched, text), name
-        linked = re.findall(r'src="([^"#:]+)"', text)
-        weight = sum(((tmp_path / "site" / name).parent / path).stat().st_size for path in set(linked))
-        assert weight < 1_000_000, (name, weight)
+    for kind, wanted in (("operators", REGISTRY), ("recipes", names())):
+        assert {f"{name}.html" for name in wanted} <= {path.name for path in (site / kind).iterdir()}
+    foreign = re.compile(r"""<(?:script|img|link rel="?stylesheet)[^>]*(?:src|href)="?(?:https?:)?//""")
+    for page in site.rglob("*.html"):
+        text = page.read_text("utf-8")
+        assert not foreign.search(text), page
+        own = {path for path in re.findall(r'src="?([^"#: >]+)', text) if not path.startswith("/")}
+        weight = len(text) + sum((page.parent / path).stat().st_size for path in own)
+        assert weight < 1_000_000, (page, weight)
