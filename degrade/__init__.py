@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from degrade.canvas import Canvas
     from degrade.data import DegradedFolder, PairedFolder, pairs
     from degrade.dist import Const, Dist
-    from degrade.load import RecipeError
+    from degrade.errors import RecipeError
     from degrade.patches import PatchFolder
     from degrade.plan import Plan
     from degrade.recipe import Pair, Recipe
@@ -28,7 +28,7 @@ _HOME = {
     "canvas": ("Canvas",),
     "data": ("DegradedFolder", "PairedFolder", "pairs"),
     "dist": ("Const", "Dist"),
-    "load": ("RecipeError",),
+    "errors": ("RecipeError",),
     "patches": ("PatchFolder",),
     "plan": ("Plan",),
     "recipe": ("Pair", "Recipe"),

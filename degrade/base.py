@@ -143,8 +143,7 @@ class Range(Variable):
         return severity if self.worse == "high" else min(1 - severity, ALMOST_ONE)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        # A bare reference beside a description, pydantic would look up among its own.
-        return {"allOf": [{"$ref": "#/$defs/Distribution"}], "description": self.describe()}
+        return {"description": self.describe()}
 
 
 @dataclass(frozen=True)
@@ -186,7 +185,8 @@ class OneOf(Variable):
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         names = {"enum": list(self.options)}
         several = {"anyOf": [{"type": "array", "items": names}, {"type": "object", "propertyNames": names}]}
-        return {"anyOf": [names, {"type": "object", "properties": {"any": several}, "additionalProperties": False}]}
+        chosen = {"type": "object", "properties": {"any": several}, "additionalProperties": False}
+        return {"anyOf": [names, {"type": "array", "items": names, "minItems": 1}, chosen]}
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from rich.table import Table
 import degrade.ops as ops
 from degrade.base import REGISTRY, Operator
 from degrade.dist import Dist, dump
-from degrade.errors import UserError
-from degrade.load import close, compose, locate, names
+from degrade.errors import UserError, close
+from degrade.library import locate, names
+from degrade.marked import compose
 
 __all__ = ["fields", "print_catalogue"]
 

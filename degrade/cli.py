@@ -78,7 +78,7 @@ def options(
 def read_changes(pairs: list[str]) -> dict[str, Any]:
     """``address=value`` with YAML values."""
     from degrade.errors import UserError
-    from degrade.load import compose
+    from degrade.marked import compose
 
     changes: dict[str, Any] = {}
     for pair in pairs:
@@ -246,7 +246,7 @@ def check(
     modules: Modules = [],  # noqa: B006
 ) -> None:
     """Check recipes: all errors at once, each with file, line and remedy. Exit code 2 if there is one."""
-    from degrade.load import RecipeError
+    from degrade.errors import RecipeError
 
     wrong = 0
     for recipe in recipes:
@@ -327,8 +327,8 @@ def preview(
 ) -> None:
     """One HTML page: rising severity, every step, random draws, what is drawn how often. Needs no network."""
     from degrade.images import write_atomic
+    from degrade.library import locate
     from degrade.live import serve
-    from degrade.load import locate
     from degrade.measure import pictures
     from degrade.preview import Settings, describe, page
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from degrade.errors import UserError
-from degrade.load import RecipeError, locate, read
+from degrade.errors import RecipeError, UserError
+from degrade.library import locate
+from degrade.overlay import read
 from degrade.preview import page
 
 __all__ = ["Live", "serve", "server"]

@@ -1,66 +1,28 @@
 """YAML -> the tree of a recipe, or every problem at once, each as ``file:line: address: message`` with its remedy.
 
-Reading has three passes. *Compose*: the file becomes plain data, every node remembering its line. *Overlay*:
-``extends`` and the command line's ``--set`` change that data by address. *Build*: the data becomes nodes and
-operators, problems being collected rather than raised. Only YAML's safe subset is read, and nothing in a file can name
-code.
+Reading has three passes. *Compose* (:mod:`degrade.marked`): the file becomes plain data, every node remembering its
+line. *Overlay* (:mod:`degrade.overlay`): ``extends`` and the command line's ``--set`` change that data by address.
+*Build*, here: the data becomes nodes and operators, problems being collected rather than raised.
 """
 
 from __future__ import annotations
 
-import difflib
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata, resources
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from pydantic import ValidationError
 
 import degrade.ops as ops
 from degrade.base import REGISTRY
 from degrade.dist import parse
-from degrade.errors import UserError
-from degrade.steps import TIMES, Node, Pick, Repeat, Shuffle, SizeError, Sizes, Step, Steps
+from degrade.errors import Problem, RecipeError, close
+from degrade.marked import Marked, Place
+from degrade.overlay import RESERVED, change, extend, read
+from degrade.steps import CONTROL, TIMES, Node, Pick, Repeat, Shuffle, SizeError, Sizes, Step, Steps
 
-__all__ = ["Problem", "RecipeError", "Spec", "load", "locate", "names"]
-
-Path_ = tuple[str | int | float, ...]
-CONTROL = ("steps", "one_of", "shuffle", "repeat")
-RESERVED = ("name", "scale", "description", "define", "extends", "hr")
-MOST_NODES = 100_000
-TAG = "tag:yaml.org,2002:"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing wrong with a recipe."""
-
-    file: str
-    line: int
-    address: str
-    message: str
-
-    def __str__(self) -> str:
-        place = f"{self.file}:{self.line}: " if self.file else ""
-        return f"{place}{self.address}: {self.message}" if self.address else f"{place}{self.message}"
-
-
-class RecipeError(UserError):
-    """All that is wrong with a recipe.
-
-    Args:
-        problems: Each with file, line, address and message.
-    """
-
-    def __init__(self, problems: list[Problem]) -> None:
-        super().__init__("\n".join(map(str, problems)))
-        self.problems = problems
-
-    def __reduce__(self) -> tuple[type[RecipeError], tuple[list[Problem]]]:
-        return RecipeError, (self.problems,)
+__all__ = ["Spec", "load"]
 
 
 @dataclass(frozen=True)
@@ -72,309 +34,6 @@ class Spec:
     hr: Steps
     stages: tuple[Steps, ...]
     description: str
-
-
-# --- finding ---------------------------------------------------------------------------------------------------------
-
-
-def folders() -> list[Path]:
-    """Where named recipes are looked for: ``$DEGRADE_RECIPES``, then the packaged ones, then those of plug-ins."""
-    found = [Path(part) for part in os.environ.get("DEGRADE_RECIPES", "").split(os.pathsep) if part]
-    # A wheel holds the recipes inside the package; a checkout, installed for editing, beside it.
-    package = Path(__file__).parent
-    found.append(next(d for d in (package / "recipes", package.parent / "recipes") if d.is_dir()))
-    for entry in metadata.entry_points(group="degrade.recipes"):
-        found.append(Path(str(resources.files(entry.value))))
-    return found
-
-
-def names() -> list[str]:
-    """The names of all recipes that can be found."""
-    return sorted({path.stem for folder in folders() for path in folder.glob("*.yaml")})
-
-
-def locate(recipe: str | Path) -> Path:
-    """The file of a recipe, given by name or by path.
-
-    Raises:
-        RecipeError: there is none; the message lists what there is.
-    """
-    path = Path(recipe)
-    if path.suffix in (".yaml", ".yml") or path.parent != Path():
-        if _is_file(path):
-            return path
-        raise RecipeError([Problem("", 0, str(recipe), "no such file")])
-    for folder in folders():
-        if _is_file(folder / f"{recipe}.yaml"):
-            return folder / f"{recipe}.yaml"
-    raise RecipeError([Problem("", 0, str(recipe), f"no such recipe{close(str(recipe), names())}")])
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name too long, a folder that may not be entered
-        return False
-
-
-# --- composing -------------------------------------------------------------------------------------------------------
-
-
-class Marked:
-    """Plain data, and where each part of it stands.
-
-    Args:
-        data: What the file says.
-        marks: (file, line) by path.
-        problems: What was found wrong so far.
-    """
-
-    def __init__(self, data: Any, marks: dict[Path_, tuple[str, int]], problems: Sequence[Problem] = ()) -> None:
-        self.data = data
-        self.marks = marks
-        self.problems = list(problems)
-
-    def mark(self, path: Path_) -> tuple[str, int]:
-        """The place of ``path``, or of the nearest part around it."""
-        while path and path not in self.marks:
-            path = path[:-1]
-        return self.marks.get(path, ("", 0))
-
-
-def compose(text: str, file: str) -> Marked:
-    """Reads YAML. Raises RecipeError on bad syntax, repeated keys, tags, and documents that grow without bound."""
-    try:
-        loader = yaml.SafeLoader(text)
-        try:
-            root = loader.get_single_node()
-            if root is None:
-                raise RecipeError([Problem(file, 1, "", "the file is empty")])
-            composer = Composer(loader, file)
-            return Marked(composer.build(root, (), ()), composer.marks)
-        finally:
-            loader.dispose()
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise RecipeError([Problem(file, line, "", f"a character that YAML does not allow ({error.reason})")]) from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise RecipeError([Problem(file, mark.line + 1 if mark else 1, "", f"{error.problem or error}")]) from None
-    except RecursionError:
-        raise RecipeError([Problem(file, 1, "", "nested too deeply")]) from None
-
-
-class Composer:
-    """Turns YAML's nodes into plain data and remembers where each part stands.
-
-    Args:
-        loader: Resolves plain scalars.
-        file: The file's name.
-    """
-
-    def __init__(self, loader: yaml.SafeLoader, file: str) -> None:
-        self.loader, self.file = loader, file
-        self.marks: dict[Path_, tuple[str, int]] = {}
-        self.count = 0
-
-    def fail(self, node: yaml.Node, message: str) -> RecipeError:
-        return RecipeError([Problem(self.file, node.start_mark.line + 1, "", message)])
-
-    def build(self, node: yaml.Node, path: Path_, above: tuple[yaml.Node, ...]) -> Any:
-        """The data of ``node``, which stands at ``path``, inside the nodes ``above``."""
-        if node in above:
-            raise self.fail(node, "an alias that contains itself; write the part out")
-        self.count += 1
-        if self.count > MOST_NODES:
-            raise self.fail(node, f"more than {MOST_NODES} parts; is an alias repeated too often?")
-        self.marks[path] = (self.file, node.start_mark.line + 1)
-        above = (*above, node)
-        if isinstance(node, yaml.ScalarNode):
-            return self.scalar(node)
-        if node.tag not in (f"{TAG}map", f"{TAG}seq"):
-            raise self.fail(node, f"the tag {node.tag.removeprefix(TAG)} has no place here; a recipe is plain data")
-        if isinstance(node, yaml.SequenceNode):
-            children = cast("list[yaml.Node]", node.value)
-            return [self.build(child, (*path, i), above) for i, child in enumerate(children)]
-        pairs = cast("list[tuple[yaml.Node, yaml.Node]]", node.value)
-        merged: dict[Any, Any] = {}
-        for base in reversed([base for key, child in pairs if key.tag == f"{TAG}merge" for base in _bases(child)]):
-            if not isinstance(base, yaml.MappingNode):
-                raise self.fail(base, "<<: should name a mapping, or a list of them")
-            merged |= self.build(base, path, above)
-        own: dict[Any, Any] = {}
-        for key, child in pairs:
-            if key.tag == f"{TAG}merge":
-                continue
-            name = self.scalar(key) if isinstance(key, yaml.ScalarNode) else None
-            if name is None:
-                raise self.fail(key, "a key should be a word or a number")
-            if name in own:
-                raise self.fail(key, f"{name!r} is said twice; remove one")
-            own[name] = self.build(child, (*path, name), above)
-            self.marks[(*path, name)] = (self.file, key.start_mark.line + 1)
-        return merged | own
-
-    def scalar(self, node: yaml.ScalarNode) -> str | int | float | None:
-        """A word, number, truth value or nothing. What looks like a date is a word."""
-        kind = node.tag.removeprefix(TAG)
-        if kind in ("str", "timestamp", "value"):
-            return str(node.value)
-        if kind not in ("int", "float", "bool", "null"):
-            raise self.fail(node, f"the tag {kind} has no place here; a recipe is plain data")
-        try:
-            value = self.loader.construct_object(node)
-        except (ValueError, LookupError):
-            raise self.fail(node, f"{node.value!r} is no {kind}") from None
-        if isinstance(value, int) and value.bit_length() > 1023:
-            raise self.fail(node, "a number too large to work with")
-        return value
-
-
-def _bases(node: yaml.Node) -> list[yaml.Node]:
-    """What ``<<`` names."""
-    return cast("list[yaml.Node]", node.value) if isinstance(node, yaml.SequenceNode) else [node]
-
-
-# --- overlaying ------------------------------------------------------------------------------------------------------
-
-
-def read(recipe: str | Path, seen: tuple[Path, ...] = ()) -> Marked:
-    """A file's data with what it extends underneath."""
-    path = locate(recipe)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError([Problem(str(path), 1, "", f"cannot be read: {error}")]) from None
-    top = compose(text, str(path))
-    if not isinstance(top.data, dict):
-        raise RecipeError([Problem(str(path), 1, "", "a recipe is a mapping with name, scale and stages")])
-    if "extends" in top.data and path.resolve() in seen:
-        raise RecipeError([Problem(*top.mark(("extends",)), "extends", "the recipe extends itself")])
-    return extend(top, path.parent, (*seen, path.resolve()))
-
-
-def extend(top: Marked, folder: Path, seen: tuple[Path, ...] = ()) -> Marked:
-    """``top`` over what it extends, if anything: a recipe's name, or a file relative to ``folder``."""
-    base = top.data.get("extends")
-    if base is None:
-        return top
-    try:
-        below = read(folder / base if str(base).endswith((".yaml", ".yml")) else str(base), seen)
-    except RecipeError as error:
-        if error.problems[0].file:
-            raise
-        raise RecipeError([Problem(*top.mark(("extends",)), "extends", str(error))]) from None
-    return overlay(below, top)
-
-
-def overlay(below: Marked, top: Marked) -> Marked:
-    """``top`` over ``below``: a stage that is a list replaces, one that is a mapping changes steps by their label."""
-    merged = Marked(dict(below.data), dict(below.marks), below.problems)
-    merged.data.pop("extends", None)
-    for key, value in top.data.items():
-        if key == "extends":
-            continue
-        if key in ("name", "scale", "description", "define") or not isinstance(value, dict):
-            _graft(merged, (key,), top, (key,))
-            if value is None:
-                merged.data.pop(key)
-            continue
-        for label, changes in value.items():
-            fields = changes if isinstance(changes, dict) else {None: changes}
-            for field in fields:
-                parts = (key, label) if field is None else (key, label, field)
-                message = change(merged, [str(p) for p in parts], fields[field], top.mark(parts))
-                if message:
-                    merged.problems.append(Problem(*top.mark(parts), ".".join(map(str, parts)), message))
-    return merged
-
-
-def change(recipe: Marked, address: list[str], value: Any, mark: tuple[str, int]) -> str | None:
-    """Sets what stands at an address: ``scale``, ``stage.label.field``, ``stage.label.p``; null removes.
-
-    Returns:
-        What is wrong, or None.
-    """
-    if len(address) == 1:
-        recipe.data = {**recipe.data, address[0]: value}
-        recipe.marks[(address[0],)] = mark
-        if value is None:
-            del recipe.data[address[0]]
-        return None
-    stage, label, *rest = address
-    if stage not in recipe.data or (stage in RESERVED and stage != "hr"):
-        stages = [str(key) for key in recipe.data if key not in RESERVED or key == "hr"]
-        return f"there is no stage {stage!r}{close(stage, stages)}"
-    recipe.data = _copy(recipe.data)
-    found = list(_find(recipe.data[stage], label, (stage,)))
-    if not found:
-        labels = sorted({name for name, *_ in _labelled(recipe.data[stage], (stage,))})
-        return f"stage {stage!r} has no step {label!r}{close(label, labels)}"
-    # Backwards, so that removing a step moves none that is still to come.
-    for path, step, kind in reversed(found):
-        if not rest:
-            if value is not None:
-                return f"{label} should be a mapping of its fields, or null to remove the step"
-            del _parent(recipe.data, path)[cast("int", path[-1])]
-        elif rest == ["p"]:
-            step["p"] = value
-            recipe.marks[(*path, "p")] = mark
-        elif len(rest) == 1 and kind not in ("one_of", "shuffle", "steps"):
-            if not isinstance(step[kind], dict | None):
-                return f"{label} is {step[kind]!r}; it should be a mapping of fields to values"
-            step[kind] = {**(step[kind] or {}), rest[0]: value}
-            recipe.marks[(*path, kind, rest[0])] = mark
-            for inner in [p for p in recipe.marks if p[: len(path) + 2] == (*path, kind, rest[0])]:
-                recipe.marks[inner] = mark
-        else:
-            return f"{'.'.join(rest)!r} is no field of {kind}"
-    return None
-
-
-def _graft(onto: Marked, at: Path_, source: Marked, path: Path_) -> None:
-    onto.data[at[0]] = source.data[path[0]]
-    for known in [known for known in onto.marks if known[: len(at)] == at]:
-        del onto.marks[known]
-    onto.marks.update({(*at, *p[len(path) :]): mark for p, mark in source.marks.items() if p[: len(path)] == path})
-
-
-def _copy(data: Any) -> Any:
-    """A deep copy in which aliases no longer share."""
-    if isinstance(data, dict):
-        return {key: _copy(value) for key, value in data.items()}
-    return [_copy(value) for value in data] if isinstance(data, list) else data
-
-
-def _labelled(nodes: Any, path: Path_) -> Iterator[tuple[str, Path_, dict[str, Any], str]]:
-    """Every step of a stage, however deep: its label, path, data and kind. A bare name becomes a mapping."""
-    for i, step in enumerate(nodes if isinstance(nodes, list) else []):
-        if isinstance(step, str):
-            step = nodes[i] = {step: None}
-        if not isinstance(step, dict):
-            continue
-        kinds = [key for key in step if key not in ("p", "as")]
-        if len(kinds) != 1:
-            continue
-        [kind] = kinds
-        yield str(step.get("as", kind)), (*path, i), step, kind
-        inside = step[kind]
-        if kind in CONTROL:
-            yield from _labelled(inside, (*path, i, kind))
-            if isinstance(inside, dict):
-                yield from _labelled(inside.get("steps"), (*path, i, kind, "steps"))
-
-
-def _find(nodes: Any, label: str, path: Path_) -> Iterator[tuple[Path_, dict[str, Any], str]]:
-    return ((p, step, kind) for name, p, step, kind in list(_labelled(nodes, path)) if name == label)
-
-
-def _parent(data: Any, path: Path_) -> list[Any]:
-    for part in path[:-1]:
-        data = data[part]
-    return data
-
-
-# --- building --------------------------------------------------------------------------------------------------------
 
 
 def load(
@@ -412,7 +71,7 @@ class Builder:
         self.problems = marked.problems
         ops.discover()
 
-    def wrong(self, path: Path_, address: str, message: str) -> None:
+    def wrong(self, path: Place, address: str, message: str) -> None:
         self.problems.append(Problem(*self.marked.mark(path), address, message))
 
     def spec(self) -> Spec | None:
@@ -466,14 +125,14 @@ class Builder:
         seen: dict[str, str] = {}
         return Steps(name, self.nodes(body, (name,), name, seen))
 
-    def nodes(self, body: Any, path: Path_, scope: str, seen: dict[str, str]) -> tuple[Node, ...]:
+    def nodes(self, body: Any, path: Place, scope: str, seen: dict[str, str]) -> tuple[Node, ...]:
         if not isinstance(body, list):
             self.wrong(path, scope, "should be a list of steps")
             return ()
         built = [self.node(step, (*path, i), scope, seen) for i, step in enumerate(body)]
         return tuple(node for node in built if node is not None)
 
-    def node(self, step: Any, path: Path_, scope: str, seen: dict[str, str], weighted: bool = False) -> Node | None:
+    def node(self, step: Any, path: Place, scope: str, seen: dict[str, str], weighted: bool = False) -> Node | None:
         """One step. ``seen`` maps the labels already taken in the stage to their kinds."""
         if isinstance(step, str):
             step = {step: None}
@@ -503,7 +162,7 @@ class Builder:
             return getattr(self, kind)(step[kind], inside, scope, label, p, seen)
         return self.operator(kind, step[kind], inside, here, label, p)
 
-    def probability(self, value: Any, path: Path_, address: str) -> float:
+    def probability(self, value: Any, path: Place, address: str) -> float:
         try:
             low, high = parse(value).support
         except ValueError as error:
@@ -514,7 +173,7 @@ class Builder:
             return 1.0
         return low
 
-    def operator(self, kind: str, body: Any, path: Path_, here: str, label: str, p: float) -> Node | None:
+    def operator(self, kind: str, body: Any, path: Place, here: str, label: str, p: float) -> Node | None:
         if kind not in REGISTRY:
             self.wrong(path, here, f"no such operator{close(kind, [*REGISTRY, *CONTROL])}")
             return None
@@ -534,10 +193,10 @@ class Builder:
                 self.wrong((*path, *at), ".".join([here, *map(str, at)]), message)
             return None
 
-    def steps(self, body: Any, path: Path_, scope: str, label: str, p: float, seen: dict[str, str]) -> Node:
+    def steps(self, body: Any, path: Place, scope: str, label: str, p: float, seen: dict[str, str]) -> Node:
         return Steps(label, self.nodes(body, path, scope, seen), p=p)
 
-    def one_of(self, body: Any, path: Path_, scope: str, label: str, p: float, seen: dict[str, str]) -> Node | None:
+    def one_of(self, body: Any, path: Place, scope: str, label: str, p: float, seen: dict[str, str]) -> Node | None:
         if not isinstance(body, list) or not body:
             self.wrong(path, f"{scope}.{label}", "should be a list of steps, each with its weight p")
             return None
@@ -564,7 +223,7 @@ class Builder:
         normal = tuple(weights) if exact else tuple(weight / total for weight in weights)
         return Pick(label, tuple(branches), normal, p=p) if len(branches) == len(body) else None
 
-    def weight(self, value: Any, path: Path_, address: str) -> float:
+    def weight(self, value: Any, path: Place, address: str) -> float:
         try:
             low, high = parse(value).support
         except ValueError as error:
@@ -575,7 +234,7 @@ class Builder:
             return 1.0
         return low
 
-    def shuffle(self, body: Any, path: Path_, scope: str, label: str, p: float, seen: dict[str, str]) -> Node | None:
+    def shuffle(self, body: Any, path: Place, scope: str, label: str, p: float, seen: dict[str, str]) -> Node | None:
         ordered: Any = []
         if isinstance(body, dict):
             for key in set(body) - {"steps", "ordered"}:
@@ -592,7 +251,7 @@ class Builder:
                 self.wrong(path, f"{scope}.{label}.ordered", f"{name!r} is none of its steps{close(str(name), labels)}")
         return Shuffle(label, nodes, tuple(map(str, ordered)), p=p) if isinstance(ordered, list) else None
 
-    def repeat(self, body: Any, path: Path_, scope: str, label: str, p: float, seen: dict[str, str]) -> Node | None:
+    def repeat(self, body: Any, path: Place, scope: str, label: str, p: float, seen: dict[str, str]) -> Node | None:
         here = f"{scope}.{label}"
         if not isinstance(body, dict) or set(body) != {"times", "steps"}:
             self.wrong(path, here, "should have exactly times and steps")
@@ -604,9 +263,3 @@ class Builder:
             return None
         steps = Steps("steps", self.nodes(body["steps"], (*path, "steps"), here, {}))
         return Repeat(label, times, (steps,) * int(times.support[1]), p=p)
-
-
-def close(word: str, known: list[str]) -> str:
-    """A suggestion: what was probably meant, or else everything there is."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(sorted(known))}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import degrade.ops as ops
-from degrade.base import REGISTRY
-from degrade.load import CONTROL
+from degrade.base import REGISTRY, Range
+from degrade.steps import CONTROL
 
 __all__ = ["recipe_schema"]
 
@@ -20,6 +20,10 @@ def recipe_schema() -> Schema:
     for name, operator in REGISTRY.items():
         body = operator.model_json_schema(ref_template="#/$defs/{model}")
         definitions |= body.pop("$defs", {})
+        for field, variable in operator.variables().items():
+            if isinstance(variable, Range):
+                # Added here, since pydantic follows references, and knows only its own.
+                body["properties"][field]["$ref"] = "#/$defs/Distribution"
         body["description"] = operator.summary()
         definitions[name] = {"anyOf": [body, {"type": "null"}]}
     steps = {"type": "array", "items": {"$ref": "#/$defs/Step"}}

@@ -35,6 +35,8 @@ Watch = Callable[[str, Canvas], None]
 
 Sizes = frozenset[Size]
 """The sizes that the images at some point of a recipe may have."""
+CONTROL = ("steps", "one_of", "shuffle", "repeat")
+"""The YAML keys of nodes that are no operators."""
 TIMES = Range(0, 20, whole=True)
 """How often a ``repeat`` may go round."""
 

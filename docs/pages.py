@@ -36,7 +36,7 @@ from degrade.catalogue import fields
 from degrade.dist import Const, Dist, Uniform, dump, parse
 from degrade.gallery import show_recipe
 from degrade.images import read_image
-from degrade.load import locate, names
+from degrade.library import locate, names
 from degrade.ops.adapt import Adaptor
 from degrade.recipe import Recipe
 from degrade.rng import Key

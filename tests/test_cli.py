@@ -18,7 +18,7 @@ from degrade import Recipe, __version__
 from degrade.base import REGISTRY
 from degrade.cli import main
 from degrade.images import read_image
-from degrade.load import locate, names
+from degrade.library import locate, names
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -13,7 +13,7 @@ from degrade import Recipe
 from degrade.cli import app
 from degrade.dialects import read_options
 from degrade.dialects.neosr import line_numbers
-from degrade.load import RecipeError
+from degrade.errors import RecipeError
 
 KINDS = ["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from degrade import Canvas, Draw, Key, Operator, Plan, Range, Recipe
 from degrade.base import REGISTRY, OneOf, Variable
 from degrade.dist import Const
-from degrade.load import RecipeError, names
+from degrade.errors import RecipeError
+from degrade.library import names
 from degrade.primitives import use_form
 from degrade.steps import Pick, Shuffle, Step, Steps
 

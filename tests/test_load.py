@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from degrade import Key, Recipe, RecipeError
 from degrade.errors import UserError
-from degrade.load import compose, names
+from degrade.library import names
+from degrade.marked import compose
 from degrade.ops.resize import Resize
 
 END = "  - {as: end, resize: {of: target}}\n"

@@ -26,7 +26,9 @@ import yaml
 
 from degrade.dialects import basicsr, neosr, params
 from degrade.dialects.options import Finding, Options
-from degrade.load import Problem, RecipeError, compose, load
+from degrade.errors import Problem, RecipeError
+from degrade.load import load
+from degrade.marked import compose
 
 __all__ = ["DIALECTS", "Finding", "Imported", "read_options"]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from degrade.dialects.graph import KERNEL_KEYS, STAGE_KEYS, Traits, orders
 from degrade.dialects.options import Options, Section, words
-from degrade.load import Marked
+from degrade.marked import Marked
 
 __all__ = ["REDUX_ONLY", "basicsr", "redux"]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from degrade.dialects.graph import KERNEL_KEYS, STAGE_KEYS, Traits, orders
 from degrade.dialects.options import Options, Section, words
-from degrade.load import Problem, RecipeError
+from degrade.errors import Problem, RecipeError
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -16,7 +16,7 @@ from typing import Any
 
 from degrade.dialects.graph import KERNEL_KEYS, STAGE_KEYS, Traits, chosen, exact, orders
 from degrade.dialects.options import Options, Section
-from degrade.load import Marked
+from degrade.marked import Marked
 
 __all__ = ["params"]
 
