@@ -3,7 +3,19 @@
 :func:`examine` measures one file (:mod:`degrade.health`), :func:`diagnose` says what is wrong with each and which are
 doubles. One constraint: a diagnosis is a reason to look, not a proof. A file is never changed, only listed.
 
-What the limits do was measured on photographs of BSDS500 (``docs`` and ``tests/test_doctor.py``): see :class:`Limits`.
+What the default limits do, measured on the 400 photographs of BSDS500's train and test sets (481 x 321, JPEGs of
+quality 95) and on changed copies of 50 to 400 of them:
+
+- ``soft`` tells 99 % of bicubic, bilinear and Lanczos x2 enlargements and 97 to 99 % of Gaussian blurs of sigma 1 to 3,
+  but 48 % of bicubic x1.5, 39 % of sigma 0.7, 40 % of x2 stored as a JPEG of quality 75, and nothing under noise. It is
+  wrong about 2 of the 400: a bird before a background out of focus, and a spotted eel. Shallow focus and textures of
+  one scale look like blur.
+- ``jpeg``: every one of the 400 is found to be a JPEG of quality 95 from its pixels alone, and 49 of 50 halved ones at
+  the quality, from 20 to 95, with which they were stored; none of 100 resized ones is. Resizing wipes the trace, and
+  quality 100 leaves none.
+- ``duplicate``: all copies at 1/4 to 2 times the size, at JPEG quality 40 or darker by 20 % differ by at most 5 bits,
+  two different photographs by at least 17. Turned or mirrored copies and crops of more than 1 % are mostly not found.
+- ``flat`` is wrong about subjects before an empty sky: 1 of 400.
 """
 
 from __future__ import annotations
