@@ -162,7 +162,7 @@ def operator_page(name: str) -> dict[str, str | bytes]:
     else:
         text += "It has no fields.\n\n"
     text += f"Gradients reach the pixels: {_yes(operator)}.\n\n"
-    for function in mentioned(doc):
+    for function in mentioned(doc, operator.__module__):
         text += f"## How it is computed: `{function.__name__}`\n\n{markdown(inspect.getdoc(function) or '')}\n\n"
     text += f"## The family\n\n{markdown(inspect.getdoc(sys.modules[operator.__module__]) or '')}\n\n"
     users = [f"[{recipe}](../recipes/{recipe}.md)" for recipe in names() if name in used(recipe)]
@@ -170,11 +170,12 @@ def operator_page(name: str) -> dict[str, str | bytes]:
     return {f"operators/{name}.md": text, **pictures}
 
 
-def mentioned(doc: str) -> Iterator[Any]:
-    """The functions of this package that a docstring refers to."""
-    for path in dict.fromkeys(re.findall(r":func:`~?(degrade\.[\w.]+)`", doc)):
+def mentioned(doc: str, home: str) -> Iterator[Any]:
+    """The functions that a docstring refers to, by their path or by their name in the module ``home``."""
+    for path in dict.fromkeys(re.findall(r":func:`~?([\w.]+)`", doc)):
         module, _, function = path.rpartition(".")
-        yield getattr(sys.modules[module], function)
+        if not module or module.startswith("degrade."):
+            yield getattr(sys.modules[module or home], function)
 
 
 def graded(operator: type[Operator]) -> list[dict[str, Any]]:
