@@ -21,7 +21,6 @@ quality 95) and on changed copies of 50 to 400 of them:
 from __future__ import annotations
 
 import csv
-import functools
 import io
 import math
 import os
@@ -32,10 +31,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from degrade import health
+from degrade.doubles import alike
 from degrade.images import ImageError, find_images, read_image, sha256, to_uint8
 
 if TYPE_CHECKING:
@@ -169,7 +166,7 @@ def diagnose(exams: Sequence[Exam], limits: Limits = Limits()) -> list[Diagnosis
     """Says what is wrong with each file. Of doubles, the least harmed and then largest is kept."""
     own = [_problems(exam, limits) for exam in exams]
     readable = [i for i, exam in enumerate(exams) if not exam.error]
-    for group in _alike([exams[i] for i in readable], limits.alike):
+    for group in alike([exams[i] for i in readable], limits.alike):
         members = [readable[j] for j in group]
         best = min(members, key=lambda i: _rank(exams[i], own[i]))
         for i in members:
@@ -202,44 +199,6 @@ def _rank(exam: Exam, problems: dict[str, str]) -> tuple[float, ...]:
     """Least is best: fewest problems, then largest, then best JPEG. An enlarged copy must not oust its original."""
     quality = min(exam.jpeg_quality or 101, exam.trace_quality or 101)
     return (len(problems), -exam.height * exam.width, -quality)
-
-
-def _alike(exams: Sequence[Exam], most: int) -> list[list[int]]:
-    """Groups of two and more: the same file, or hashes that are near. Chains count. Time is quadratic in the images."""
-    first = np.array([exam.dhash for exam in exams], np.uint64)
-    second = np.array([exam.phash for exam in exams], np.uint64)
-    file = np.unique([exam.sha256 for exam in exams], return_inverse=True)[1]
-    # The hash of an image without contrast is chance.
-    telling = np.array([exam.flat < 0.95 for exam in exams], np.bool_)
-    root = list(range(len(exams)))
-
-    def find(i: int) -> int:
-        while root[i] != i:
-            root[i] = root[root[i]]
-            i = root[i]
-        return i
-
-    for start in range(0, len(exams), 64):
-        rows = slice(start, start + 64)
-        near = (_differ(first[rows, None], first) <= most) & (_differ(second[rows, None], second) <= most)
-        near = (near & telling[rows, None] & telling) | (file[rows, None] == file)
-        for i, j in zip(*np.nonzero(near), strict=True):
-            root[find(start + int(i))] = find(int(j))
-    groups: dict[int, list[int]] = {}
-    for i in range(len(exams)):
-        groups.setdefault(find(i), []).append(i)
-    return [group for group in groups.values() if len(group) > 1]
-
-
-def _differ(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.uint8]:
-    """Number of bits that differ."""
-    return _ones()[np.bitwise_xor(a, b)[..., None].view(np.uint16)].sum(-1, dtype=np.uint8)
-
-
-@functools.cache
-def _ones() -> NDArray[np.uint8]:
-    """Number of bits set in every 16-bit number."""
-    return np.unpackbits(np.arange(1 << 16, dtype=np.uint16).view(np.uint8).reshape(-1, 2), axis=1).sum(1, np.uint8)
 
 
 # --- a folder --------------------------------------------------------------------------------------------------------
