@@ -249,7 +249,10 @@ class Builder:
         for name in cast("list[Any]", ordered if isinstance(ordered, list) else [ordered]):
             if name not in labels or not isinstance(ordered, list):
                 self.wrong(path, f"{scope}.{label}.ordered", f"{name!r} is none of its steps{close(str(name), labels)}")
-        return Shuffle(label, nodes, tuple(map(str, ordered)), p=p) if isinstance(ordered, list) else None
+        kept = [name for name in labels if isinstance(ordered, list) and name in ordered]
+        if isinstance(ordered, list) and sorted(kept) == sorted(map(str, ordered)) and kept != ordered:
+            self.wrong(path, f"{scope}.{label}.ordered", f"name them as the steps stand: {', '.join(kept)}")
+        return Shuffle(label, nodes, tuple(kept), p=p)
 
     def repeat(self, body: Any, path: Place, scope: str, label: str, p: float, seen: dict[str, str]) -> Node | None:
         here = f"{scope}.{label}"

@@ -70,6 +70,10 @@ GOLDEN = [
         "  - shuffle: {ordered: [clp], steps: [clip, quantize]}",
         "r.yaml:5: first.shuffle.ordered: 'clp' is none of its steps; did you mean clip?",
     ),
+    (
+        "  - shuffle: {ordered: [quantize, clip], steps: [clip, quantize]}",
+        "r.yaml:5: first.shuffle.ordered: name them as the steps stand: clip, quantize",
+    ),
     ("  - shuffle: {ordered: 3, steps: [clip, quantize]}", "r.yaml:5: first.shuffle.ordered: 3 is none of its steps"),
     ("  - repeat: {times: [1, 2], steps: [clip]}", "r.yaml:5: first.repeat.times: must draw whole numbers only; write"),
     ("  - repeat: {steps: [clip]}", "r.yaml:5: first.repeat: should have exactly times and steps"),
