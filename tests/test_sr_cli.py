@@ -1,0 +1,176 @@
+"""The command line of sr: what each command writes, and how it fails."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from degrade.errors import UserError
+from degrade.images import encode_png, image_size, read_image
+from degrade.samples import sample_images
+from sr import checkpoint
+from sr.cli import app
+from sr.evaluate import hr_images
+from sr.models import build
+
+SET5 = Path("/work/shared/data/set5")
+PUBLISHED = {2: (33.66, 0.9299), 3: (30.39, 0.8682), 4: (28.42, 0.8104)}
+"""Bicubic on Set5: PSNR and SSIM on Y."""
+
+
+def sr(*arguments: object) -> str:
+    """What a command prints; its errors are raised."""
+    result = CliRunner().invoke(app, [str(word) for word in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hr")
+    for i, path in enumerate(sample_images()[:2]):
+        (folder / f"{i}.png").write_bytes(encode_png(read_image(path).pixels[100:197, 120:201]))
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.safetensors"
+    checkpoint.save(path, build("srcnn", scale=2, filters=[4, 3]), {"recipe": "bicubic", "hash": "0", "step": 0})
+    return path
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys, sr.cli; print(sorted({'torch', 'numpy', 'cv2', 'lightning_fabric'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_errors_are_a_message_and_exit_code_2(tmp_path: Path):
+    command = [sys.executable, "-m", "sr", "upscale", "x.png", "--model", "nonsense"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "nonsense" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_train_then_eval_by_folder(data: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    quick = ["batch=2", "patch=16", "tensorboard=false", "model.filters=[4,3]", "model.kernels=[3,1,3]"]
+    sets = [word for setting in quick for word in ("--set", setting)]
+    common = ["train", "srcnn", "--data", data, "--data", data, "--scale", 2, "--out", out, "--device", "cpu", *sets]
+    assert "Look at" in sr(*common, "--steps", 2, "--val", data)
+    sr("train", "srcnn", "--out", out, "--steps", 3, "--resume")
+    assert checkpoint.load_state(out / "last.state.pt")["method"]["done"] == 3
+    assert "mean" in sr("eval", "--model", out, "--data", data)
+
+
+def test_eval_writes_what_it_measured_and_how(data: Path, tmp_path: Path):
+    files = ["--json", tmp_path / "e.json", "--csv", tmp_path / "e.csv", "--figure", tmp_path / "e.png"]
+    sr("eval", "--model", "bicubic", "--scale", 3, "--data", data, *files)
+    found = json.loads((tmp_path / "e.json").read_text())
+    assert found.keys() == {"model", "protocol", "mean", "images"}
+    assert {"psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb"} <= found["mean"].keys()
+    assert found["images"].keys() == {"0", "1"}
+    assert found["protocol"]["shave"] == 3
+    assert found["protocol"]["recipe"] == "bicubic"
+    mean = sum(row["psnr_y"] for row in found["images"].values()) / 2
+    assert found["mean"]["psnr_y"] == pytest.approx(mean)
+    rows = list(csv.DictReader((tmp_path / "e.csv").open()))
+    assert [row["image"] for row in rows] == ["0", "1", "mean"]
+    assert float(rows[2]["psnr_y"]) == pytest.approx(mean, abs=1e-3)
+    assert min(image_size(tmp_path / "e.png")) > 256
+
+
+def test_eval_takes_hr_files_where_pairs_lie_together(tmp_path: Path, data: Path):
+    for name in ("a_HR", "a_LR", "b_HR", "b_LR"):
+        (tmp_path / f"{name}.png").write_bytes((data / "0.png").read_bytes())
+    assert [path.stem for path in hr_images(tmp_path)] == ["a_HR", "b_HR"]
+    (tmp_path / "b_LR.png").unlink()
+    assert [path.stem for path in hr_images(tmp_path)] == ["a_HR"]
+    (tmp_path / "a_LR.png").unlink()
+    assert [path.stem for path in hr_images(tmp_path)] == ["a_HR", "b_HR"]
+
+
+@pytest.mark.skipif(not SET5.is_dir(), reason="the images of Set5 are not here")
+@pytest.mark.parametrize("scale", PUBLISHED)
+def test_bicubic_has_its_published_rows(scale: int, tmp_path: Path):
+    sr("eval", "--model", "bicubic", "--scale", scale, "--data", SET5 / f"x{scale}", "--json", tmp_path / "e.json")
+    mean = json.loads((tmp_path / "e.json").read_text())["mean"]
+    psnr, ssim = PUBLISHED[scale]
+    assert mean["psnr_y"] == pytest.approx(psnr, abs=0.02)
+    assert mean["ssim_y"] == pytest.approx(ssim, abs=0.001)
+
+
+def test_upscale(data: Path, tmp_path: Path, model: Path):
+    output = sr("upscale", data / "0.png", data / "1.png", "--model", model, "--tile", 16, "--out", tmp_path / "up")
+    assert "162 x 194" in output
+    assert image_size(tmp_path / "up" / "0_x2.png") == (194, 162)
+    whole = tmp_path / "whole"
+    sr("upscale", data / "0.png", "--model", model, "--tile", 0, "--out", whole)
+    a, b = (read_image(folder / "0_x2.png").pixels.astype(int) for folder in (tmp_path / "up", whole))
+    assert abs(a - b).max() <= 1, "a last bit may fall on either side of a rounding"
+    assert (a != b).mean() < 1e-3
+
+
+def test_upscale_does_not_write_a_file_twice(data: Path, tmp_path: Path, model: Path):
+    with pytest.raises(UserError, match="written twice"):
+        sr("upscale", data / "0.png", data / "0.png", "--model", model, "--out", tmp_path)
+
+
+def test_wrong_scale(data: Path, model: Path):
+    with pytest.raises(UserError, match="for scale 2, not for 4"):
+        sr("eval", "--model", model, "--scale", 4, "--data", data)
+
+
+def test_fetch_of_an_unknown_name():
+    with pytest.raises(UserError, match="vgg19"):
+        sr("fetch", "resnet")
+
+
+def test_export_for_openmodeldb(tmp_path: Path, model: Path):
+    sr("export", "--model", model, "--openmodeldb", tmp_path / "m.json", "--author", "me")
+    entry = json.loads((tmp_path / "m.json").read_text())
+    required = {"name", "author", "license", "tags", "description", "date", "architecture", "size", "scale"}
+    assert required | {"inputChannels", "outputChannels", "resources", "images"} <= entry.keys()
+    assert entry["scale"] == 2
+    assert len(entry["resources"][0]["sha256"]) == 64
+    with pytest.raises(UserError, match="give --onnx"):
+        sr("export", "--model", model)
+
+
+def test_spandrel_file_carries_its_config(tmp_path: Path, model: Path):
+    from safetensors.torch import load_file
+
+    from sr.spandrel import KEY, from_state
+
+    sr("export", "--model", model, "--spandrel", tmp_path / "s.safetensors")
+    again = from_state(load_file(tmp_path / "s.safetensors"))
+    lr = torch.rand(1, 3, 9, 8)
+    with torch.no_grad():
+        assert torch.equal(again(lr), checkpoint.load(model)(lr))
+    plain = build("rrdb", scale=4, channels=8, blocks=1, growth=32)
+    checkpoint.save(tmp_path / "r.safetensors", plain)
+    sr("export", "--model", tmp_path / "r.safetensors", "--spandrel", tmp_path / "t.safetensors")
+    assert KEY not in load_file(tmp_path / "t.safetensors")
+
+
+@pytest.mark.slow
+def test_onnx_is_checked_against_torch(tmp_path: Path, model: Path):
+    pytest.importorskip("onnxruntime")
+    assert "differs from torch" in sr("export", "--model", model, "--onnx", tmp_path / "m.onnx")
+    assert (tmp_path / "m.onnx").stat().st_size > 0
+
+
+def test_list():
+    output = sr("list")
+    for path in checkpoint.ZOO.glob("*.safetensors"):
+        assert path.stem in output
+        assert path.stat().st_size < 300_000
