@@ -132,9 +132,13 @@ def check_device(device: str) -> str:
 def synth(
     recipe: RecipeName = "realesrgan",
     input: Annotated[
-        str, typer.Option("--input", "-i", help="HR images: a folder, file or glob. Default: samples.")
+        str, typer.Option("--input", "-i", help="HR images: a folder, file, glob or URL. Default: samples.")
     ] = "",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: synth/RECIPE.")] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="A folder or URL. Default: synth/RECIPE.")
+    ] = None,
+    format: Annotated[str, typer.Option(help="folder, webdataset, lmdb or huggingface.")] = "folder",
+    shard: Annotated[int, typer.Option(help="Pairs in a WebDataset shard.")] = 1000,
     scale: Scale = None,
     patch: Annotated[int | None, typer.Option(help="Side of HR patches. Default: whole images.")] = None,
     per_image: Annotated[int, typer.Option(help="Pairs made of each image.")] = 1,
@@ -161,7 +165,7 @@ def synth(
             raise UserError(f"--{name} {value}: should be {' or '.join(known)}")
     loaded = read_recipe(recipe, scale, changes, modules)
     settings = synth.Settings(input, patch, per_image, count, seed, small, alpha)  # type: ignore[arg-type] # checked above
-    job = synth.prepare(loaded, settings, output or Path("synth") / loaded.name)
+    job = synth.prepare(loaded, settings, output or Path("synth") / loaded.name, format, shard)
     run = engine.choose(check_device(device), workers or os.cpu_count() or 1, batch)
     out.print(f"[b]{loaded.name}[/b] x{loaded.scale}  {job.total} pairs from {len(job.sources)} images", soft_wrap=True)
     with pair_progress(err) as progress:
@@ -170,25 +174,22 @@ def synth(
         err.print(f"skipped {source}: {reason}", markup=False, soft_wrap=True)
     if len(report.skipped) > 10:
         err.print(f"... and {len(report.skipped) - 10} more, see skipped.csv")
-    sheet = write_contact_sheet(job.output, loaded)
+    sheet = write_contact_sheet(job.output, loaded, url=job.url)
     kept = f", {report.kept} were there" if report.kept else ""
     skipped = f", {len(report.skipped)} skipped" if report.skipped else ""
     out.print(f"{report.made} pairs made{kept}{skipped}. Look at:")
-    for path, what in (
-        (sheet, "a few pairs"),
-        (job.output / "hr", ""),
-        (job.output / "lr", ""),
-        (job.output / "manifest.csv", "what was drawn"),
-    ):
+    pairs = [(path, "") for path in (job.output / "hr", job.output / "lr") if path.is_dir()]
+    where = [(job.url or job.output, f"{job.format}")] if job.url or not pairs else pairs
+    for path, what in ((sheet, "a few pairs"), *where, (job.output / "manifest.csv", "what was drawn")):
         out.print(f"  {path}" + (f"  ({what})" if what else ""), soft_wrap=True)
 
 
 @app.command()
 def replay(
-    manifest: Annotated[Path, typer.Argument(help="manifest.csv, or the dataset's folder.")],
+    manifest: Annotated[str, typer.Argument(help="manifest.csv, or the dataset's folder; or a URL of either.")],
     row: Annotated[int | None, typer.Option(help="Index of one pair. Default: all.")] = None,
     input: Annotated[
-        Path | None, typer.Option("--input", "-i", help="Folder of the HR sources, if they moved.")
+        str | None, typer.Option("--input", "-i", help="Folder or URL of the HR sources, if they moved.")
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write the pairs here.")] = None,
     device: Device = "cpu",

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from degrade.images import ImageError, find_images, read_image, to_tensor
+from degrade.images import ImageError, read_image, to_tensor
 from degrade.patches import PatchFolder
 from degrade.recipe import Pair, Recipe
 from degrade.rng import Key
+from degrade.stores import Source, open_pairs
 
 __all__ = ["DegradedFolder", "PairedFolder", "PatchFolder", "pairs"]
 
@@ -115,10 +116,11 @@ class DegradedFolder(Dataset[dict[str, Any]]):
 
 
 class PairedFolder(Dataset[dict[str, Any]]):
-    """Ready-made pairs, as ``degrade synth`` writes them: ``hr/NAME.png`` and ``lr/NAME.png``.
+    """Ready-made pairs, in any format that ``degrade synth`` writes; see :mod:`degrade.stores`.
 
     Args:
-        root: Folder with ``hr`` and ``lr`` (or ``gt`` and ``lq``) of the same names.
+        root: Folder with ``hr`` and ``lr`` (or ``gt`` and ``lq``) of the same names, or with their LMDB databases, or
+            with WebDataset shards; or one shard. A dataset has the same items in every format.
         size: HR patch to cut from each pair, at a place drawn from (seed, index, epoch); None for whole images.
         seed: See above.
         repeat: How many times an epoch goes through the folder.
@@ -131,25 +133,18 @@ class PairedFolder(Dataset[dict[str, Any]]):
     def __init__(
         self, root: str | Path, size: int | None = None, seed: int = 0, repeat: int = 1, names: Names = ("lr", "hr")
     ) -> None:
-        folder = Path(root)
-        found = [
-            (lr, hr) for lr, hr in (("lr", "hr"), ("lq", "gt")) if (folder / lr).is_dir() and (folder / hr).is_dir()
-        ]
-        if not found:
-            raise ValueError(f"{folder}: has no folders lr and hr (nor lq and gt)")
-        low, high = (folder / name for name in found[0])
-        self.files = match(low, high)
+        self.store = open_pairs(root)
         self.size, self.seed, self.repeat, self.names = size, seed, repeat, names
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        lr, hr = (read_image(path).pixels.shape[:2] for path in self.files[0])
+        lr, hr = (self._decode(file, 0).shape[-2:] for file in self.store.read(0))
         self.scale = hr[0] // lr[0]
-        if self.scale < 1 or (lr[0] * self.scale, lr[1] * self.scale) != hr[:2]:
-            raise ValueError(f"{self.files[0][1]}: HR {hr[:2]} should be a whole multiple of LR {lr[:2]}")
+        if self.scale < 1 or (lr[0] * self.scale, lr[1] * self.scale) != tuple(hr):
+            raise ValueError(f"{self.store.label(0)}: HR {tuple(hr)} should be a whole multiple of LR {tuple(lr)}")
         if size is not None and size % self.scale:
             raise ValueError(f"size {size} should be a multiple of the scale {self.scale}")
 
     def __len__(self) -> int:
-        return len(self.files) * self.repeat
+        return len(self.store.names) * self.repeat
 
     @property
     def epoch(self) -> int:
@@ -160,16 +155,25 @@ class PairedFolder(Dataset[dict[str, Any]]):
         self._epoch.fill_(epoch)
 
     def __getitem__(self, i: int) -> dict[str, Any]:
-        low, high = self.files[i % len(self.files)]
-        lr, hr = (to_tensor(read_image(path))[:3] for path in (low, high))
+        n = i % len(self.store.names)
+        lr, hr = (self._decode(file, n) for file in self.store.read(n))
+        high = self.store.label(n)
         if hr.shape[-2:] != (lr.shape[-2] * self.scale, lr.shape[-1] * self.scale):
             raise ImageError(high, f"HR {tuple(hr.shape[-2:])} should be {self.scale} times LR {tuple(lr.shape[-2:])}")
         if self.size is not None:
             lr, hr = self._cut(lr, hr, high, i)
         names = self.names
-        return {names[0]: lr, names[1]: hr, "index": i, "path": str(high)}
+        return {names[0]: lr, names[1]: hr, "index": i, "path": high}
 
-    def _cut(self, lr: Tensor, hr: Tensor, path: Path, i: int) -> tuple[Tensor, Tensor]:
+    def _decode(self, file: Source, n: int) -> Tensor:
+        try:
+            return to_tensor(read_image(file))[:3]
+        except ImageError as error:
+            if isinstance(file, Path):
+                raise
+            raise ImageError(self.store.label(n), error.reason) from None
+
+    def _cut(self, lr: Tensor, hr: Tensor, path: str, i: int) -> tuple[Tensor, Tensor]:
         assert self.size is not None
         side = self.size // self.scale
         room = [n - side for n in lr.shape[-2:]]
@@ -179,15 +183,3 @@ class PairedFolder(Dataset[dict[str, Any]]):
         y, x = (int(level * (free + 1)) for level, free in zip(levels, room, strict=True))
         s, n = self.scale, self.size
         return lr[:, y : y + side, x : x + side], hr[:, y * s : y * s + n, x * s : x * s + n]
-
-
-def match(low: Path, high: Path) -> list[tuple[Path, Path]]:
-    """LR and HR files of the same path and stem under two folders. Raises ValueError naming those without a partner."""
-    by_stem = [
-        {path.relative_to(folder).with_suffix(""): path for path in find_images(folder)} for folder in (low, high)
-    ]
-    lonely = sorted(map(str, by_stem[0].keys() ^ by_stem[1].keys()))
-    if lonely:
-        more = f" and {len(lonely) - 3} more" if len(lonely) > 3 else ""
-        raise ValueError(f"{low.parent}: {', '.join(lonely[:3])}{more}: only in one of {low.name} and {high.name}")
-    return [(by_stem[0][stem], by_stem[1][stem]) for stem in sorted(by_stem[0])]

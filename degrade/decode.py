@@ -29,6 +29,7 @@ from PIL import Image as Pillow
 from PIL.ImageFile import ImageFile
 
 from degrade.errors import UserError
+from degrade.remote import is_url, read_bytes
 
 __all__ = ["LIMIT", "Image", "ImageError", "Pixels", "image_size", "read_image"]
 
@@ -95,7 +96,7 @@ class Image:
 
 
 def read_image(source: Source, *, limit: int = LIMIT) -> Image:
-    """Decodes a file: a path, its bytes, or an open binary file.
+    """Decodes a file: a path, a URL (see :mod:`degrade.remote`), its bytes, or an open binary file.
 
     Colour profiles are not applied, as everywhere in this field. CMYK becomes RGB by R = (255 - C)(255 - K) / 255.
 
@@ -124,6 +125,13 @@ def image_size(source: Source, *, limit: int = LIMIT) -> tuple[int, int]:
 def _opened(source: Source) -> Generator[tuple[BinaryIO, str]]:
     if isinstance(source, bytes):
         yield BytesIO(source), "<bytes>"
+        return
+    if isinstance(source, str) and is_url(source):
+        try:
+            file = read_bytes(source)
+        except UserError as error:
+            raise ImageError(source, str(error).removeprefix(f"{source}: ")) from None
+        yield file, source
         return
     if not isinstance(source, str | os.PathLike):
         yield source, str(getattr(source, "name", "<file>"))

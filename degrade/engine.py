@@ -128,13 +128,13 @@ def _finish(job: Job, recipe: Recipe, index: int) -> Row | ImageError:
 
 def _read(job: Job, recipe: Recipe, index: int) -> Loaded | ImageError:
     try:
-        return load_crop(job.root / job.sources[index % len(job.sources)], job.settings, recipe.scale, index)
+        return load_crop(job.source(index), job.settings, recipe.scale, index)
     except ImageError as error:
         return error
 
 
 def _write(job: Job, recipe: Recipe, index: int, loaded: Loaded, plan: Plan, images: Images) -> Row:
     data = encode(*images)
-    for path, one in zip(files(job.output, job.name(index)), data, strict=True):
+    for path, one in zip(files(job.stage, job.name(index)), data, strict=True):
         place(path, one)
     return describe_pair(job, recipe, index, loaded, plan, *data)

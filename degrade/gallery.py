@@ -8,14 +8,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from degrade.formats import format_at, open_home
 from degrade.images import Image, encode_png, read_image, write_atomic
-from degrade.manifest import FIXED, files, read_rows
+from degrade.manifest import FIXED, SynthError, read_rows
 from degrade.patches import in_channels, reflected
 from degrade.plan import Plan
 from degrade.recipe import Recipe
+from degrade.replay import remake
 from degrade.rng import Key
 from degrade.sheet import Cell, contact_sheet, enlarge, story
-from degrade.synth import as_pixels
+from degrade.synth import as_pixels, load_settings
 
 __all__ = ["show_recipe", "write_contact_sheet"]
 
@@ -23,13 +25,20 @@ LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 CELL = 256
 
 
-def write_contact_sheet(folder: Path, recipe: Recipe, pairs: int = 6) -> Path:
-    """Draws a few pairs of a dataset, HR beside LR enlarged; returns the file."""
+def write_contact_sheet(folder: Path, recipe: Recipe, pairs: int = 6, url: str = "") -> Path:
+    """Draws a few pairs of a dataset, HR beside LR enlarged; returns the file, which goes to ``url`` too if given."""
+    home = open_home(url or folder)
+    form = format_at(home)
+    root, settings = load_settings(folder, recipe)
     columns, rows = read_rows((folder / "manifest.csv").read_text(encoding="utf-8"))
     picked = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(pairs, len(rows))).astype(int))]
     cells: list[list[Cell]] = []
     for row in picked:
-        hr, lr = (read_image(path).pixels for path in files(folder, row["name"]))
+        # To make a pair again costs less than to fetch it from a store.
+        found = form.read(row) if home.near else remake(row, recipe, settings, root)
+        if found is None:
+            raise SynthError(f"{folder}: {row['name']} is gone")
+        hr, lr = (read_image(file).pixels for file in found)
         drawn = {name: row[name] for name in columns if name not in FIXED}
         text = story(Plan.read(recipe.columns, [drawn], [int(row["key"])]), 0)
         # Whole pictures for the impression, and the middle at one LR pixel a square of `scale`, to see the artefacts.
@@ -49,6 +58,8 @@ def write_contact_sheet(folder: Path, recipe: Recipe, pairs: int = 6) -> Path:
     path = folder / "contact_sheet.png"
     heading = f"{recipe.name}  x{recipe.scale}  {recipe.hash[:12]}   {len(rows)} pairs"
     write_atomic(path, encode_png(contact_sheet(cells, heading, CELL)))
+    home.record(path)
+    home.settle()
     return path
 
 

@@ -10,12 +10,13 @@ import os
 import uuid
 from collections.abc import Iterator
 from glob import glob, has_magic
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from degrade import remote
 from degrade.decode import LIMIT, Image, ImageError, Pixels, image_size, read_image
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ __all__ = [
     "encode_png",
     "find_images",
     "image_size",
+    "list_images",
     "read_image",
     "sha256",
     "to_float",
@@ -111,6 +113,21 @@ def find_images(source: str | os.PathLike[str]) -> list[Path]:
     if not images:
         raise ImageError(path, f"no images here, of {len(found)} files; looked for {' '.join(sorted(SUFFIXES))}")
     return sorted(images, key=lambda image: image.as_posix())
+
+
+def list_images(url: str) -> tuple[str, list[str]]:
+    """As :func:`find_images`, for a URL: that of the folder that holds the images, and their paths in it.
+
+    Raises:
+        ImageError: Nothing usable there.
+        UserError: Nothing there, or a store that cannot be read.
+    """
+    root, found = remote.list_files(url)
+    images = [name for name in found if not any(part.startswith(".") for part in name.split("/"))]
+    images = [name for name in images if len(found) == 1 or PurePosixPath(name).suffix.lower() in SUFFIXES]
+    if not images:
+        raise ImageError(url, f"no images here, of {len(found)} files; looked for {' '.join(sorted(SUFFIXES))}")
+    return root, images
 
 
 def _walk(root: Path) -> Iterator[Path]:

@@ -1,8 +1,8 @@
 """Manifest: the record of a dataset on disk, and the lock of the one run that may write it.
 
 ``manifest.csv`` grows a row a pair while a run goes on and is sorted when it ends. A row is written after both of its
-files have their final names, so whatever a manifest lists is there; on opening, the files of every row are hashed
-again, and rows whose files are gone or damaged are dropped and made anew.
+files are in place, so whatever a manifest lists is there; on opening, the files of every row are hashed again, and rows
+whose files are gone or damaged are dropped and made anew.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import fcntl
 import io
 import json
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from degrade.errors import UserError
-from degrade.images import sha256, write_atomic
+from degrade.images import write_atomic
 from degrade.recipe import Recipe
 
 __all__ = ["FIXED", "Manifest", "Row", "SynthError", "files", "inside", "place", "read_rows"]
@@ -69,6 +69,18 @@ def read_rows(text: str) -> tuple[list[str], list[Row]]:
         raise SynthError(f"the manifest is no CSV table: {error}") from None
 
 
+class Keeper(Protocol):
+    """What a manifest asks of a dataset's format."""
+
+    def begin(self) -> None:
+        """Fetches what an earlier run left."""
+        ...
+
+    def keep(self, rows: Sequence[Row]) -> list[Row]:
+        """The rows whose pairs are whole."""
+        ...
+
+
 class Manifest:
     """An open manifest; see :meth:`open`."""
 
@@ -83,9 +95,15 @@ class Manifest:
     @staticmethod
     @contextmanager
     def open(
-        folder: Path, recipe: Recipe, settings: Mapping[str, Any], versions: Mapping[str, str]
+        folder: Path,
+        recipe: Recipe,
+        settings: Mapping[str, Any],
+        versions: Mapping[str, str],
+        keeper: Keeper | None = None,
     ) -> Generator[Manifest]:
         """Opens a new dataset, or one that the same run began.
+
+        ``keeper`` says which of its pairs are whole; without one the manifest is taken at its word.
 
         Raises:
             SynthError: the folder holds something else, other settings made it, or another process writes it.
@@ -96,10 +114,12 @@ class Manifest:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise SynthError(f"{folder}: another degrade process is writing here; wait for it to end") from None
+            if keeper is not None:
+                keeper.begin()
             _settle(folder, recipe, settings, versions)
             _sweep(folder)
             columns = [*FIXED, *(column.address for column in recipe.columns)]
-            rows = _recover(folder, columns)
+            rows = _recover(folder, columns, keeper)
             with open(folder / "manifest.csv", "a", newline="", encoding="utf-8") as stream:
                 manifest = Manifest(folder, columns, stream)
                 manifest._rows = rows
@@ -173,8 +193,8 @@ def _sweep(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _recover(folder: Path, columns: list[str]) -> dict[int, Row]:
-    """The rows whose files are whole. Damaged files that the run itself wrote are removed, to be made again."""
+def _recover(folder: Path, columns: list[str], keeper: Keeper | None) -> dict[int, Row]:
+    """The rows whose pairs are whole."""
     path = folder / "manifest.csv"
     if not path.exists():
         write_atomic(path, _table(columns, []))
@@ -182,18 +202,10 @@ def _recover(folder: Path, columns: list[str]) -> dict[int, Row]:
     found, rows = read_rows(path.read_text(encoding="utf-8", errors="replace"))
     if found != columns:
         raise SynthError(f"{path}: has other columns than this recipe; choose another --output")
-    whole: dict[int, Row] = {}
-    for row in rows:
-        hr, lr = files(folder, row["name"])
-        sound = [p.is_file() and sha256(p) == row[f"{side}_sha256"] for p, side in ((hr, "hr"), (lr, "lr"))]
-        if all(sound) and row["index"].isdecimal():
-            whole[int(row["index"])] = row
-        else:
-            for damaged, fine in zip((hr, lr), sound, strict=True):
-                if not fine:
-                    damaged.unlink(missing_ok=True)
-    write_atomic(path, _table(columns, list(whole.values())))
-    return whole
+    numbered = {int(row["index"]): row for row in rows if row["index"].isdecimal()}
+    whole = list(numbered.values()) if keeper is None else keeper.keep(list(numbered.values()))
+    write_atomic(path, _table(columns, whole))
+    return {int(row["index"]): row for row in whole}
 
 
 def _table(columns: list[str], rows: list[Row]) -> bytes:

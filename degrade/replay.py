@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from degrade.formats import format_at, open_home
 from degrade.images import sha256
-from degrade.manifest import FIXED, Row, SynthError, files, inside, read_rows
+from degrade.manifest import FIXED, Row, SynthError, read_rows
 from degrade.recipe import Recipe
-from degrade.synth import Settings, degrade_crops, encode, load_crop, load_settings
+from degrade.remote import is_url
+from degrade.synth import Settings, degrade_crops, encode, load_crop, load_settings, place_of
 
-__all__ = ["Replayed", "replay"]
+__all__ = ["Replayed", "remake", "replay"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Replayed:
         hr: The HR file's bytes.
         lr: The LR file's bytes.
         equal: Whether both have the hashes that the manifest records.
-        on_disk: Whether the files beside the manifest have them too; None where they are gone.
+        on_disk: Whether the pair in the dataset, whatever its format, has them too; None where it is gone.
     """
 
     name: str
@@ -34,22 +36,25 @@ class Replayed:
 
 
 def replay(
-    manifest: Path, row: int | None = None, source: Path | None = None, device: str = "cpu"
+    manifest: Path | str, row: int | None = None, source: Path | str | None = None, device: str = "cpu"
 ) -> Iterator[Replayed]:
     """Makes pairs of a dataset again, from what the manifest says was drawn, not from the seed.
 
     Args:
-        manifest: ``manifest.csv``, or the dataset's folder.
+        manifest: ``manifest.csv``, or the dataset's folder; or a URL of either.
         row: The pair's index; None for all.
-        source: Where the HR sources are now, if not where they were.
+        source: Where the HR sources are now, a folder or a URL, if not where they were.
         device: Where to degrade.
 
     Raises:
         SynthError: no manifest, no such row, or a row that the recipe did not draw.
         ImageError: a source that is gone.
     """
-    path = manifest / "manifest.csv" if manifest.is_dir() else manifest
-    folder = path.parent
+    given = str(manifest).removesuffix("manifest.csv") if is_url(manifest) else Path(manifest)
+    home = open_home(given.parent if isinstance(given, Path) and not given.is_dir() else given)
+    home.begin()
+    folder = home.folder
+    path = given if isinstance(given, Path) and not given.is_dir() else folder / "manifest.csv"
     if not path.is_file():
         raise SynthError(f"{path}: no such manifest")
     recipe = Recipe.load(folder / "recipe.yaml")
@@ -61,22 +66,26 @@ def replay(
     chosen = [r for r in rows if row is None or r["index"] == str(row)]
     if not chosen:
         raise SynthError(f"{path}: has no row with index {row}; there are {len(rows)} rows")
+    if source is not None:
+        root = str(source) if is_url(source) else Path(source)
+    form = format_at(home)
     for each in chosen:
-        yield _again(each, recipe, settings, source or root, folder, device)
+        hr, lr = remake(each, recipe, settings, root, device)
+        hashes = [each["hr_sha256"], each["lr_sha256"]]
+        there = form.read(each)
+        on_disk = None if there is None else [sha256(one) for one in there] == hashes
+        yield Replayed(each["name"], hr, lr, [sha256(hr), sha256(lr)] == hashes, on_disk)
 
 
-def _again(row: Row, recipe: Recipe, settings: Settings, root: Path, folder: Path, device: str) -> Replayed:
+def remake(row: Row, recipe: Recipe, settings: Settings, root: Path | str, device: str = "cpu") -> tuple[bytes, bytes]:
+    """A row's HR and LR file. Raises SynthError if the recipe did not draw it, ImageError without its source."""
     drawn = {address: cell for address, cell in row.items() if address not in FIXED}
     try:
         plan = recipe.read_plan([drawn], [int(row["key"])])
         index = int(row["index"])
     except ValueError as error:
         raise SynthError(f"row {row['index']}: {error}") from None
-    loaded = load_crop(inside(root, row["source"]), settings, recipe.scale, index)
+    loaded = load_crop(place_of(root, row["source"]), settings, recipe.scale, index)
     if [str(edge) for edge in loaded.box] != [row[side] for side in ("top", "left", "height", "width")]:
         raise SynthError(f"row {row['index']}: {row['source']} now gives another crop; is it the same image?")
-    hr, lr = encode(*degrade_crops([loaded], recipe, plan, device)[0])
-    hashes = [row["hr_sha256"], row["lr_sha256"]]
-    there = [path for path in files(folder, row["name"]) if path.is_file()]
-    on_disk = [sha256(path) for path in there] == hashes if len(there) == 2 else None
-    return Replayed(row["name"], hr, lr, [sha256(hr), sha256(lr)] == hashes, on_disk)
+    return encode(*degrade_crops([loaded], recipe, plan, device)[0])

@@ -2,7 +2,7 @@
 
 The folder that a run leaves::
 
-    hr/NAME.png  lr/NAME.png   the pairs; HR is exactly scale times LR
+    hr/NAME.png  lr/NAME.png   the pairs; HR is exactly scale times LR (or another of :mod:`degrade.formats`)
     manifest.csv               a row a pair: key, source, crop, sizes, SHA-256 of both files, what was drawn
     recipe.yaml                the resolved recipe
     synth.json                 recipe hash, settings and package versions
@@ -30,11 +30,14 @@ import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from degrade.images import ImageError, encode_png, find_images, read_image, sha256, to_uint8
-from degrade.manifest import Manifest, Row, SynthError
+from degrade.formats import FORMATS, Folder, Home, open_home
+from degrade.formats.home import RECORDS
+from degrade.images import ImageError, encode_png, find_images, list_images, read_image, sha256, to_uint8
+from degrade.manifest import Manifest, Row, SynthError, inside
 from degrade.patches import channel_notes, crop, in_channels, reflected
 from degrade.plan import Plan
 from degrade.recipe import Recipe
+from degrade.remote import is_url, join, local
 from degrade.rng import Key
 from degrade.samples import sample_images
 
@@ -55,6 +58,8 @@ __all__ = [
     "synthesize",
 ]
 
+RECORDED = 500
+"""A manifest goes to a store each time so many pairs have been made."""
 PACKAGES = ("degrade", "numpy", "torch", "kornia", "opencv-python-headless", "scipy", "pillow", "albumentations")
 
 
@@ -63,7 +68,7 @@ class Settings:
     """What a run was asked for; a resumed run must ask for the same.
 
     Args:
-        input: Folder, file or glob of HR images; empty for the built-in samples.
+        input: Folder, file or glob of HR images, or a URL of one; empty for the built-in samples.
         patch: Side of HR patches; None for whole images.
         per_image: Pairs made of each image.
         count: Stop after this many pairs.
@@ -86,20 +91,35 @@ class Job:
     """All that making one pair needs; travels to worker processes.
 
     Args:
-        root: What sources are relative to.
+        root: What sources are relative to: a folder, or a URL.
         sources: The HR images, relative to ``root``.
         names: Name of each source in the dataset, without suffix.
-        output: The dataset's folder.
+        output: The dataset's folder on this disk.
         recipe: The recipe as data.
         settings: What the run was asked for.
+        format: One of ``FORMATS``.
+        shard: Pairs that are packed together, in formats that do so.
+        url: Where the dataset belongs, if not on this disk.
     """
 
-    root: Path
+    root: Path | str
     sources: tuple[str, ...]
     names: tuple[str, ...]
     output: Path
     recipe: dict[str, Any]
     settings: Settings
+    format: str = Folder.name
+    shard: int = 1000
+    url: str = ""
+
+    @property
+    def stage(self) -> Path:
+        """Where the files of pairs are put."""
+        return FORMATS[self.format](Home(self.output)).stage
+
+    def source(self, index: int) -> Path | str:
+        """The HR image of a pair."""
+        return place_of(self.root, self.sources[index % len(self.sources)])
 
     @property
     def total(self) -> int:
@@ -152,7 +172,12 @@ class TooSmallError(ImageError):
     """An image below the size that was asked for."""
 
 
-def load_crop(path: Path, settings: Settings, scale: int, index: int) -> Loaded:
+def place_of(root: Path | str, source: str) -> Path | str:
+    """A source under its root. Raises SynthError if it leads out of it."""
+    return join(root, str(inside(Path(), source))) if isinstance(root, str) else inside(root, source)
+
+
+def load_crop(path: Path | str, settings: Settings, scale: int, index: int) -> Loaded:
     """Reads a source and cuts what pair ``index`` uses. Raises ImageError."""
     image = read_image(path)
     pixels, notes = in_channels(image, 3), channel_notes(image, 3)
@@ -237,29 +262,50 @@ def describe_pair(job: Job, recipe: Recipe, index: int, loaded: Loaded, plan: Pl
 # --- a run -----------------------------------------------------------------------------------------------------------
 
 
-def prepare(recipe: Recipe, settings: Settings, output: Path) -> Job:
+def prepare(
+    recipe: Recipe, settings: Settings, output: Path | str, format: str = Folder.name, shard: int = 1000
+) -> Job:
     """Finds the sources and names the pairs.
+
+    Args:
+        recipe: The recipe.
+        settings: What is asked for.
+        output: The dataset's folder, or a URL.
+        format: One of ``FORMATS``.
+        shard: Pairs that are packed together, in formats that do so.
 
     Raises:
         ImageError: there are no images.
         SynthError: a setting that does not fit the recipe.
+        UserError: a package is missing, or a store cannot be reached.
     """
+    if format not in FORMATS:
+        raise SynthError(f"--format {format}: should be {', '.join(FORMATS)}")
+    if shard < 1:
+        raise SynthError(f"--shard {shard} should be at least 1")
+    home = open_home(output)
+    FORMATS[format](home).require()
     if settings.patch is not None and (settings.patch < recipe.scale or settings.patch % recipe.scale):
         raise SynthError(f"--patch {settings.patch} should be a multiple of the scale {recipe.scale}")
     if settings.per_image < 1 or (settings.count is not None and settings.count < 1):
         raise SynthError("--per-image and --count should be at least 1")
-    if settings.input:
+    if is_url(settings.input):
+        root, names = list_images(settings.input)
+        sources = tuple(names)
+    elif settings.input:
         # A dataset within its own sources must not become one of them when the run goes on.
-        files = [path for path in find_images(settings.input) if output.resolve() not in path.resolve().parents]
+        given = local(settings.input) or Path(settings.input)
+        files = [path for path in find_images(given) if home.folder.resolve() not in path.resolve().parents]
         if not files:
             raise SynthError(f"--input {settings.input}: holds no images but those of --output {output}")
-        given = Path(settings.input)
         root = given if given.is_dir() else Path(*_common(files))
+        sources = tuple(path.relative_to(root).as_posix() for path in files)
     else:
         files = sample_images()
         root = files[0].parent
-    sources = tuple(path.relative_to(root).as_posix() for path in files)
-    return Job(root, sources, unique_names(sources), output, recipe.dump(), settings)
+        sources = tuple(path.relative_to(root).as_posix() for path in files)
+    url = str(output) if is_url(output) else ""
+    return Job(root, sources, unique_names(sources), home.folder, recipe.dump(), settings, format, shard, url)
 
 
 def _common(files: list[Path]) -> tuple[str, ...]:
@@ -294,28 +340,31 @@ def versions() -> dict[str, str]:
 
 def describe(job: Job, recipe: Recipe) -> dict[str, Any]:
     """What ``synth.json`` holds; all of it but the versions must be the same for a run to go on."""
+    # Said only where it is not the default, so that earlier runs go on.
+    layout = {} if job.format == Folder.name else {"format": job.format, "shard": job.shard}
     return {
         "recipe": recipe.name,
         "recipe_hash": recipe.hash,
-        "root": str(job.root.resolve()),
+        **layout,
+        "root": job.root if isinstance(job.root, str) else str(job.root.resolve()),
         "sources": sha256(json.dumps(job.sources).encode()),
         "pairs": job.total,
         **asdict(job.settings),
     }
 
 
-def load_settings(folder: Path, recipe: Recipe) -> tuple[Path, Settings]:
+def load_settings(folder: Path, recipe: Recipe) -> tuple[Path | str, Settings]:
     """Where a dataset's sources were, and what it was asked for. Raises SynthError."""
     path = folder / "synth.json"
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
         settings = TypeAdapter(Settings).validate_python({name: said[name] for name in Settings.__dataclass_fields__})
-        root, digest = Path(said["root"]), said["recipe_hash"]
+        root, digest = said["root"], said["recipe_hash"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SynthError(f"{path}: is not what degrade synth writes: {error}") from None
     if digest != recipe.hash:
         raise SynthError(f"{folder / 'recipe.yaml'}: is not the recipe that made this dataset ({digest[:12]})")
-    return root, settings
+    return root if is_url(root) else Path(root), settings
 
 
 def synthesize(
@@ -337,7 +386,12 @@ def synthesize(
         OSError: the disk is full or the folder cannot be written.
     """
     report = Report()
-    with Manifest.open(job.output, recipe, describe(job, recipe), versions()) as manifest:
+    home = open_home(job.url or job.output)
+    form = FORMATS[job.format](home, job.shard, job.total)
+    with Manifest.open(job.output, recipe, describe(job, recipe), versions(), form) as manifest:
+        for name in RECORDS:
+            home.record(job.output / name)
+        home.settle()
         done = manifest.done()
         report.kept = len(done)
         missing = [index for index in range(job.total) if index not in done]
@@ -348,11 +402,19 @@ def synthesize(
             if isinstance(result, ImageError):
                 report.skipped.append((result.path, result.reason))
                 manifest.skip(job.sources[index % len(job.sources)], result.reason)
+                form.skip(index)
             else:
                 manifest.add(result)
+                form.add(result)
                 report.made += 1
+                if report.made % RECORDED == 0:
+                    home.record(job.output / "manifest.csv")
             progress(finished, job.total, job.name(index))
         manifest.finish()
+        form.finish(manifest.rows())
+        for name in (*RECORDS, "skipped.csv"):
+            home.record(job.output / name)
+        home.settle()
     if report.made + report.kept == 0:
         reasons = "\n".join(f"  {path}: {reason}" for path, reason in report.skipped[:5])
         raise SynthError(f"no pair could be made; all {len(report.skipped)} sources were skipped:\n{reasons}")

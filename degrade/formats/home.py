@@ -1,0 +1,197 @@
+"""Homes: the folder that a dataset lives in, on this disk or in an object store.
+
+A run always works in a folder on this disk. Where the dataset belongs in a store, that folder lies in the cache, and
+each file goes up as soon as it is whole and is then removed here (but for LMDB): the disk holds what is being made, not
+the dataset. One constraint: an upload must be all or nothing, as it is in object stores; what is there is then whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from degrade.images import sha256
+from degrade.manifest import SynthError
+from degrade.remote import cache_folder, is_url, join, local, open_store, remote_errors
+
+__all__ = ["Home", "RemoteHome", "open_home"]
+
+UPLOADS = 8
+"""Uploads at a time, and how many may wait for each; an upload is mostly waiting."""
+RECORDS = ("synth.json", "recipe.yaml", "manifest.csv")
+"""What a run needs of an earlier one, the mark of a run first."""
+
+
+class Home:
+    """A folder on this disk.
+
+    Args:
+        folder: Where files are made.
+    """
+
+    near = True
+    """Whether what was published can be read without a download."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def begin(self) -> None:
+        """Fetches what an earlier run left. Raises SynthError if something else is there."""
+
+    def publish(self, path: Path, keep: bool = False) -> None:
+        """Takes a whole file of the folder; ``keep`` if it is needed here further on."""
+
+    def record(self, path: Path) -> None:
+        """Takes a small file as it is now; it may go on changing."""
+
+    def settle(self) -> None:
+        """Waits until all that was published is in place."""
+
+    def has(self, path: Path, digest: str = "") -> bool:
+        """Whether a file is there, with the SHA-256 that it should have."""
+        return path.is_file() and (not digest or sha256(path) == digest)
+
+    def read(self, path: Path) -> bytes | None:
+        """A file's contents, or None."""
+        return path.read_bytes() if path.is_file() else None
+
+    def fetch(self, path: Path) -> Path | None:
+        """A file on this disk to read from, or None; good until the next call but one."""
+        return path if path.is_file() else None
+
+    def forget(self, path: Path) -> None:
+        """Removes a damaged file that the run wrote."""
+        path.unlink(missing_ok=True)
+
+
+class RemoteHome(Home):
+    """A prefix in a store, and the working folder of its runs.
+
+    Args:
+        url: Where the dataset belongs.
+    """
+
+    near = False
+
+    def __init__(self, url: str) -> None:
+        super().__init__(cache_folder() / "synth" / hashlib.sha256(url.encode()).hexdigest()[:16])
+        self.url = url.rstrip("/") if not url.endswith("://") else url
+        self._store, self._path = open_store(self.url)
+        self._there: set[str] | None = None
+        self._pool = ThreadPoolExecutor(UPLOADS, "upload")
+        self._waiting: deque[Future[None]] = deque()
+
+    def __str__(self) -> str:
+        return self.url
+
+    def begin(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        there = self._listed()
+        mark = RECORDS[0]
+        if there and mark not in there:
+            some = ", ".join(sorted(there)[:3])
+            raise SynthError(f"{self.url}: holds {some}, which degrade did not write; choose another --output")
+        if (self.folder / mark).exists():
+            if mark in there and self._get(mark) != (self.folder / mark).read_bytes():
+                raise SynthError(f"{self.url}: another run has begun there; choose another --output")
+            self._catch_up(self.folder / RECORDS[2])
+            return
+        for name in reversed([name for name in RECORDS if name in there]):
+            (self.folder / name).write_bytes(self._get(name))
+
+    def _catch_up(self, table: Path) -> None:
+        """Takes the store's manifest where another machine has come further."""
+        if table.name in self._listed():
+            data = self._get(table.name)
+            if not table.exists() or len(data) > table.stat().st_size:
+                table.write_bytes(data)
+
+    def publish(self, path: Path, keep: bool = False) -> None:
+        self._submit(self._put, path, keep)
+
+    def record(self, path: Path) -> None:
+        self._submit(self._pipe, self._name(path), path.read_bytes())
+
+    def _submit(self, work: Callable[..., None], *args: Any) -> None:
+        while len(self._waiting) >= 2 * UPLOADS or (self._waiting and self._waiting[0].done()):
+            self._waiting.popleft().result()
+        self._waiting.append(self._pool.submit(work, *args))
+
+    def settle(self) -> None:
+        while self._waiting:
+            self._waiting.popleft().result()
+
+    def has(self, path: Path, digest: str = "") -> bool:
+        return super().has(path, digest) if path.exists() else self._name(path) in self._listed()
+
+    def read(self, path: Path) -> bytes | None:
+        found = super().read(path)
+        return found if found is not None or self._name(path) not in self._listed() else self._get(self._name(path))
+
+    def fetch(self, path: Path) -> Path | None:
+        name = self._name(path)
+        if path.is_file() or name not in self._listed():
+            return super().fetch(path)
+        copy = self.folder / ".fetched" / name
+        if not copy.is_file():
+            earlier = [file for file in (self.folder / ".fetched").rglob("*") if file.is_file()]
+            for old in sorted(earlier, key=lambda file: file.stat().st_mtime)[:-1]:
+                old.unlink()
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with remote_errors(join(self.url, name)):
+                self._store.get_file(self._at(name), str(copy))
+        return copy
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+    def _at(self, name: str) -> str:
+        return f"{self._path.rstrip('/')}/{name}"
+
+    def _listed(self) -> set[str]:
+        """Names of what is in the store: listed once, then kept up with what this run puts there."""
+        if self._there is None:
+            with remote_errors(self.url):
+                self._store.invalidate_cache()
+                found = [str(path) for path in self._store.find(self._path)] if self._exists() else []
+            start = len(self._at(""))
+            self._there = {path[start:] for path in found}
+        return self._there
+
+    def _exists(self) -> bool:
+        try:
+            return bool(self._store.exists(self._path)) or bool(self._store.ls(self._path))
+        except FileNotFoundError:
+            return False
+
+    def _get(self, name: str) -> bytes:
+        with remote_errors(join(self.url, name)):
+            data: Any = self._store.cat_file(self._at(name))
+            return data
+
+    def _pipe(self, name: str, data: bytes) -> None:
+        with remote_errors(join(self.url, name)):
+            self._store.pipe_file(self._at(name), data)
+
+    def _put(self, path: Path, keep: bool) -> None:
+        name = self._name(path)
+        with remote_errors(join(self.url, name)):
+            self._store.put_file(str(path), self._at(name))
+        self._listed().add(name)
+        (self.folder / ".fetched" / name).unlink(missing_ok=True)
+        if not keep:
+            path.unlink()
+
+
+def open_home(output: str | Path) -> Home:
+    """The home of a dataset given by path or URL."""
+    if is_url(output):
+        return RemoteHome(str(output))
+    return Home(local(str(output)) or Path(output))

@@ -1,0 +1,28 @@
+"""Rows of a manifest as JSON: numbers as numbers, and nothing for what a pair did not draw."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+
+__all__ = ["to_json"]
+
+_TEXT = frozenset({"name", "source", "notes", "hr_sha256", "lr_sha256", "key", "hr_file_name", "lr_file_name"})
+"""Columns that are text whatever they look like; a key has 64 bits, more than JSON numbers are read with."""
+
+
+def to_json(row: Mapping[str, str]) -> str:
+    """One line of JSON."""
+    values = {name: cell if name in _TEXT else _value(cell) for name, cell in row.items() if cell}
+    return json.dumps(values, ensure_ascii=False)
+
+
+def _value(cell: str) -> str | int | float:
+    for kind in (int, float):
+        try:
+            number = kind(cell)
+        except ValueError:
+            continue
+        return number if math.isfinite(number) else cell
+    return cell

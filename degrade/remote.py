@@ -1,0 +1,143 @@
+"""Images and datasets that are not on this disk: anything fsspec names with a URL.
+
+``s3://bucket/folder``, ``gs://…``, ``memory://folder``, ``zip://folder::archive.zip``, and chains of them such as
+``zip://*.png::s3://bucket/archive.zip``. Plain paths never come here, so fsspec is imported only where a URL is given.
+Credentials are those that the environment holds by each store's own conventions (``AWS_ACCESS_KEY_ID``,
+``AWS_PROFILE``, ``AWS_ENDPOINT_URL``, ``~/.aws``, an instance's role); a URL that carries a password is refused, since
+it would end up in the dataset's settings.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import zipfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from degrade.errors import UserError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+__all__ = ["cache_folder", "is_url", "join", "list_files", "local", "open_store", "read_bytes", "remote_errors"]
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+def is_url(source: str | os.PathLike[str]) -> bool:
+    """Whether a source is one for fsspec. A ``file://`` URL without a chain is a path; see :func:`local`."""
+    return isinstance(source, str) and _URL.match(source) is not None and local(source) is None
+
+
+def local(url: str) -> Path | None:
+    """The path that a ``file://`` URL names; None for other URLs."""
+    return Path(url[len("file://") :]) if url.startswith("file://") and "::" not in url else None
+
+
+def join(root: str, relative: str) -> str:
+    """``relative`` under a URL, whose chain stays: ``zip://a::b.zip`` and ``c`` give ``zip://a/c::b.zip``."""
+    head, chain, rest = root.partition("::")
+    return f"{head}{'' if head.endswith('/') else '/'}{relative}{chain}{rest}"
+
+
+def cache_folder() -> Path:
+    """Where working copies lie: ``$DEGRADE_CACHE``, else ``degrade`` under ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    given = os.environ.get("DEGRADE_CACHE")
+    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "degrade"
+
+
+def open_store(url: str) -> tuple[AbstractFileSystem, str]:
+    """The file system of a URL and the path in it. Raises UserError if there is none for it."""
+    if urlsplit(url).password:
+        raise UserError(f"{url.split('@')[-1]}: the URL holds a password; give credentials in the environment instead")
+    if url.startswith("zip://") and "::" not in url:  # an archive given as people do
+        url = f"zip://::{url[len('zip://') :]}"
+    head, chain, rest = url.partition("::")
+    protocol, _, path = head.partition("://")
+    store = _file_system(f"{protocol}://{chain}{rest}", os.getpid())
+    return store, str(store._strip_protocol(f"{protocol}://{path}"))  # pyright: ignore[reportPrivateUsage]
+
+
+@lru_cache(maxsize=16)
+def _file_system(root: str, pid: int) -> AbstractFileSystem:
+    """One for each process: connections and open archives do not survive a fork."""
+    try:
+        from fsspec.core import url_to_fs
+    except ImportError:
+        raise UserError(f"{root}: needs fsspec; pip install 'degrade[cloud]'") from None
+    with remote_errors(root):
+        try:
+            store, _ = url_to_fs(root)
+        except ImportError as error:
+            raise UserError(f"{root}: {error}; pip install 'degrade[cloud]' for S3") from None
+    return store
+
+
+@contextmanager
+def remote_errors(url: str) -> Generator[None]:
+    """Errors of stores, in the words of a user's error that names the URL."""
+    try:
+        yield
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{url}: does not exist") from None
+    except _known() as error:
+        raise UserError(f"{url}: {str(error) or type(error).__name__}") from None
+
+
+def _known() -> tuple[type[Exception], ...]:
+    """What stores raise; boto's errors are no OSError, and it is imported only where S3 is used."""
+    boto: Any = sys.modules.get("botocore.exceptions")
+    more = (boto.BotoCoreError, boto.ClientError) if boto is not None else ()
+    return (OSError, ValueError, zipfile.BadZipFile, *more)
+
+
+def list_files(url: str) -> tuple[str, list[str]]:
+    """The files that a URL names: a file, a folder searched to its leaves, or a glob.
+
+    Returns:
+        The URL of the folder that holds them all, and their sorted paths relative to it.
+
+    Raises:
+        UserError: nothing there, or it cannot be read.
+    """
+    store, path = open_store(url)
+    with remote_errors(url):
+        if any(sign in path for sign in "*?["):
+            found = [str(name) for name in store.glob(path) if store.isfile(name)]
+            folder = os.path.commonpath([os.path.dirname(name) for name in found]) if found else ""
+        elif path and store.isfile(path):
+            found, folder = [path], os.path.dirname(path)
+        else:
+            found, folder = [str(name) for name in store.find(path)], path
+    if not found:
+        raise UserError(f"{url}: does not exist, or is empty")
+    head, chain, rest = url.partition("::")
+    if head.startswith("zip://") and not chain:
+        chain, rest = "::", head[len("zip://") :]
+    root = f"{head.partition('://')[0]}://{folder}{chain}{rest}"
+    return root, sorted(PurePosixPath(name).relative_to(folder).as_posix() for name in found)
+
+
+class _Named(BytesIO):
+    """Bytes that know where they come from, so that a decoder's error can say so."""
+
+    name = ""
+
+
+def read_bytes(url: str) -> BytesIO:
+    """A file's contents, with the URL as its ``name``. Raises UserError."""
+    store, path = open_store(url)
+    with remote_errors(url):
+        data: Any = store.cat_file(path)
+        file = _Named(data)
+    file.name = url
+    return file
