@@ -1,8 +1,8 @@
 """What the benchmarks share: photographs, interleaved rounds, tables, and what there is to say about the machine.
 
 Candidates of one table take turns in one process (A, B, C, A, B, C, ...) after a warm-up, so that what disturbs the
-machine disturbs all of them. Beside the wall clock stands the CPU time of the process: the steadier of the two on a shared
-machine. The one constraint: nothing is asserted; a benchmark prints what it saw.
+machine disturbs all of them. Beside the wall clock stands the CPU time of the process: the steadier of the two where
+others use the machine. The one constraint: nothing is asserted; a benchmark prints what it saw.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch import Tensor
 from degrade.images import find_images, read_image
 from degrade.samples import sample_images
 
-__all__ = ["Entry", "header", "installed", "photographs", "race", "report", "threads"]
+__all__ = ["Entry", "header", "installed", "peak_memory", "photographs", "race", "report", "threads"]
 
 
 @dataclass
@@ -120,6 +120,18 @@ def threads(count: int) -> None:
 
 def installed(*modules: str) -> bool:
     return all(importlib.util.find_spec(module) is not None for module in modules)
+
+
+def peak_memory() -> float:
+    """MiB that this process held at most."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # getrusage would count the parent's peak too, which a child inherits.
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def header() -> str:

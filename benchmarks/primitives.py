@@ -1,0 +1,158 @@
+"""The forms of each primitive against each other and against the best library call: milliseconds an image, by turns.
+
+    python benchmarks/primitives.py [--sizes 64 256 400] [--batches 1 16] [--threads 1] [--rounds 20] [--quick]
+
+A library call does less than a primitive: one kernel, one size, one quality for all. It is the mark to reach.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from bench import Entry, header, installed, photographs, race, report, threads
+
+from degrade.canvas import Canvas
+from degrade.ops.noise import poisson_quantile
+from degrade.primitives import Form, psf, use_form
+from degrade.primitives.convolve import convolve, convolve_separable
+from degrade.primitives.jpeg import jpeg
+from degrade.primitives.resample import resample
+from degrade.rng import Key, normal_field, uniform_field
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", type=int, default=[64, 256, 400])
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--quick", action="store_true", help="small and few: for a smoke test")
+    options = parser.parse_args()
+    if options.quick:
+        options.sizes, options.batches, options.rounds = [64], [2], 3
+    threads(options.threads)
+    print(header())
+    print(f"- {options.threads} threads; the OpenCV forms work one image after the other in the calling thread")
+    for size, batch in itertools.product(options.sizes, options.batches):
+        canvas = Canvas.of(photographs(batch, size).float() / 255)
+        for title, calls in primitives(canvas).items():
+            entries = [Entry(name, lambda _, f=call: f(), batch) for name, call in calls.items()]
+            with torch.no_grad():
+                race(entries, options.rounds)
+            report(f"{title}, {size} px, batch {batch}", entries, entries[0].name, "images/s")
+
+
+def primitives(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
+    return {**convolutions(canvas), **resizes(canvas), **codecs(canvas), **noises(canvas)}
+
+
+def formed(form: Form, work: Callable[[], object]) -> Callable[[], object]:
+    def call() -> object:
+        with use_form(form):
+            return work()
+
+    return call
+
+
+def both(work: Callable[[], object]) -> dict[str, Callable[[], object]]:
+    return {"torch form": formed("torch", work), "OpenCV form": formed("opencv", work)}
+
+
+def convolutions(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
+    import cv2
+
+    count = len(canvas)
+    images = [canvas.hwc(i) for i in range(count)]
+    tables: dict[str, dict[str, Callable[[], object]]] = {}
+    for width in (7, 13, 21):
+        size, one = np.full(count, float(width)), np.ones(count)
+        kernels = psf.elliptic(size, one * 2.5, one * 1.2, one * 0.7, one, np.zeros(count, np.bool_))
+        tables[f"convolve {width} x {width}"] = {
+            **both(partial(convolve, canvas, kernels)),
+            "cv2.filter2D": lambda k=kernels: [cv2.filter2D(x, -1, k[0]) for x in images],
+        }
+    for width in (21, 51):
+        taps = psf.gaussian(np.full(count, float(width)), np.full(count, width / 6))
+        tables[f"convolve_separable {width}"] = {
+            **both(partial(convolve_separable, canvas, taps, taps)),
+            "cv2.GaussianBlur": lambda n=width: [cv2.GaussianBlur(x, (n, n), n / 6) for x in images],
+        }
+    return tables
+
+
+def resizes(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
+    import cv2
+
+    count = len(canvas)
+    images = [canvas.hwc(i) for i in range(count)]
+    side = int(canvas.sizes[0, 0] * 0.6)
+    sizes = np.full((count, 2), side)
+    flags = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
+    tables: dict[str, dict[str, Callable[[], object]]] = {}
+    for name, flag in flags.items():
+        tables[f"resample {name} x0.6"] = {
+            **both(partial(resample, canvas, sizes, [name] * count, np.zeros(count, np.bool_))),
+            "cv2.resize": lambda f=flag: [cv2.resize(x, (side, side), interpolation=f) for x in images],
+            "torch interpolate": lambda n=name: torch.nn.functional.interpolate(canvas.pixels, (side, side), mode=n),
+        }
+    return tables
+
+
+def codecs(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
+    import cv2
+
+    count = len(canvas)
+    levels = [np.ascontiguousarray(np.rint(canvas.hwc(i) * 255).astype(np.uint8)) for i in range(count)]
+
+    def opencv() -> object:
+        return [cv2.imdecode(cv2.imencode(".jpg", x, [cv2.IMWRITE_JPEG_QUALITY, 75])[1], 1) for x in levels]
+
+    calls = {**both(partial(jpeg, canvas, np.full(count, 75), ["4:2:0"] * count)), "cv2, 8 bits to 8 bits": opencv}
+    if installed("PIL"):
+        import io
+
+        from PIL import Image
+
+        def pillow() -> object:
+            done: list[np.ndarray] = []
+            for x in levels:
+                file = io.BytesIO()
+                Image.fromarray(x).save(file, "jpeg", quality=75)
+                done.append(np.asarray(Image.open(file)))
+            return done
+
+        calls["Pillow, 8 bits to 8 bits"] = pillow
+    if installed("simplejpeg"):
+        import simplejpeg
+
+        calls["simplejpeg"] = lambda: [
+            simplejpeg.decode_jpeg(simplejpeg.encode_jpeg(x, 75, colorsubsampling="420")) for x in levels
+        ]
+    return {"jpeg 75": calls}
+
+
+def noises(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
+    shape = canvas.pixels.shape
+    key = Key.of(0, np.arange(len(canvas)))
+    u = uniform_field(key, *shape[1:])
+    mean = (canvas.pixels * 255).contiguous()
+    return {
+        "normal noise": {
+            "normal_field": lambda: normal_field(key, *shape[1:]),
+            "torch.randn": lambda: torch.randn(shape),
+        },
+        "Poisson noise": {
+            "uniform_field + poisson_quantile": lambda: poisson_quantile(mean, uniform_field(key, *shape[1:])),
+            "poisson_quantile": lambda: poisson_quantile(mean, u),
+            "torch.poisson": lambda: torch.poisson(mean),
+        },
+    }
+
+
+if __name__ == "__main__":
+    main()
