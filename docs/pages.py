@@ -75,7 +75,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     ],
     "kornia": [
         {"RandomMotionBlur": {"kernel_size": 9, "angle": 35.0, "direction": 0.5}},
-        {"RandomPosterize": {"bits": 3.0}},
+        {"RandomPosterize": {"bits": 2.0}},
         {"RandomBoxBlur": {"kernel_size": [5, 5]}},
     ],
 }
