@@ -1,4 +1,4 @@
-"""The command line: ``sr train | eval | upscale | export | fetch | list``.
+"""The command line: ``sr train | eval | upscale | export | fetch | list | compare``.
 
 Commands import what they need when they run, so that ``sr --help`` need not wait for PyTorch.
 """
@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from degrade.cli import check_device, fail, read_changes
+
+if TYPE_CHECKING:
+    from sr.train import Status
 
 __all__ = ["app", "main"]
 
@@ -64,7 +67,7 @@ def train(
     method: Annotated[str, typer.Argument(help="srcnn, srresnet, msrresnet, rrdb, srgan or sparse.")],
     recipe: Annotated[str | None, typer.Option("--recipe", "-r", help="A recipe's name or file, or pairs:DIR.")] = None,
     data: Annotated[list[str], typer.Option(help="HR images; may be given several times.")] = [],  # noqa: B006
-    scale: Annotated[int | None, typer.Option(help="HR size / LR size.")] = None,
+    scale: Annotated[int | None, typer.Option(help="HR size / LR size. Default: the recipe's.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
     val: Annotated[str | None, typer.Option(help="HR images to validate on, or pairs:DIR.")] = None,
     output: Annotated[str | None, typer.Option("--out", "-o", help="Default: runs/METHOD_xSCALE_RECIPE.")] = None,
@@ -120,7 +123,8 @@ def evaluate(
     from degrade.images import encode_png
     from degrade.recipe import Recipe
     from sr.checkpoint import load, write
-    from sr.evaluate import PAIRS, Example, examples
+    from sr.config import PAIRS
+    from sr.evaluate import Example, examples
     from sr.evaluate import evaluate as measure
     from sr.figures import triplets
 
@@ -233,8 +237,59 @@ def list_() -> None:
 
     from sr.checkpoint import ZOO, read_metadata
 
-    table = Table("name", "scale", "recipe", "steps", "Set5 Y at the end")
+    table = Table("name", "scale", "recipe", "steps", "validation, Y")
     for path in sorted(ZOO.glob("*.safetensors")):
         said = read_metadata(path)
         table.add_row(path.stem, said["scale"], said["recipe"], said["step"], f"{float(said['psnr_y']):.2f} dB")
     out.print(table)
+
+
+@app.command()
+def compare(
+    models: Annotated[
+        str | None, typer.Option(help="Of bicubic, sr train's methods, and checkpoints; with commas.")
+    ] = None,
+    train: Annotated[str | None, typer.Option(help="Recipes that the methods are trained on.")] = None,
+    test: Annotated[str | None, typer.Option(help="Recipes that make the LR images to judge on.")] = None,
+    data: Annotated[list[str], typer.Option(help="HR images to train on; may be given several times.")] = [],  # noqa: B006
+    val: Annotated[str | None, typer.Option(help="HR images to judge on.")] = None,
+    scale: Annotated[int | None, typer.Option(help="HR size / LR size. Default: 4.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps of each run. Default: the method's.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Runs of each model on each recipe.")] = None,
+    output: Annotated[str | None, typer.Option("--out", "-o", help="Default: comparison.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML that says the same.")] = None,
+    reuse: Annotated[
+        list[str], typer.Option(help="Checkpoints or runs to take where recipe, scale and seed fit.")
+    ] = [],  # noqa: B006
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    small: Annotated[bool, typer.Option("--quick", help="SRCNN on the sample photographs, in minutes.")] = False,
+    changes: Annotated[
+        list[str], typer.Option("--set", metavar="MODEL.NAME=VALUE", help="Any setting: srcnn.batch=8.")
+    ] = [],  # noqa: B006
+) -> None:
+    """Every model, trained on every recipe, judged on every recipe: a table and a page to look at."""
+    from degrade.errors import UserError
+    from sr import compare as comparing
+    from sr.progress import training_progress
+    from sr.report import print_matrix, write_results
+
+    lists = {"models": models, "train": train, "test": test}
+    flags: dict[str, Any] = {name: tuple(text.split(",")) if text else None for name, text in lists.items()}
+    flags |= {"data": tuple(data) or None, "val": val, "scale": scale, "steps": steps, "seeds": seeds, "out": output}
+    flags |= {"reuse": tuple(reuse) or None, "device": device}
+    if small and config is not None:
+        raise UserError("--quick has settings of its own; leave out --config, or --quick")
+    comparison = comparing.quick(flags) if small else comparing.read_comparison(config, flags)
+    comparison = comparing.change(comparison, read_changes(changes))
+    with training_progress(err) as bar:
+
+        def watch(what: str, status: Status | None) -> None:
+            if status is None:
+                err.print(what, soft_wrap=True)
+            else:
+                bar(status)
+
+        matrix = comparing.compare(comparison, watch)
+    folder = write_results(matrix)
+    print_matrix(out, matrix)
+    out.print(f"Look at {folder / 'report.html'}", soft_wrap=True)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from degrade.errors import UserError
 
-__all__ = ["DEFAULTS", "Config", "Gan", "configure", "read_yaml"]
+__all__ = ["DEFAULTS", "PAIRS", "Config", "Gan", "configure", "read_yaml"]
 
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -57,7 +57,7 @@ class Config(BaseModel):
     Args:
         method: srcnn, srresnet, msrresnet, rrdb, srgan or sparse.
         recipe: Name or file of a recipe, or ``pairs:DIR`` for pairs made before.
-        scale: HR size / LR size.
+        scale: HR size / LR size; by default the recipe's own.
         data: HR images: folders, files or globs. Not for ``pairs:``.
         val: HR images to validate on; the best checkpoint is the best on them. Without, none is kept.
         out: The run's folder.
@@ -133,6 +133,9 @@ class Config(BaseModel):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, width=120, default_flow_style=None)
 
 
+PAIRS = "pairs:"
+"""Begins the name of a folder of ready-made pairs."""
+
 DEFAULTS: dict[str, dict[str, Any]] = {
     "srcnn": {
         "steps": 20_000,
@@ -179,9 +182,23 @@ def configure(
     for address, value in (changes or {}).items():
         _put(data, "gan.perceptual" if address == "perceptual" else address, value)
     try:
-        return Config.model_validate(data)
+        config = Config.model_validate(data)
+        return config if "scale" in data else config.model_copy(update={"scale": own_scale(config.recipe)})
     except ValidationError as error:
         raise UserError("\n".join(_line(problem) for problem in error.errors())) from None
+
+
+def own_scale(recipe: str) -> int:
+    """The scale of a recipe, or of ready-made pairs. Raises UserError."""
+    from degrade.data import PairedFolder
+    from degrade.recipe import Recipe
+
+    if not recipe.startswith(PAIRS):
+        return Recipe.load(recipe).scale
+    try:
+        return PairedFolder(recipe.removeprefix(PAIRS)).scale
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def read_yaml(file: str | Path) -> dict[str, Any]:

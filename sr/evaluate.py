@@ -22,14 +22,12 @@ from degrade.errors import UserError
 from degrade.images import find_images, read_image, to_tensor
 from degrade.recipe import Recipe
 from degrade.rng import Key
+from sr.config import PAIRS
 from sr.metrics import psnr, ssim
 from sr.models import Model
 from sr.upscale import enlarge_tiled
 
-__all__ = ["PAIRS", "Example", "Table", "evaluate", "examples", "hr_images", "score"]
-
-PAIRS = "pairs:"
-"""Begins the name of a folder of ready-made pairs."""
+__all__ = ["Example", "Table", "evaluate", "examples", "hr_images", "score"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,8 +22,7 @@ from degrade.images import find_images
 from degrade.plan import Plan
 from degrade.recipe import Pair, Recipe
 from degrade.rng import Key
-from sr.config import Config
-from sr.evaluate import PAIRS
+from sr.config import PAIRS, Config
 
 __all__ = ["Order", "feed"]
 

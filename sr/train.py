@@ -19,8 +19,8 @@ import torch
 
 from degrade.errors import UserError
 from degrade.recipe import Pair, Recipe
-from sr.config import Config
-from sr.evaluate import PAIRS, examples
+from sr.config import PAIRS, Config
+from sr.evaluate import examples
 from sr.feed import feed
 from sr.methods import build_method
 from sr.run import Run

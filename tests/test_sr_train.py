@@ -103,6 +103,11 @@ def test_all_wrong_settings_are_told_at_once():
     assert all(name in str(told.value) for name in ("steps", "rat", "loss"))
 
 
+def test_the_scale_is_the_recipes_own_unless_said():
+    assert configure("srcnn", {"recipe": "realesrgan_x2"}).scale == 2
+    assert configure("srcnn", {"recipe": "realesrgan_x2", "scale": 4}).scale == 4
+
+
 def test_unknown_method_and_setting_of_a_model(data: Path, tmp_path: Path):
     with pytest.raises(UserError, match="srcnn"):
         configure("edsr", {})
