@@ -306,6 +306,12 @@ def _variables(cls: type[Operator]) -> dict[str, Variable]:
     return found
 
 
+@functools.lru_cache(4096)
+def _constant(variable: Variable, dist: Dist) -> float:
+    """What a plan would hold of a distribution of one value."""
+    return float(variable.encode(dist, dist.quantile(np.zeros(1)))[0])
+
+
 class Draw:
     """What an operator gets: the drawn value of each of its fields for each row of the canvas.
 
@@ -332,8 +338,7 @@ class Draw:
         """(B,) float64 on the host."""
         if field not in self._values:
             variable = self.operator.variables()[field]
-            dist: Dist = getattr(self.operator, field)
-            self._values[field] = variable.encode(dist, dist.quantile(np.zeros(len(self))))
+            self._values[field] = np.full(len(self), _constant(variable, getattr(self.operator, field)))
         return self._values[field]
 
     def names(self, field: str) -> list[str]:

@@ -21,6 +21,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -135,8 +136,8 @@ def address_hashes(addresses: tuple[str, ...]) -> Words:
 # --- device hash -----------------------------------------------------------------------------------------------------
 
 
-def _mix32(words: Tensor) -> Tensor:
-    """lowbias32 on int32; shifts are masked because torch shifts signed integers arithmetically."""
+def _mix32(words: Any) -> Any:
+    """lowbias32 on an int32 array or tensor; shifts are masked because signed integers shift arithmetically."""
     words = (words ^ ((words >> 16) & 0xFFFF)) * 0x7FEB352D
     words = (words ^ ((words >> 15) & 0x1FFFF)) * -0x7B935975
     return words ^ ((words >> 16) & 0xFFFF)
@@ -150,18 +151,22 @@ def _hash_field(
     Two fully mixed words are made per line (sample, channel, y); the line's pixels then need two rounds only, the
     second word entering between them, so that no two lines of a batch can be shifted copies of each other.
     """
-    low = torch.from_numpy((key.words & np.uint64(0xFFFFFFFF)).astype(np.uint32).view(np.int32))
-    high = torch.from_numpy((key.words >> np.uint64(32)).astype(np.uint32).view(np.int32))
-    low, high = (w.to(device, non_blocking=True)[:, None, None, None] for w in (low, high))
-    lines = torch.arange(channels, dtype=torch.int32, device=device)[:, None] * 0x01000193
-    lines = (lines + torch.arange(height, dtype=torch.int32, device=device))[None, :, :, None]
-    first = _mix32(_mix32(lines * 0x61C88647 + low) ^ high)
-    second = _mix32(first + high)
-    columns = torch.arange(width, dtype=torch.int32, device=device) * 0x3C6EF35F
     field = torch.empty(len(key), channels, height, width, device=device)
+    on_cpu = field.device.type == "cpu"
+    low: Any = (key.words & np.uint64(0xFFFFFFFF)).astype(np.uint32).view(np.int32)[:, None]
+    high: Any = (key.words >> np.uint64(32)).astype(np.uint32).view(np.int32)[:, None]
+    lines: Any = np.arange(channels, dtype=np.int32)[:, None] * 0x01000193 + np.arange(height, dtype=np.int32)
+    lines = lines.ravel() * 0x61C88647
+    if not on_cpu:  # NumPy is the faster of the two at so few words
+        low, high, lines = (torch.from_numpy(x).to(device, non_blocking=True) for x in (low, high, lines))
+    first = _mix32(_mix32(lines + low) ^ high)
+    second = _mix32(first + high)
+    if on_cpu:
+        first, second = torch.from_numpy(first), torch.from_numpy(second)
+    columns = torch.arange(width, dtype=torch.int32, device=device) * 0x3C6EF35F
     # On a CPU a few lines at a time: they stay in cache from the first pass to the last.
-    count = max(1, _BLOCK // width) if field.device.type == "cpu" else field[..., 0].numel()
-    parts = (lines.view(-1, lines.shape[-1]).split(count) for lines in (first, second, field))
+    count = max(1, _BLOCK // width) if on_cpu else first.numel()
+    parts = (x.view(-1, n).split(count) for x, n in ((first, 1), (second, 1), (field, width)))
     for one, two, out in zip(*parts, strict=True):
         words = columns + one
         # An arithmetic shift clears the top bit here: half the words are lost, but the high bits, the only ones that
