@@ -1,0 +1,275 @@
+"""Compare: every model, trained on every regime, judged on every regime.
+
+.. math:: V_{m, r, t, i} = \\mathrm{metric}(m_r(\\mathrm{LR}_{t, i}), \\mathrm{HR}_{i})
+
+for models m, training regimes r, test regimes t and images i. A cell (m, r) is a training run named by what it depends
+on (:mod:`sr.cells`). Its one constraint: a test regime's LR images are made once, with keys (seed, i); all models see
+the same pixels, so their values can be compared image by image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from degrade.errors import UserError
+from degrade.images import encode_png, find_images, read_image, to_uint8
+from degrade.plan import Plan
+from degrade.recipe import Recipe
+from degrade.rng import Key
+from degrade.samples import sample_images
+from sr import checkpoint
+from sr.cells import UNTRAINED, Entry, Regime, Watch, given_checkpoint, row
+from sr.config import DEFAULTS, read_yaml
+from sr.evaluate import Example, Table, evaluate, examples, hr_images
+
+__all__ = ["BICUBIC", "Comparison", "Matrix", "Test", "change", "compare", "quick", "read_comparison"]
+
+BICUBIC = "bicubic"
+
+Names = tuple[str, ...]
+
+
+class Comparison(BaseModel):
+    """What to compare; also the YAML file of ``sr compare --config``.
+
+    Args:
+        models: ``bicubic``, methods of ``sr train``, and checkpoints (files, runs' folders, packaged names).
+        train: Recipes that the methods are trained on.
+        test: Recipes that make the LR images to judge on.
+        data: HR images to train on: folders, files or globs.
+        val: HR images to judge on; never trained on.
+        scale: HR size / LR size.
+        steps: Optimiser steps of every run; by default the method's.
+        seeds: Runs of every cell, with seeds 0, 1, ..; values are means over them.
+        seed: Of the test images' draws.
+        out: Where runs and results go.
+        device: Of ``sr train``.
+        reuse: Checkpoints, runs' folders or folders of such, taken for a cell whose method, recipe hash, scale and seed
+            they have, whatever their other settings.
+        settings: Of a method's runs: ``{"srcnn": {"batch": 8, "model.kernels": [9, 1, 5]}}``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    models: Annotated[Names, Field(min_length=1)] = (BICUBIC, "srcnn", "srresnet")
+    train: Names = ("bicubic", "bsrgan", "realesrgan")
+    test: Annotated[Names, Field(min_length=1)] = ("bicubic", "realesrgan_light", "bsrgan", "realesrgan")
+    data: Names = ()
+    val: str = ""
+    scale: Annotated[int, Field(ge=1, le=8)] = 4
+    steps: Annotated[int, Field(ge=1)] | None = None
+    seeds: Annotated[int, Field(ge=1)] = 1
+    seed: int = 0
+    out: str = "comparison"
+    device: str = "auto"
+    reuse: Names = ()
+    settings: dict[str, dict[str, Any]] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Test:
+    """A column of the matrix: a regime and the images that it made."""
+
+    recipe: Recipe
+    images: list[Example]
+    plan: Plan
+
+    __test__ = False  # for pytest, which collects by name
+
+    @property
+    def name(self) -> str:
+        return self.recipe.name
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """Results: ``values[metric][row][column]`` holds a value an image, mean over the seeds; ``tables`` one a seed."""
+
+    comparison: Comparison
+    entries: list[Entry]
+    tests: list[Test]
+    metrics: tuple[str, ...]
+    values: dict[str, list[list[list[float]]]]
+    tables: list[list[list[Table]]]
+    trained: list[Recipe]
+
+    @cached_property
+    def plain(self) -> int | None:
+        """The row of bicubic, if there is one."""
+        return next((i for i, entry in enumerate(self.entries) if entry.model == BICUBIC), None)
+
+    def matched(self, row: int, column: int) -> int | None:
+        """The row of the same model trained on the regime of a column; None without one."""
+        entry, wanted = self.entries[row], self.tests[column].recipe.hash
+        rows = (i for i, other in enumerate(self.entries) if other.model == entry.model and other.hash == wanted)
+        return next(rows, None) if entry.runs else None
+
+
+# --- what to compare -------------------------------------------------------------------------------------------------
+
+
+def read_comparison(file: str | Path | None, flags: Mapping[str, Any]) -> Comparison:
+    """From a YAML file and flags, which go first; a flag that is None is not given. Raises UserError."""
+    data = read_yaml(file) if file is not None else {}
+    data.update({name: value for name, value in flags.items() if value is not None})
+    try:
+        return Comparison.model_validate(data)
+    except ValidationError as error:
+        lines = (f"{'.'.join(map(str, e['loc']))}: {e['msg']} (is {e['input']!r})" for e in error.errors())
+        raise UserError("\n".join(lines)) from None
+
+
+def change(comparison: Comparison, changes: Mapping[str, Any]) -> Comparison:
+    """With other settings: ``{"srcnn.batch": 8}``. Raises UserError for a change of no model."""
+    settings = {model: dict(values) for model, values in comparison.settings.items()}
+    for address, value in changes.items():
+        model, _, name = address.partition(".")
+        if model not in comparison.models or not name:
+            raise UserError(f"{address}: should begin with one of {', '.join(comparison.models)} and a dot")
+        settings.setdefault(model, {})[name] = value
+    return comparison.model_copy(update={"settings": settings})
+
+
+def quick(flags: Mapping[str, Any]) -> Comparison:
+    """A comparison on the sample photographs that takes minutes: three are trained on, two are cut up to judge on.
+
+    SRCNN 9-1-5 with half the filters, 800 steps of 8 patches. Flags go first. Writes the photographs into the folder.
+    """
+    usual: dict[str, Any] = {
+        "models": (BICUBIC, "srcnn"),
+        "out": "comparison-quick",
+        "steps": 800,
+        "settings": {"srcnn": {"batch": 8, "model.kernels": [9, 1, 5], "model.filters": [32, 16]}},
+    }
+    given = {name: value for name, value in flags.items() if value is not None}
+    comparison = read_comparison(None, {**usual, **given})
+    root = Path(comparison.out) / "images"
+    photographs = {path.stem: to_uint8(read_image(path).pixels) for path in sample_images()}
+    for name, pixels in photographs.items():
+        if name not in JUDGED:
+            _picture(root / "train" / f"{name}.png", pixels)
+            continue
+        height, width = pixels.shape[0] // SIDE, pixels.shape[1] // SIDE
+        top, left = (pixels.shape[0] - height * SIDE) // 2, (pixels.shape[1] - width * SIDE) // 2
+        for y in range(height):
+            for x in range(width):
+                part = pixels[top + y * SIDE : top + (y + 1) * SIDE, left + x * SIDE : left + (x + 1) * SIDE]
+                _picture(root / "test" / f"{name}_{y}{x}.png", part)
+    where = {"data": comparison.data or (str(root / "train"),), "val": comparison.val or str(root / "test")}
+    return comparison.model_copy(update=where)
+
+
+SIDE = 128
+"""Of the squares that :func:`quick` judges on."""
+JUDGED = ("chelsea", "coffee")
+"""Photographs that :func:`quick` does not train on."""
+
+
+def _picture(path: Path, pixels: Any) -> None:
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint.write(path, encode_png(pixels))
+
+
+# --- comparing -------------------------------------------------------------------------------------------------------
+
+
+def compare(comparison: Comparison, watch: Watch | None = None) -> Matrix:
+    """Trains what is missing and judges everything.
+
+    Raises:
+        UserError: What a user can mend, most of it before anything is trained. Finished runs are kept.
+    """
+    tell: Watch = watch or (lambda _name, _status: None)
+    trained = _regimes(comparison.train, comparison.scale)
+    tested = _regimes(comparison.test, comparison.scale)
+    _check(comparison)
+    makers = [make for model in comparison.models for make in _rows(comparison, model, trained)]
+    tests = [_test(comparison, regime.recipe) for regime in tested]
+    entries = [make(tell) for make in makers]
+    tables: list[list[list[Table]]] = []
+    for entry in entries:
+        tell(f"judging {entry.label}", None)
+        tables.append([_judge(comparison, entry, test) for test in tests])
+    metrics = tuple(tables[0][0][0].mean)
+    values = {metric: [[_over_seeds(seeds, metric) for seeds in row] for row in tables] for metric in metrics}
+    return Matrix(comparison, entries, tests, metrics, values, tables, [regime.recipe for regime in trained])
+
+
+def _regimes(names: Iterable[str], scale: int) -> list[Regime]:
+    """Raises UserError if two recipes have one name, or one is there twice."""
+    found: dict[str, Regime] = {}
+    for name in names:
+        recipe = Recipe.load(name, scale)
+        if recipe.name in found:
+            raise UserError(f"{name}: a recipe called {recipe.name} is there already; change its name")
+        found[recipe.name] = Regime(name, recipe)
+    return list(found.values())
+
+
+def _rows(comparison: Comparison, model: str, regimes: Iterable[Regime]) -> list[Callable[[Watch], Entry]]:
+    if model == BICUBIC:
+        return [lambda _tell: Entry(BICUBIC, UNTRAINED, "")]
+    if model in DEFAULTS:
+        return [row(comparison, model, regime) for regime in regimes]
+    entry = given_checkpoint(model, comparison.scale)
+    return [lambda _tell: entry]
+
+
+def _check(comparison: Comparison) -> None:
+    """Raises UserError if images are missing, or trained on and judged on."""
+    if not comparison.val:
+        raise UserError("--val is missing: HR images to judge on (or --quick, for the sample photographs)")
+    for model in comparison.settings:
+        if model not in comparison.models or model not in DEFAULTS:
+            raise UserError(
+                f"settings.{model}: not a method to train here; those are {', '.join(_methods(comparison))}"
+            )
+    if not _methods(comparison):
+        return
+    if not comparison.train:
+        raise UserError("--train is missing: recipes to train on")
+    if not comparison.data:
+        raise UserError("--data is missing: HR images to train on (or --quick, for the sample photographs)")
+    learned = {path.resolve() for source in comparison.data for path in find_images(source)}
+    both = [path for path in hr_images(comparison.val) if path.resolve() in learned]
+    if both:
+        raise UserError(f"{both[0]}: is in --data and in --val; a model must not be judged on what it learned")
+
+
+def _methods(comparison: Comparison) -> list[str]:
+    return [model for model in comparison.models if model in DEFAULTS]
+
+
+def _test(comparison: Comparison, recipe: Recipe) -> Test:
+    images = list(examples(comparison.val, recipe, comparison.seed))
+    names = [image.name for image in images]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise UserError(f"{comparison.val}: two images are called {twice[0]}; rename one")
+    # The keys are those of `examples`, so row i is what image i was degraded with.
+    return Test(recipe, images, recipe.plan(Key.of(comparison.seed, range(len(images)))))
+
+
+def _judge(comparison: Comparison, entry: Entry, test: Test) -> list[Table]:
+    """A table a seed."""
+    import torch
+
+    device = comparison.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    files: Sequence[str | Path] = [run.file for run in entry.runs] or [BICUBIC]
+    models = (checkpoint.load(file, comparison.scale, device) for file in files)
+    return [evaluate(model, entry.label, test.images, test.recipe) for model in models]
+
+
+def _over_seeds(tables: Sequence[Table], metric: str) -> list[float]:
+    """Per image, the mean over the seeds."""
+    rows = zip(*(table.images.values() for table in tables), strict=True)
+    return [sum(row[metric] for row in seeds) / len(seeds) for seeds in rows]
