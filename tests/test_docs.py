@@ -5,7 +5,7 @@ Each file's blocks run in one folder of its own, which holds a few tiny images. 
 
 - ``python``: executed; with a title, also written to a file of that name.
 - ``yaml``: a recipe or a list of steps must load; a recipe is also written to its title or to ``NAME.yaml``. Titles
-  that end in ``.yml`` are other projects' files, which are only written. Anything else is a configuration of `sr`.
+  that end in ``.yml`` are other projects' files, which are only written. Anything else configures ``sr``.
 - ``sh``: lines that begin with ``degrade`` or ``sr`` are run. Others (make, pip, torchrun) are what CI does.
 """
 
@@ -35,11 +35,12 @@ from degrade.samples import sample_images
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
-SLOW = ("tutorial.md", "looking.md")
+SLOW = ("compare.md", "looking.md", "tutorial.md")
 CHANGES = (
     (r'device="cuda"', 'device="cpu"'),
     (r"num_workers=\d+", "num_workers=2"),
-    (r"--steps \d+", "--steps 3 --set batch=2 --set tensorboard=false"),
+    (r"^sr train (.*)--steps \d+", r"sr train \1--steps 3 --set batch=2 --set tensorboard=false"),
+    (r"^sr compare (.*)--steps \d+", r"sr compare \1--steps 3 --set srcnn.batch=2"),
     (r"--patch 256", "--patch 64"),
     (r"size=256", "size=64"),
     (r"^degrade synth", "degrade synth --workers 1"),
@@ -122,10 +123,10 @@ def check_yaml(text, title):
         if not unknown:  # with an operator of the page's own, the command that follows loads it
             Recipe.load(title or f"{data['name']}.yaml")
     else:
+        from sr.compare import Comparison
         from sr.config import Config
 
-        assert set(data) <= {*Config.model_fields}, data
-        Config.model_validate(data)
+        (Comparison if "models" in data else Config).model_validate(data)
 
 
 def shell(line):
