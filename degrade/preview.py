@@ -32,7 +32,7 @@ from degrade.rng import Key
 from degrade.sheet import story
 from degrade.synth import as_pixels
 
-__all__ = ["LEVELS", "Settings", "describe", "page", "preview"]
+__all__ = ["LEVELS", "Settings", "describe", "fill", "page", "preview"]
 
 Pixels = NDArray[np.uint8]
 Data = dict[str, Any]
@@ -74,18 +74,28 @@ def preview(recipe: Recipe, files: Sequence[Path], settings: Settings | None = N
 
 def page(data: Data, live: int | None = None) -> str:
     """Fills the template; ``live`` is the version that a page served by :mod:`degrade.live` tells from the next one."""
+    return fill(_TEMPLATE, {**data, "live": live}, "'self'" if live is not None else "'none'")
+
+
+def fill(template: Path, data: Data, connect: str = "'none'") -> str:
+    """A page of a template and data, which may run the template's script and no other.
+
+    Args:
+        template: HTML with one script, and @POLICY@ and @DATA@ where these go.
+        data: JSON data; text in it stays text.
+        connect: What the script may fetch.
+    """
     # Inside a script element only "<" can end it or begin a comment; escaped, it is the same JSON.
-    text = json.dumps({**data, "live": live}, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    template = _TEMPLATE.read_text(encoding="utf-8")
-    [script] = re.findall(r"<script>(.*?)</script>", template, re.DOTALL)
+    text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    html = template.read_text(encoding="utf-8")
+    [script] = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    connect = "'self'" if live is not None else "'none'"
     parts = {
         "POLICY": f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{allowed}'; "
         f"connect-src {connect}; base-uri 'none'; form-action 'none'",
         "DATA": text,
     }
-    return re.sub(r"@(POLICY|DATA)@", lambda match: parts[match[1]], template)
+    return re.sub(r"@(POLICY|DATA)@", lambda match: parts[match[1]], html)
 
 
 def describe(recipe: Recipe, files: Sequence[Path], settings: Settings) -> Data:
