@@ -16,6 +16,7 @@ import json
 import os
 import re
 import tarfile
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
@@ -245,16 +246,35 @@ def read_keys(folder: Path) -> list[str]:
         raise UserError(f"{path}: is not what BasicSR or degrade writes: {error}") from None
 
 
+_ENVIRONMENTS: dict[str, tuple[tuple[int, ...], weakref.ref[Any]]] = {}
+"""By folder: the process that opened it, the file that it opened, and the environment."""
+
+
 def open_lmdb(folder: Path) -> Any:
-    """A database to read from. Raises UserError."""
+    """A database to read from. Raises UserError.
+
+    LMDB forbids to open a folder twice in a process, so all its readers share one environment. A fork inherits it, and
+    is better off with its own; so is who finds that the file has been replaced.
+    """
     try:
         import lmdb
     except ImportError:
         raise UserError(f"{folder}: LMDB needs the lmdb package; pip install 'degrade[shards]'") from None
+    place = os.path.realpath(folder)
     try:
-        return lmdb.open(str(folder), readonly=True, lock=False, readahead=False, meminit=False)
-    except lmdb.Error as error:
+        about = os.stat(folder / "data.mdb")
+        identity = os.getpid(), about.st_dev, about.st_ino, about.st_mtime_ns
+        before, held = _ENVIRONMENTS.get(place, (identity, None))
+        environment = held() if held is not None else None
+        if environment is not None and before != identity:
+            environment.close()
+            environment = None
+        if environment is None:
+            environment = lmdb.open(str(folder), readonly=True, lock=False, readahead=False, meminit=False)
+    except (lmdb.Error, OSError) as error:
         raise UserError(f"{folder}: is no LMDB database ({error})") from None
+    _ENVIRONMENTS[place] = identity, weakref.ref(environment)
+    return environment
 
 
 class _Handle:
