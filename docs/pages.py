@@ -105,9 +105,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name in names():
         made |= recipe_page(name)
     made["commands.md"] = command_page()
-    made["results.md"] = borrowed("benchmarks/RESULTS.md", "Benchmarks")
+    made |= borrowed("benchmarks/RESULTS.md", "results.md", "Benchmarks")
     if files.get_file_from_path("training.md") is None:
-        made["training.md"] = borrowed("docs/training.md", "Trained models")
+        made |= borrowed("docs/training.md", "training.md", "Trained models")
     for path, content in made.items():
         files.append(File.generated(config, path, content=content))
     return files
@@ -287,10 +287,19 @@ def used(name: str) -> frozenset[str]:
 
 
 def _kinds(node: Node) -> Iterator[str]:
-    if isinstance(node, Step):
-        yield node.kind
-    inside = {Steps: "nodes", Pick: "branches", Shuffle: "nodes", Repeat: "rounds"}.get(type(node))
-    for child in getattr(node, inside) if inside else ():
+    inside: tuple[Node, ...] = ()
+    match node:
+        case Step():
+            yield node.kind
+        case Steps(nodes=nodes) | Shuffle(nodes=nodes):
+            inside = nodes
+        case Pick(branches=branches):
+            inside = branches
+        case Repeat(rounds=rounds):
+            inside = rounds
+        case _:
+            pass
+    for child in inside:
         yield from _kinds(child)
 
 
@@ -390,10 +399,16 @@ def _option(option: Any) -> tuple[str, str, str]:
     return name, re.sub(r"\[/?b\]", "**", option.help or ""), "required" if option.required else default
 
 
-def borrowed(path: str, title: str) -> str:
-    """A text that is kept beside what it reports on."""
-    file = ROOT / path
-    return file.read_text(encoding="utf-8") if file.is_file() else f"# {title}\n\nNothing was measured yet.\n"
+def borrowed(source: str, page: str, title: str) -> dict[str, str | bytes]:
+    """A report that is kept beside what it reports on, with its pictures; links to other files become plain text."""
+    file = ROOT / source
+    if not file.is_file():
+        return {page: f"# {title}\n\nNothing was measured yet.\n"}
+    text = file.read_text(encoding="utf-8")
+    made: dict[str, str | bytes] = {}
+    for picture in re.findall(r"!\[[^\]]*\]\((?!https?:)([^)]+)\)", text):
+        made[picture] = (file.parent / picture).read_bytes()
+    return {page: re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:|#)[^)]+\)", r"\1", text), **made}
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------

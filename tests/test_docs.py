@@ -7,6 +7,8 @@ Each file's blocks run in one folder of its own, which holds a few tiny images. 
 - ``yaml``: a recipe or a list of steps must load; a recipe is also written to its title or to ``NAME.yaml``. Titles
   that end in ``.yml`` are other projects' files, which are only written. Anything else configures ``sr``.
 - ``sh``: lines that begin with ``degrade`` or ``sr`` are run. Others (make, pip, torchrun) are what CI does.
+
+``docs/training.md`` is left out: it records runs of hours on data that is not here.
 """
 
 from __future__ import annotations
@@ -34,7 +36,11 @@ from degrade.recipe import Recipe
 from degrade.samples import sample_images
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = [
+    path
+    for path in sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+    if path.name != "training.md"
+]
 SLOW = ("compare.md", "looking.md", "tutorial.md")
 CHANGES = (
     (r'device="cuda"', 'device="cpu"'),
