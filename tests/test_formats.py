@@ -140,9 +140,9 @@ def test_records_beside(made: dict[str, Path], tmp_path: Path, format: str) -> N
 def test_damage_is_mended(photos: Path, made: dict[str, Path], tmp_path: Path, format: str) -> None:
     """A flipped bit in a pair: found when the run is started again, and the pair made anew."""
     out = shutil.copytree(made[format], tmp_path / "out")
-    pair = (made["folder"] / "hr/c_s001.png").read_bytes()
+    pair = (made["folder"] / "lr/c_s001.png").read_bytes()
     [victim] = [path for path in out.rglob("*") if path.is_file() and pair in path.read_bytes()]
-    victim.write_bytes(victim.read_bytes().replace(pair, pair[:999] + bytes([pair[999] ^ 1]) + pair[1000:]))
+    victim.write_bytes(victim.read_bytes().replace(pair, pair[:200] + bytes([pair[200] ^ 1]) + pair[201:]))
     assert not all(pair.on_disk for pair in replay(out))
     assert make(photos, out, format, per_image=2).made == 1
     assert content(out) == content(made[format])

@@ -1,0 +1,270 @@
+"""Stores: the same dataset from and to memory, archives and S3 as from and to a folder."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from PIL import Image
+from skimage import data
+
+from degrade import Recipe, engine
+from degrade.errors import UserError
+from degrade.formats import FORMATS
+from degrade.gallery import write_contact_sheet
+from degrade.images import ImageError, list_images, read_image, sha256
+from degrade.manifest import SynthError
+from degrade.remote import is_url, join, list_files, local, open_store
+from degrade.replay import replay
+from degrade.synth import Job, Report, Settings, prepare, synthesize
+
+fsspec = pytest.importorskip("fsspec", reason="the extra 'cloud' is not installed")
+NAMES = ("a.png", "b/c.png", "b/d.jpg", "e.png")
+ACCOUNT = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DEGRADE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for i, name in enumerate(NAMES):
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(data.astronaut()[40 * i : 40 * i + 48 + 4 * i, 60:116]).save(path)
+    (folder / "notes.txt").write_text("no image")
+    (folder / ".hidden.png").write_bytes(b"nor this")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The address of an S3 that lives in this process."""
+    pytest.importorskip("s3fs", reason="the extra 'cloud' is not installed")
+    moto = pytest.importorskip("moto.server", reason="moto is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    running = moto.ThreadedMotoServer("127.0.0.1", port, verbose=False)
+    running.start()
+    yield f"http://127.0.0.1:{port}"
+    running.stop()
+
+
+@pytest.fixture
+def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A new bucket; address and credentials come from the environment, as with any S3."""
+    import boto3
+
+    for name, value in {**ACCOUNT, "AWS_ENDPOINT_URL": server}.items():
+        monkeypatch.setenv(name, value)
+    name = f"bucket-{uuid4().hex[:8]}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    return f"s3://{name}"
+
+
+def upload(folder: Path, url: str) -> str:
+    store, path = open_store(url)
+    for file in folder.rglob("*"):
+        if file.is_file():
+            store.pipe_file(f"{path}/{file.relative_to(folder).as_posix()}", file.read_bytes())
+    return url
+
+
+def make(source: Path | str, output: Path | str, format: str = "folder", run: engine.Engine = engine.inline) -> Report:
+    recipe = Recipe.load("realesrgan")
+    return synthesize(prepare(recipe, Settings(str(source)), output, format, shard=3), recipe, run)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Of what must not depend on where a dataset lies or its sources lay."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    return {p.relative_to(folder).as_posix(): sha256(p) for p in paths if p.name not in ("synth.json", "lock.mdb")}
+
+
+def fetched(url: str, folder: Path) -> dict[str, str]:
+    store, path = open_store(url)
+    store.invalidate_cache()
+    for name in store.find(path):
+        target = folder / str(name)[len(path.rstrip("/")) + 1 :]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(store.cat_file(name))
+    return hashes(folder)
+
+
+@pytest.fixture(scope="module")
+def made(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
+    """Hashes of the dataset on this disk, by format."""
+    root = tmp_path_factory.mktemp("made")
+    for format in FORMATS:
+        make(photos, root / format, format)
+    return {format: hashes(root / format) for format in FORMATS}
+
+
+# --- URLs ------------------------------------------------------------------------------------------------------------
+
+
+def test_urls() -> None:
+    urls = ["s3://b/k", "memory://x", "zip://a::b.zip", "gs://b", "file:///a/b.zip::x"]
+    paths = ["a/b", "/a", "C:\\x", "file:///a/b", "a://", "", Path("s3://b")]
+    assert [is_url(url) for url in urls] == [True] * 5
+    assert [is_url(path) for path in paths] == [False] * 7
+    assert local("file:///a/b") == Path("/a/b")
+    assert join("s3://b/k", "x/y.png") == "s3://b/k/x/y.png"
+    assert join("zip://a::s3://b/c.zip", "y.png") == "zip://a/y.png::s3://b/c.zip"
+    assert join("zip://::c.zip", "y.png") == "zip://y.png::c.zip"
+
+
+def test_passwords_are_refused_and_not_repeated() -> None:
+    with pytest.raises(UserError, match="holds a password") as caught:
+        open_store("ftp://me:secret@host/x")
+    assert "secret" not in str(caught.value)
+
+
+def test_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="memory://nothing"):
+        list_files("memory://nothing")
+    with pytest.raises(UserError, match="nosuch"):
+        list_files("nosuch://x")
+    with pytest.raises(ImageError, match=r"memory://nothing\.png: does not exist"):
+        read_image("memory://nothing.png")
+    (tmp_path / "no.zip").write_bytes(b"no archive")
+    with pytest.raises(UserError, match=r"no\.zip"):
+        list_files(f"zip://{tmp_path}/no.zip")
+    open_store("memory://bad")[0].pipe_file("/bad/x.png", b"no image")
+    with pytest.raises(ImageError, match=r"memory://bad/x\.png: not an image"):
+        read_image("memory://bad/x.png")
+    for name in ("x.txt", "y.txt"):
+        open_store("memory://bad")[0].pipe_file(f"/texts/{name}", b"")
+    with pytest.raises(ImageError, match="no images here, of 2 files"):
+        list_images("memory://texts")
+
+
+# --- input -----------------------------------------------------------------------------------------------------------
+
+
+def test_listing(photos: Path) -> None:
+    url = upload(photos, f"memory://{uuid4().hex}")
+    assert list_images(url)[1] == sorted(NAMES)
+    assert list_images(f"{url}/*.png")[1] == ["a.png", "e.png"]
+    assert list_images(f"{url}/b/d.jpg")[1] == ["d.jpg"]
+    root, [name] = list_images(f"{url}/b/d.jpg")
+    assert read_image(join(root, name)).pixels.tobytes() == read_image(photos / "b/d.jpg").pixels.tobytes()
+
+
+@pytest.fixture
+def archive(photos: Path, tmp_path: Path) -> Path:
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as file:
+        for path in photos.rglob("*"):
+            file.write(path, path.relative_to(photos))
+    return tmp_path / "photos.zip"
+
+
+@pytest.mark.parametrize("form", ["zip://{}", "zip://::{}", "zip://::file://{}"])
+def test_from_zip(archive: Path, tmp_path: Path, made: dict[str, dict[str, str]], form: str) -> None:
+    make(form.format(archive), tmp_path / "out")
+    assert hashes(tmp_path / "out") == made["folder"]
+    assert all(pair.equal for pair in replay(tmp_path / "out"))
+
+
+def test_from_memory_and_file_url(photos: Path, tmp_path: Path, made: dict[str, dict[str, str]]) -> None:
+    make(upload(photos, f"memory://{uuid4().hex}/deep"), tmp_path / "out")
+    make(f"file://{photos}", tmp_path / "other")
+    assert hashes(tmp_path / "out") == hashes(tmp_path / "other") == made["folder"]
+
+
+def test_from_s3(photos: Path, archive: Path, bucket: str, tmp_path: Path, made: dict[str, dict[str, str]]) -> None:
+    make(upload(photos, f"{bucket}/in"), tmp_path / "out")
+    assert hashes(tmp_path / "out") == made["folder"]
+    moved = shutil.copytree(tmp_path / "out", tmp_path / "moved")
+    assert all(pair.equal and pair.on_disk for pair in replay(moved))
+    store, path = open_store(f"{bucket}/photos.zip")
+    store.pipe_file(path, archive.read_bytes())
+    make(f"zip://::{bucket}/photos.zip", tmp_path / "zipped")
+    assert hashes(tmp_path / "zipped") == made["folder"]
+
+
+# --- output ----------------------------------------------------------------------------------------------------------
+
+
+def dies_after(count: int) -> engine.Engine:
+    def run(job: Job, indices: list[int]) -> Iterator[engine.Result]:
+        for n, result in enumerate(engine.inline(job, indices)):
+            if n == count:
+                raise KeyboardInterrupt
+            yield result
+
+    return run
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_to_s3(photos: Path, bucket: str, tmp_path: Path, made: dict[str, dict[str, str]], format: str) -> None:
+    """Interrupted, gone on with, looked at, replayed; the bytes in the bucket are those of a folder."""
+    url = f"{bucket}/sets/one"
+    with pytest.raises(KeyboardInterrupt):
+        make(photos, url, format, dies_after(2))
+    assert make(photos, url, format).made <= len(NAMES)
+    sheet = write_contact_sheet(
+        prepare(Recipe.load("realesrgan"), Settings(str(photos)), url).output, Recipe.load("realesrgan"), url=url
+    )
+    assert open_store(url)[0].exists(f"{open_store(url)[1]}/contact_sheet.png")
+    assert sheet.is_file()
+    assert {k: v for k, v in fetched(url, tmp_path / "got").items() if k != "contact_sheet.png"} == made[format]
+    assert make(photos, url, format).made == 0
+    assert all(pair.equal and pair.on_disk for pair in replay(url))
+    assert all(pair.equal and pair.on_disk for pair in replay(f"{url}/manifest.csv"))
+
+
+@pytest.mark.parametrize("format", ["folder", "webdataset", "huggingface"])
+def test_another_machine_goes_on(
+    photos: Path, bucket: str, cache: Path, tmp_path: Path, made: dict[str, dict[str, str]], format: str
+) -> None:
+    """The working folder is lost: what the bucket holds is enough."""
+    url = f"{bucket}/one"
+    make(photos, url, format)
+    shutil.rmtree(cache)
+    assert make(photos, url, format).made == 0
+    shutil.rmtree(cache)
+    assert all(pair.equal and pair.on_disk for pair in replay(url))
+    store, path = open_store(url)
+    gone = next(name for name in store.find(path) if "hr/" in name or name.endswith(".tar"))
+    store.rm_file(gone)
+    assert make(photos, url, format).made > 0
+    assert fetched(url, tmp_path / "got") == made[format]
+
+
+def test_local_disk_holds_only_what_is_being_made(photos: Path, cache: Path, bucket: str) -> None:
+    make(photos, f"{bucket}/x")
+    assert not [path for path in cache.rglob("*.png")]
+
+
+def test_nothing_is_overwritten(photos: Path, bucket: str, tmp_path: Path) -> None:
+    upload(photos, f"{bucket}/mine")
+    with pytest.raises(SynthError, match=r"holds .*which degrade did not write"):
+        make(photos, f"{bucket}/mine")
+    make(photos, f"{bucket}/one")
+    with pytest.raises(SynthError, match="holds another run"):
+        make(photos / "a.png", f"{bucket}/one")
+
+
+def test_no_bucket(photos: Path, bucket: str) -> None:
+    with pytest.raises(UserError, match="nosuchbucket"):
+        make(photos, "s3://nosuchbucket/x")
+    with pytest.raises(UserError, match="nosuchbucket"):
+        make("s3://nosuchbucket/x", "unused")
+
+
+def test_to_memory(photos: Path, tmp_path: Path, made: dict[str, dict[str, Any]]) -> None:
+    url = f"memory://{uuid4().hex}"
+    make(photos, url)
+    assert fetched(url, tmp_path / "got") == made["folder"]
