@@ -15,7 +15,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
 
 from degrade.errors import UserError
 from degrade.images import encode_png, find_images, read_image, to_uint8
@@ -27,12 +31,19 @@ from sr import checkpoint
 from sr.cells import UNTRAINED, Entry, Regime, Watch, given_checkpoint, row
 from sr.config import DEFAULTS, read_yaml
 from sr.evaluate import Example, Table, evaluate, examples, hr_images
+from sr.figures import busiest, levels
 
 __all__ = ["BICUBIC", "Comparison", "Matrix", "Test", "change", "compare", "quick", "read_comparison"]
 
 BICUBIC = "bicubic"
 
 Names = tuple[str, ...]
+Pixels = NDArray[np.uint8]
+
+SHOWN = 4
+"""Images of each test regime whose squares are kept to show."""
+WIDE = 96
+"""Side of these squares."""
 
 
 class Comparison(BaseModel):
@@ -74,11 +85,12 @@ class Comparison(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Test:
-    """A column of the matrix: a regime and the images that it made."""
+    """A column of the matrix: a regime, the images that it made, and which square of some of them is shown."""
 
     recipe: Recipe
     images: list[Example]
     plan: Plan
+    shown: dict[str, Square]
 
     __test__ = False  # for pytest, which collects by name
 
@@ -87,9 +99,26 @@ class Test:
         return self.recipe.name
 
 
+@dataclass(frozen=True)
+class Square:
+    """A square of an HR image, on the grid of its LR image."""
+
+    y: int
+    x: int
+    side: int
+
+    def of(self, image: Tensor, scale: int = 1) -> Pixels:
+        """Its 8-bit levels, of an image ``scale`` times as small."""
+        y, x, side = self.y // scale, self.x // scale, self.side // scale
+        return levels(image[..., y : y + side, x : x + side])
+
+
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """Results: ``values[metric][row][column]`` holds a value an image, mean over the seeds; ``tables`` one a seed."""
+    """Results: ``values[metric][row][column]`` holds a value an image, mean over the seeds; ``tables`` one a seed.
+
+    ``squares[row][column]`` holds SR squares by name of the image, of the first seed.
+    """
 
     comparison: Comparison
     entries: list[Entry]
@@ -97,6 +126,7 @@ class Matrix:
     metrics: tuple[str, ...]
     values: dict[str, list[list[list[float]]]]
     tables: list[list[list[Table]]]
+    squares: list[list[dict[str, Pixels]]]
     trained: list[Recipe]
 
     @cached_property
@@ -194,12 +224,15 @@ def compare(comparison: Comparison, watch: Watch | None = None) -> Matrix:
     tests = [_test(comparison, regime.recipe) for regime in tested]
     entries = [make(tell) for make in makers]
     tables: list[list[list[Table]]] = []
+    squares: list[list[dict[str, Pixels]]] = []
     for entry in entries:
         tell(f"judging {entry.label}", None)
-        tables.append([_judge(comparison, entry, test) for test in tests])
+        judged = [_judge(comparison, entry, test) for test in tests]
+        tables.append([seeds for seeds, _ in judged])
+        squares.append([found for _, found in judged])
     metrics = tuple(tables[0][0][0].mean)
     values = {metric: [[_over_seeds(seeds, metric) for seeds in row] for row in tables] for metric in metrics}
-    return Matrix(comparison, entries, tests, metrics, values, tables, [regime.recipe for regime in trained])
+    return Matrix(comparison, entries, tests, metrics, values, tables, squares, [regime.recipe for regime in trained])
 
 
 def _regimes(names: Iterable[str], scale: int) -> list[Regime]:
@@ -253,20 +286,32 @@ def _test(comparison: Comparison, recipe: Recipe) -> Test:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise UserError(f"{comparison.val}: two images are called {twice[0]}; rename one")
+    shown = {image.name: _square(image, recipe.scale) for image in images[:: max(1, len(images) // SHOWN)][:SHOWN]}
     # The keys are those of `examples`, so row i is what image i was degraded with.
-    return Test(recipe, images, recipe.plan(Key.of(comparison.seed, range(len(images)))))
+    return Test(recipe, images, recipe.plan(Key.of(comparison.seed, np.arange(len(images)))), shown)
 
 
-def _judge(comparison: Comparison, entry: Entry, test: Test) -> list[Table]:
-    """A table a seed."""
-    import torch
+def _square(image: Example, scale: int) -> Square:
+    """Where the HR image has most detail."""
+    side = min(WIDE, *image.hr.shape[-2:]) // scale * scale
+    y, x = busiest(image.hr, side)
+    return Square(y // scale * scale, x // scale * scale, side)
 
+
+def _judge(comparison: Comparison, entry: Entry, test: Test) -> tuple[list[Table], dict[str, Pixels]]:
+    """A table a seed, and the first seed's squares to show."""
     device = comparison.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     files: Sequence[str | Path] = [run.file for run in entry.runs] or [BICUBIC]
+    squares: dict[str, Pixels] = {}
+
+    def see(example: Example, sr: Tensor) -> None:
+        if example.name in test.shown:
+            squares.setdefault(example.name, test.shown[example.name].of(sr))
+
     models = (checkpoint.load(file, comparison.scale, device) for file in files)
-    return [evaluate(model, entry.label, test.images, test.recipe) for model in models]
+    return [evaluate(model, entry.label, test.images, test.recipe, see=see) for model in models], squares
 
 
 def _over_seeds(tables: Sequence[Table], metric: str) -> list[float]:

@@ -36,11 +36,14 @@ LOWER = ("lpips",)
 
 def write_results(matrix: Matrix) -> Path:
     """Writes ``matrix.csv``, ``matrix.json`` and ``report.html``; returns their folder. Raises UserError."""
+    from sr.page import page  # it needs the numbers of this module
+
     folder = Path(matrix.comparison.out)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint.write(folder / "matrix.csv", to_csv(matrix).encode())
     text = json.dumps(to_json(matrix), indent=1, allow_nan=False)
     checkpoint.write(folder / "matrix.json", (text + "\n").encode())
+    checkpoint.write(folder / "report.html", page(matrix).encode())
     return folder
 
 
