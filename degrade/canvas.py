@@ -10,7 +10,7 @@ at neighbours asks for :meth:`Canvas.extend` (mirror border) or :meth:`Canvas.re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -77,11 +77,11 @@ class Canvas:
 
     def with_pixels(self, pixels: Tensor) -> Canvas:
         """The same sizes with other pixels."""
-        return replace(self, pixels=pixels)
+        return Canvas(pixels, self.sizes, self.target, self.hr)
 
     def resized(self, pixels: Tensor, sizes: Sizes) -> Canvas:
         """Other pixels of other sizes, on their way to the same target."""
-        return replace(self, pixels=pixels, sizes=sizes)
+        return Canvas(pixels, sizes, self.target, self.hr)
 
     def take(self, rows: NDArray[np.intp]) -> Canvas:
         """The canvas of some rows, cropped to the largest of them."""
@@ -99,7 +99,7 @@ class Canvas:
         pixels = fit(self.pixels, height, width).clone()
         index = torch.from_numpy(rows).to(pixels.device, non_blocking=True)
         pixels.index_copy_(0, index, fit(other.pixels, height, width))
-        return replace(self, pixels=layout(pixels), sizes=sizes)
+        return self.resized(layout(pixels), sizes)
 
     def extend(self, radius: int) -> Tensor:
         """Pixels with a border of ``radius``, mirrored at each image's own edges (d c b | a b c d | c b a).
