@@ -69,7 +69,7 @@ def train(
     data: Annotated[list[str], typer.Option(help="HR images; may be given several times.")] = [],  # noqa: B006
     scale: Annotated[int | None, typer.Option(help="HR size / LR size. Default: the recipe's.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
-    val: Annotated[str | None, typer.Option(help="HR images to validate on, or pairs:DIR.")] = None,
+    val: Annotated[str | None, typer.Option(help="HR images, or pairs:DIR, to validate on. Default: samples.")] = None,
     output: Annotated[str | None, typer.Option("--out", "-o", help="Default: runs/METHOD_xSCALE_RECIPE.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML of settings, such as a run's config.yaml.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,

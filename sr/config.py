@@ -59,7 +59,8 @@ class Config(BaseModel):
         recipe: Name or file of a recipe, or ``pairs:DIR`` for pairs made before.
         scale: HR size / LR size; by default the recipe's own.
         data: HR images: folders, files or globs. Not for ``pairs:``.
-        val: HR images to validate on; the best checkpoint is the best on them. Without, none is kept.
+        val: HR images to validate on, or ``pairs:DIR``; the best checkpoint is the best on them. ``samples``, the
+            default of :func:`configure` but for pairs, are crops of the sample photographs. None: no validation.
         out: The run's folder.
         seed: Of the weights, of the order of the images and of every degradation.
         steps: Optimiser steps.
@@ -181,6 +182,7 @@ def configure(
     data.update({name: value for name, value in flags.items() if value is not None})
     for address, value in (changes or {}).items():
         _put(data, "gan.perceptual" if address == "perceptual" else address, value)
+    data.setdefault("val", None if str(data.get("recipe")).startswith(PAIRS) else "samples")
     try:
         config = Config.model_validate(data)
         return config if "scale" in data else config.model_copy(update={"scale": own_scale(config.recipe)})

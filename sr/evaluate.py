@@ -22,12 +22,17 @@ from degrade.errors import UserError
 from degrade.images import find_images, read_image, to_tensor
 from degrade.recipe import Recipe
 from degrade.rng import Key
+from degrade.samples import sample_images
 from sr.config import PAIRS
 from sr.metrics import psnr, ssim
 from sr.models import Model
 from sr.upscale import enlarge_tiled
 
 __all__ = ["Example", "Table", "evaluate", "examples", "hr_images", "score"]
+
+SAMPLES = "samples"
+MIDDLE = 192
+"""Side of what is taken of a sample photograph."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +94,8 @@ def examples(source: str | Path, recipe: Recipe | None, seed: int = 0) -> Iterat
     """Images with their LR images.
 
     Args:
-        source: HR images, image i degraded with the key of sample i; or ``pairs:DIR`` of ready-made pairs.
+        source: HR images, image i degraded with the key of sample i; ``samples`` for the middle of each sample
+            photograph; or ``pairs:DIR`` of ready-made pairs.
         recipe: What makes LR images; None only for pairs.
         seed: Of the keys.
 
@@ -100,13 +106,20 @@ def examples(source: str | Path, recipe: Recipe | None, seed: int = 0) -> Iterat
         yield from _paired(str(source).removeprefix(PAIRS))
         return
     if recipe is None:
-        raise UserError(f"{source}: training on ready-made pairs is validated on such: give {PAIRS}DIR")
-    for i, path in enumerate(hr_images(source)):
-        hr = recipe.crop(to_tensor(read_image(path)).expand(3, -1, -1)[None])
+        raise UserError(f"--val {source}: pairs of an unknown recipe are validated on pairs: give --val {PAIRS}DIR")
+    samples = source == SAMPLES
+    for i, path in enumerate(sample_images() if samples else hr_images(source)):
+        image = to_tensor(read_image(path))
+        hr = recipe.crop((_middle(image, MIDDLE) if samples else image).expand(3, -1, -1)[None])
         if min(hr.shape[-2:]) == 0:
             raise UserError(f"{path}: smaller than the scale {recipe.scale}")
         pair = recipe.apply(hr, recipe.plan(Key.of(seed, i)))
         yield Example(path.stem, pair.lr, pair.hr)
+
+
+def _middle(image: Tensor, side: int) -> Tensor:
+    top, left = ((size - side) // 2 for size in image.shape[-2:])
+    return image[..., top : top + side, left : left + side]
 
 
 def _paired(root: str) -> Iterator[Example]:

@@ -67,7 +67,7 @@ def train(config: Config, resume: bool = False, watch: Callable[[Status], None] 
     """
     fabric = launch(config)
     recipe = None if config.recipe.startswith(PAIRS) else Recipe.load(config.recipe, config.scale)
-    data = list(examples(config.val, recipe)) if config.val is not None else []
+    data = [] if config.val is None else list(examples(config.val, recipe))
     method = build_method(config, fabric)
     run = Run(config, recipe, data, fabric.is_global_zero)
     run.begin(method, resume)

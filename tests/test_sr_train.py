@@ -57,7 +57,15 @@ def one_thread():
 
 
 def config(method: str, data: Path, out: Path, **changes: object) -> Config:
-    quick = {"batch": 4, "patch": 32, "log_every": 1, "save_every": 100, "val_every": 100, "tensorboard": False}
+    quick = {
+        "batch": 4,
+        "patch": 32,
+        "log_every": 1,
+        "save_every": 100,
+        "val_every": 100,
+        "tensorboard": False,
+        "val": None,
+    }
     flags = {"recipe": "bicubic", "scale": 2, "data": (str(data),), "out": str(out), "device": "cpu", "steps": 6}
     named = {name.replace("__", "."): value for name, value in changes.items()}
     return configure(method, flags, changes={"ema": 0.9, **quick, **TINY.get(method, {}), **named})
@@ -199,6 +207,13 @@ def test_run_folder(data: Path, tmp_path: Path):
     assert float(metadata["psnr_y"]) == pytest.approx(max(row.get("psnr_y", 0) for row in rows), abs=1e-5)
 
 
+def test_without_images_of_its_own_a_run_is_validated_on_samples(data: Path, tmp_path: Path):
+    run = train(config("srcnn", data, tmp_path, steps=1, val="samples"))
+    assert len(run.data) == 5
+    assert (tmp_path / "samples" / "0000001.png").exists()
+    assert (tmp_path / "best.safetensors").exists()
+
+
 def test_ready_made_pairs_train_with_the_same_code(data: Path, tmp_path: Path):
     recipe = Recipe.load("bicubic", 2)
     for folder in ("lr", "hr"):
@@ -215,6 +230,8 @@ def test_ready_made_pairs_train_with_the_same_code(data: Path, tmp_path: Path):
     assert not (tmp_path / "run" / "recipe.yaml").exists()
     with pytest.raises(UserError, match="x2"):
         train(config("srcnn", data, tmp_path / "other", recipe=source, scale=4))
+    with pytest.raises(UserError, match="give --val pairs:DIR"):
+        train(config("srcnn", data, tmp_path / "other", recipe=source, val="samples"))
 
 
 def test_sparse_coding_trains(data: Path, tmp_path: Path):
