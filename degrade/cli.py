@@ -146,6 +146,9 @@ def synth(
     seed: Seed = 0,
     device: Device = "cpu",
     workers: Annotated[int | None, typer.Option(help="Processes. Default: one a CPU core.")] = None,
+    engine: Annotated[
+        str, typer.Option(help="auto, inline, processes, or ray: a cluster ($RAY_ADDRESS), else one here.")
+    ] = "auto",
     batch: Annotated[int, typer.Option(help="Pairs degraded at a time on a device other than the CPU.")] = 16,
     small: Annotated[str, typer.Option(help="Images smaller than the patch: reflect or skip.")] = "reflect",
     alpha: Annotated[str, typer.Option(help="Alpha channels: drop or keep.")] = "drop",
@@ -153,9 +156,9 @@ def synth(
     modules: Modules = [],  # noqa: B006
 ) -> None:
     """Make a paired dataset: HR images in; hr/, lr/, manifest and contact sheet out. Run again, it goes on."""
-    import os
 
-    from degrade import engine, synth
+    from degrade import synth
+    from degrade.engine import choose
     from degrade.errors import UserError
     from degrade.gallery import write_contact_sheet
     from degrade.progress import pair_progress
@@ -166,7 +169,7 @@ def synth(
     loaded = read_recipe(recipe, scale, changes, modules)
     settings = synth.Settings(input, patch, per_image, count, seed, small, alpha)  # type: ignore[arg-type] # checked above
     job = synth.prepare(loaded, settings, output or Path("synth") / loaded.name, format, shard)
-    run = engine.choose(check_device(device), workers or os.cpu_count() or 1, batch)
+    run = choose(check_device(device), workers, batch, engine)
     out.print(f"[b]{loaded.name}[/b] x{loaded.scale}  {job.total} pairs from {len(job.sources)} images", soft_wrap=True)
     with pair_progress(err) as progress:
         report = synth.synthesize(job, loaded, run, progress)

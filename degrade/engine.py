@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
@@ -22,27 +23,49 @@ __all__ = ["Engine", "choose", "inline", "processes"]
 
 Result = tuple[int, "Row | ImageError"]
 Engine = Callable[[Job, list[int]], Iterator[Result]]
+Made = tuple[Row, bytes, bytes]
+"""A pair: its row, its HR file and its LR file; a function of the job and the index alone."""
+ENGINES = ("auto", "inline", "processes", "ray")
 
 
-def choose(device: str, workers: int, batch: int = 16) -> Engine:
-    """Processes for several workers on a CPU; batches in this process on other devices."""
+def choose(device: str, workers: int | None = None, batch: int = 16, name: str = "auto") -> Engine:
+    """The engine of a name.
+
+    Args:
+        device: On any but the CPU, batches in this process.
+        workers: Processes, or threads beside a device; by default one a CPU core.
+        batch: Pairs at a time on a device other than the CPU.
+        name: One of ``ENGINES``; ``auto`` is processes where there are several workers, on a CPU.
+
+    Raises:
+        SynthError: no such engine, or none for this device.
+    """
+    if name not in ENGINES:
+        raise SynthError(f"--engine {name}: should be {', '.join(ENGINES)}")
+    count = workers or os.cpu_count() or 1
     if device != "cpu":
-        return partial(batches, device=device, size=batch, workers=workers)
-    return partial(processes, workers=workers) if workers > 1 else inline
+        if name != "auto":
+            raise SynthError(f"--engine {name}: works on the CPU; leave it out to use {device}")
+        return partial(batches, device=device, size=batch, workers=count)
+    if name == "ray":
+        from degrade.cluster import on_ray
+
+        return partial(on_ray, workers=workers)
+    return partial(processes, workers=count) if name == "processes" or (name == "auto" and count > 1) else inline
 
 
 def inline(job: Job, indices: list[int]) -> Iterator[Result]:
     """One pair after the other, in this process."""
     recipe = Recipe.load(job.recipe)
     for index in indices:
-        yield index, _finish(job, recipe, index)
+        yield index, finish(job, index, _make(job, recipe, index))
 
 
 def batches(job: Job, indices: list[int], device: str, size: int, workers: int) -> Iterator[Result]:
     """Threads decode and encode while this one degrades, a batch of equal sizes at a time, on the device."""
     recipe = Recipe.load(job.recipe)
     with ThreadPoolExecutor(max(workers, 2)) as pool:
-        written: deque[tuple[int, Future[Row]]] = deque()
+        written: deque[tuple[int, Future[Row | ImageError]]] = deque()
         for start in range(0, len(indices), size):
             some = indices[start : start + size]
             waiting = [(i, pool.submit(_read, job, recipe, i)) for i in some]
@@ -78,9 +101,7 @@ def processes(job: Job, indices: list[int], workers: int) -> Iterator[Result]:
     # Fresh interpreters: a fork would copy the locks of this process's threads in whatever state they are.
     context = multiprocessing.get_context("spawn")
     todo = iter(indices)
-    # They know no operator that was defined by importing a module here.
-    plugins = sorted({kind.__module__ for kind in REGISTRY.values()} - {"__main__"})
-    with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(job, plugins)) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=begin, initargs=(job, plugins())) as pool:
         flight: dict[Future[Row | ImageError], int] = {}
         try:
             while True:
@@ -102,28 +123,50 @@ _HERE: list[tuple[Job, Recipe]] = []
 """What this worker process works on, set once when it starts."""
 
 
-def _start(job: Job, plugins: list[str]) -> None:
+def plugins() -> list[str]:
+    """The modules that define operators; another interpreter knows none that was defined by importing one here."""
+    return sorted({kind.__module__ for kind in REGISTRY.values()} - {"__main__"})
+
+
+def begin(job: Job, modules: list[str]) -> None:
+    """Makes a worker process ready."""
     import torch
 
-    for module in plugins:
+    for module in modules:
         importlib.import_module(module)
     torch.set_num_threads(1)
     _HERE[:] = [(job, Recipe.load(job.recipe))]
 
 
+def pair(index: int) -> Made | ImageError:
+    """Makes a pair of this worker's job."""
+    job, recipe = _HERE[0]
+    return _make(job, recipe, index)
+
+
 def _work(index: int) -> Row | ImageError:
     job, recipe = _HERE[0]
-    return _finish(job, recipe, index)
+    return finish(job, index, _make(job, recipe, index))
 
 
-def _finish(job: Job, recipe: Recipe, index: int) -> Row | ImageError:
-    """Makes a pair and gives its files their names; or says why its source cannot be used."""
+def finish(job: Job, index: int, made: Made | ImageError) -> Row | ImageError:
+    """Gives the files of a pair their names."""
+    if isinstance(made, ImageError):
+        return made
+    row, *both = made
+    for path, data in zip(files(job.stage, job.name(index)), both, strict=True):
+        place(path, data)
+    return row
+
+
+def _make(job: Job, recipe: Recipe, index: int) -> Made | ImageError:
+    """Makes a pair; or says why its source cannot be used."""
     loaded = _read(job, recipe, index)
     if isinstance(loaded, ImageError):
         return loaded
     plan = recipe.plan(Key.of(job.settings.seed, index))
     [images] = degrade_crops([loaded], recipe, plan)
-    return _write(job, recipe, index, loaded, plan, images)
+    return _encode(job, recipe, index, loaded, plan, images)
 
 
 def _read(job: Job, recipe: Recipe, index: int) -> Loaded | ImageError:
@@ -133,8 +176,10 @@ def _read(job: Job, recipe: Recipe, index: int) -> Loaded | ImageError:
         return error
 
 
-def _write(job: Job, recipe: Recipe, index: int, loaded: Loaded, plan: Plan, images: Images) -> Row:
-    data = encode(*images)
-    for path, one in zip(files(job.stage, job.name(index)), data, strict=True):
-        place(path, one)
-    return describe_pair(job, recipe, index, loaded, plan, *data)
+def _encode(job: Job, recipe: Recipe, index: int, loaded: Loaded, plan: Plan, images: Images) -> Made:
+    hr, lr = encode(*images)
+    return describe_pair(job, recipe, index, loaded, plan, hr, lr), hr, lr
+
+
+def _write(job: Job, recipe: Recipe, index: int, loaded: Loaded, plan: Plan, images: Images) -> Row | ImageError:
+    return finish(job, index, _encode(job, recipe, index, loaded, plan, images))

@@ -1,0 +1,100 @@
+"""Ray: the pairs of a synthesis made by workers on one machine or many. Needs the extra ``cluster``.
+
+A task makes one pair and returns its two files; the driver puts them in place, as it alone writes the dataset. A task
+is a pure function of (recipe, seed, index, source), so Ray may run it anywhere, and again where a worker was killed.
+
+Why tasks and not Ray Data: its writers name files by block and task, write whole blocks, and know no manifest; pairs
+could be neither named as in the other engines nor gone on with one by one. The price is that all files pass through the
+driver. Sources must be where every worker can read them: a shared disk, or a URL.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from degrade.errors import UserError
+from degrade.images import ImageError
+from degrade.manifest import SynthError
+
+if TYPE_CHECKING:
+    from degrade.engine import Made, Result
+    from degrade.synth import Job
+
+__all__ = ["on_ray"]
+
+RETRIES = 5
+"""How often a pair is tried whose worker dies; a picture that takes all memory must not be tried forever."""
+
+
+def on_ray(job: Job, indices: list[int], workers: int | None = None) -> Iterator[Result]:
+    """An engine. Joins the cluster that ``RAY_ADDRESS`` names or that is initialised already, else starts a local one.
+
+    Args:
+        job: The job.
+        indices: The pairs to make.
+        workers: CPUs of a local cluster; pairs in flight are twice the cluster's CPUs.
+
+    Raises:
+        UserError: Ray is not installed.
+        SynthError: a pair whose worker died time and again.
+    """
+    from degrade.engine import finish, plugins
+
+    ray = _ray(workers)
+    # A pair takes one CPU: its worker runs one thread. Dead workers are replaced and their tasks run again.
+    task = ray.remote(num_cpus=1, max_retries=RETRIES)(_pair)
+    # In a list, which Ray does not unpack: each worker fetches the job once, not with every pair.
+    shared = [ray.put((job, plugins()))]
+    at_most = 2 * max(int(ray.cluster_resources().get("CPU", 1)), 1)
+    todo, flight = iter(indices), dict[Any, int]()
+    try:
+        while True:
+            while len(flight) < at_most and (index := next(todo, None)) is not None:
+                flight[task.remote(shared, index)] = index
+            if not flight:
+                return
+            [done], _ = ray.wait(list(flight), num_returns=1)
+            index = flight.pop(done)
+            made = ray.get(done)
+            yield index, finish(job, index, made)
+    except ray.exceptions.WorkerCrashedError:
+        raise SynthError(f"workers died {RETRIES + 1} times at one pair (out of memory?); run again to go on") from None
+    finally:
+        for reference in flight:
+            ray.cancel(reference, force=True)
+
+
+def _ray(workers: int | None) -> Any:
+    # Nothing is sent out, and no port is open to strangers. Ray reads the latter as it is imported: said later, the two
+    # halves of it would disagree.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if "ray" not in sys.modules:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    try:
+        import ray
+    except ImportError:
+        raise UserError("--engine ray: needs Ray; pip install 'degrade[cluster]'") from None
+    if not ray.is_initialized():
+        local: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers or os.cpu_count() or 1}
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, **local)
+    return ray
+
+
+_AT: list[Any] = []
+"""The job that this worker was made ready for."""
+
+
+def _pair(shared: list[Any], index: int) -> Made | ImageError:
+    """On a worker: a pair, or why there is none."""
+    import ray
+
+    from degrade.engine import begin, pair
+
+    if shared != _AT:
+        begin(*ray.get(shared[0]))
+        _AT[:] = shared
+    return pair(index)

@@ -1,0 +1,90 @@
+"""Ray: the bytes of a single process, also when a worker is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from skimage import data
+
+from degrade import Recipe, engine
+from degrade.engine import choose
+from degrade.errors import UserError
+from degrade.images import sha256
+from degrade.manifest import SynthError
+from degrade.synth import Job, Settings, prepare, synthesize
+
+
+def make(source: Path, output: Path, run: engine.Engine) -> dict[str, str]:
+    recipe = Recipe.load("realesrgan")
+    job = prepare(recipe, Settings(str(source), patch=128, per_image=20), output)
+    assert synthesize(job, recipe, run).made == 40
+    return {p.relative_to(output).as_posix(): sha256(p) for p in output.rglob("*") if p.is_file()}
+
+
+def busy_workers() -> list[int]:
+    """Ray's workers below this process that are making a pair now."""
+    found: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if not (folder / "cmdline").read_bytes().startswith(b"ray::_pair"):
+                continue
+            pid = int(folder.name)
+            while pid > 1 and pid != os.getpid():
+                pid = int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it has ended
+            continue
+        if pid == os.getpid():
+            found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason="the extra 'cluster' is not installed")
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are found through /proc")
+def test_same_bytes_after_a_killed_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from degrade.cluster import on_ray
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    killed: list[int] = []
+
+    def disturbed(job: Job, indices: list[int]) -> Iterator[engine.Result]:
+        for result in on_ray(job, indices, workers=2):
+            for worker in [] if killed else busy_workers()[:1]:
+                os.kill(worker, signal.SIGKILL)
+                killed.append(worker)
+            yield result
+
+    (tmp_path / "in").mkdir()
+    for name, image in (("a", data.astronaut()), ("b", data.chelsea())):
+        Image.fromarray(image).save(tmp_path / f"in/{name}.png")
+    try:
+        found = make(tmp_path / "in", tmp_path / "ray", disturbed)
+    finally:
+        sys.modules["ray"].shutdown()
+    assert len(killed) == 1
+    assert found == make(tmp_path / "in", tmp_path / "one", engine.inline)
+
+
+def test_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose("cpu", 1) is engine.inline
+    assert choose("cpu", 4, name="inline") is engine.inline
+    for workers, name in ((3, "auto"), (1, "processes")):
+        run = choose("cpu", workers, name=name)
+        assert isinstance(run, partial)
+        assert run.func is engine.processes
+    with pytest.raises(SynthError, match="--engine spark: should be auto, inline, processes, ray"):
+        choose("cpu", name="spark")
+    with pytest.raises(SynthError, match="--engine ray: works on the CPU"):
+        choose("cuda", name="ray")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    run = choose("cpu", name="ray")
+    with pytest.raises(UserError, match=r"--engine ray: .*pip install 'degrade\[cluster\]'"):
+        next(run(Job(Path(), ("a",), ("a",), Path(), {}, Settings()), [0]))
