@@ -178,7 +178,11 @@ def place_of(root: Path | str, source: str) -> Path | str:
 
 
 def load_crop(path: Path | str, settings: Settings, scale: int, index: int) -> Loaded:
-    """Reads a source and cuts what pair ``index`` uses. Raises ImageError."""
+    """Reads a source and cuts what pair ``index`` uses. Raises ImageError.
+
+    The source is decoded whole, at 3 bytes a pixel (6 if it has 16 bits) a worker, and up to ``LIMIT`` pixels: PNG and
+    JPEG can only be read from the top, and which patch is wanted may depend on an EXIF orientation.
+    """
     image = read_image(path)
     pixels, notes = in_channels(image, 3), channel_notes(image, 3)
     alpha = to_uint8(image.alpha) if image.alpha is not None and settings.alpha == "keep" else None
