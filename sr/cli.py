@@ -271,6 +271,7 @@ def compare(
     from degrade.errors import UserError
     from sr import compare as comparing
     from sr.progress import training_progress
+    from sr.quick import quick
     from sr.report import print_matrix, write_results
 
     lists = {"models": models, "train": train, "test": test}
@@ -279,7 +280,7 @@ def compare(
     flags |= {"reuse": tuple(reuse) or None, "device": device}
     if small and config is not None:
         raise UserError("--quick has settings of its own; leave out --config, or --quick")
-    comparison = comparing.quick(flags) if small else comparing.read_comparison(config, flags)
+    comparison = quick(flags) if small else comparing.read_comparison(config, flags)
     comparison = comparing.change(comparison, read_changes(changes))
     with training_progress(err) as bar:
 

@@ -22,18 +22,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from degrade.errors import UserError
-from degrade.images import encode_png, find_images, read_image, to_uint8
+from degrade.images import find_images
 from degrade.plan import Plan
 from degrade.recipe import Recipe
 from degrade.rng import Key
-from degrade.samples import sample_images
 from sr import checkpoint
 from sr.cells import UNTRAINED, Entry, Regime, Watch, given_checkpoint, row
 from sr.config import DEFAULTS, read_yaml
 from sr.evaluate import Example, Table, evaluate, examples, hr_images
 from sr.figures import busiest, levels
 
-__all__ = ["BICUBIC", "Comparison", "Matrix", "Test", "change", "compare", "quick", "read_comparison"]
+__all__ = ["BICUBIC", "Comparison", "Matrix", "Test", "change", "compare", "read_comparison"]
 
 BICUBIC = "bicubic"
 
@@ -166,47 +165,6 @@ def change(comparison: Comparison, changes: Mapping[str, Any]) -> Comparison:
     return comparison.model_copy(update={"settings": settings})
 
 
-def quick(flags: Mapping[str, Any]) -> Comparison:
-    """A comparison on the sample photographs that takes minutes: three are trained on, two are cut up to judge on.
-
-    SRCNN 9-1-5 with half the filters, 800 steps of 8 patches. Flags go first. Writes the photographs into the folder.
-    """
-    usual: dict[str, Any] = {
-        "models": (BICUBIC, "srcnn"),
-        "out": "comparison-quick",
-        "steps": 800,
-        "settings": {"srcnn": {"batch": 8, "model.kernels": [9, 1, 5], "model.filters": [32, 16]}},
-    }
-    given = {name: value for name, value in flags.items() if value is not None}
-    comparison = read_comparison(None, {**usual, **given})
-    root = Path(comparison.out) / "images"
-    photographs = {path.stem: to_uint8(read_image(path).pixels) for path in sample_images()}
-    for name, pixels in photographs.items():
-        if name not in JUDGED:
-            _picture(root / "train" / f"{name}.png", pixels)
-            continue
-        height, width = pixels.shape[0] // SIDE, pixels.shape[1] // SIDE
-        top, left = (pixels.shape[0] - height * SIDE) // 2, (pixels.shape[1] - width * SIDE) // 2
-        for y in range(height):
-            for x in range(width):
-                part = pixels[top + y * SIDE : top + (y + 1) * SIDE, left + x * SIDE : left + (x + 1) * SIDE]
-                _picture(root / "test" / f"{name}_{y}{x}.png", part)
-    where = {"data": comparison.data or (str(root / "train"),), "val": comparison.val or str(root / "test")}
-    return comparison.model_copy(update=where)
-
-
-SIDE = 128
-"""Of the squares that :func:`quick` judges on."""
-JUDGED = ("chelsea", "coffee")
-"""Photographs that :func:`quick` does not train on."""
-
-
-def _picture(path: Path, pixels: Any) -> None:
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.write(path, encode_png(pixels))
-
-
 # --- comparing -------------------------------------------------------------------------------------------------------
 
 
@@ -261,9 +219,7 @@ def _check(comparison: Comparison) -> None:
         raise UserError("--val is missing: HR images to judge on (or --quick, for the sample photographs)")
     for model in comparison.settings:
         if model not in comparison.models or model not in DEFAULTS:
-            raise UserError(
-                f"settings.{model}: not a method to train here; those are {', '.join(_methods(comparison))}"
-            )
+            raise UserError(f"settings.{model}: is not trained here; {', '.join(_methods(comparison)) or 'nothing'} is")
     if not _methods(comparison):
         return
     if not comparison.train:

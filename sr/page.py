@@ -124,13 +124,15 @@ def _cells(matrix: Matrix, metric: str) -> list[list[Data]]:
 
 def _gains(matrix: Matrix, metric: str) -> list[list[list[float | None]]] | None:
     """Per image, a row minus bicubic; None without bicubic."""
-    plain = matrix.plain
+    plain, values = matrix.plain, matrix.values[metric]
     if plain is None:
         return None
     return [
-        [[finite(x) for x in cell(matrix, metric, row, col) - cell(matrix, metric, plain, col)] for col in columns]
-        for columns in [range(len(matrix.tests))]
-        for row in range(len(matrix.entries))
+        [
+            [finite(a - b) for a, b in zip(own, base, strict=True)]
+            for own, base in zip(columns, values[plain], strict=True)
+        ]
+        for columns in values
     ]
 
 

@@ -1,0 +1,390 @@
+"""sr compare: its numbers against a second way to get them, its runs found and gone on with, its page in a browser."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+from webdriver import browsing, needs_browser
+
+from degrade.errors import UserError
+from degrade.images import encode_png, read_image, to_tensor
+from degrade.recipe import Recipe
+from degrade.rng import Key
+from sr import checkpoint
+from sr.bootstrap import interval
+from sr.cells import Entry, Trained
+from sr.cli import app
+from sr.compare import Comparison, Matrix, change, compare, read_comparison
+from sr.compare import Test as Regime
+from sr.metrics import psnr, ssim
+from sr.page import describe, page
+from sr.quick import quick
+from sr.report import against, gap, ranks, to_csv, to_json, write_results
+
+HOSTILE = "</script><img src=x onerror=document.body.dataset.bad=1><b id=bad>"
+NOISY = {
+    "name": "noisy",
+    "description": HOSTILE,
+    "scale": 2,
+    "first": [
+        {"resize": {"factor": 0.5, "filter": "bicubic"}},
+        {"gaussian_noise": {"sigma": [2, 30]}},
+        {"jpeg": {"quality": [30, 95]}},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, photographs: torch.Tensor) -> Path:
+    """A folder with images to train on, images to judge on, and a recipe that is hard on careless pages."""
+    root = tmp_path_factory.mktemp("compare")
+    for name, rows in (("train", [2, 3]), ("test", [0, 1, 2])):
+        (root / name).mkdir()
+        for i in rows:
+            pixels = photographs[i].permute(1, 2, 0).contiguous().numpy()
+            # Photograph 2 is in both, but a part of it each.
+            pixels = {("train", 2): pixels[:, :32], ("test", 2): pixels[:, 32:]}.get((name, i), pixels)
+            (root / name / f"{i}{HOSTILE.replace('/', '') if i == 1 else ''}.png").write_bytes(encode_png(pixels))
+    (root / "noisy.yaml").write_text(json.dumps(NOISY))
+    return root
+
+
+def settings(place: Path, **more: Any) -> Comparison:
+    base: dict[str, Any] = {
+        "models": ("bicubic", "srcnn"),
+        "train": ("bicubic", str(place / "noisy.yaml")),
+        "test": ("bicubic", str(place / "noisy.yaml")),
+        "data": (str(place / "train"),),
+        "val": str(place / "test"),
+        "scale": 2,
+        "steps": 6,
+        "out": str(place / "out"),
+        "settings": {"srcnn": {"model.kernels": [3, 1, 3], "model.filters": [4, 4], "batch": 2, "patch": 24}},
+    }
+    return read_comparison(None, {**base, **more})
+
+
+@pytest.fixture(scope="module")
+def matrix(place: Path) -> Matrix:
+    return compare(settings(place))
+
+
+def names_of_runs(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "runs").iterdir()}
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def test_values_are_those_of_models_run_by_hand(matrix: Matrix, place: Path) -> None:
+    assert [(entry.model, entry.train) for entry in matrix.entries] == [
+        ("bicubic", "none"),
+        ("srcnn", "bicubic"),
+        ("srcnn", "noisy"),
+    ]
+    for row, entry in enumerate(matrix.entries):
+        model = checkpoint.load(entry.runs[0].file if entry.runs else "bicubic", 2)
+        for column, name in enumerate(("bicubic", place / "noisy.yaml")):
+            recipe = Recipe.load(name, 2)
+            for i, path in enumerate(sorted((place / "test").iterdir())):
+                pair = recipe(to_tensor(read_image(path)), seed=0, index=i)
+                with torch.no_grad():
+                    sr = model(pair.lr).clamp(0, 1)
+                # Float sums in another order; 8-bit rounding may flip a level or two of 4320.
+                assert matrix.values["psnr_y"][row][column][i] == pytest.approx(float(psnr(sr, pair.hr, 2)), abs=0.01)
+                assert matrix.values["ssim_y"][row][column][i] == pytest.approx(float(ssim(sr, pair.hr, 2)), abs=1e-3)
+
+
+def test_csv(matrix: Matrix) -> None:
+    text = to_csv(matrix)
+    assert text.splitlines()[0] == "model,train,test,metric,mean,low,high,images"
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == 3 * 2 * len(matrix.metrics)
+    one = next(r for r in rows if (r["train"], r["test"], r["metric"]) == ("noisy", "bicubic", "psnr_y"))
+    values = matrix.values["psnr_y"][2][0]
+    assert float(one["mean"]) == pytest.approx(sum(values) / 3, rel=1e-5)
+    assert float(one["low"]) <= float(one["mean"]) <= float(one["high"])
+    assert one["images"] == "3"
+
+
+def test_json_says_what_was_done(matrix: Matrix, place: Path) -> None:
+    data = json.loads(json.dumps(to_json(matrix), allow_nan=False))
+    noisy = Recipe.load(place / "noisy.yaml", 2)
+    assert data["tests"][1]["hash"] == data["rows"][2]["hash"] == data["rows"][2]["runs"][0]["hash"] == noisy.hash
+    assert data["rows"][2]["runs"][0] | {"file": ""} == {
+        "file": "",
+        "seed": 0,
+        "name": "srcnn",
+        "recipe": "noisy",
+        "hash": noisy.hash,
+        "step": "6",
+    }
+    plan = noisy.plan(Key.of(0, np.arange(3)))
+    assert data["tests"][1]["plan"] == [plan.row(i) for i in range(3)]
+    assert data["tests"][0]["protocol"]["shave"] == 2
+    assert data["versions"]["torch"]
+    found = data["rows"][1]["cells"][1]["metrics"]["psnr_y"]
+    own, other = (matrix.values["psnr_y"][row][1] for row in (1, 2))
+    assert found["by_seed"] == [pytest.approx(own, abs=1e-5)]
+    assert found["against_matched"]["mean"] == pytest.approx(np.mean(own) - np.mean(other), abs=1e-5)
+    assert data["rows"][2]["cells"][1]["metrics"]["psnr_y"]["against_matched"] is None
+
+
+def by_hand(values: list[list[list[float]]]) -> Matrix:
+    """A matrix of rows bicubic, m / a, m / b and columns a, b with values of two images."""
+    recipes = [
+        Recipe.load({**NOISY, "name": name, "first": [*NOISY["first"][:1], {"jpeg": {"quality": q}}]})
+        for name, q in (("a", 50), ("b", 90))
+    ]
+    trained = Trained(Path("x"), 0, {}, [])
+    entries = [Entry("bicubic", "none", ""), *(Entry("m", r.name, r.hash, (trained,)) for r in recipes)]
+    tests = [Regime(recipe, [], recipe.plan(Key.of(0, [0, 1])), {}) for recipe in recipes]
+    return Matrix(Comparison(), entries, tests, ("psnr_y", "lpips"), {"psnr_y": values, "lpips": values}, [], [], [])
+
+
+def test_differences_gap_and_ranks() -> None:
+    matrix = by_hand([[[20, 30], [10, 12]], [[24, 34], [9, 12]], [[19, 30], [15, 16]]])
+    assert matrix.plain == 0
+    assert [[matrix.matched(row, column) for column in (0, 1)] for row in (0, 1, 2)] == [[None, None], [1, 2], [1, 2]]
+    assert against(matrix, "psnr_y", 1, 0, 0) == interval([4.0, 4.0])
+    assert against(matrix, "psnr_y", 1, 1, 2) == interval([-6.0, -4.0])
+    assert against(matrix, "psnr_y", 1, 0, 1) is None
+    # Trained on a, tested on b: 15 - 9 and 16 - 12 are given away.
+    assert gap(matrix, "psnr_y", 1) == interval([6.0, 4.0])
+    assert gap(matrix, "psnr_y", 2) == interval([5.0, 4.0])
+    assert gap(matrix, "psnr_y", 0) is None
+    assert ranks(matrix, "psnr_y", 0) == [2, 1, 3]
+    assert ranks(matrix, "psnr_y", 1) == [2, 3, 1]
+    assert ranks(matrix, "lpips", 1) == [2, 1, 3]
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+
+def test_runs_are_found_again(matrix: Matrix, place: Path) -> None:
+    told: list[str] = []
+    again = compare(settings(place), lambda what, _status: told.append(what))
+    assert not [what for what in told if what.startswith("training")]
+    assert again.values == matrix.values
+
+
+def test_a_run_depends_on_what_it_says(matrix: Matrix, place: Path, tmp_path: Path) -> None:
+    before = names_of_runs(place / "out")
+    assert len(before) == 2
+    told: list[str] = []
+
+    def tell(what: str, _status: object) -> None:
+        told.append(what)
+        raise RuntimeError("far enough")
+
+    for other in (change(settings(place), {"srcnn.rate": 0.01}), settings(place, steps=7)):
+        with pytest.raises(RuntimeError, match="far enough"):
+            compare(other, tell)
+    assert told == ["training srcnn / bicubic, seed 0"] * 2
+    # Another place for results, other images to judge on and a device say nothing of what is learned.
+    moved = settings(
+        place, out=str(tmp_path), test=("bicubic",), seeds=1, device="cpu", reuse=(str(place / "out/runs"),)
+    )
+    reused = compare(moved)
+    assert reused.entries[2].runs[0].file.parent.parent == place / "out" / "runs"
+    assert reused.values["psnr_y"][2][0] == matrix.values["psnr_y"][2][0]
+
+
+def test_a_stopped_run_goes_on(matrix: Matrix, place: Path, tmp_path: Path) -> None:
+    def stop(_what: str, status: Any) -> None:
+        if status is not None and status.done == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    comparison = settings(place, out=str(tmp_path), train=("bicubic",))
+    with pytest.raises(KeyboardInterrupt):
+        compare(comparison, stop)
+    steps: list[int] = []
+    gone_on = compare(comparison, lambda _what, status: steps.append(status.done) if status else None)
+    assert steps == [4, 5, 6]
+    assert gone_on.values["psnr_y"][1] == matrix.values["psnr_y"][1]
+
+
+def test_seeds_and_checkpoints(matrix: Matrix, place: Path, tmp_path: Path) -> None:
+    file = matrix.entries[2].runs[0].file
+    more = settings(
+        place,
+        models=("srcnn", str(file)),
+        train=("bicubic",),
+        seeds=2,
+        out=str(tmp_path),
+        reuse=(str(place / "out/runs"),),
+    )
+    found = compare(more)
+    assert [entry.train for entry in found.entries] == ["bicubic", "noisy"]
+    assert found.values["psnr_y"][1] == matrix.values["psnr_y"][2]
+    first, second = (next(iter(table.images.values()))["psnr_y"] for table in found.tables[0][0])
+    assert first == matrix.values["psnr_y"][1][0][0] != second
+    assert found.values["psnr_y"][0][0][0] == pytest.approx((first + second) / 2)
+    assert len(names_of_runs(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"val": ""}, "--val is missing"),
+        ({"data": ()}, "--data is missing"),
+        ({"train": ()}, "--train is missing"),
+        ({"val": "train"}, "is in --data and in --val"),
+        ({"test": ("bicubic", "bicubic")}, "a recipe called bicubic is there already"),
+        ({"models": ("bicubic", "nothing"), "settings": {}}, "model nothing: no such file"),
+        ({"settings": {"srgan": {}}}, "settings.srgan: is not trained here; srcnn is"),
+        ({"settings": {"srcnn": {"rate": -1}}}, "rate: Input should be greater than 0"),
+    ],
+)
+def test_errors_before_anything_is_trained(place: Path, tmp_path: Path, more: dict[str, Any], message: str) -> None:
+    if more.get("val"):
+        more = {"val": str(place / more["val"])}
+    with pytest.raises(UserError, match=message):
+        compare(settings(place, out=str(tmp_path), **more), lambda what, _status: pytest.fail(what))
+
+
+def test_errors_of_the_settings(place: Path) -> None:
+    with pytest.raises(UserError, match="scale: Input should be less than or equal to 8"):
+        settings(place, scale=9)
+    with pytest.raises(UserError, match="batch: should begin with one of bicubic, srcnn and a dot"):
+        change(settings(place), {"batch": 8})
+
+
+def test_quick_never_judges_on_what_it_trains_on(tmp_path: Path) -> None:
+    comparison = quick({"out": str(tmp_path), "steps": 3})
+    assert (comparison.steps, comparison.models) == (3, ("bicubic", "srcnn"))
+    learned = {path.stem for path in Path(comparison.data[0]).iterdir()}
+    judged = {path.stem.rpartition("_")[0] for path in Path(comparison.val).iterdir()}
+    assert judged == {"chelsea", "coffee"}
+    assert len(learned) == 3
+    assert not learned & judged
+
+
+def test_command(matrix: Matrix, place: Path) -> None:
+    file = place / "comparison.yaml"
+    file.write_text(json.dumps(settings(place).model_dump(mode="json")))
+    result = CliRunner().invoke(app, ["compare", "--config", str(file)])
+    assert result.exit_code == 0, result.output
+    assert "srcnn / noisy" in result.output
+    assert f"{np.mean(matrix.values['psnr_y'][2][1]):.2f}" in result.output
+    for name in ("matrix.csv", "matrix.json", "report.html"):
+        assert (place / "out" / name).stat().st_size > 100
+
+
+# --- page ------------------------------------------------------------------------------------------------------------
+
+
+def test_page_data(matrix: Matrix) -> None:
+    data = describe(matrix)
+    plan = matrix.tests[1].plan
+    shown = {one["address"]: one for one in data["tests"][1]["parameters"]}
+    assert shown["first.jpeg.quality"]["values"] == pytest.approx(plan["first.jpeg.quality"].tolist())
+    assert data["tests"][0]["parameters"] == []
+    gain = np.subtract(matrix.values["psnr_y"][2][1], matrix.values["psnr_y"][0][1])
+    assert data["gains"]["psnr_y"][2][1] == pytest.approx(gain.tolist(), abs=1e-5)
+    assert len(data["crops"][1]) == 3
+    assert [curve["points"][-1][0] for curve in data["curves"]] == [6, 6]
+    assert "<img" not in page(matrix)
+
+
+@needs_browser
+def test_page_in_a_browser(matrix: Matrix, tmp_path: Path) -> None:
+    """Every control is clicked, in light, dark and on a phone."""
+    file = write_results(matrix) / "report.html"
+    with browsing(tmp_path / "profile") as browser:
+        for width, dark in ((1200, False), (1200, True), (390, False)):
+            browser.look(width, 900, dark)
+            browser.open("about:blank")
+            browser.open(file.as_uri())
+            assert browser.run("return document.documentElement.scrollWidth") <= width
+            assert browser.run("return performance.getEntriesByType('resource').length") == 0
+        assert browser.run(
+            "return document.querySelector('#bad, main img[src=x]') === null && !document.body.dataset.bad"
+        )
+
+        mean = matrix.values["psnr_y"]
+        cells = browser.run(
+            "return [...document.querySelectorAll('#maps table:first-child td b')].map(b => b.textContent)"
+        )
+        assert cells[:6] == [f"{np.mean(mean[row][column]):.2f}" for row in range(3) for column in range(2)]
+
+        browser.click("#to-matched")
+        assert "trained on the test's own regime" in browser.text("#about-differences")
+        expected = float(np.mean(mean[1][1]) - np.mean(mean[2][1]))
+        shown = browser.run("return [...document.querySelectorAll('#differences td b')].map(b => b.textContent)")
+        assert shown[0].replace("\N{MINUS SIGN}", "-").replace("\N{PLUS-MINUS SIGN}", "") == f"{expected:+.2f}"
+        browser.choose("#metric", "1")
+        assert browser.text("#about-differences").startswith("SSIM on Y")
+        browser.click("#to-bicubic")
+        assert "minus that of bicubic" in browser.text("#about-differences")
+        assert browser.run("return location.hash") == "#metric=1"
+
+        browser.choose("#test", "0")
+        browser.choose("#image", "1")
+        assert browser.run("return document.querySelectorAll('#crops figure').length") == 5
+        browser.point("#crops figure:nth-child(3) .panel", 10, -10)
+        lenses = (
+            "return [...document.querySelectorAll('.lens')].map(l => [l.hidden, l.style.left, l.style.backgroundSize])"
+        )
+        before = browser.run(lenses)
+        assert [lens[0] for lens in before] == [False] * 5
+        browser.click("#closer")
+        browser.point("#crops figure:nth-child(1) .panel", 5, 5, "touch")
+        browser.run("document.querySelector('#crops').focus()")
+        nearer = browser.run(lenses)
+        browser.press("ArrowRight", "ArrowDown", "-")
+        after = browser.run(lenses)
+        assert before[0][2] == after[0][2] != nearer[0][2]
+        assert float(after[2][1][:-2]) > float(nearer[2][1][:-2])
+        browser.press("Escape")
+        assert all(lens[0] for lens in browser.run(lenses))
+        browser.click("#farther")
+        assert browser.text("#zoom") == "\N{MULTIPLICATION SIGN} 3"
+
+        marks = "return document.querySelectorAll('#scatter > svg .mark').length"
+        assert browser.text("#parameter") == "first.gaussian_noise.sigmafirst.jpeg.quality"
+        assert browser.run(marks) == 2 * 3
+        browser.choose("#parameter", "first.gaussian_noise.sigma")
+        assert "first.gaussian_noise.sigma" in browser.text("#scatter")
+        browser.choose("#regime", "0")
+        assert browser.text("#scatter") == "bicubic draws nothing that differs between images."
+
+        browser.click("#recipes details:nth-child(2) summary")
+        assert HOSTILE in browser.text("#recipes details:nth-child(2) pre").replace("\n", " ")
+        assert browser.run("return document.querySelectorAll('#curves path.trace').length") == 2
+        state = browser.run("return location.hash")
+        browser.open("about:blank")
+        browser.open(file.as_uri() + state)
+        assert browser.text("#scatter") == "bicubic draws nothing that differs between images."
+        assert browser.run("return document.querySelector('#metric').value") == "1"
+        assert browser.problems() == []
+
+
+def test_page_of_equal_images(place: Path, tmp_path: Path) -> None:
+    """An infinite PSNR and a single image leave no NaN in the page or the files."""
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "flat.png").write_bytes(encode_png(np.full((32, 32, 3), 90, np.uint8)))
+    flat = compare(
+        settings(
+            place,
+            models=("bicubic",),
+            train=(),
+            test=("bicubic",),
+            val=str(tmp_path / "one"),
+            out=str(tmp_path),
+            settings={},
+        )
+    )
+    assert flat.values["psnr_y"] == [[[math.inf]]]
+    write_results(flat)
+    assert ",inf,,,1" in (tmp_path / "matrix.csv").read_text()
