@@ -1,0 +1,91 @@
+"""Commands about recipes as such: ``check``, ``list``, ``schema``, ``import``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from degrade.cli.common import (
+    Changes,
+    Modules,
+    Scale,
+    app,
+    err,
+    import_modules,
+    out,
+    read_recipe,
+)
+
+
+@app.command()
+def check(
+    recipes: Annotated[list[str], typer.Argument(help="Names or files.")],
+    scale: Scale = None,
+    changes: Changes = [],  # noqa: B006
+    modules: Modules = [],  # noqa: B006
+) -> None:
+    """Check recipes: all errors at once, each with file, line and remedy. Exit code 2 if there is one."""
+    from degrade.errors import RecipeError
+
+    wrong = 0
+    for recipe in recipes:
+        try:
+            loaded = read_recipe(recipe, scale, changes, modules)
+        except RecipeError as error:
+            wrong += len(error.problems)
+            out.print(str(error), markup=False, soft_wrap=True)
+        else:
+            count = len(loaded.columns)
+            out.print(f"{recipe}: fine, x{loaded.scale}, {count} random variables, {loaded.hash[:12]}", soft_wrap=True)
+    if wrong:
+        err.print(f"{wrong} problem{'s' if wrong > 1 else ''}")
+        raise typer.Exit(2)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str | None, typer.Argument(help="An operator or recipe, to see it whole.")] = None,
+    modules: Modules = [],  # noqa: B006
+) -> None:
+    """List recipes, and operators with their fields, ranges and units."""
+    from degrade.catalogue import print_catalogue
+
+    import_modules(modules)
+    print_catalogue(out, what)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of recipes, for editors: a first line `# yaml-language-server: $schema=FILE` uses it."""
+    import json
+
+    from degrade.schema import recipe_schema
+
+    out.print(json.dumps(recipe_schema(), indent=2), markup=False, soft_wrap=True)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="Option file of Real-ESRGAN, traiNNer-redux, OSEDiff or neosr.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the recipe here, not to stdout.")] = None,
+    dialect: Annotated[str | None, typer.Option(help="basicsr, redux, params or neosr. Default: found out.")] = None,
+) -> None:
+    """Turn another project's option file into a recipe, and say what is odd about it. Exit code 2 on errors."""
+    from degrade.dialects import read_options
+
+    imported = read_options(file, dialect)
+    colours = {"note": "cyan", "warning": "yellow", "error": "red"}
+    for finding in imported.findings:
+        err.print(f"[{colours[finding.severity]}]{finding.severity}:[/] ", end="")
+        err.print(str(finding), markup=False, soft_wrap=True)
+    err.print(f"{imported.dialect}: findings: {len(imported.findings)}, keys of training ignored: {imported.ignored}")
+    if imported.recipe is None:
+        raise typer.Exit(2)
+    if output is None:
+        sys.stdout.write(imported.to_yaml())
+    else:
+        output.write_text(imported.to_yaml(), encoding="utf-8")
+        err.print(f"Look at {output}", soft_wrap=True)
