@@ -18,13 +18,13 @@ from degrade.images import find_images
 from degrade.recipe import Recipe
 from sr import checkpoint
 from sr.config import Config, configure
-from sr.run import LAST, STATE, read_history
+from sr.run import BEST, LAST, STATE, read_history
 
 if TYPE_CHECKING:
     from sr.compare import Comparison
     from sr.train import Status
 
-__all__ = ["UNTRAINED", "Entry", "Regime", "Trained", "Watch", "given_checkpoint", "row", "run_name"]
+__all__ = ["UNTRAINED", "Entry", "Regime", "Trained", "Watch", "given_checkpoint", "label_of", "row", "run_name"]
 
 UNTRAINED = "none"
 """What stands for the training regime of a model that was not trained."""
@@ -92,7 +92,13 @@ def given_checkpoint(model: str, scale: int) -> Entry:
     file = checkpoint.weights_file(model)
     checkpoint.load(file, scale)
     run = Trained.read(file, 0)
-    return Entry(Path(model).stem, run.metadata.get("recipe", UNTRAINED), run.metadata.get("hash", ""), (run,))
+    return Entry(label_of(model), run.metadata.get("recipe", UNTRAINED), run.metadata.get("hash", ""), (run,))
+
+
+def label_of(model: str) -> str:
+    """What a model is called: a file by its name, ``last`` and ``best`` by their folder."""
+    path = Path(model)
+    return path.parent.name if path.name in (LAST, BEST) else path.name.removesuffix(".safetensors")
 
 
 def row(comparison: Comparison, model: str, regime: Regime) -> Callable[[Watch], Entry]:

@@ -27,10 +27,11 @@ from degrade.plan import Plan
 from degrade.recipe import Recipe
 from degrade.rng import Key
 from sr import checkpoint
-from sr.cells import UNTRAINED, Entry, Regime, Watch, given_checkpoint, row
+from sr.cells import UNTRAINED, Entry, Regime, Watch, given_checkpoint, label_of, row
 from sr.config import DEFAULTS, read_yaml
 from sr.evaluate import Example, Table, evaluate, examples, hr_images
 from sr.figures import busiest, levels
+from sr.models import Model
 
 __all__ = ["BICUBIC", "Comparison", "Matrix", "Test", "change", "compare", "read_comparison"]
 
@@ -83,13 +84,22 @@ class Comparison(BaseModel):
 
 
 @dataclass(frozen=True, eq=False)
+class Shown:
+    """A square of an image, kept to be looked at: HR, LR, and SR of each row."""
+
+    hr: Pixels
+    lr: Pixels
+    sr: list[Pixels]
+
+
+@dataclass(frozen=True, eq=False)
 class Test:
-    """A column of the matrix: a regime, the images that it made, and which square of some of them is shown."""
+    """A column of the matrix: a regime, the images that it was judged on, and squares of some of them by name."""
 
     recipe: Recipe
-    images: list[Example]
+    images: list[str]
     plan: Plan
-    shown: dict[str, Square]
+    shown: dict[str, Shown]
 
     __test__ = False  # for pytest, which collects by name
 
@@ -98,26 +108,9 @@ class Test:
         return self.recipe.name
 
 
-@dataclass(frozen=True)
-class Square:
-    """A square of an HR image, on the grid of its LR image."""
-
-    y: int
-    x: int
-    side: int
-
-    def of(self, image: Tensor, scale: int = 1) -> Pixels:
-        """Its 8-bit levels, of an image ``scale`` times as small."""
-        y, x, side = self.y // scale, self.x // scale, self.side // scale
-        return levels(image[..., y : y + side, x : x + side])
-
-
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """Results: ``values[metric][row][column]`` holds a value an image, mean over the seeds; ``tables`` one a seed.
-
-    ``squares[row][column]`` holds SR squares by name of the image, of the first seed.
-    """
+    """Results: ``values[metric][row][column]`` holds a value an image, mean over the seeds; ``tables`` one a seed."""
 
     comparison: Comparison
     entries: list[Entry]
@@ -125,7 +118,6 @@ class Matrix:
     metrics: tuple[str, ...]
     values: dict[str, list[list[list[float]]]]
     tables: list[list[list[Table]]]
-    squares: list[list[dict[str, Pixels]]]
     trained: list[Recipe]
 
     @cached_property
@@ -179,18 +171,19 @@ def compare(comparison: Comparison, watch: Watch | None = None) -> Matrix:
     tested = _regimes(comparison.test, comparison.scale)
     _check(comparison)
     makers = [make for model in comparison.models for make in _rows(comparison, model, trained)]
-    tests = [_test(comparison, regime.recipe) for regime in tested]
     entries = [make(tell) for make in makers]
-    tables: list[list[list[Table]]] = []
-    squares: list[list[dict[str, Pixels]]] = []
-    for entry in entries:
-        tell(f"judging {entry.label}", None)
-        judged = [_judge(comparison, entry, test) for test in tests]
-        tables.append([seeds for seeds, _ in judged])
-        squares.append([found for _, found in judged])
-    metrics = tuple(tables[0][0][0].mean)
-    values = {metric: [[_over_seeds(seeds, metric) for seeds in row] for row in tables] for metric in metrics}
-    return Matrix(comparison, entries, tests, metrics, values, tables, squares, [regime.recipe for regime in trained])
+    models = [_models(comparison, entry) for entry in entries]
+    tests: list[Test] = []
+    columns: list[list[list[Table]]] = []
+    for regime in tested:
+        tell(f"judging on {regime.recipe.name}", None)
+        test, tables = _judge(comparison, regime.recipe, models)
+        tests.append(test)
+        columns.append(tables)
+    rows = [list(cells) for cells in zip(*columns, strict=True)]
+    metrics = tuple(rows[0][0][0].mean)
+    values = {metric: [[_over_seeds(seeds, metric) for seeds in cells] for cells in rows] for metric in metrics}
+    return Matrix(comparison, entries, tests, metrics, values, rows, [regime.recipe for regime in trained])
 
 
 def _regimes(names: Iterable[str], scale: int) -> list[Regime]:
@@ -220,6 +213,11 @@ def _check(comparison: Comparison) -> None:
     for model in comparison.settings:
         if model not in comparison.models or model not in DEFAULTS:
             raise UserError(f"settings.{model}: is not trained here; {', '.join(_methods(comparison)) or 'nothing'} is")
+    if twice := repeated([label_of(model) for model in comparison.models]):
+        raise UserError(f"--models: two are called {twice}; rename a file")
+    judged = hr_images(comparison.val)
+    if twice := repeated([path.stem for path in judged]):
+        raise UserError(f"{comparison.val}: two images are called {twice}; rename one")
     if not _methods(comparison):
         return
     if not comparison.train:
@@ -227,7 +225,7 @@ def _check(comparison: Comparison) -> None:
     if not comparison.data:
         raise UserError("--data is missing: HR images to train on (or --quick, for the sample photographs)")
     learned = {path.resolve() for source in comparison.data for path in find_images(source)}
-    both = [path for path in hr_images(comparison.val) if path.resolve() in learned]
+    both = [path for path in judged if path.resolve() in learned]
     if both:
         raise UserError(f"{both[0]}: is in --data and in --val; a model must not be judged on what it learned")
 
@@ -236,38 +234,54 @@ def _methods(comparison: Comparison) -> list[str]:
     return [model for model in comparison.models if model in DEFAULTS]
 
 
-def _test(comparison: Comparison, recipe: Recipe) -> Test:
-    images = list(examples(comparison.val, recipe, comparison.seed))
-    names = [image.name for image in images]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise UserError(f"{comparison.val}: two images are called {twice[0]}; rename one")
-    shown = {image.name: _square(image, recipe.scale) for image in images[:: max(1, len(images) // SHOWN)][:SHOWN]}
-    # The keys are those of `examples`, so row i is what image i was degraded with.
-    return Test(recipe, images, recipe.plan(Key.of(comparison.seed, np.arange(len(images)))), shown)
+def repeated(names: Sequence[str]) -> str | None:
+    """The first name that is there twice."""
+    return next((name for name in names if names.count(name) > 1), None)
 
 
-def _square(image: Example, scale: int) -> Square:
-    """Where the HR image has most detail."""
-    side = min(WIDE, *image.hr.shape[-2:]) // scale * scale
-    y, x = busiest(image.hr, side)
-    return Square(y // scale * scale, x // scale * scale, side)
-
-
-def _judge(comparison: Comparison, entry: Entry, test: Test) -> tuple[list[Table], dict[str, Pixels]]:
-    """A table a seed, and the first seed's squares to show."""
+def _models(comparison: Comparison, entry: Entry) -> list[Model]:
+    """A row's models, one a seed."""
     device = comparison.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     files: Sequence[str | Path] = [run.file for run in entry.runs] or [BICUBIC]
-    squares: dict[str, Pixels] = {}
+    return [checkpoint.load(file, comparison.scale, device) for file in files]
+
+
+def _judge(comparison: Comparison, recipe: Recipe, rows: Sequence[list[Model]]) -> tuple[Test, list[list[Table]]]:
+    """A column: one regime's images are made, judged by every model, and let go of. A table a row and seed."""
+    images = list(examples(comparison.val, recipe, comparison.seed))
+    squares = {image.name: _square(image) for image in images[:: max(1, len(images) // SHOWN)][:SHOWN]}
+    shown = {
+        image.name: Shown(squares[image.name](image.hr), squares[image.name](image.lr), [])
+        for image in images
+        if image.name in squares
+    }
 
     def see(example: Example, sr: Tensor) -> None:
-        if example.name in test.shown:
-            squares.setdefault(example.name, test.shown[example.name].of(sr))
+        if example.name in shown:
+            shown[example.name].sr.append(squares[example.name](sr))
 
-    models = (checkpoint.load(file, comparison.scale, device) for file in files)
-    return [evaluate(model, entry.label, test.images, test.recipe, see=see) for model in models], squares
+    tables = [
+        [evaluate(model, recipe.name, images, recipe, see=None if i else see) for i, model in enumerate(seeds)]
+        for seeds in rows
+    ]
+    # The keys are those of `examples`, so row i is what image i was degraded with.
+    plan = recipe.plan(Key.of(comparison.seed, np.arange(len(images))))
+    return Test(recipe, [image.name for image in images], plan, shown), tables
+
+
+def _square(image: Example) -> Callable[[Tensor], Pixels]:
+    """Cuts the square where HR has most detail out of an image of HR's size, or of LR's."""
+    (height, width), scale = image.hr.shape[-2:], image.hr.shape[-1] // image.lr.shape[-1]
+    side = min(WIDE, height, width) // scale
+    y, x = (start // scale for start in busiest(image.hr, side * scale))
+
+    def cut(picture: Tensor) -> Pixels:
+        k = scale * picture.shape[-1] // width
+        return levels(picture[..., y * k : (y + side) * k, x * k : (x + side) * k])
+
+    return cut
 
 
 def _over_seeds(tables: Sequence[Table], metric: str) -> list[float]:

@@ -142,26 +142,14 @@ def _crops(matrix: Matrix, album: Album) -> list[list[Data]]:
     found: list[list[Data]] = []
     for column, test in enumerate(matrix.tests):
         found.append([])
-        for i, image in enumerate(test.images):
-            if (square := test.shown.get(image.name)) is None:
-                continue
-            rows = [
-                {
-                    "picture": album.add(squares[column][image.name], exact),
-                    "psnr": finite(matrix.values["psnr_y"][row][column][i]),
-                }
-                for row, squares in enumerate(matrix.squares)
-            ]
-            pictures = {
-                "hr": album.add(square.of(image.hr), exact),
-                "lr": album.add(square.of(image.lr, test.recipe.scale), exact),
-            }
-            drawn = [
-                f"{address} {text}"
-                for address, text in test.plan.row(i, precise=False).items()
-                if not address.endswith(".p")
-            ]
-            found[-1].append({"image": image.name, "side": square.side, **pictures, "rows": rows, "drawn": drawn})
+        for name, shown in test.shown.items():
+            i = test.images.index(name)
+            values = [finite(columns[column][i]) for columns in matrix.values["psnr_y"]]
+            pictures = [album.add(picture, exact) for picture in (shown.hr, shown.lr, *shown.sr)]
+            drawn = [f"{a} {text}" for a, text in test.plan.row(i, precise=False).items() if not a.endswith(".p")]
+            found[-1].append(
+                {"image": name, "side": len(shown.hr), "pictures": pictures, "psnr": values, "drawn": drawn}
+            )
     return found
 
 

@@ -110,7 +110,7 @@ def to_json(matrix: Matrix) -> Data:
                 "hash": test.recipe.hash,
                 "seed": matrix.comparison.seed,
                 "protocol": matrix.tables[0][column][0].protocol,
-                "images": [image.name for image in test.images],
+                "images": test.images,
                 "plan": [test.plan.row(i) for i in range(len(test.images))],
             }
             for column, test in enumerate(matrix.tests)

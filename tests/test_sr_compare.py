@@ -149,7 +149,7 @@ def by_hand(values: list[list[list[float]]]) -> Matrix:
     trained = Trained(Path("x"), 0, {}, [])
     entries = [Entry("bicubic", "none", ""), *(Entry("m", r.name, r.hash, (trained,)) for r in recipes)]
     tests = [Regime(recipe, [], recipe.plan(Key.of(0, [0, 1])), {}) for recipe in recipes]
-    return Matrix(Comparison(), entries, tests, ("psnr_y", "lpips"), {"psnr_y": values, "lpips": values}, [], [], [])
+    return Matrix(Comparison(), entries, tests, ("psnr_y", "lpips"), {"psnr_y": values, "lpips": values}, [], [])
 
 
 def test_differences_gap_and_ranks() -> None:
@@ -242,6 +242,7 @@ def test_seeds_and_checkpoints(matrix: Matrix, place: Path, tmp_path: Path) -> N
         ({"val": "train"}, "is in --data and in --val"),
         ({"test": ("bicubic", "bicubic")}, "a recipe called bicubic is there already"),
         ({"models": ("bicubic", "nothing"), "settings": {}}, "model nothing: no such file"),
+        ({"models": ("bicubic", "bicubic"), "settings": {}}, "--models: two are called bicubic"),
         ({"settings": {"srgan": {}}}, "settings.srgan: is not trained here; srcnn is"),
         ({"settings": {"srcnn": {"rate": -1}}}, "rate: Input should be greater than 0"),
     ],
