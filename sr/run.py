@@ -136,12 +136,13 @@ class Run:
         config, step = self.config, method.done
         last = step == config.steps
         self._seen.append(losses)
-        logs = last or step % config.log_every == 0
+        saves = last or step % config.save_every == 0
+        logs = saves or step % config.log_every == 0  # a loss that is not finite must be seen before it is saved
         if logs:
             self._log(step)
         if self.writes and self.data and (last or step % config.val_every == 0):
             self._validate(method)
-        if last or step % config.save_every == 0:
+        if saves:
             self.save(method)
         return logs
 
