@@ -165,12 +165,15 @@ def finite(number: float) -> float | None:
 
 def print_matrix(console: Console, matrix: Matrix, metric: str = "psnr_y") -> None:
     """Means of a metric; the best of each column is bold."""
+    from rich.box import SIMPLE
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        "trained on", *(f"tested on {test.name}" for test in matrix.tests), title=f"{metric.replace('_', ' ')}"
-    )
+    # Rich would break names anywhere to make room; a name is worth more than a frame.
+    table = Table(title=f"{metric.replace('_', ' ')}; rows: trained on, columns: tested on", box=SIMPLE)
+    table.add_column("", no_wrap=True)
+    for test in matrix.tests:
+        table.add_column(Text(test.name), justify="right", no_wrap=True)
     for row, entry in enumerate(matrix.entries):
         cells: list[Text] = []
         for column in range(len(matrix.tests)):
