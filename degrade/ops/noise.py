@@ -226,7 +226,7 @@ def gray_levels(levels: Tensor, sizes: Sizes, on_host: bool = True) -> Tensor:
 
         images = [levels[i, :, : int(h), : int(w)].to(torch.uint8) for i, (h, w) in enumerate(sizes)]
         counts = [
-            np.count_nonzero(cv2.calcHist([x.reshape(-1, x.shape[-1]).numpy()], [0], None, [256], [0, 256]))
+            int(np.count_nonzero(cv2.calcHist([x.reshape(-1, x.shape[-1]).numpy()], [0], None, [256], [0, 256])))
             for x in images
         ]
         return powers[counts]
