@@ -22,7 +22,7 @@ from degrade.manifest import SynthError
 
 if TYPE_CHECKING:
     from degrade.engine import Made, Result
-    from degrade.synth import Job
+    from degrade.job import Job
 
 __all__ = ["on_ray"]
 

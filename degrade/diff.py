@@ -19,10 +19,10 @@ from rich.table import Table
 from rich.text import Text
 
 from degrade import measure
+from degrade.job import as_pixels
 from degrade.recipe import Recipe
 from degrade.rng import Key
 from degrade.steps import Node, Pick, Repeat, Shuffle, Step, Steps
-from degrade.synth import as_pixels
 
 __all__ = ["MEASURES", "Change", "Effect", "changes", "effects", "parameters", "print_diff"]
 

@@ -13,11 +13,11 @@ from functools import partial
 
 from degrade.base import REGISTRY
 from degrade.images import ImageError
+from degrade.job import Images, Job, Loaded, degrade_crops, describe_pair, encode, load_crop
 from degrade.manifest import Row, SynthError, files, place
 from degrade.plan import Plan
 from degrade.recipe import Recipe
 from degrade.rng import Key
-from degrade.synth import Images, Job, Loaded, degrade_crops, describe_pair, encode, load_crop
 
 __all__ = ["Engine", "choose", "inline", "processes"]
 

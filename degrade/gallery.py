@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from degrade.formats import format_at, open_home
 from degrade.images import Image, encode_png, read_image, write_atomic
+from degrade.job import as_pixels
 from degrade.manifest import FIXED, SynthError, read_rows
 from degrade.patches import in_channels, reflected
 from degrade.plan import Plan
@@ -17,7 +18,7 @@ from degrade.recipe import Recipe
 from degrade.replay import remake
 from degrade.rng import Key
 from degrade.sheet import Cell, contact_sheet, enlarge, story
-from degrade.synth import as_pixels, load_settings
+from degrade.synth import load_settings
 
 __all__ = ["show_recipe", "write_contact_sheet"]
 

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from degrade.canvas import Canvas
 from degrade.images import find_images, read_image
+from degrade.job import as_pixels
 from degrade.patches import in_channels, reflected
 from degrade.primitives.resample import resample
 from degrade.samples import sample_images
-from degrade.synth import as_pixels
 
 __all__ = ["MOST", "blockiness", "high_frequency", "middles", "noise_level", "pictures", "plain", "psnr"]
 

@@ -26,11 +26,11 @@ from torch import Tensor
 from degrade import measure
 from degrade.base import Range
 from degrade.canvas import Canvas
+from degrade.job import as_pixels
 from degrade.plan import Column, Plan
 from degrade.recipe import Recipe
 from degrade.rng import Key
 from degrade.sheet import story
-from degrade.synth import as_pixels
 
 __all__ = ["LEVELS", "Settings", "describe", "fill", "page", "preview"]
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from degrade.formats import format_at, open_home
 from degrade.images import sha256
+from degrade.job import Settings, degrade_crops, encode, load_crop, place_of
 from degrade.manifest import FIXED, Row, SynthError, read_rows
 from degrade.recipe import Recipe
 from degrade.remote import is_url
-from degrade.synth import Settings, degrade_crops, encode, load_crop, load_settings, place_of
+from degrade.synth import load_settings
 
 __all__ = ["Replayed", "remake", "replay"]
 

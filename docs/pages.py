@@ -36,13 +36,13 @@ from degrade.catalogue import fields
 from degrade.dist import Const, Dist, Uniform, dump, parse
 from degrade.gallery import show_recipe
 from degrade.images import read_image
+from degrade.job import as_pixels
 from degrade.library import locate, names
 from degrade.ops.adapt import Adaptor
 from degrade.recipe import Recipe
 from degrade.rng import Key
 from degrade.samples import sample_images
 from degrade.steps import Node, Pick, Repeat, Shuffle, Step, Steps
-from degrade.synth import as_pixels
 
 ROOT = Path(__file__).parent.parent
 CROP = 128

@@ -18,8 +18,9 @@ from degrade import Recipe, engine
 from degrade.engine import choose
 from degrade.errors import UserError
 from degrade.images import sha256
+from degrade.job import Job, Settings, prepare
 from degrade.manifest import SynthError
-from degrade.synth import Job, Settings, prepare, synthesize
+from degrade.synth import synthesize
 
 
 def make(source: Path, output: Path, run: engine.Engine) -> dict[str, str]:

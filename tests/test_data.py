@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader
 
 from degrade import DegradedFolder, Key, PairedFolder, PatchFolder, Recipe, pairs
 from degrade.engine import inline
-from degrade.synth import Settings, prepare, synthesize
+from degrade.job import Settings, prepare
+from degrade.synth import synthesize
 
 
 @pytest.fixture(scope="module")

@@ -22,10 +22,11 @@ from degrade.errors import UserError
 from degrade.formats import FORMATS
 from degrade.gallery import write_contact_sheet
 from degrade.images import ImageError, read_image, sha256
+from degrade.job import Job, Settings, prepare
 from degrade.manifest import SynthError
 from degrade.replay import replay
 from degrade.stores import key_of, name_of, open_pairs
-from degrade.synth import Job, Report, Settings, prepare, synthesize
+from degrade.synth import Report, synthesize
 
 pytest.importorskip("webdataset", reason="the extra 'shards' is not installed")
 lmdb = pytest.importorskip("lmdb", reason="the extra 'shards' is not installed")

@@ -21,6 +21,7 @@ LAYERS = [
     ("recipe", "dialects"),
     ("data", "manifest"),
     ("formats",),
+    ("job",),
     ("synth",),
     ("engine", "cluster", "replay", "measure"),
     ("gallery", "preview", "diff", "bench"),

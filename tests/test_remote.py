@@ -19,10 +19,11 @@ from degrade.errors import UserError
 from degrade.formats import FORMATS
 from degrade.gallery import write_contact_sheet
 from degrade.images import ImageError, list_images, read_image, sha256
+from degrade.job import Job, Settings, prepare
 from degrade.manifest import SynthError
 from degrade.remote import is_url, join, list_files, local, open_store
 from degrade.replay import replay
-from degrade.synth import Job, Report, Settings, prepare, synthesize
+from degrade.synth import Report, synthesize
 
 fsspec = pytest.importorskip("fsspec", reason="the extra 'cloud' is not installed")
 NAMES = ("a.png", "b/c.png", "b/d.jpg", "e.png")

@@ -17,9 +17,10 @@ from degrade import Recipe
 from degrade.engine import inline
 from degrade.errors import UserError
 from degrade.images import ImageError
+from degrade.job import Settings, prepare
 from degrade.manifest import SynthError
 from degrade.replay import replay
-from degrade.synth import Settings, prepare, synthesize
+from degrade.synth import synthesize
 
 
 @pytest.fixture

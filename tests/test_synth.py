@@ -23,8 +23,9 @@ from skimage import data
 
 from degrade import Recipe, engine
 from degrade.images import read_image, sha256
+from degrade.job import Job, Settings, prepare, unique_names
 from degrade.manifest import Manifest, SynthError, inside, place, read_rows
-from degrade.synth import Job, Report, Settings, describe, prepare, synthesize, unique_names, versions
+from degrade.synth import Report, describe, synthesize, versions
 
 RECIPE = "realesrgan"
 
@@ -241,7 +242,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from degrade import Recipe, engine
-from degrade.synth import Settings, prepare, synthesize
+from degrade.job import Settings, prepare
+from degrade.synth import synthesize
 recipe = Recipe.load("realesrgan")
 job = prepare(recipe, Settings(sys.argv[1], patch=32, per_image=8), Path(sys.argv[2]))
 print("ready", flush=True)

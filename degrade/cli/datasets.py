@@ -51,22 +51,23 @@ def synth(
 ) -> None:
     """Make a paired dataset: HR images in; hr/, lr/, manifest and contact sheet out. Run again, it goes on."""
 
-    from degrade import synth
     from degrade.engine import choose
     from degrade.errors import UserError
     from degrade.gallery import write_contact_sheet
+    from degrade.job import Settings, prepare
     from degrade.progress import pair_progress
+    from degrade.synth import synthesize
 
     for name, value, known in (("small", small, ("reflect", "skip")), ("alpha", alpha, ("drop", "keep"))):
         if value not in known:
             raise UserError(f"--{name} {value}: should be {' or '.join(known)}")
     loaded = read_recipe(recipe, scale, changes, modules)
-    settings = synth.Settings(input, patch, per_image, count, seed, small, alpha)  # type: ignore[arg-type] # checked above
-    job = synth.prepare(loaded, settings, output or Path("synth") / loaded.name, format, shard)
+    settings = Settings(input, patch, per_image, count, seed, small, alpha)  # type: ignore[arg-type] # checked above
+    job = prepare(loaded, settings, output or Path("synth") / loaded.name, format, shard)
     run = choose(check_device(device), workers, batch, engine)
     out.print(f"[b]{loaded.name}[/b] x{loaded.scale}  {job.total} pairs from {len(job.sources)} images", soft_wrap=True)
     with pair_progress(err) as progress:
-        report = synth.synthesize(job, loaded, run, progress)
+        report = synthesize(job, loaded, run, progress)
     for source, reason in report.skipped[:10]:
         err.print(f"skipped {source}: {reason}", markup=False, soft_wrap=True)
     if len(report.skipped) > 10:
