@@ -321,18 +321,26 @@ class Draw:
     Args:
         operator: Gives the values of constant fields.
         values: The drawn fields, (B,) each.
-        key: One key per row, the operator's address folded in.
+        key: One key per row.
         canvas: Gives device and dtype.
+        address: Folded into the key when the operator asks for it; few do.
     """
 
-    def __init__(self, operator: Operator, values: dict[str, Real], key: Key, canvas: Canvas) -> None:
+    def __init__(
+        self, operator: Operator, values: dict[str, Real], key: Key, canvas: Canvas, address: str | None = None
+    ) -> None:
         self.operator = operator
-        self.key = key
+        self._key, self._address = key, address
         self._values = values
         self._device, self._dtype = canvas.pixels.device, canvas.pixels.dtype
 
     def __len__(self) -> int:
-        return len(self.key)
+        return len(self._key)
+
+    @property
+    def key(self) -> Key:
+        """One key per row, for the noise over pixels."""
+        return self._key if self._address is None else self._key.fold(self._address)
 
     def host(self, field: str) -> Real:
         """(B,) float64 on the host."""

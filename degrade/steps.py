@@ -185,7 +185,7 @@ class Step(Node):
     def work(self, canvas: Canvas, plan: Plan, scope: str, watch: Watch | None) -> Canvas:
         here = f"{scope}.{self.label}"
         values = {name: plan[a] for name in self.operator.variables() if (a := f"{here}.{name}") in plan}
-        canvas = self.operator.apply(canvas, Draw(self.operator, values, plan.key.fold(here), canvas))
+        canvas = self.operator.apply(canvas, Draw(self.operator, values, plan.key, canvas, here))
         if watch is not None:
             watch(here, canvas)
         return canvas
@@ -261,7 +261,8 @@ class Pick(Node):
 
     def work(self, canvas: Canvas, plan: Plan, scope: str, watch: Watch | None) -> Canvas:
         chosen = plan[f"{scope}.{self.label}"]
-        for j, branch in enumerate(self.branches):
+        for j in sorted(set(chosen.tolist())):
+            branch = self.branches[int(j)]
             canvas = on_rows(chosen == j, canvas, plan, lambda c, q, b=branch: b.run(c, q, scope, watch))
         return canvas
 
@@ -298,11 +299,12 @@ class Shuffle(Node):
             node.draw(sheet, scope, active)
 
     def work(self, canvas: Canvas, plan: Plan, scope: str, watch: Watch | None) -> Canvas:
-        orders = np.array([self.order(int(rank)) for rank in plan[f"{scope}.{self.label}"]])
-        for place in range(len(self.nodes)):
-            for j in np.unique(orders[:, place]):
+        orders = [self.order(int(rank)) for rank in plan[f"{scope}.{self.label}"]]
+        for place in zip(*orders, strict=True):
+            for j in sorted(set(place)):
                 node = self.nodes[j]
-                canvas = on_rows(orders[:, place] == j, canvas, plan, lambda c, q, n=node: n.run(c, q, scope, watch))
+                chosen = np.array(place) == j
+                canvas = on_rows(chosen, canvas, plan, lambda c, q, n=node: n.run(c, q, scope, watch))
         return canvas
 
     def order(self, rank: int) -> list[int]:
@@ -395,9 +397,10 @@ def permutation(rank: int, count: int) -> list[int]:
 
 def on_rows(chosen: Active, canvas: Canvas, plan: Plan, work: Callable[[Canvas, Plan], Canvas]) -> Canvas:
     """Works only the chosen rows and puts them back."""
-    if chosen.all():
+    count = np.count_nonzero(chosen)
+    if count == len(chosen):
         return work(canvas, plan)
-    rows = np.flatnonzero(chosen)
-    if len(rows) == 0:
+    if count == 0:
         return canvas
+    rows = np.flatnonzero(chosen)
     return canvas.put(rows, work(canvas.take(rows), plan.take(rows)))
