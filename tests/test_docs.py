@@ -41,12 +41,13 @@ PAGES = [
     for path in sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
     if path.name != "training.md"
 ]
-SLOW = ("compare.md", "looking.md", "tutorial.md")
+SLOW = ("README.md", "compare.md", "looking.md", "tutorial.md")
 CHANGES = (
     (r'device="cuda"', 'device="cpu"'),
     (r"num_workers=\d+", "num_workers=2"),
     (r"^sr train (.*)--steps \d+", r"sr train \1--steps 3 --set batch=2 --set tensorboard=false"),
     (r"^sr compare (.*)--steps \d+", r"sr compare \1--steps 3 --set srcnn.batch=2"),
+    (r"^sr compare --quick", "sr compare --quick --steps 3 --set srcnn.batch=2"),
     (r"--patch 256", "--patch 64"),
     (r"size=256", "size=64"),
     (r"^degrade synth", "degrade synth --workers 1"),
@@ -72,7 +73,7 @@ def changed(text: str) -> str:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder with what the pages speak of: DIV2K/HR, Set5, photo.jpg."""
+    """A folder with what the pages speak of: DIV2K/HR, Set5, photo.jpg, options.yml."""
     photo = read_image(sample_images()[1]).pixels
     for place, count in (("DIV2K/HR", 5), ("Set5", 2)):
         (tmp_path / place).mkdir(parents=True)
@@ -80,6 +81,8 @@ def folder(tmp_path, monkeypatch):
             cut = np.ascontiguousarray(photo[60 + 8 * i :, 100 + 16 * i :][:96, :80])
             write_atomic(tmp_path / place / f"{i}.png", encode_png(cut))
     write_atomic(tmp_path / "photo.jpg", encode_png(np.ascontiguousarray(photo[:128, :128])))
+    [options] = [text for _, title, text in blocks(ROOT / "docs/looking.md") if title == "options.yml"]
+    (tmp_path / "options.yml").write_text(options, "utf-8")
     known = dict(REGISTRY)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SR_CACHE", str(tmp_path / "cache"))
