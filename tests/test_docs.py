@@ -185,7 +185,7 @@ def test_a_new_operator_has_its_page(folder, monkeypatch):
 def test_site_builds_and_needs_no_network(tmp_path):
     pytest.importorskip("mkdocs", reason="needs the extra docs")
     site = tmp_path / "site"
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
