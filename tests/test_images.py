@@ -31,7 +31,7 @@ from degrade.images import (
 )
 from degrade.samples import CREDITS, sample_images
 
-ODD = Path("/work/shared/data/odd-inputs")
+ODD = Path(__file__).parents[2] / "shared/data/odd-inputs"
 H, W = 13, 17
 RGB16 = np.random.default_rng(0).integers(0, 65536, (H, W, 4), np.uint16)
 RGB8 = (RGB16 >> 8).astype(np.uint8)

@@ -19,7 +19,7 @@ from degrade.rng import Key
 
 LEVEL = 1 / 255
 SIZES = [(37, 23), (8, 9), (64, 40), (1, 1), (63, 41), (200, 7), (20, 1), (130, 90)]
-SET5 = Path("/work/shared/data/set5")
+SET5 = Path(__file__).parents[2] / "shared/data/set5"
 CASES = [(name, flag) for name in FILTERS for flag in (False, True)]
 
 

@@ -21,7 +21,7 @@ from sr.cli import app
 from sr.evaluate import evaluate, examples, hr_images
 from sr.models import build
 
-SET5 = Path("/work/shared/data/set5")
+SET5 = Path(__file__).parents[2] / "shared/data/set5"
 PUBLISHED = {2: (33.66, 0.9299), 3: (30.39, 0.8682), 4: (28.42, 0.8104)}
 """Bicubic on Set5: PSNR and SSIM on Y."""
 

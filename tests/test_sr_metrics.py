@@ -10,7 +10,7 @@ from skimage import data
 from sr.metrics import psnr, rgb_to_y, ssim
 from sr.models import build
 
-SET5 = Path("/work/shared/data/set5")
+SET5 = Path(__file__).parents[2] / "shared/data/set5"
 
 
 def pair(rows=3):
