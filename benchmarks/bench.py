@@ -140,7 +140,7 @@ def header() -> str:
 
     root = Path(__file__).parent
     commit = subprocess.run(["git", "log", "-1", "--format=%h"], cwd=root, capture_output=True, text=True, check=False)
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     load = ", ".join(f"{x:.1f}" for x in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"

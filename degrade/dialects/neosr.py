@@ -11,17 +11,12 @@ References:
 from __future__ import annotations
 
 import re
-import sys
+import tomllib
 from typing import Any
 
 from degrade.dialects.graph import KERNEL_KEYS, STAGE_KEYS, Traits, orders
 from degrade.dialects.options import Options, Section, words
 from degrade.errors import Problem, RecipeError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = ["neosr"]
 
