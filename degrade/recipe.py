@@ -43,16 +43,21 @@ class Pair:
     Args:
         lr: (B, C, H / scale, W / scale) float32 in [0, 1]: the network's input.
         hr: (B, C, H, W): the target, after the recipe's ``hr`` stage (sharpened, say).
-        hr_raw: (B, C, H, W): the HR image as read.
+        given: (B, C, H, W): the HR image as read, uint8 or float.
         plan: What was drawn.
         index: (B,) the samples' indices.
     """
 
     lr: Tensor
     hr: Tensor
-    hr_raw: Tensor
+    given: Tensor
     plan: Plan
     index: NDArray[np.int64] | None = None
+
+    @cached_property
+    def hr_raw(self) -> Tensor:
+        """(B, C, H, W) float32 in [0, 1]: the HR image as read. Made when asked for: few losses look at it."""
+        return as_float(self.given)
 
 
 @dataclass(frozen=True)
@@ -174,24 +179,20 @@ class Recipe:
         starts = range(0, len(hr), rows)
         if not alone:
             parts = [self._run(as_float(hr[i : i + rows]), plan.take(slice(i, i + rows)), watch) for i in starts]
-            return Pair(
-                torch.cat([lr for lr, _ in parts]), torch.cat([target for _, target in parts]), as_float(hr), plan
-            )
+            return Pair(torch.cat([lr for lr, _ in parts]), torch.cat([target for _, target in parts]), hr, plan)
         lr = torch.empty(len(hr), hr.shape[1], height // self.scale, width // self.scale)
-        raw = hr if hr.dtype == torch.float32 else torch.empty(hr.shape)
-        target = torch.empty(hr.shape) if self.hr.nodes else raw
+        same = not self.hr.nodes and hr.dtype == torch.float32
+        target = hr if same else torch.empty(hr.shape)
 
         def fill(start: int) -> None:
             some = slice(start, start + rows)
-            if raw is not hr:
-                raw[some] = as_float(hr[some])
             one, two = self._run(as_float(layout(hr[some])), plan.take(some), watch)
             planes(one, lr[some])
-            if self.hr.nodes:
+            if not same:
                 planes(two, target[some])
 
         threads.each(fill, starts)
-        return Pair(lr, target, raw, plan)
+        return Pair(lr, target, hr, plan)
 
     def _run(self, hr: Tensor, plan: Plan, watch: Watch | None) -> tuple[Tensor, Tensor]:
         canvas = Canvas.of(hr, self.scale)

@@ -43,3 +43,6 @@ def _alone() -> None:
     # PyTorch's setting is this thread's own; OpenCV's is the process's, whose rows all come through here.
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    # glibc gives large blocks back to the system and takes them anew, page by page, unless it once saw a larger one
+    # freed (mallopt(3), M_MMAP_THRESHOLD). Images are large blocks, and a fault costs as much as 500 pixels.
+    torch.empty(31 << 20, dtype=torch.uint8)
