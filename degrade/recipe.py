@@ -23,7 +23,7 @@ import yaml
 from torch import Tensor
 
 from degrade import threads
-from degrade.canvas import Canvas, layout, planes
+from degrade.canvas import Canvas, as_float, planes
 from degrade.load import Spec, load
 from degrade.plan import Audit, Column, Plan, Sheet
 from degrade.rng import Key
@@ -186,7 +186,7 @@ class Recipe:
 
         def fill(start: int) -> None:
             some = slice(start, start + rows)
-            one, two = self._run(as_float(layout(hr[some])), plan.take(some), watch)
+            one, two = self._run(hr[some], plan.take(some), watch)
             planes(one, lr[some])
             if not same:
                 planes(two, target[some])
@@ -233,8 +233,3 @@ class Recipe:
         hr = batch_of(image)
         indices = np.arange(index, index + len(hr)) if isinstance(index, int) else np.array(list(index))
         return self.apply(hr, self.plan(Key.of(seed, indices)))
-
-
-def as_float(hr: Tensor) -> Tensor:
-    """uint8 / 255, or the floats themselves as float32."""
-    return hr.float().div_(255) if hr.dtype == torch.uint8 else hr.float()
