@@ -167,23 +167,25 @@ def poisson_quantile(mean: Tensor, u: Tensor, on_host: bool = True) -> Tensor:
     if not on_host:
         return torch.where(mean < _SMALL, _invert(mean, u), _approximate(mean, u))
     counts = torch.empty(mean.shape, dtype=mean.dtype)
+    flat, level, out = mean.flatten(), u.flatten(), counts.view(-1)
     # A piece at a time, which stays in cache from the first pass to the last.
-    for m, level, out in zip(*(x.flatten().split(_BLOCK) for x in (mean, u, counts)), strict=True):
-        out.copy_(_approximate(m, level))
-        dark = (m < _SMALL).nonzero()[:, 0]
-        if len(dark):
-            out.index_copy_(0, dark, _invert(m[dark], level[dark]))
+    for piece in zip(*(x.split(_BLOCK) for x in (flat, level, out)), strict=True):
+        piece[2].copy_(_approximate(*piece[:2]))
+    for dark in torch.from_numpy(np.flatnonzero(flat.numpy() < _SMALL)).split(_BLOCK):
+        out.index_copy_(0, dark, _invert(flat[dark], level[dark]))
     return counts
 
 
 def _approximate(mean: Tensor, u: Tensor) -> Tensor:
     """The rounded expansion: k = lambda + s z + h (1/6 + q (q - z) / 72), h = z^2 - 1, q = 1 / s."""
-    # In place wherever it can be: on CPU, fresh memory costs more than the arithmetic.
+    # In place wherever it can be, and in few passes: on CPU, memory costs more than the arithmetic.
     z = u.mul(2).sub_(1).erfinv_().mul_(math.sqrt(2))
-    s = mean.clamp(min=_SMALL).sub_(1 / 12).sqrt_()
-    q = s.reciprocal()
-    curve = (q - z).mul_(q).mul_(1 / 72).add_(1 / 6).mul_(z.square().sub_(1))
-    return z.mul_(s).add_(mean).add_(curve).round_().clamp_(min=0)
+    square = mean.clamp(min=_SMALL).sub_(1 / 12)
+    q = square.rsqrt()
+    qz = q * z
+    count = torch.addcmul(mean, square, qz)
+    curve = q.square_().sub_(qz).mul_(1 / 72).add_(1 / 6)
+    return count.addcmul_(z.square_().sub_(1), curve).round_().clamp_(min=0)
 
 
 def _invert(mean: Tensor, u: Tensor) -> Tensor:
@@ -191,10 +193,11 @@ def _invert(mean: Tensor, u: Tensor) -> Tensor:
     term = torch.exp(-mean)
     rest = u - term
     count = torch.zeros_like(mean)
+    below = torch.empty_like(mean)
     for k in range(1, _TERMS + 1):
         # 1 where rest > 0, else 0: a comparison, and adding its truth values, would take five times as long on CPU.
-        count += (rest * 2.0**60).clamp_(0, 1)
-        term.mul_(mean).div_(k)
+        count += torch.mul(rest, 2.0**60, out=below).clamp_(0, 1)
+        term.mul_(mean).mul_(1 / k)
         rest -= term
     return count
 
@@ -224,12 +227,14 @@ def gray_levels(levels: Tensor, sizes: Sizes, on_host: bool = True) -> Tensor:
     if on_host:
         import cv2
 
-        images = [levels[i, :, : int(h), : int(w)].to(torch.uint8) for i, (h, w) in enumerate(sizes)]
-        counts = [
-            int(np.count_nonzero(cv2.calcHist([x.reshape(-1, x.shape[-1]).numpy()], [0], None, [256], [0, 256])))
-            for x in images
-        ]
-        return powers[counts]
+        def distinct(image: Tensor) -> int:
+            flat = image.to(torch.uint8).reshape(-1, image.shape[-1]).numpy()
+            return int(np.count_nonzero(cv2.calcHist([flat], [0], None, [256], [0, 256])))
+
+        images = [levels[i, :, : int(h), : int(w)] for i, (h, w) in enumerate(sizes)]
+        # A few rows of a photograph have more than 128 levels already, and it cannot be more than 256.
+        few = [distinct(image[:, ::16]) for image in images]
+        return powers[[n if n > 128 else distinct(image) for n, image in zip(few, images, strict=True)]]
     # A histogram of unknown length would wait for the device; marking 256 places, and one for the outside, does not.
     edge = torch.from_numpy(sizes).to(device, non_blocking=True)
     rows, columns = torch.arange(height, device=device), torch.arange(width, device=device)
