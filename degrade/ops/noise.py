@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated
 
 import numpy as np
@@ -143,7 +143,7 @@ _BLOCK = 1 << 16
 """Pixels of a piece worked at a time on CPU."""
 
 
-def poisson_quantile(mean: Tensor, u: Tensor, on_host: bool = True) -> Tensor:
+def poisson_quantile(mean: Tensor, u: Tensor) -> Tensor:
     """Poisson counts at levels ``u``: the smallest k with P(K <= k) >= u.
 
     Means below 8 invert the distribution function term by term. Others round a Cornish-Fisher expansion in the normal
@@ -157,23 +157,48 @@ def poisson_quantile(mean: Tensor, u: Tensor, on_host: bool = True) -> Tensor:
     Args:
         mean: Any shape, at least 0 and below 2^22 (float32 counts).
         u: The same shape, in (0, 1).
-        on_host: Whether a tensor may be asked for a number, which on a GPU waits. Then only the dark pixels are
-            inverted; else all are, and the dark ones kept. The counts are the same.
 
     References:
         | Moments and cumulants in the specification of distributions (Cornish, Fisher, 1938)
         | https://doi.org/10.2307/1400905
     """
-    if not on_host:
-        return torch.where(mean < _SMALL, _invert(mean, u), _approximate(mean, u))
-    counts = torch.empty(mean.shape, dtype=mean.dtype)
-    flat, level, out = mean.flatten(), u.flatten(), counts.view(-1)
-    # A piece at a time, which stays in cache from the first pass to the last.
-    for piece in zip(*(x.split(_BLOCK) for x in (flat, level, out)), strict=True):
-        piece[2].copy_(_approximate(*piece[:2]))
-    for dark in torch.from_numpy(np.flatnonzero(flat.numpy() < _SMALL)).split(_BLOCK):
-        out.index_copy_(0, dark, _invert(flat[dark], level[dark]))
+    return torch.where(mean < _SMALL, _invert(mean, u), _approximate(mean, u))
+
+
+def photon_counts(levels: Tensor, peak: Tensor, u: Tensor) -> Tensor:
+    """:func:`poisson_quantile` of images of 8-bit levels on a CPU, to the bit, but in a fraction of the time.
+
+    Args:
+        levels: (B, C, H, W) whole numbers 0, ..., 255 as float32.
+        peak: (B,) photons at level 255.
+        u: (B, C, H, W) in (0, 1).
+    """
+    counts = torch.empty_like(levels)
+    for image, v, level, out in zip(levels, peak, u, counts, strict=True):
+        # A piece at a time, which stays in cache from the first pass to the last.
+        for x, y, z in zip(*(t.flatten().split(_BLOCK) for t in (image, level, out)), strict=True):
+            z.copy_(_approximate(_means(x, v), y))
+        steps, first_bright = _small_steps(float(v))
+        flat = image.flatten().numpy()
+        dark = np.flatnonzero(flat < first_bright)
+        if len(dark):
+            # A level's steps stand between it and the next whole number, so that one search serves all levels.
+            place = np.searchsorted(steps, flat[dark] + level.flatten().numpy()[dark].astype(np.float64))
+            out.view(-1).numpy()[dark] = place - flat[dark] * _TERMS
     return counts
+
+
+def _means(levels: Tensor, peak: Tensor | float) -> Tensor:
+    return levels.div(255).mul_(peak)
+
+
+@functools.lru_cache(maxsize=64)
+def _small_steps(peak: float) -> tuple[NDArray[np.float64], int]:
+    """Where the distribution functions of the dark levels step, each raised by its level; and the first bright level."""
+    means = _means(torch.arange(256.0), peak)
+    dark = int((means < _SMALL).sum())
+    steps = torch.stack([total.clone() for total in _distribution(means[:dark])], 1).double().clamp_(max=1)
+    return (steps + torch.arange(dark)[:, None]).numpy().ravel(), dark
 
 
 def _approximate(mean: Tensor, u: Tensor) -> Tensor:
@@ -190,16 +215,19 @@ def _approximate(mean: Tensor, u: Tensor) -> Tensor:
 
 def _invert(mean: Tensor, u: Tensor) -> Tensor:
     """Counts the k at which the distribution function is still below u."""
-    term = torch.exp(-mean)
-    rest = u - term
     count = torch.zeros_like(mean)
-    below = torch.empty_like(mean)
-    for k in range(1, _TERMS + 1):
-        # 1 where rest > 0, else 0: a comparison, and adding its truth values, would take five times as long on CPU.
-        count += torch.mul(rest, 2.0**60, out=below).clamp_(0, 1)
-        term.mul_(mean).mul_(1 / k)
-        rest -= term
+    for below in _distribution(mean):
+        count += below < u
     return count
+
+
+def _distribution(mean: Tensor) -> Iterator[Tensor]:
+    """P(K <= k) for k = 0, ..., _TERMS - 1. The tensor is one and the same, and changes."""
+    term = torch.exp(-mean)
+    total = torch.zeros_like(mean)
+    for k in range(1, _TERMS + 1):
+        yield total.add_(term)
+        term.mul_(mean).mul_(1 / k)
 
 
 def luma(pixels: Tensor) -> Tensor:
@@ -216,7 +244,7 @@ def gray_levels(levels: Tensor, sizes: Sizes, on_host: bool = True) -> Tensor:
     Args:
         levels: (B, C, H, W) whole numbers 0, ..., 255 as floats.
         sizes: (B, 2) heights and widths; pixels outside are not counted.
-        on_host: As in :func:`poisson_quantile`.
+        on_host: Whether a tensor may be asked for a number, which on a GPU waits.
 
     Returns:
         (B,) powers of two, 1 to 256. It depends on the content: 256 for nearly all photographs, less for flat images.
@@ -276,10 +304,10 @@ class PoissonNoise(Operator):
             v = draw.peak[index]
             if by_content[rows].any():
                 v = torch.where(v == 0, gray_levels(levels, canvas.sizes[rows], on_host), v)
-            v = v[:, None, None, None]
-            r = levels.div_(255)
             u = uniform_field(draw.key[rows], *levels.shape[1:], device=levels.device)
-            return poisson_quantile(r * v, u, on_host).div_(v).sub_(r)
+            column = v[:, None, None, None]
+            counts = photon_counts(levels, v, u) if on_host else poisson_quantile(_means(levels, column), u)
+            return counts.div_(column).sub_(levels.div_(255))
 
         noise = along(canvas, apart(draw.host("gray") > 0, pixels.shape[1], shot).mul_(draw.column("scale")))
         return canvas.with_pixels((canvas.pixels + noise).clamp_(0, 1))
