@@ -177,9 +177,9 @@ class Recipe:
             return Pair(
                 torch.cat([lr for lr, _ in parts]), torch.cat([target for _, target in parts]), as_float(hr), plan
             )
-        lr = torch.empty(len(hr), hr.shape[1], height // self.scale, width // self.scale)
-        raw = hr if hr.dtype == torch.float32 else torch.empty(hr.shape)
-        target = torch.empty(hr.shape) if self.hr.nodes else raw
+        lr = room(len(hr), hr.shape[1], height // self.scale, width // self.scale)
+        raw = hr if hr.dtype == torch.float32 else room(*hr.shape)
+        target = room(*hr.shape) if self.hr.nodes else raw
 
         def fill(start: int) -> None:
             some = slice(start, start + rows)
@@ -237,3 +237,12 @@ class Recipe:
 def as_float(hr: Tensor) -> Tensor:
     """uint8 / 255, or the floats themselves as float32."""
     return hr.float().div_(255) if hr.dtype == torch.uint8 else hr.float()
+
+
+def room(*shape: int) -> Tensor:
+    """An empty float32 tensor in memory of NumPy's.
+
+    PyTorch asks glibc for aligned memory, which does not fit the hole that an equal block left: after a hundred batches
+    of 16 the heap was 1361 MiB, of which 111 were in use. Memory of NumPy's fits, and the heap stays at 135.
+    """
+    return torch.from_numpy(np.empty(shape, np.float32))
