@@ -151,8 +151,8 @@ def test_windows_are_those_of_the_whole(data: bytes, kind: type, band: int, monk
     with open_image(data) as image:
         assert type(image._parts) is kind
         assert image.size == (height, width)
-        places = boxes(height, width)
-        found = image.windows(places)
+        places = [*boxes(height, width), (0, 0, height, width)]
+        found = [*image.windows(places[:-1]), *image.windows(places[-1:])]
     for (top, left, tall, wide), part in zip(places, found, strict=True):
         assert part.notes == whole.notes
         assert part.pixels.dtype == whole.pixels.dtype

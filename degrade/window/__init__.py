@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from PIL.ImageFile import ImageFile
 
-from degrade.decode import LIMIT, Image, Source, blame, header, opened
+from degrade.decode import Image, Source, blame, header, opened
 from degrade.window.parts import Box, Parts, WholeParts
 from degrade.window.png import PngParts
 from degrade.window.tiff import TiffParts
@@ -33,7 +33,7 @@ SMALL = 2**22
 
 
 @contextmanager
-def open_image(source: Source, *, limit: int = LIMIT) -> Generator[OpenImage]:
+def open_image(source: Source, *, limit: int | None = None) -> Generator[OpenImage]:
     """An image of which windows are to be read; nothing but its header is yet. Raises ImageError."""
     with opened(source) as (file, name):
         yield OpenImage(header(file, name, limit), file, name)
@@ -76,5 +76,9 @@ class OpenImage:
 
     def windows(self, boxes: Sequence[Box]) -> list[Image]:
         """What :func:`degrade.decode.read_image` has there. Boxes lie within the image."""
+        parts = self._parts
+        if 2 * sum(height * width for _, _, height, width in boxes) > self.area:  # piece by piece is not less then
+            picture = header(self._file, self.name, self.area)  # anew: to have read of the other changed it
+            parts = WholeParts(picture, self._file, self.name, small=True)
         with self._blame():
-            return self._parts.read(boxes)
+            return parts.read(boxes)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from io import BytesIO
+from math import inf
 from typing import Any, BinaryIO, Protocol, TypeAlias
 
 from PIL.ImageFile import ImageFile
 
 from degrade.decode import (
-    LIMIT,
     NOTES,
     ORIENTATION,
     Image,
@@ -71,7 +71,7 @@ def inner(image: Image, box: Box) -> Image:
 
 def read_file(data: bytes, name: str) -> Image:
     """Decodes a file made of parts of the one called ``name``."""
-    return decode(header(BytesIO(data), name, LIMIT), BytesIO(data), name)
+    return decode(header(BytesIO(data), name, inf), BytesIO(data), name)
 
 
 class WholeParts:
@@ -80,29 +80,36 @@ class WholeParts:
     def __init__(self, picture: ImageFile, file: BinaryIO, name: str, small: bool) -> None:
         self._picture, self._file, self._name = picture, file, name
         self._plain = is_plain(picture)
+        self._mode = picture.mode
         self._tags: Mapping[int, Any] = dict(getattr(picture, "tag_v2", {}))
-        area = picture.width * picture.height
         # Pillow's picture; or that, OpenCV's, and what it takes to hold the two against each other.
-        self.held = area * ({"L": 1, "P": 1, "1": 1}.get(picture.mode, 4) if self._plain else 32)
-        self._small = small
+        one = {"L": 1, "P": 1, "1": 1}.get(picture.mode, 4) if self._plain else 32
+        self.held = picture.width * picture.height * one
+        self._entire = small or not self._plain
 
     @cached_property
-    def turn(self) -> int:
+    def _image(self) -> Image:
+        return decode(self._picture, self._file, self._name)
+
+    @cached_property
+    def _turn(self) -> int:
+        self._picture.load()
         return int(self._tags.get(ORIENTATION, 1)) if self._tags else orientation(self._picture)
 
     @property
     def size(self) -> tuple[int, int]:
-        width, height = self._picture.size  # of TIFFs, Pillow has it upright
-        return (width, height) if self.turn >= 5 and not self._tags else (height, width)
+        if self._entire:
+            height, width = self._image.pixels.shape[:2]
+            return height, width
+        width, height = self._picture.size  # of a TIFF, Pillow turned it
+        return (width, height) if self._turn >= 5 and not self._tags else (height, width)
 
     def read(self, boxes: Sequence[Box]) -> list[Image]:
-        if self._small or not self._plain:
-            whole = decode(self._picture, self._file, self._name)
-            return [inner(whole, box) for box in boxes]
-        mode, turn, size = self._picture.mode, self.turn, self.size
-        self._picture.load()
-        notes = [NOTES[mode]] if mode in NOTES else []
-        turn, said = 1 if self._tags else turn, remarks(self._picture, turn)
+        if self._entire:
+            return [inner(self._image, box) for box in boxes]
+        size, said = self.size, remarks(self._picture, self._turn)
+        notes = [NOTES[self._mode]] if self._mode in NOTES else []
+        turn = 1 if self._tags else self._turn
         found: list[Image] = []
         for box in boxes:
             top, left, height, width = stored(box, size, turn)

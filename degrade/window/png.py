@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from io import BytesIO
+from math import inf
 from typing import BinaryIO
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from degrade.decode import LIMIT, Image, header, orientation, remarks
+from degrade.decode import Image, header, orientation, remarks
 from degrade.window.parts import Box, inner, read_file, stored, turned
 
 __all__ = ["PngParts"]
@@ -51,7 +52,7 @@ class PngParts:
         others = [(kind, self._body(chunk)) for chunk in chunks[1:] if (kind := chunk[0]) not in (b"IDAT", b"IEND")]
         place = sum(kind != b"IDAT" for kind in kinds[1:first])
         dot = bytes(1 + (bits + 7) // 8)
-        picture = header(BytesIO(self._png(1, 1, dot, others[:place], others[place:])), name, LIMIT)
+        picture = header(BytesIO(self._png(1, 1, dot, others[:place], others[place:])), name, inf)
         self._turn = orientation(picture)
         self._remarks = remarks(picture, self._turn)
         high, wide = self._height, self._width
