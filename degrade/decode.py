@@ -29,15 +29,13 @@ from PIL import Image as Pillow
 from PIL.ImageFile import ImageFile
 
 from degrade.errors import UserError
+from degrade.limit import LIMIT, VARIABLE, max_pixels
 from degrade.remote import is_url, read_bytes
 
 __all__ = ["LIMIT", "Image", "ImageError", "Pixels", "image_size", "read_image"]
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
 Pixels: TypeAlias = "NDArray[np.uint8 | np.uint16]"
-
-LIMIT = 2**27
-"""Most pixels an image may have unless the caller says otherwise: 134 217 728, or 16384 x 8192."""
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "AVIF")
 """The formats read, by what a file holds, whatever its suffix."""
@@ -95,14 +93,15 @@ class Image:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def read_image(source: Source, *, limit: int = LIMIT) -> Image:
+def read_image(source: Source, *, limit: int | None = None) -> Image:
     """Decodes a file: a path, a URL (see :mod:`degrade.remote`), its bytes, or an open binary file.
 
     Colour profiles are not applied, as everywhere in this field. CMYK becomes RGB by R = (255 - C)(255 - K) / 255.
 
     Args:
         source: PNG, JPEG, WebP, BMP, TIFF, GIF, PPM or AVIF, of 1 to 16 bits a channel, whatever its suffix.
-        limit: Most pixels to accept. (Pillow's own limit, 178 956 970, holds besides for WebP and GIF.)
+        limit: Most pixels to accept, by default :func:`degrade.limit.max_pixels`. (Pillow's own limit, 178 956 970,
+            holds besides for WebP and GIF.)
 
     Raises:
         ImageError: Missing, unreadable, empty, no image, truncated, corrupt, too large, or of a kind that has no exact
@@ -114,7 +113,7 @@ def read_image(source: Source, *, limit: int = LIMIT) -> Image:
             return decode(picture, file, name)
 
 
-def image_size(source: Source, *, limit: int = LIMIT) -> tuple[int, int]:
+def image_size(source: Source, *, limit: int | None = None) -> tuple[int, int]:
     """Height and width as stored, before any EXIF orientation, from the header alone. Raises ImageError."""
     with opened(source) as (file, name):
         width, height = header(file, name, limit).size
@@ -159,7 +158,7 @@ def blame(name: str, what: str) -> Generator[None]:
         raise ImageError(name, f"{what} ({str(error) or type(error).__name__})") from None
 
 
-def header(file: BinaryIO, name: str, limit: int) -> ImageFile:
+def header(file: BinaryIO, name: str, limit: float | None) -> ImageFile:
     """Opens without decoding, as ``PIL.Image.open`` does, but that holds to a limit of the whole process."""
     with blame(name, "unreadable"):
         file.seek(0)
@@ -177,11 +176,10 @@ def header(file: BinaryIO, name: str, limit: int) -> ImageFile:
             file.seek(0)
             picture = factory(file, name)
         width, height = picture.size
-        if width * height > limit:
-            size = f"{width} x {height} pixels"
-            raise ImageError(
-                name, f"{size}, more than the limit of {limit:,} in all; raise `limit` if you trust the file"
-            )
+        most = max_pixels() if limit is None else limit
+        if width * height > most:
+            remedy = f"set {VARIABLE} if you trust the file"
+            raise ImageError(name, f"{width} x {height} pixels, more than the limit of {most:,} in all; {remedy}")
         return picture
     raise ImageError(name, f"not an image of a known format ({', '.join(FORMATS)})")
 
