@@ -219,13 +219,13 @@ class Run:
             checkpoint.save(self.folder / BEST, model, self._notes(step) | {"psnr_y": self.psnr})
 
     def save(self, method: Method) -> None:
-        """Writes the curves and the last checkpoint."""
+        """Writes the curves and the last checkpoint; whatever is there of a step, all before it is there too."""
         if not self.writes:
             return
-        checkpoint.save(self.folder / LAST, method.model, self._notes(method.done))
         self._text("curves.csv", history_csv(self.history))
         if self.history:
             checkpoint.write(self.folder / "curves.png", figures.curves(self.history, self.folder.name))
+        checkpoint.save(self.folder / LAST, method.model, self._notes(method.done))
         progress = {"best": self.best, "history": self.history, "seconds": time.monotonic() - self._begun}
         state = {**self._identity(), "launch": launch_id(), "method": method.state(), **progress}
         checkpoint.save_state(self.folder / STATE, state)
