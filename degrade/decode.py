@@ -174,7 +174,8 @@ def header(file: BinaryIO, name: str, limit: float | None) -> ImageFile:
             continue
         with blame(name, f"corrupt or unsupported {kind}"):
             file.seek(0)
-            picture = factory(file, name)
+            # Without the name: Pillow would map the file of that name, of which ``file`` may be a part only.
+            picture = factory(file, "")
         width, height = picture.size
         most = max_pixels() if limit is None else limit
         if width * height > most:
