@@ -230,9 +230,11 @@ def modal_level(weights: tuple[float, ...]) -> float:
 
 
 def _values(dist: Dist) -> list[Any]:
-    """The values of a discrete distribution; the ends of others."""
+    """The values of a discrete distribution; the ends of others, and of whole numbers the second."""
     if isinstance(dist, Choice):
         return list(dist.values)
+    if isinstance(dist, Integers):
+        return [dist.low, min(dist.low + 1, dist.high), dist.high]
     if isinstance(dist, Mix):
         return [value for part in dist.parts for value in _values(part)]
     return list(dist.support)
@@ -290,6 +292,10 @@ class Operator(BaseModel, ABC):
         """
         return before
 
+    def side_after(self, before: int, scale: int) -> int:
+        """The most pixels that a side of at most ``before`` may have then, of an HR patch of side ``PATCH``."""
+        return before
+
     @classmethod
     def summary(cls) -> str:
         """The first line of the docstring."""
@@ -330,7 +336,7 @@ class Draw:
         self, operator: Operator, values: dict[str, Real], key: Key, canvas: Canvas, address: str | None = None
     ) -> None:
         self.operator = operator
-        self._key, self._address = key, address
+        self._key, self.address = key, address
         self._values = values
         self._device, self._dtype = canvas.pixels.device, canvas.pixels.dtype
 
@@ -340,7 +346,7 @@ class Draw:
     @property
     def key(self) -> Key:
         """One key per row, for the noise over pixels."""
-        return self._key if self._address is None else self._key.fold(self._address)
+        return self._key if self.address is None else self._key.fold(self.address)
 
     def host(self, field: str) -> Real:
         """(B,) float64 on the host."""

@@ -29,15 +29,13 @@ from PIL import Image as Pillow
 from PIL.ImageFile import ImageFile
 
 from degrade.errors import UserError
+from degrade.limit import LIMIT, VARIABLE, max_pixels
 from degrade.remote import is_url, read_bytes
 
 __all__ = ["LIMIT", "Image", "ImageError", "Pixels", "image_size", "read_image"]
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
 Pixels: TypeAlias = "NDArray[np.uint8 | np.uint16]"
-
-LIMIT = 2**27
-"""Most pixels an image may have unless the caller says otherwise: 134 217 728, or 16384 x 8192."""
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "AVIF")
 """The formats read, by what a file holds, whatever its suffix."""
@@ -47,12 +45,12 @@ _PLAIN = {
     **{"1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBX": "RGB"},
     **{"RGBA": "RGBA", "RGBa": "RGBA", "CMYK": "RGB", "YCbCr": "RGB"},
 }
-_NOTES = {
+NOTES = {
     **{"1": "1-bit expanded", "P": "palette expanded", "PA": "palette expanded"},
     **{"CMYK": "CMYK converted to RGB", "YCbCr": "YCbCr converted to RGB"},
 }
 # TIFF tags; EXIF has the same number for the orientation.
-_BITS, _PHOTOMETRIC, _ORIENTATION, _PLANAR = 258, 262, 274, 284
+BITS, PHOTOMETRIC, ORIENTATION, PLANAR = 258, 262, 274, 284
 
 # What Pillow's decoders raise on files that are not what they claim to be.
 _DECODER_ERRORS = (
@@ -95,34 +93,35 @@ class Image:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def read_image(source: Source, *, limit: int = LIMIT) -> Image:
+def read_image(source: Source, *, limit: int | None = None) -> Image:
     """Decodes a file: a path, a URL (see :mod:`degrade.remote`), its bytes, or an open binary file.
 
     Colour profiles are not applied, as everywhere in this field. CMYK becomes RGB by R = (255 - C)(255 - K) / 255.
 
     Args:
         source: PNG, JPEG, WebP, BMP, TIFF, GIF, PPM or AVIF, of 1 to 16 bits a channel, whatever its suffix.
-        limit: Most pixels to accept. (Pillow's own limit, 178 956 970, holds besides for WebP and GIF.)
+        limit: Most pixels to accept, by default :func:`degrade.limit.max_pixels`. (Pillow's own limit, 178 956 970,
+            holds besides for WebP and GIF.)
 
     Raises:
         ImageError: Missing, unreadable, empty, no image, truncated, corrupt, too large, or of a kind that has no exact
             8 or 16-bit form (floating point, 12 or 32 bits, planar 16-bit TIFF).
     """
-    with _opened(source) as (file, name):
-        picture = _header(file, name, limit)
-        with _blame(name, f"truncated or corrupt {picture.format}"):
-            return _decode(picture, file, name)
+    with opened(source) as (file, name):
+        picture = header(file, name, limit)
+        with blame(name, f"truncated or corrupt {picture.format}"):
+            return decode(picture, file, name)
 
 
-def image_size(source: Source, *, limit: int = LIMIT) -> tuple[int, int]:
+def image_size(source: Source, *, limit: int | None = None) -> tuple[int, int]:
     """Height and width as stored, before any EXIF orientation, from the header alone. Raises ImageError."""
-    with _opened(source) as (file, name):
-        width, height = _header(file, name, limit).size
+    with opened(source) as (file, name):
+        width, height = header(file, name, limit).size
         return height, width
 
 
 @contextlib.contextmanager
-def _opened(source: Source) -> Generator[tuple[BinaryIO, str]]:
+def opened(source: Source) -> Generator[tuple[BinaryIO, str]]:
     if isinstance(source, bytes):
         yield BytesIO(source), "<bytes>"
         return
@@ -149,7 +148,7 @@ def _opened(source: Source) -> Generator[tuple[BinaryIO, str]]:
 
 
 @contextlib.contextmanager
-def _blame(name: str, what: str) -> Generator[None]:
+def blame(name: str, what: str) -> Generator[None]:
     """Says which file made a decoder fail."""
     try:
         yield
@@ -159,9 +158,9 @@ def _blame(name: str, what: str) -> Generator[None]:
         raise ImageError(name, f"{what} ({str(error) or type(error).__name__})") from None
 
 
-def _header(file: BinaryIO, name: str, limit: int) -> ImageFile:
+def header(file: BinaryIO, name: str, limit: float | None) -> ImageFile:
     """Opens without decoding, as ``PIL.Image.open`` does, but that holds to a limit of the whole process."""
-    with _blame(name, "unreadable"):
+    with blame(name, "unreadable"):
         file.seek(0)
         prefix = file.read(16)
     if not prefix:
@@ -173,46 +172,53 @@ def _header(file: BinaryIO, name: str, limit: int) -> ImageFile:
         factory, accept = Pillow.OPEN.get(kind, (None, None))
         if factory is None or accept is None or accept(prefix) is not True:
             continue
-        with _blame(name, f"corrupt or unsupported {kind}"):
+        with blame(name, f"corrupt or unsupported {kind}"):
             file.seek(0)
-            picture = factory(file, name)
+            # Without the name: Pillow would map the file of that name, of which ``file`` may be a part only.
+            picture = factory(file, "")
         width, height = picture.size
-        if width * height > limit:
-            size = f"{width} x {height} pixels"
-            raise ImageError(
-                name, f"{size}, more than the limit of {limit:,} in all; raise `limit` if you trust the file"
-            )
+        most = max_pixels() if limit is None else limit
+        if width * height > most:
+            remedy = f"set {VARIABLE} if you trust the file"
+            raise ImageError(name, f"{width} x {height} pixels, more than the limit of {most:,} in all; {remedy}")
         return picture
     raise ImageError(name, f"not an image of a known format ({', '.join(FORMATS)})")
 
 
-def _decode(picture: ImageFile, file: BinaryIO, name: str) -> Image:
+def decode(picture: ImageFile, file: BinaryIO, name: str) -> Image:
     tags: dict[int, Any] = dict(getattr(picture, "tag_v2", {}))
     layout, deep = _layout(picture, tags)
-    if tags and (picture.mode in ("F", "I") or (deep and tags.get(_PLANAR) == 2) or 12 in tags.get(_BITS, ())):
+    if tags and (picture.mode in ("F", "I") or (deep and tags.get(PLANAR) == 2) or 12 in tags.get(BITS, ())):
         raise ImageError(name, "a TIFF of floating, 12, 32-bit or 16-bit planar samples; save it as a 16-bit PNG")
     picture.load()
-    notes = [_NOTES[picture.mode]] if picture.mode in _NOTES else []
+    notes = [NOTES[picture.mode]] if picture.mode in NOTES else []
     if picture.mode.startswith("I"):
-        pixels, alpha = _grey16(picture, inverted=tags.get(_PHOTOMETRIC) == 0)
+        pixels, alpha = _grey16(picture, inverted=tags.get(PHOTOMETRIC) == 0)
     elif deep and picture.mode != "CMYK":
         pixels, alpha = _colour16(picture, layout, file, name)
     else:
-        pixels, alpha = _plain(picture, name)
+        pixels, alpha = plain(picture, name)
     if deep:
         notes.append("16-bit" if pixels.dtype == np.uint16 else "16-bit reduced to 8 bits")
     # Both decoders turn TIFFs themselves.
-    turn = int(tags.get(_ORIENTATION, 1)) if tags else _orientation(picture)
+    turn = int(tags.get(ORIENTATION, 1)) if tags else orientation(picture)
     if not tags:
-        pixels, alpha = _upright(pixels, turn), None if alpha is None else _upright(alpha, turn)
-    if 2 <= turn <= 8:
-        notes.append(f"EXIF orientation {turn} applied")
+        pixels, alpha = upright(pixels, turn), None if alpha is None else upright(alpha, turn)
+    return Image(frozen(pixels), None if alpha is None else frozen(alpha), (*notes, *remarks(picture, turn)))
+
+
+def remarks(picture: ImageFile, turn: int) -> list[str]:
+    """What becomes of a file's metadata, in words."""
+    notes = [f"EXIF orientation {turn} applied"] if 2 <= turn <= 8 else []
     if "icc_profile" in picture.info:
         notes.append("ICC profile ignored")
     frames = int(getattr(picture, "n_frames", 1))
-    if frames > 1:
-        notes.append(f"first of {frames} frames")
-    return Image(_frozen(pixels), None if alpha is None else _frozen(alpha), tuple(notes))
+    return [*notes, f"first of {frames} frames"] if frames > 1 else notes
+
+
+def is_plain(picture: ImageFile) -> bool:
+    """Whether a file has 8 bits a channel or fewer, which Pillow decodes by itself."""
+    return picture.mode in _PLAIN and not _layout(picture, dict(getattr(picture, "tag_v2", {})))[1]
 
 
 def _layout(picture: ImageFile, tags: dict[int, Any]) -> tuple[str, bool]:
@@ -220,13 +226,13 @@ def _layout(picture: ImageFile, tags: dict[int, Any]) -> tuple[str, bool]:
     args: Any = picture.tile[0].args if picture.tile else ""
     parts: list[Any] = [*args] if isinstance(args, tuple) else [args]
     if tags:
-        return str(parts[0]), max(tags.get(_BITS, (1,))) > 8
+        return str(parts[0]), max(tags.get(BITS, (1,))) > 8
     if picture.format == "PPM":
         return str(parts[0]), picture.mode == "I" or (len(parts) > 1 and int(parts[1]) > 255)
     return str(parts[0]), ";16" in str(parts[0])
 
 
-def _plain(picture: ImageFile, name: str) -> tuple[Pixels, Pixels | None]:
+def plain(picture: Pillow.Image, name: str) -> tuple[Pixels, Pixels | None]:
     """8 bits a channel, by Pillow."""
     if picture.mode not in _PLAIN:
         raise ImageError(name, f"pixels of a kind that is not supported ({picture.mode}); save it as RGB")
@@ -263,14 +269,14 @@ def _colour16(picture: ImageFile, layout: str, file: BinaryIO, name: str) -> tup
     return pixels[..., :1] if layout.startswith("LA") else pixels, array[..., 3] if has_alpha else None
 
 
-def _orientation(picture: ImageFile) -> int:
+def orientation(picture: ImageFile) -> int:
     # Metadata is no reason to lose an image: EXIF that cannot be read says nothing.
     with contextlib.suppress(*_DECODER_ERRORS):
-        return int(picture.getexif().get(_ORIENTATION, 1))
+        return int(picture.getexif().get(ORIENTATION, 1))
     return 1
 
 
-def _upright(array: Pixels, turn: int) -> Pixels:
+def upright(array: Pixels, turn: int) -> Pixels:
     """Undoes an EXIF orientation of 1 to 8."""
     if turn >= 5:
         array = array.swapaxes(0, 1)
@@ -279,7 +285,7 @@ def _upright(array: Pixels, turn: int) -> Pixels:
     return array[::rows, ::columns]
 
 
-def _frozen(array: Pixels) -> Pixels:
+def frozen(array: Pixels) -> Pixels:
     array = np.ascontiguousarray(array)
     array.flags.writeable = False
     return array

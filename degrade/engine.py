@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
@@ -101,7 +102,7 @@ def processes(job: Job, indices: list[int], workers: int) -> Iterator[Result]:
     # Fresh interpreters: a fork would copy the locks of this process's threads in whatever state they are.
     context = multiprocessing.get_context("spawn")
     todo = iter(indices)
-    with ProcessPoolExecutor(workers, context, initializer=begin, initargs=(job, plugins())) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(job, plugins())) as pool:
         flight: dict[Future[Row | ImageError], int] = {}
         try:
             while True:
@@ -126,6 +127,19 @@ _HERE: list[tuple[Job, Recipe]] = []
 def plugins() -> list[str]:
     """The modules that define operators; another interpreter knows none that was defined by importing one here."""
     return sorted({kind.__module__ for kind in REGISTRY.values()} - {"__main__"})
+
+
+def _begin(job: Job, modules: list[str]) -> None:
+    """Makes a worker process of :func:`processes` ready; it must not outlive the run, whose lock goes with it."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    begin(job, modules)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def begin(job: Job, modules: list[str]) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from degrade.formats import format_at, open_home
 from degrade.images import Image, encode_png, read_image, write_atomic
 from degrade.job import as_pixels
-from degrade.manifest import FIXED, SynthError, read_rows
+from degrade.manifest import SynthError, drawn, read_rows
 from degrade.patches import in_channels, reflected
 from degrade.plan import Plan
 from degrade.recipe import Recipe
@@ -31,7 +31,7 @@ def write_contact_sheet(folder: Path, recipe: Recipe, pairs: int = 6, url: str =
     home = open_home(url or folder)
     form = format_at(home)
     root, settings = load_settings(folder, recipe)
-    columns, rows = read_rows((folder / "manifest.csv").read_text(encoding="utf-8"))
+    _, rows = read_rows((folder / "manifest.csv").read_text(encoding="utf-8"))
     picked = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(pairs, len(rows))).astype(int))]
     cells: list[list[Cell]] = []
     for row in picked:
@@ -40,8 +40,7 @@ def write_contact_sheet(folder: Path, recipe: Recipe, pairs: int = 6, url: str =
         if found is None:
             raise SynthError(f"{folder}: {row['name']} is gone")
         hr, lr = (read_image(file).pixels for file in found)
-        drawn = {name: row[name] for name in columns if name not in FIXED}
-        text = story(Plan.read(recipe.columns, [drawn], [int(row["key"])]), 0)
+        text = story(Plan.read(recipe.columns, [drawn(row)], [int(row["key"])]), 0)
         # Whole pictures for the impression, and the middle at one LR pixel a square of `scale`, to see the artefacts.
         side = min(CELL // recipe.scale, *lr.shape[:2])
         y, x = (n // 2 - side // 2 for n in lr.shape[:2])

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from glob import glob, has_magic
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -35,6 +37,7 @@ __all__ = [
     "list_images",
     "read_image",
     "sha256",
+    "sweep",
     "to_float",
     "to_tensor",
     "to_uint8",
@@ -164,6 +167,15 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, sync: bool = True
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(paths: Iterable[Path]) -> None:
+    """Removes those of the paths that killed processes left unfinished, ``.HEX.tmp``; nothing else is called so."""
+    for path in [path for path in paths if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", path.name)]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def sha256(source: bytes | str | os.PathLike[str]) -> str:

@@ -13,14 +13,16 @@ import torch
 from numpy.typing import NDArray
 
 from degrade.formats import FORMATS, Folder, Home, open_home
-from degrade.images import ImageError, encode_png, find_images, list_images, read_image, sha256, to_uint8
+from degrade.images import Image, ImageError, encode_png, find_images, list_images, sha256, to_uint8
 from degrade.manifest import Row, SynthError, inside
-from degrade.patches import channel_notes, crop, in_channels, reflected
+from degrade.patches import channel_notes, in_channels, reflected, spot
 from degrade.plan import Plan
 from degrade.recipe import Recipe
 from degrade.remote import is_url, join, local
 from degrade.rng import Key
 from degrade.samples import sample_images
+from degrade.window import Box, OpenImage, open_image
+from degrade.window.parts import inner
 
 __all__ = [
     "Images",
@@ -32,6 +34,7 @@ __all__ = [
     "describe_pair",
     "encode",
     "load_crop",
+    "load_crops",
     "place_of",
     "prepare",
     "unique_names",
@@ -138,36 +141,51 @@ def place_of(root: Path | str, source: str) -> Path | str:
 
 
 def load_crop(path: Path | str, settings: Settings, scale: int, index: int) -> Loaded:
-    """Reads a source and cuts what pair ``index`` uses. Raises ImageError.
+    """Reads a source and cuts what pair ``index`` uses. Raises ImageError."""
+    with open_image(path) as image:
+        [loaded] = load_crops(image, settings, scale, [index])
+    return loaded
 
-    The source is decoded whole, at 3 bytes a pixel (6 if it has 16 bits) a worker, and up to ``LIMIT`` pixels: PNG and
-    JPEG can only be read from the top, and which patch is wanted may depend on an EXIF orientation.
+
+def load_crops(image: OpenImage, settings: Settings, scale: int, indices: Sequence[int]) -> list[Loaded]:
+    """Cuts what some pairs use of their one source, which is decoded once for all of them, no more of it than need be.
+
+    Raises:
+        ImageError: The source cannot be used.
     """
-    image = read_image(path)
-    pixels, notes = in_channels(image, 3), channel_notes(image, 3)
-    alpha = to_uint8(image.alpha) if image.alpha is not None and settings.alpha == "keep" else None
-    if alpha is not None:
-        notes = "; ".join(note for note in notes.split("; ") if note != "alpha dropped")
-    height, width = pixels.shape[:2]
+    height, width = image.size
     least = settings.patch or scale
-    if min(height, width) < least:
-        if settings.small == "skip":
-            raise TooSmallError(path, f"{width} x {height} pixels, smaller than {least}")
-        notes = "; ".join(filter(None, [notes, f"mirrored up from {width} x {height}"]))
-        pixels = reflected(pixels, least)
-        alpha = None if alpha is None else reflected(alpha[:, :, None], least)[:, :, 0]
-        height, width = pixels.shape[:2]
+    small = min(height, width) < least
+    if small and settings.small == "skip":
+        raise TooSmallError(image.name, f"{width} x {height} pixels, smaller than {least}")
+    size = max(height, least), max(width, least)
     if settings.patch is None:
-        top, left, height, width = 0, 0, height // scale * scale, width // scale * scale
-        cut = pixels[:height, :width]
-        alpha = None if alpha is None else alpha[:height, :width]
+        boxes = [(0, 0, size[0] // scale * scale, size[1] // scale * scale)] * len(indices)
     else:
-        y, x = Key.of(settings.seed, index).uniforms(("crop.y", "crop.x"))[0]
-        cut = crop(pixels, settings.patch, y, x)
-        alpha = None if alpha is None else crop(alpha[:, :, None], settings.patch, y, x)[:, :, 0]
-        top, left = int(y * (height - settings.patch + 1)), int(x * (width - settings.patch + 1))
-        height = width = settings.patch
-    return Loaded(cut.copy(), alpha, (top, left, height, width), notes)
+        levels = Key.of(settings.seed, list(indices)).uniforms(("crop.y", "crop.x"))
+        boxes = [(*spot(size, settings.patch, y, x), settings.patch, settings.patch) for y, x in levels]
+    once = list(dict.fromkeys(boxes))
+    if small:
+        whole = _mirrored(image.windows([(0, 0, height, width)])[0], least)
+        parts = [inner(whole, box) for box in once]
+    else:
+        parts = image.windows(once)
+    mirrored = [f"mirrored up from {width} x {height}"] if small else []
+    found = {box: _loaded(part, box, mirrored, settings) for box, part in zip(once, parts, strict=True)}
+    return [found[box] for box in boxes]
+
+
+def _mirrored(image: Image, least: int) -> Image:
+    alpha = None if image.alpha is None else reflected(image.alpha[:, :, None], least)[:, :, 0]
+    return Image(reflected(image.pixels, least), alpha, image.notes)
+
+
+def _loaded(image: Image, box: Box, more: list[str], settings: Settings) -> Loaded:
+    alpha = to_uint8(image.alpha) if image.alpha is not None and settings.alpha == "keep" else None
+    notes = [
+        note for note in channel_notes(image, 3).split("; ") if note and (alpha is None or note != "alpha dropped")
+    ]
+    return Loaded(in_channels(image, 3), alpha, box, "; ".join([*notes, *more]))
 
 
 Images = tuple[NDArray[np.uint8], NDArray[np.uint8]]

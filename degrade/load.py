@@ -18,11 +18,17 @@ import degrade.ops as ops
 from degrade.base import REGISTRY
 from degrade.dist import parse
 from degrade.errors import Problem, RecipeError, close
+from degrade.limit import PATCH
 from degrade.marked import Marked, Place
 from degrade.overlay import RESERVED, change, extend, read
 from degrade.steps import CONTROL, TIMES, Node, Pick, Repeat, Shuffle, SizeError, Sizes, Step, Steps
 
 __all__ = ["Spec", "load"]
+
+MOST_STEPS = 1000
+"""Steps of a recipe once its repeats are written out."""
+MOST_DEPTH = 24
+"""Keys and indices from a recipe's root to a step: about ten groups within each other."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ class Builder:
     def __init__(self, marked: Marked) -> None:
         self.marked = marked
         self.problems = marked.problems
+        self.rounds, self.count = 1, 0
         ops.discover()
 
     def wrong(self, path: Place, address: str, message: str) -> None:
@@ -96,15 +103,17 @@ class Builder:
         return spec
 
     def sizes(self, spec: Spec) -> None:
-        """Rejects a recipe whose LR image may not be exactly HR / scale."""
+        """Rejects a recipe whose LR image may not be exactly HR / scale, or that enlarges without bound."""
         whole, fitting = frozenset({spec.scale}), frozenset({1})
         stage = spec.hr
         try:
             if spec.hr.size(whole, spec.scale) != whole:
                 self.wrong(("hr",), "hr", "changes the size of the HR image; resize in a later stage instead")
             sizes: Sizes = whole
+            side = spec.hr.side(PATCH, spec.scale)
             for stage in spec.stages:
                 sizes = stage.size(sizes, spec.scale)
+                side = stage.side(side, spec.scale)
         except SizeError as error:
             self.wrong((stage.label,), f"{stage.label}.{error.label}", error.message)
             return
@@ -134,6 +143,9 @@ class Builder:
 
     def node(self, step: Any, path: Place, scope: str, seen: dict[str, str], weighted: bool = False) -> Node | None:
         """One step. ``seen`` maps the labels already taken in the stage to their kinds."""
+        if len(path) > MOST_DEPTH:
+            self.wrong(path, scope, "groups within groups too deeply; take some apart")
+            return None
         if isinstance(step, str):
             step = {step: None}
         if not isinstance(step, dict):
@@ -174,6 +186,9 @@ class Builder:
         return low
 
     def operator(self, kind: str, body: Any, path: Place, here: str, label: str, p: float) -> Node | None:
+        if self.count <= MOST_STEPS < self.count + self.rounds:
+            self.wrong(path, here, f"is beyond the {MOST_STEPS} steps that a recipe may have; repeat less")
+        self.count += self.rounds
         if kind not in REGISTRY:
             self.wrong(path, here, f"no such operator{close(kind, [*REGISTRY, *CONTROL])}")
             return None
@@ -264,5 +279,8 @@ class Builder:
         except ValueError as error:
             self.wrong((*path, "times"), f"{here}.times", str(error))
             return None
+        around = self.rounds
+        self.rounds *= int(times.support[1])
         steps = Steps("steps", self.nodes(body["steps"], (*path, "steps"), here, {}))
-        return Repeat(label, times, (steps,) * int(times.support[1]), p=p)
+        self.rounds = around
+        return Repeat(label, times, steps, p=p)

@@ -1,8 +1,9 @@
 """Manifest: the record of a dataset on disk, and the lock of the one run that may write it.
 
 ``manifest.csv`` grows a row a pair while a run goes on and is sorted when it ends. A row is written after both of its
-files are in place, so whatever a manifest lists is there; on opening, the files of every row are hashed again, and rows
-whose files are gone or damaged are dropped and made anew.
+files are in place, so whatever a manifest lists is there; each ends with the CRC-32 of its other cells. On opening, the
+rows are held against it, and the files of every row are hashed again; rows that are damaged, or whose files are gone or
+damaged, are dropped and made anew.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ import csv
 import fcntl
 import io
 import json
-import re
+import zlib
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from degrade.errors import UserError
-from degrade.images import write_atomic
+from degrade.images import sweep, write_atomic
 from degrade.recipe import Recipe
 
-__all__ = ["FIXED", "Manifest", "Row", "SynthError", "files", "inside", "place", "read_rows"]
+__all__ = ["FIXED", "Manifest", "Row", "SynthError", "drawn", "files", "inside", "place", "read_rows"]
 
 Row = dict[str, str]
 FIXED = (
@@ -29,6 +30,8 @@ FIXED = (
     *("hr_height", "hr_width", "lr_height", "lr_width", "hr_sha256", "lr_sha256", "notes"),
 )
 """Columns before those of the recipe's variables."""
+CHECK = "crc32"
+"""The last column: the CRC-32 of the cells before it, each ended by a NUL."""
 
 
 class SynthError(UserError):
@@ -69,6 +72,11 @@ def read_rows(text: str) -> tuple[list[str], list[Row]]:
         raise SynthError(f"the manifest is no CSV table: {error}") from None
 
 
+def drawn(row: Row) -> Row:
+    """What a row says was drawn, by address."""
+    return {name: cell for name, cell in row.items() if name not in FIXED and name != CHECK}
+
+
 class Keeper(Protocol):
     """What a manifest asks of a dataset's format."""
 
@@ -88,7 +96,7 @@ class Manifest:
         self.folder = folder
         self._columns = columns
         self._stream = stream
-        self._writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        self._writer = csv.writer(stream, lineterminator="\n")
         self._rows: dict[int, Row] = {}
         self._skipped: dict[str, str] = {}
 
@@ -117,7 +125,7 @@ class Manifest:
             if keeper is not None:
                 keeper.begin()
             _settle(folder, recipe, settings, versions)
-            _sweep(folder)
+            sweep(folder.rglob(".*.tmp"))
             columns = [*FIXED, *(column.address for column in recipe.columns)]
             rows = _recover(folder, columns, keeper)
             with open(folder / "manifest.csv", "a", newline="", encoding="utf-8") as stream:
@@ -136,7 +144,7 @@ class Manifest:
     def add(self, row: Row) -> None:
         """Records a pair whose files are in place."""
         self._rows[int(row["index"])] = row
-        self._writer.writerow(row)
+        self._writer.writerow(_line(self._columns, row))
         self._stream.flush()
 
     def skip(self, source: str, reason: str) -> None:
@@ -145,9 +153,9 @@ class Manifest:
 
     def finish(self) -> None:
         """Sorts the manifest and writes ``skipped.csv``."""
-        write_atomic(self.folder / "manifest.csv", _table(self._columns, self.rows()))
-        skipped = [{"source": source, "reason": reason} for source, reason in sorted(self._skipped.items())]
-        write_atomic(self.folder / "skipped.csv", _table(["source", "reason"], skipped))
+        _write(self.folder / "manifest.csv", self._columns, self.rows())
+        skipped = [["source", "reason"], *map(list, sorted(self._skipped.items()))]
+        write_atomic(self.folder / "skipped.csv", _table(skipped))
 
 
 def _begin(folder: Path) -> None:
@@ -182,35 +190,45 @@ def _settle(folder: Path, recipe: Recipe, settings: Mapping[str, Any], versions:
     else:
         write_atomic(path, (json.dumps({**settings, "versions": versions}, indent=2) + "\n").encode())
     # After the settings, which mark the folder as a run's own: one killed between the two can go on.
-    if not (folder / "recipe.yaml").exists():
-        write_atomic(folder / "recipe.yaml", f"# SHA-256 {recipe.hash}\n{recipe.to_yaml()}".encode())
-
-
-def _sweep(folder: Path) -> None:
-    """Removes the unfinished files of a run that was killed; nothing else is called so."""
-    for path in folder.rglob(".*.tmp"):
-        if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", path.name):
-            path.unlink(missing_ok=True)
+    written = f"# SHA-256 {recipe.hash}\n{recipe.to_yaml()}".encode()
+    path = folder / "recipe.yaml"
+    if not path.exists() or path.read_bytes() != written:
+        write_atomic(path, written)
 
 
 def _recover(folder: Path, columns: list[str], keeper: Keeper | None) -> dict[int, Row]:
     """The rows whose pairs are whole."""
     path = folder / "manifest.csv"
     if not path.exists():
-        write_atomic(path, _table(columns, []))
+        _write(path, columns, [])
         return {}
-    found, rows = read_rows(path.read_text(encoding="utf-8", errors="replace"))
-    if found != columns:
-        raise SynthError(f"{path}: has other columns than this recipe; choose another --output")
-    numbered = {int(row["index"]): row for row in rows if row["index"].isdecimal()}
-    whole = list(numbered.values()) if keeper is None else keeper.keep(list(numbered.values()))
-    write_atomic(path, _table(columns, whole))
+    try:
+        # Not read_text, which takes a carriage return within a name for the end of a line.
+        found, rows = read_rows(path.read_bytes().decode(errors="replace"))
+    except SynthError:
+        found, rows = [], []
+    if found != [*columns, CHECK]:
+        raise SynthError(f"{path}: damaged, or not of this recipe; move it away and run again, to have it written anew")
+    intact = {int(row["index"]): row for row in rows if row.pop(CHECK) == _check([row[name] for name in columns])}
+    whole = list(intact.values()) if keeper is None else keeper.keep(list(intact.values()))
+    _write(path, columns, whole)
     return {int(row["index"]): row for row in whole}
 
 
-def _table(columns: list[str], rows: list[Row]) -> bytes:
+def _write(path: Path, columns: list[str], rows: list[Row]) -> None:
+    write_atomic(path, _table([[*columns, CHECK], *(_line(columns, row) for row in rows)]))
+
+
+def _line(columns: list[str], row: Row) -> list[str]:
+    cells = [row.get(name, "") for name in columns]
+    return [*cells, _check(cells)]
+
+
+def _check(cells: list[str]) -> str:
+    return f"{zlib.crc32(b''.join(cell.encode() + bytes(1) for cell in cells)):08x}"
+
+
+def _table(lines: list[list[str]]) -> bytes:
     out = io.StringIO()
-    writer = csv.DictWriter(out, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    csv.writer(out, lineterminator="\n").writerows(lines)
     return out.getvalue().encode()

@@ -24,10 +24,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from degrade.canvas import mirror
-from degrade.images import LIMIT, Image, ImageError, find_images, image_size, read_image, to_uint8
+from degrade.images import Image, ImageError, find_images, image_size, read_image, to_uint8
 from degrade.rng import Key
+from degrade.window import open_image
 
-__all__ = ["Augment", "Patch", "PatchFolder", "augmented", "crop", "reflected"]
+__all__ = ["Augment", "Patch", "PatchFolder", "augmented", "crop", "oriented", "reflected", "spot"]
 
 Pixels = NDArray[np.uint8]
 
@@ -70,13 +71,21 @@ def crop(pixels: Pixels, size: int, y: float, x: float, *, flip: bool = False, t
         flip: Whether to mirror left and right, before turning.
         turns: Quarter turns anticlockwise.
     """
-    height, width = pixels.shape[:2]
-    top, left = int(y * (height - size + 1)), int(x * (width - size + 1))
-    patch = pixels[top : top + size, left : left + size]
+    top, left = spot(pixels.shape[:2], size, y, x)
+    return oriented(pixels[top : top + size, left : left + size], flip, turns)
+
+
+def spot(shape: tuple[int, ...], size: int, y: float, x: float) -> tuple[int, int]:
+    """The top left of the patch at ``y``, ``x`` of an image of height and width ``shape``; see :func:`crop`."""
+    return int(y * (shape[0] - size + 1)), int(x * (shape[1] - size + 1))
+
+
+def oriented(patch: Pixels, flip: bool, turns: int) -> Pixels:
+    """One of a patch's eight views; see :func:`crop`."""
     return np.rot90(patch[:, ::-1] if flip else patch, turns)
 
 
-def reflected(pixels: Pixels, size: int) -> Pixels:
+def reflected(pixels: NDArray[Any], size: int) -> NDArray[Any]:
     """Grown at the bottom and the right until no side is below ``size``, mirrored as often as needed (abc|baba)."""
     height, width = pixels.shape[:2]
     if height >= size and width >= size:
@@ -146,7 +155,7 @@ class PatchFolder(Dataset[Patch]):
         channels: 3 (grey is repeated) or 1 (colour becomes 0.299 R + 0.587 G + 0.114 B).
         check: What to look at when opening: nothing, every file's header, or all of every file.
         cache: Whether to keep decoded images in memory, in each worker its own. For small sets.
-        limit: Most pixels an image may have.
+        limit: Most pixels an image may have, by default :func:`degrade.limit.max_pixels`.
 
     Raises:
         ImageError: No usable image; from an item, a file that cannot be read.
@@ -167,7 +176,7 @@ class PatchFolder(Dataset[Patch]):
         channels: Literal[1, 3] = 3,
         check: Literal["none", "header", "full"] = "header",
         cache: bool = False,
-        limit: int = LIMIT,
+        limit: int | None = None,
     ) -> None:
         if size < 1 or repeat < 1:
             raise ValueError(f"size {size} and repeat {repeat} must be at least 1")
@@ -214,12 +223,15 @@ class PatchFolder(Dataset[Patch]):
         path = self.paths[index % len(self.paths)]
         key = Key.of(self.seed, index, self.epoch)
         y, x, flip, rotate = key.uniforms(_DRAWS)[0]
-        pixels, notes = self._read(path)
-        pixels = reflected(pixels, self.size)
-        if self.augment is not None:
-            pixels = self._augmented(pixels, key, path)
-        flipped = self.flip and flip < 0.5
-        patch = crop(pixels, self.size, y, x, flip=flipped, turns=int(4 * rotate) if self.rotate else 0)
+        if self.cache or self.augment is not None:
+            pixels, notes = self._read(path)
+            pixels = reflected(pixels, self.size)
+            if self.augment is not None:
+                pixels = self._augmented(pixels, key, path)
+            patch = crop(pixels, self.size, y, x)
+        else:
+            patch, notes = self._window(path, y, x)
+        patch = oriented(patch, self.flip and flip < 0.5, int(4 * rotate) if self.rotate else 0)
         hr = torch.as_tensor(patch.transpose(2, 0, 1).copy())
         return {"hr": hr, "index": index, "path": str(path), "notes": notes}
 
@@ -230,10 +242,24 @@ class PatchFolder(Dataset[Patch]):
         found = self._decoded.get(path)
         if found is None:
             image = read_image(path, limit=self.limit)
-            found = in_channels(image, self.channels), channel_notes(image, self.channels)
+            found = in_channels(image, self.channels), self._notes(image)
             if self.cache:
                 self._decoded[path] = found
         return found
+
+    def _window(self, path: Path, y: float, x: float) -> tuple[Pixels, str]:
+        """The patch at ``y``, ``x`` alone, of large images."""
+        size = self.size
+        with open_image(path, limit=self.limit) as image:
+            height, width = image.size
+            if min(height, width) < size:
+                [whole] = image.windows([(0, 0, height, width)])
+                return crop(reflected(in_channels(whole, self.channels), size), size, y, x), self._notes(whole)
+            [patch] = image.windows([(*spot(image.size, size, y, x), size, size)])
+            return in_channels(patch, self.channels), self._notes(patch)
+
+    def _notes(self, image: Image) -> str:
+        return channel_notes(image, self.channels)
 
     def _augmented(self, pixels: Pixels, key: Key, path: Path) -> Pixels:
         assert self.augment is not None
@@ -264,6 +290,6 @@ class PatchFolder(Dataset[Patch]):
         return ""
 
 
-def _full_size(path: Path, *, limit: int) -> tuple[int, int]:
+def _full_size(path: Path, *, limit: int | None) -> tuple[int, int]:
     height, width = read_image(path, limit=limit).pixels.shape[:2]
     return height, width

@@ -180,9 +180,9 @@ class Recipe:
         if not alone:
             parts = [self._run(as_float(hr[i : i + rows]), plan.take(slice(i, i + rows)), watch) for i in starts]
             return Pair(torch.cat([lr for lr, _ in parts]), torch.cat([target for _, target in parts]), hr, plan)
-        lr = torch.empty(len(hr), hr.shape[1], height // self.scale, width // self.scale)
+        lr = room(len(hr), hr.shape[1], height // self.scale, width // self.scale)
         same = not self.hr.nodes and hr.dtype == torch.float32
-        target = hr if same else torch.empty(hr.shape)
+        target = hr if same else room(*hr.shape)
 
         def fill(start: int) -> None:
             some = slice(start, start + rows)
@@ -233,3 +233,12 @@ class Recipe:
         hr = batch_of(image)
         indices = np.arange(index, index + len(hr)) if isinstance(index, int) else np.array(list(index))
         return self.apply(hr, self.plan(Key.of(seed, indices)))
+
+
+def room(*shape: int) -> Tensor:
+    """An empty float32 tensor in memory of NumPy's.
+
+    PyTorch asks glibc for aligned memory, which does not fit the hole that an equal block left: after a hundred batches
+    of 16 the heap was 1361 MiB, of which 111 were in use. Memory of NumPy's fits, and the heap stays at 135.
+    """
+    return torch.from_numpy(np.empty(shape, np.float32))

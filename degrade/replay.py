@@ -9,7 +9,7 @@ from pathlib import Path
 from degrade.formats import format_at, open_home
 from degrade.images import sha256
 from degrade.job import Settings, degrade_crops, encode, load_crop, place_of
-from degrade.manifest import FIXED, Row, SynthError, read_rows
+from degrade.manifest import FIXED, Row, SynthError, drawn, read_rows
 from degrade.recipe import Recipe
 from degrade.remote import is_url
 from degrade.synth import load_settings
@@ -80,9 +80,8 @@ def replay(
 
 def remake(row: Row, recipe: Recipe, settings: Settings, root: Path | str, device: str = "cpu") -> tuple[bytes, bytes]:
     """A row's HR and LR file. Raises SynthError if the recipe did not draw it, ImageError without its source."""
-    drawn = {address: cell for address, cell in row.items() if address not in FIXED}
     try:
-        plan = recipe.read_plan([drawn], [int(row["key"])])
+        plan = recipe.read_plan([drawn(row)], [int(row["key"])])
         index = int(row["index"])
     except ValueError as error:
         raise SynthError(f"row {row['index']}: {error}") from None

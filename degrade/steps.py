@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from degrade.base import Chance, Draw, OneOf, Operator, Range, Size, Variable
 from degrade.canvas import Canvas
 from degrade.dist import Bernoulli, Choice, Const, Dist, Integers
+from degrade.limit import PATCH, VARIABLE, max_pixels
 from degrade.plan import Column, Plan, Sheet
 
 __all__ = ["Node", "Pick", "Repeat", "Shuffle", "SizeError", "Sizes", "Step", "Steps", "Watch"]
@@ -123,6 +124,10 @@ class Node(ABC):
         """The sizes that may come of :meth:`work`. Raises SizeError."""
 
     @abstractmethod
+    def grow(self, before: int, scale: int) -> int:
+        """As :meth:`side`, without the gate."""
+
+    @abstractmethod
     def body(self) -> Any:
         """The YAML data under :attr:`kind`."""
 
@@ -150,6 +155,11 @@ class Node(ABC):
         """The sizes that may be left, at this scale, of images that may have those ``before``. Raises SizeError."""
         after = self.resize(before, scale)
         return after if self.p == 1 else after | before
+
+    def side(self, before: int, scale: int) -> int:
+        """The most pixels that may be left of a side of at most ``before``. Raises SizeError beyond the limit."""
+        after = self.grow(before, scale)
+        return after if self.p == 1 else max(after, before)
 
     def dump(self) -> dict[str, Any]:
         data: dict[str, Any] = {}
@@ -196,6 +206,16 @@ class Step(Node):
         except ValueError as error:
             raise SizeError(self.label, str(error)) from None
 
+    def grow(self, before: int, scale: int) -> int:
+        after = self.operator.side_after(before, scale)
+        if after > before and after**2 > max_pixels():
+            raise SizeError(
+                self.label,
+                f"may make {after} x {after} pixels of an HR patch of {PATCH} x {PATCH}; the limit is "
+                f"{max_pixels():,}; lower its factor, or set {VARIABLE}",
+            )
+        return after
+
     def body(self) -> Any:
         return self.operator.model_dump(exclude_defaults=True) or None
 
@@ -225,6 +245,9 @@ class Steps(Node):
         for node in self.nodes:
             before = node.size(before, scale)
         return before
+
+    def grow(self, before: int, scale: int) -> int:
+        return functools.reduce(lambda side, node: node.side(side, scale), self.nodes, before)
 
     def body(self) -> Any:
         return [node.dump() for node in self.nodes]
@@ -268,6 +291,9 @@ class Pick(Node):
 
     def resize(self, before: Sizes, scale: int) -> Sizes:
         return frozenset[Size]().union(*(branch.size(before, scale) for branch in self.branches))
+
+    def grow(self, before: int, scale: int) -> int:
+        return max(branch.side(before, scale) for branch in self.branches)
 
     def body(self) -> Any:
         return [{"p": w, **b.dump()} for w, b in zip(self.weights, self.branches, strict=True)]
@@ -314,17 +340,24 @@ class Shuffle(Node):
         ascending = iter(sorted(kept))
         return [next(ascending) if j in kept else j for j in order]
 
+    def orders(self, scale: int) -> Iterator[tuple[Node, ...]]:
+        """The allowed orders of the nodes that change sizes."""
+        movers = [node for node in self.nodes if moves(node, scale)]
+        kept = [node for node in movers if node.label in self.ordered]
+        return (order for order in itertools.permutations(movers) if [node for node in order if node in kept] == kept)
+
     def resize(self, before: Sizes, scale: int) -> Sizes:
         """Whatever may come of any allowed order of the nodes that change sizes."""
-        movers = [node for node in self.nodes if moves(node, scale)]
-        if len(movers) > 6:
+        if shuffled(self, scale) > 6:
             raise SizeError(self.label, "more than 6 of its steps change the size; take some out")
-        kept = [node for node in movers if node.label in self.ordered]
         after: Sizes = frozenset()
-        for order in itertools.permutations(movers):
-            if [node for node in order if node in kept] == kept:
-                after |= functools.reduce(lambda sizes, node: node.size(sizes, scale), order, before)
+        for order in self.orders(scale):
+            after |= functools.reduce(lambda sizes, node: node.size(sizes, scale), order, before)
         return after
+
+    def grow(self, before: int, scale: int) -> int:
+        orders = self.orders(scale)
+        return max(functools.reduce(lambda side, node: node.side(side, scale), order, before) for order in orders)
 
     def body(self) -> Any:
         nodes = [node.dump() for node in self.nodes]
@@ -336,9 +369,14 @@ class Repeat(Node):
     """The nodes again and again, a whole number of times drawn per sample, every round with draws of its own."""
 
     times: Dist
-    rounds: tuple[Steps, ...]
+    steps: Steps
 
     key: ClassVar[str] = "repeat"
+
+    @property
+    def rounds(self) -> tuple[Steps, ...]:
+        """As many as there may be."""
+        return (self.steps,) * int(self.times.support[1])
 
     def columns(self, scope: str) -> Iterator[Column]:
         if not fixed(self.times):
@@ -367,8 +405,15 @@ class Repeat(Node):
             before = after if i < certain else after | before
         return before
 
+    def grow(self, before: int, scale: int) -> int:
+        certain = int(self.times.support[0])
+        for i, steps in enumerate(self.rounds):
+            after = steps.side(before, scale)
+            before = after if i < certain else max(after, before)
+        return before
+
     def body(self) -> Any:
-        return {"times": self.times.dump(), "steps": self.rounds[0].body()}
+        return {"times": self.times.dump(), "steps": self.steps.body()}
 
 
 def moves(node: Node, scale: int) -> bool:
@@ -378,6 +423,21 @@ def moves(node: Node, scale: int) -> bool:
         return any(node.size(frozenset({size}), scale) != frozenset({size}) for size in known)
     except SizeError:
         return True
+
+
+def shuffled(node: Node, scale: int) -> int:
+    """How many steps that change sizes are put in order together, in a shuffle and those inside it."""
+    match node:
+        case Pick():
+            parts = node.branches
+        case Repeat():
+            parts = (node.steps,)
+        case Steps() | Shuffle():
+            parts = node.nodes
+        case _:
+            return int(moves(node, scale))
+    counts = [shuffled(part, scale) for part in parts]
+    return sum(counts) if isinstance(node, Shuffle) else max(counts, default=0)
 
 
 def fixed(dist: Dist) -> bool:

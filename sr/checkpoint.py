@@ -11,6 +11,8 @@ import io
 import json
 import os
 import pickle
+import zipfile
+import zlib
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -55,8 +57,6 @@ def save(path: str | Path, model: Model, notes: Mapping[str, Any] | None = None)
     Raises:
         UserError: If the weights are not finite, or the disk is full.
     """
-    from safetensors.torch import save as encode
-
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     check_finite(tensors, path)
     metadata = {
@@ -69,6 +69,19 @@ def save(path: str | Path, model: Model, notes: Mapping[str, Any] | None = None)
     }
     text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
     write(path, encode(tensors, text))
+
+
+def encode(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
+    """A safetensors file, its metadata sorted: the library's own order changes from process to process."""
+    from safetensors.torch import save as encode
+
+    data = encode(tensors, metadata)
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(metadata.items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors are aligned
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def load(model: str | Path, scale: int | None = None, device: torch.device | str = "cpu") -> Model:
@@ -152,10 +165,15 @@ def save_state(path: str | Path, state: Mapping[str, Any]) -> None:
 def load_state(path: str | Path) -> dict[str, Any]:
     """What :func:`save_state` wrote. Raises UserError."""
     try:
+        # PyTorch does not look at the checksums that it writes.
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise UserError(f"{path}: damaged ({damaged})")
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: not there; there is nothing to resume") from None
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError) as error:
         raise UserError(f"{path}: damaged or not a state of sr ({error})") from None
 
 

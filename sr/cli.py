@@ -41,6 +41,8 @@ def main() -> None:
         app()
     except UserError as error:
         fail(str(error))
+    except OSError as error:  # a full disk, a folder that may not be written
+        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except KeyboardInterrupt:
         err.print("\n[yellow]stopped[/yellow]; a training run is saved, go on with --resume")
         sys.exit(130)

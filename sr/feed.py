@@ -24,7 +24,7 @@ from degrade.recipe import Pair, Recipe
 from degrade.rng import Key
 from sr.config import PAIRS, Config
 
-__all__ = ["Order", "feed"]
+__all__ = ["Order", "feed", "open_data"]
 
 CACHED = 600
 """Sets of at most this many images stay decoded in memory."""
@@ -68,20 +68,27 @@ class Order(Sampler[list[int]]):
 
 
 def feed(
-    config: Config, recipe: Recipe | None, start: int, device: torch.device, rank: int = 0, world: int = 1
+    config: Config,
+    recipe: Recipe | None,
+    dataset: PatchFolder | PairedFolder,
+    start: int,
+    device: torch.device,
+    rank: int = 0,
+    world: int = 1,
 ) -> Iterator[Pair]:
     """Batches from step ``start`` on, this process's share of each.
 
     Args:
         config: The run.
         recipe: Makes LR images; None for ``pairs:``.
+        dataset: From :func:`open_data`.
         start: Steps done.
         device: Where to degrade and to train.
         rank: Number of this process.
         world: Number of processes.
 
     Raises:
-        UserError: No images, a batch that cannot be shared out, a patch that the scale does not divide.
+        UserError: A batch that cannot be shared out, a patch that the scale does not divide.
     """
     if config.batch % (world * config.accumulate):
         raise UserError(
@@ -89,7 +96,6 @@ def feed(
         )
     if config.patch % config.scale:
         raise UserError(f"patch {config.patch}: should be a multiple of the scale {config.scale}")
-    dataset = open_data(config)
     images = len(dataset)
     dataset.repeat = config.steps * config.batch // images + 2
     loader = DataLoader(
@@ -108,7 +114,7 @@ def feed(
 
 
 def open_data(config: Config) -> PatchFolder | PairedFolder:
-    """The data set of a run, each image once an epoch."""
+    """The data set of a run, each image once an epoch. Raises UserError if there is none."""
     if config.recipe.startswith(PAIRS):
         try:
             folder = PairedFolder(config.recipe.removeprefix(PAIRS), config.patch, config.seed)

@@ -6,25 +6,29 @@
     curves.csv  curves.png  samples/0000500.png  tensorboard/
     last.safetensors  best.safetensors  last.state.pt
 
-Its one constraint: only the first of several processes writes.
+Its one constraint: only the first of several processes writes, and no other run writes there meanwhile. The state is
+written last and holds all that a run goes on from, so a run that is killed, at whatever moment, ends as if it had not
+been.
 """
 
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import json
 import math
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import torch
 from torch import Tensor
 
 from degrade.errors import UserError
-from degrade.images import encode_png
+from degrade.images import encode_png, sweep
 from degrade.recipe import Recipe
 from sr import checkpoint, figures
 from sr.config import Config
@@ -48,37 +52,46 @@ class Run:
     Args:
         config: The run; its folder is made.
         recipe: None for ready-made pairs.
+        images: How many there are to train on.
         data: What to validate on; may be empty.
         writes: Whether this process is the one that writes.
-
-    Raises:
-        UserError: The folder cannot be made.
     """
 
-    def __init__(self, config: Config, recipe: Recipe | None, data: Sequence[Example], writes: bool = True) -> None:
-        self.config, self.recipe, self.data, self.writes = config, recipe, data, writes
+    def __init__(
+        self, config: Config, recipe: Recipe | None, images: int, data: Sequence[Example], writes: bool = True
+    ) -> None:
+        self.config, self.recipe, self.images, self.data, self.writes = config, recipe, images, data, writes
         self.folder = Path(config.out)
         self.history: list[dict[str, float]] = []
         self.best = -math.inf
         self.psnr: float | None = None
         self._board: SummaryWriter | None = None
+        self._lock: TextIO | None = None
         self._seen: list[dict[str, Tensor]] = []
         self._begun = time.monotonic()
 
     # --- beginning and end -------------------------------------------------------------------------------------------
 
     def begin(self, method: Method, resume: bool) -> None:
-        """Goes back to the last checkpoint, or starts afresh in a folder without one."""
+        """Goes back to the last checkpoint, or starts afresh in a folder without one.
+
+        Started again by torchrun, because a process died, it goes back to what this launch has saved.
+
+        Raises:
+            UserError: Another run is there, or at work there; nothing to go back to; the folder cannot be written.
+        """
+        path = self.folder / STATE
+        restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0 and path.exists()
+        state = checkpoint.load_state(path) if resume or restarted else {}
+        resume = resume or (restarted and state.get("launch") == launch_id())
         if resume:
-            self._restore(method)
-        elif (self.folder / STATE).exists():
+            self._restore(path, state, method)
+        if self.writes:
+            self._hold()
+        if not resume and path.exists():
             raise UserError(f"{self.folder}: holds a run already; go on with --resume, or choose another --out")
         if not self.writes:
             return
-        try:
-            (self.folder / "samples").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"--out {self.folder}: {error.strerror}") from None
         self._text("config.yaml", self.config.to_yaml())
         if self.recipe is not None:
             self._text("recipe.yaml", f"# hash: {self.recipe.hash}\n{self.recipe.to_yaml()}")
@@ -88,9 +101,7 @@ class Run:
 
             self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=method.done)
 
-    def _restore(self, method: Method) -> None:
-        path = self.folder / STATE
-        state = checkpoint.load_state(path)
+    def _restore(self, path: Path, state: dict[str, Any], method: Method) -> None:
         wanted = self._identity()
         for name, value in wanted.items():
             found = state.get(name)
@@ -100,9 +111,25 @@ class Run:
             method.load(state["method"])
         except (KeyError, ValueError, RuntimeError) as error:
             raise UserError(f"{path}: is of another model: {error}") from None
-        self.best = float(state["best"])
-        self.history = [row for row in read_history(self.folder / "curves.csv") if row["step"] <= method.done]
+        self.best, self.history = float(state["best"]), state["history"]
         self._begun -= float(state["seconds"])
+
+    def _hold(self) -> None:
+        """Makes the folder, and keeps others from writing there until :meth:`close` or the end of the process."""
+        samples = self.folder / "samples"
+        try:
+            samples.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.folder / ".lock", "w")  # noqa: SIM115
+        except OSError as error:
+            raise UserError(f"--out {self.folder}: {error.strerror}") from None
+        try:
+            # Not flock: a loader's workers would inherit it, and they outlive a killed run by seconds.
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                f"{self.folder}: another process is training here; wait for it to end, or choose another --out"
+            ) from None
+        sweep([*self.folder.glob(".*.tmp"), *samples.glob(".*.tmp")])
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a run to go on."""
@@ -113,6 +140,7 @@ class Run:
             "seed": config.seed,
             "batch": config.batch,
             "recipe": self.recipe_id,
+            "images": self.images,
         }
 
     @property
@@ -121,9 +149,11 @@ class Run:
         return self.config.recipe if self.recipe is None else self.recipe.hash
 
     def close(self) -> None:
-        """Ends the log."""
+        """Ends the log, and lets go of the folder."""
         if self._board is not None:
             self._board.close()
+        if self._lock is not None:
+            self._lock.close()
 
     # --- during ------------------------------------------------------------------------------------------------------
 
@@ -189,16 +219,16 @@ class Run:
             checkpoint.save(self.folder / BEST, model, self._notes(step) | {"psnr_y": self.psnr})
 
     def save(self, method: Method) -> None:
-        """Writes the last checkpoint and the curves."""
+        """Writes the curves and the last checkpoint; whatever is there of a step, all before it is there too."""
         if not self.writes:
             return
-        seconds = time.monotonic() - self._begun
-        state = {**self._identity(), "method": method.state(), "best": self.best, "seconds": seconds}
-        checkpoint.save_state(self.folder / STATE, state)
-        checkpoint.save(self.folder / LAST, method.model, self._notes(method.done))
         self._text("curves.csv", history_csv(self.history))
         if self.history:
             checkpoint.write(self.folder / "curves.png", figures.curves(self.history, self.folder.name))
+        checkpoint.save(self.folder / LAST, method.model, self._notes(method.done))
+        progress = {"best": self.best, "history": self.history, "seconds": time.monotonic() - self._begun}
+        state = {**self._identity(), "launch": launch_id(), "method": method.state(), **progress}
+        checkpoint.save_state(self.folder / STATE, state)
 
     def _notes(self, step: int) -> dict[str, Any]:
         recipe = self.config.recipe if self.recipe is None else self.recipe.name
@@ -211,6 +241,11 @@ class Run:
 
     def _text(self, name: str, text: str) -> None:
         checkpoint.write(self.folder / name, text.encode())
+
+
+def launch_id() -> str:
+    """What torchrun calls this launch, through all its restarts; empty without torchrun."""
+    return os.environ.get("TORCHELASTIC_RUN_ID", "")
 
 
 def history_csv(history: Sequence[dict[str, float]]) -> str:

@@ -22,7 +22,7 @@ from degrade.errors import UserError
 from degrade.recipe import Pair, Recipe
 from sr.config import PAIRS, Config
 from sr.evaluate import examples
-from sr.feed import feed
+from sr.feed import feed, open_data
 from sr.methods import build_method
 from sr.run import Run
 
@@ -59,7 +59,7 @@ def train(config: Config, resume: bool = False, watch: Callable[[Status], None] 
 
     Args:
         config: The run.
-        resume: Whether to go on from the last checkpoint in ``config.out``.
+        resume: Whether to go on from the last checkpoint in ``config.out``. What torchrun starts again does so anyway.
         watch: Told how things stand whenever losses are logged.
 
     Raises:
@@ -68,12 +68,13 @@ def train(config: Config, resume: bool = False, watch: Callable[[Status], None] 
     fabric = launch(config)
     recipe = None if config.recipe.startswith(PAIRS) else Recipe.load(config.recipe, config.scale)
     data = [] if config.val is None else list(examples(config.val, recipe))
+    dataset = open_data(config)
     method = build_method(config, fabric)
-    run = Run(config, recipe, data, fabric.is_global_zero)
-    run.begin(method, resume)
+    run = Run(config, recipe, len(dataset), data, fabric.is_global_zero)
     clock = Clock(fabric.device)
-    batches = feed(config, recipe, method.done, fabric.device, fabric.global_rank, fabric.world_size)
-    with interruptible() as stop, closing(run):
+    with closing(run), interruptible() as stop:
+        run.begin(method, resume)
+        batches = feed(config, recipe, dataset, method.done, fabric.device, fabric.global_rank, fabric.world_size)
         for pair in clock.watch(batches):
             losses = method.step(pair)
             if method.done == config.steps:

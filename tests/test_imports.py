@@ -12,10 +12,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    ("errors", "rng", "dist", "canvas", "threads", "progress", "doubles"),
+    ("errors", "limit", "rng", "dist", "canvas", "threads", "progress", "doubles"),
     ("base", "primitives", "library", "marked", "remote"),
     ("ops", "plan", "decode", "health"),
-    ("steps", "images", "sheet", "catalogue"),
+    ("steps", "images", "window", "sheet", "catalogue"),
     ("overlay", "patches", "samples", "schema", "stores", "doctor"),
     ("load",),
     ("recipe", "dialects"),

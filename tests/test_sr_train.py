@@ -20,7 +20,7 @@ from degrade.recipe import Recipe
 from degrade.samples import sample_images
 from sr import checkpoint
 from sr.config import Config, configure
-from sr.feed import Order, feed
+from sr.feed import Order, feed, open_data
 from sr.learner import split
 from sr.methods import SRGAN, build_method
 from sr.models import build
@@ -148,8 +148,8 @@ def test_processes_share_out_each_step(world: int):
 
 def test_pairs_do_not_depend_on_where_the_run_began(data: Path, tmp_path: Path):
     made, recipe, cpu = config("srcnn", data, tmp_path, patch=24), Recipe.load("realesrgan", 2), torch.device("cpu")
-    from_start = list(feed(made, recipe, 0, cpu))
-    resumed = list(feed(made, recipe, 4, cpu))
+    from_start = list(feed(made, recipe, open_data(made), 0, cpu))
+    resumed = list(feed(made, recipe, open_data(made), 4, cpu))
     assert len(resumed) == 2
     for a, b in zip(from_start[4:], resumed, strict=True):
         assert torch.equal(a.lr, b.lr)
@@ -193,7 +193,7 @@ def test_run_folder(data: Path, tmp_path: Path):
     logs = {name for name in found if name.startswith("tensorboard")}
     assert logs
     assert found - logs == {
-        *("config.yaml", "recipe.yaml", "versions.json", "curves.csv", "curves.png"),
+        *(".lock", "config.yaml", "recipe.yaml", "versions.json", "curves.csv", "curves.png"),
         *("last.safetensors", "last.state.pt", "best.safetensors"),
         *("samples/0000003.png", "samples/0000006.png"),
     }
@@ -251,7 +251,7 @@ def test_steps_lower_the_pixel_loss(method: str, data: Path, tmp_path: Path):
     made = config(method, data, tmp_path, rate=1e-3, schedule="constant", loss="mse", **small)
     fabric = launch(made)
     learner = build_method(made, fabric)
-    pair = next(feed(made, Recipe.load("bicubic", 2), 0, fabric.device))
+    pair = next(feed(made, Recipe.load("bicubic", 2), open_data(made), 0, fabric.device))
     losses = [float(learner.step(pair)["loss"]) for _ in range(20)]
     assert losses[-1] < losses[0]
 
@@ -262,7 +262,7 @@ def test_a_step_lowers_the_loss_it_is_for(data: Path, tmp_path: Path):
     fabric = launch(made)
     gan = build_method(made, fabric)
     assert isinstance(gan, SRGAN)
-    pair = next(feed(made, Recipe.load("bicubic", 2), 0, fabric.device))
+    pair = next(feed(made, Recipe.load("bicubic", 2), open_data(made), 0, fabric.device))
     for learner, loss in ((gan.generator, gan.generator_loss), (gan.critic, gan.critic_loss)):
         before = learner.descend([pair], loss, 0.0)["loss"]
         with torch.no_grad():
@@ -275,7 +275,7 @@ def test_generator_steps_leave_the_discriminator_alone(data: Path, tmp_path: Pat
     fabric = launch(made)
     gan = build_method(made, fabric)
     assert isinstance(gan, SRGAN)
-    pair = next(feed(made, Recipe.load("bicubic", 2), 0, fabric.device))
+    pair = next(feed(made, Recipe.load("bicubic", 2), open_data(made), 0, fabric.device))
     parameters = [tensor.clone() for tensor in gan.critic.plain.parameters()]
     assert set(gan.step(pair)) == {"pixel", "loss"}, "while pretraining"
     assert all(torch.equal(a, b) for a, b in zip(parameters, gan.critic.plain.parameters(), strict=True))
@@ -312,7 +312,8 @@ def test_generator_to_begin_with(data: Path, tmp_path: Path):
 
 
 def test_split_keeps_rows_together(data: Path, tmp_path: Path):
-    pair = next(feed(config("srcnn", data, tmp_path), Recipe.load("bicubic", 2), 0, torch.device("cpu")))
+    made = config("srcnn", data, tmp_path)
+    pair = next(feed(made, Recipe.load("bicubic", 2), open_data(made), 0, torch.device("cpu")))
     parts = split(pair, 2)
     assert torch.equal(torch.cat([part.lr for part in parts]), pair.lr)
     assert [len(part.plan) for part in parts] == [2, 2]

@@ -61,13 +61,19 @@ class Lmdb(Packed):
         if not rows:
             return
         if self.changed:
-            made = [self._make(side, rows) for side in (0, 1)]
-            self.__dict__.pop("_databases", None)
-            for temporary, final in zip(made, self._folders(), strict=True):
-                # Staged files go last: killed in between, the next run makes both again.
-                if final.exists():
-                    shutil.rmtree(final)
-                temporary.rename(final)
+            hidden = self.home.folder / f".{uuid.uuid4().hex}.tmp"
+            hidden.mkdir()
+            try:
+                for side, final in enumerate(self._folders()):
+                    self._make(hidden / final.name, side, rows)
+                self.__dict__.pop("_databases", None)
+                for final in self._folders():
+                    # Staged files go last: killed in between, the next run makes both again.
+                    if final.exists():
+                        final.rename(hidden / f"former {final.name}")
+                    (hidden / final.name).rename(final)
+            finally:
+                shutil.rmtree(hidden, ignore_errors=True)
             self.changed = False
         for folder in self._folders():
             for name in FILES:
@@ -96,10 +102,9 @@ class Lmdb(Packed):
         found = [self.home.fetch(folder / FILES[0]) for folder in self._folders()]
         return [] if None in found else [open_lmdb(path.parent) for path in found if path is not None]
 
-    def _make(self, side: int, rows: Sequence[Row]) -> Path:
-        """Makes one database under a hidden name."""
+    def _make(self, folder: Path, side: int, rows: Sequence[Row]) -> None:
+        """Makes one database in a new folder. Raises SynthError."""
         lmdb = _import()
-        folder = self.home.folder / f".{uuid.uuid4().hex}.tmp"
         size, lines = 0, list[str]()
         for row in rows:
             pair = self.read(row)
@@ -118,10 +123,8 @@ class Lmdb(Packed):
                             transaction.put(key_of(row["name"]).encode(), pair[side], append=True)
                 database.sync(True)
         except lmdb.Error as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise SynthError(f"{folder.parent}: cannot write LMDB ({error})") from None
+            raise SynthError(f"{self.home.folder}: cannot write LMDB ({error})") from None
         (folder / "meta_info.txt").write_text("".join(lines), encoding="ascii")
-        return folder
 
 
 def _line(row: Row, side: int, png: bytes) -> str:

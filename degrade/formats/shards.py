@@ -114,10 +114,11 @@ class WebDataset(Packed):
             return set()
         sound: set[int] = set()
         for row in rows:
-            pair = found[int(row["index"])]
-            if pair is not None and [sha256(one) for one in pair] == [row["hr_sha256"], row["lr_sha256"]]:
+            pair, said = found[int(row["index"])], f"{int(row['index']):06d}.json"
+            whole = pair is not None and [sha256(one) for one in pair] == [row["hr_sha256"], row["lr_sha256"]]
+            if whole:
                 sound.add(int(row["index"]))
-            elif pair is not None:
+            if pair is not None and not (whole and said in tar and tar.read(said) == to_json(row).encode()):
                 self._stale.add(number)
         self.home.publish(path)
         return sound

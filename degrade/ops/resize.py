@@ -7,6 +7,7 @@ registered whatever the factor.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -14,6 +15,8 @@ import numpy as np
 from degrade.base import Chance, Draw, OneOf, Operator, Range, Size
 from degrade.canvas import Canvas
 from degrade.dist import Choice, Const, Dist
+from degrade.errors import UserError
+from degrade.limit import PATCH, VARIABLE, max_pixels
 from degrade.primitives.resample import FILTERS, decimate, resample
 
 __all__ = ["Decimate", "Resize"]
@@ -40,6 +43,12 @@ class Resize(Operator):
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
         base = {"input": canvas.sizes, "target": canvas.target, "hr": canvas.hr}[self.of]
         sizes = np.maximum(np.floor(base * draw.host("factor")[:, None] + 0.5), 1).astype(np.int64)
+        height, width = (int(n) for n in sizes[sizes.prod(1).argmax()])
+        if height * width > max_pixels():
+            raise UserError(
+                f"{draw.address}: would make an image of {width} x {height} pixels, more than the limit of "
+                f"{max_pixels():,}; give smaller patches, lower its factor, or set {VARIABLE}"
+            )
         return resample(canvas, sizes, draw.names("filter"), draw.host("antialias") > 0)
 
     def size_after(self, before: Size, scale: int) -> Size:
@@ -48,6 +57,10 @@ class Resize(Operator):
             return None
         times = base * self.factor.value
         return round(times) if round(times) > 0 and abs(times - round(times)) < 1e-9 else None
+
+    def side_after(self, before: int, scale: int) -> int:
+        base = {"input": before, "target": PATCH // scale, "hr": PATCH}[self.of]
+        return max(math.floor(base * self.factor.support[1] + 0.5), 1)
 
 
 class Decimate(Operator):
@@ -72,6 +85,9 @@ class Decimate(Operator):
         centred = np.array([name == "centre" for name in draw.names("phase")])[:, None]
         steps = canvas.sizes // canvas.target
         return decimate(canvas, canvas.target, np.where(centred, (steps - 1) // 2, 0))
+
+    def side_after(self, before: int, scale: int) -> int:
+        return PATCH // scale
 
     def size_after(self, before: Size, scale: int) -> Size:
         if before is None:
