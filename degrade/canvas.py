@@ -56,8 +56,9 @@ class Canvas:
             for row, image in zip(pixels, images, strict=True):
                 row[:, : image.shape[-2], : image.shape[-1]] = image
         pixels = layout(pixels)
-        levels = pixels if pixels.dtype == torch.uint8 else None
-        return Canvas(as_float(pixels), sizes, sizes // scale, sizes, levels)
+        if pixels.dtype == torch.uint8:
+            return Canvas(as_float(pixels), sizes, sizes // scale, sizes, levels=pixels)
+        return Canvas(pixels, sizes, sizes // scale, sizes)
 
     def __len__(self) -> int:
         return len(self.sizes)

@@ -186,7 +186,8 @@ class Recipe:
 
         def fill(start: int) -> None:
             some = slice(start, start + rows)
-            one, two = self._run(hr[some], plan.take(some), watch)
+            images = hr[some] if hr.dtype == torch.uint8 else hr[some].float()
+            one, two = self._run(images, plan.take(some), watch)
             planes(one, lr[some])
             if not same:
                 planes(two, target[some])

@@ -194,7 +194,7 @@ def _means(levels: Tensor, peak: Tensor | float) -> Tensor:
 
 @functools.lru_cache(maxsize=64)
 def _small_steps(peak: float) -> tuple[NDArray[np.float64], int]:
-    """Where the distribution functions of the dark levels step, each raised by its level; and the first bright level."""
+    """Where the distribution functions of the dark levels step, each raised by its level; the first bright level."""
     means = _means(torch.arange(256.0), peak)
     dark = int((means < _SMALL).sum())
     steps = torch.stack([total.clone() for total in _distribution(means[:dark])], 1).double().clamp_(max=1)
