@@ -23,9 +23,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -34,8 +35,8 @@ from checkouts import Kair, RealESRGAN
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from degrade.base import REGISTRY, Draw, Operator
-from degrade.canvas import Canvas
+from degrade.base import REGISTRY
+from degrade.canvas import Canvas, planes
 from degrade.recipe import Recipe
 from degrade.rng import Key
 
@@ -370,7 +371,7 @@ def shares(title: str, seconds: dict[str, float], patches: int) -> None:
 
 
 def race_bookkeeping(options: argparse.Namespace) -> None:
-    """CPU time outside of every operator's ``apply``: planning, routing, threads, tensors in and out.
+    """CPU time that is not pixels: planning, routing, threads.
 
     The last column is an upper bound that counts an operator's own fixed cost too, its kernels for example: the time of
     the same calls on patches of 16 px, where pixels cost next to nothing.
@@ -379,7 +380,7 @@ def race_bookkeeping(options: argparse.Namespace) -> None:
     batch = 16
     chosen = recipe("realesrgan", sharpen=False)
     print("\n### Planning, routing and bookkeeping, one thread\n")
-    print("| HR px | ms a patch | planning | outside of operators, planning included | same calls at 16 px |")
+    print("| HR px | ms a patch | planning | not pixels, planning included | same calls at 16 px |")
     print("|---|--:|--:|--:|--:|")
     sizes = (16, 256, 400) if not options.quick else (16, 64)
     least = 0.0
@@ -388,7 +389,7 @@ def race_bookkeeping(options: argparse.Namespace) -> None:
         chosen.apply(images, chosen.plan(Key.of(0, np.arange(batch))))
         planning, inside = 0.0, [0.0]
         begun = time.process_time()
-        with inside_operators(inside):
+        with on_pixels(inside):
             for i in range(options.rounds):
                 start = time.process_time()
                 plan = chosen.plan(Key.of(0, np.arange(batch) + i * batch))
@@ -401,27 +402,26 @@ def race_bookkeeping(options: argparse.Namespace) -> None:
 
 
 @contextmanager
-def inside_operators(seconds: list[float]) -> Iterator[None]:
-    """Adds up the CPU time inside every operator's ``apply``."""
-    kept = {kind: kind.__dict__["apply"] for kind in REGISTRY.values() if "apply" in kind.__dict__}
+def on_pixels(seconds: list[float]) -> Iterator[None]:
+    """Adds up the CPU time inside operators, and where images change type and layout on the way in and out."""
 
-    def timed(apply: Callable[[Operator, Canvas, Draw], Canvas]) -> Callable[[Operator, Canvas, Draw], Canvas]:
-        def call(operator: Operator, canvas: Canvas, draw: Draw) -> Canvas:
+    def timed(work: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
             start = time.thread_time()
             try:
-                return apply(operator, canvas, draw)
+                return work(*args)
             finally:
                 seconds[0] += time.thread_time() - start
 
         return call
 
-    for kind, apply in kept.items():
-        kind.apply = timed(apply)
-    try:
+    with ExitStack() as stack:
+        for kind in REGISTRY.values():
+            if "apply" in kind.__dict__:
+                stack.enter_context(mock.patch.object(kind, "apply", timed(kind.__dict__["apply"])))
+        stack.enter_context(mock.patch.object(Canvas, "of", staticmethod(timed(Canvas.of))))
+        stack.enter_context(mock.patch("degrade.recipe.planes", timed(planes)))
         yield
-    finally:
-        for kind, apply in kept.items():
-            kind.apply = apply
 
 
 if __name__ == "__main__":
