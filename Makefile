@@ -47,7 +47,7 @@ docs: .venv-test/ready
 
 .venv-minimum/ready: pyproject.toml constraints-minimum.txt
 	$(PYTHON) -m venv --clear .venv-minimum
-	.venv-minimum/bin/python $(PIP) install --quiet -c constraints-minimum.txt -e ".[train,export,perceptual-offline,shards,cloud,cluster,dev]"
+	.venv-minimum/bin/python $(PIP) install --quiet --no-compile -c constraints-minimum.txt -e ".[train,export,perceptual-offline,shards,cloud,cluster,dev]"
 	touch $@
 
 .venv-audit/ready:
