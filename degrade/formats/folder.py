@@ -28,6 +28,8 @@ class Folder:
     name = "folder"
     staged = False
     """Whether pairs wait in a hidden folder until they are packed."""
+    numbered = False
+    """Whether pairs are packed by their numbers, and wait less if made in that order."""
 
     def __init__(self, home: Home, shard: int = 1000, total: int = 0) -> None:
         self.home, self.shard, self.total = home, shard, total
