@@ -16,7 +16,7 @@ from skimage import data
 
 from degrade import Recipe, engine
 from degrade.errors import UserError
-from degrade.formats import FORMATS
+from degrade.formats import FORMATS, open_home
 from degrade.gallery import write_contact_sheet
 from degrade.images import ImageError, list_images, read_image, sha256
 from degrade.job import Job, Settings, prepare
@@ -256,6 +256,30 @@ def test_nothing_is_overwritten(photos: Path, bucket: str, tmp_path: Path) -> No
     make(photos, f"{bucket}/one")
     with pytest.raises(SynthError, match="holds another run"):
         make(photos / "a.png", f"{bucket}/one")
+
+
+def test_one_machine_at_a_time(photos: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Machines are told apart by where they work, here by their caches; a killed run's lock stays, for its own next."""
+    url, places = f"{bucket}/one", [str(tmp_path / name) for name in ("here", "there")]
+
+    def meanwhile(job: Job, indices: list[int]) -> Iterator[engine.Result]:
+        for result in engine.inline(job, indices):
+            monkeypatch.setenv("DEGRADE_CACHE", places[1])
+            with pytest.raises(SynthError, match=r"has been writing here since 20.*delete s3://.*/one/\.lock"):
+                make(photos, url)
+            yield result
+
+    monkeypatch.setenv("DEGRADE_CACHE", places[0])
+    make(photos, url, run=meanwhile)
+    assert make(photos, url).made == 0, "the lock is gone"
+    killed = open_home(url)
+    killed.folder.mkdir(parents=True, exist_ok=True)
+    killed.claim()
+    assert make(photos, url).made == 0, "taken over"
+    open_home(url).claim()
+    monkeypatch.setenv("DEGRADE_CACHE", places[0])
+    with pytest.raises(SynthError, match="has been writing here"):
+        make(photos, url)
 
 
 def test_no_bucket(photos: Path, bucket: str) -> None:

@@ -43,7 +43,12 @@ class Folder:
         """Raises UserError if a package is missing that pairs are written with."""
 
     def begin(self) -> None:
-        """Fetches what an earlier run left. Raises SynthError if something else is there."""
+        """Takes the dataset for this run, and fetches what an earlier one left.
+
+        Raises:
+            SynthError: something else is there, or another machine is writing it.
+        """
+        self.home.claim()
         self.home.begin()
 
     def keep(self, rows: Sequence[Row]) -> list[Row]:
