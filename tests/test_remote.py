@@ -11,10 +11,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import torch
 from PIL import Image
 from skimage import data
 
-from degrade import Recipe, engine
+from degrade import PairedFolder, PatchFolder, Recipe, engine
 from degrade.errors import UserError
 from degrade.formats import FORMATS, open_home
 from degrade.gallery import write_contact_sheet
@@ -24,6 +25,8 @@ from degrade.manifest import SynthError
 from degrade.remote import is_url, join, list_files, local, open_store
 from degrade.replay import replay
 from degrade.synth import Report, synthesize
+from sr.config import configure
+from sr.feed import feed, open_data
 
 fsspec = pytest.importorskip("fsspec", reason="the extra 'cloud' is not installed")
 NAMES = ("a.png", "b/c.png", "b/d.jpg", "e.png")
@@ -293,3 +296,29 @@ def test_to_memory(photos: Path, tmp_path: Path, made: dict[str, dict[str, Any]]
     url = f"memory://{uuid4().hex}"
     make(photos, url)
     assert fetched(url, tmp_path / "got") == made["folder"]
+
+
+# --- reading for training ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_pairs_are_read_from_s3(photos: Path, bucket: str, tmp_path: Path, format: str) -> None:
+    make(photos, tmp_path / "out", format)
+    make(photos, f"{bucket}/pairs", format)
+    here, there = PairedFolder(tmp_path / "out"), PairedFolder(f"{bucket}/pairs")
+    assert here.store.names == there.store.names
+    assert len(there) == len(NAMES)
+    for i in range(len(NAMES)):
+        for side in ("lr", "hr"):
+            assert torch.equal(here[i][side], there[i][side])
+    config = configure("srcnn", {"recipe": f"pairs:{bucket}/pairs", "patch": 16, "steps": 1, "batch": 2, "val": None})
+    [pair] = feed(config, None, open_data(config), 0, torch.device("cpu"))
+    assert pair.lr.shape == (2, 3, 4, 4)
+
+
+def test_patches_are_read_from_urls(photos: Path, archive: Path, bucket: str) -> None:
+    here = PatchFolder(photos, 32, repeat=2)
+    for url in (upload(photos, f"{bucket}/hr"), upload(photos, f"memory://{uuid4().hex}"), f"zip://{archive}"):
+        there = PatchFolder(url, 32, repeat=2)
+        assert len(there) == len(here)
+        assert all(torch.equal(there[i]["hr"], here[i]["hr"]) for i in range(len(here)))
