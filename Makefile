@@ -2,16 +2,28 @@
 #   make demo   runs the main job on built-in photographs
 #   make test   passes the tests
 #   make docs   builds the site of docs/ in site/
+#   make test-minimum   passes a part of them on the lowest versions that pyproject.toml allows
+#   make audit          looks up known vulnerabilities of all that is installed (needs PyPI's advisories)
 PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check
 
-.PHONY: demo test lint types docs clean
+LOWEST = $(addprefix tests/test_,$(addsuffix .py,laws recipes synth replay reproducible data formats remote cluster \
+	sr_models sr_metrics sr_upscale))
+
+.PHONY: demo test test-minimum audit lint types docs clean
 
 demo: .venv/ready
 	.venv/bin/degrade synth --recipe realesrgan
 
 test: .venv-test/ready
 	.venv-test/bin/python -m pytest -n auto
+
+test-minimum: .venv-minimum/ready
+	.venv-minimum/bin/python -m pytest -n auto $(LOWEST)
+
+audit: .venv-test/ready .venv-audit/ready
+	.venv-test/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' >.venv-audit/installed.txt
+	.venv-audit/bin/pip-audit --strict --disable-pip --no-deps -r .venv-audit/installed.txt
 
 lint: .venv-test/ready
 	.venv-test/bin/ruff check .
@@ -33,5 +45,15 @@ docs: .venv-test/ready
 	.venv-test/bin/python $(PIP) install --quiet -c constraints.txt -e ".[train,export,perceptual-offline,shards,cloud,cluster,docs,dev]"
 	touch $@
 
+.venv-minimum/ready: pyproject.toml constraints-minimum.txt
+	$(PYTHON) -m venv --clear .venv-minimum
+	.venv-minimum/bin/python $(PIP) install --quiet --no-compile -c constraints-minimum.txt -e ".[train,export,perceptual-offline,shards,cloud,cluster,dev]"
+	touch $@
+
+.venv-audit/ready:
+	$(PYTHON) -m venv --clear .venv-audit
+	.venv-audit/bin/python $(PIP) install --quiet pip-audit
+	touch $@
+
 clean:
-	rm -rf .venv .venv-test dist synth site
+	rm -rf .venv .venv-test .venv-minimum .venv-audit dist synth site

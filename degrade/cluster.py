@@ -1,7 +1,8 @@
 """Ray: the pairs of a synthesis made by workers on one machine or many. Needs the extra ``cluster``.
 
-A task makes one pair and returns its two files; the driver puts them in place, as it alone writes the dataset. A task
-is a pure function of (recipe, seed, index, source), so Ray may run it anywhere, and again where a worker was killed.
+A task makes a few pairs of one source and returns their files; the driver puts them in place, as it alone writes the
+dataset. A task is a pure function of (recipe, seed, indices, source), so Ray may run it anywhere, and again where a
+worker was killed.
 
 Why tasks and not Ray Data: its writers name files by block and task, write whole blocks, and know no manifest; pairs
 could be neither named as in the other engines nor gone on with one by one. The price is that all files pass through the
@@ -10,6 +11,7 @@ driver. Sources must be where every worker can read them: a shared disk, or a UR
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import sys
@@ -26,8 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = ["on_ray"]
 
+TOGETHER = 4
+"""Most pairs of one source that a task makes; their files travel together."""
 RETRIES = 5
-"""How often a pair is tried whose worker dies; a picture that takes all memory must not be tried forever."""
+"""How often a task is tried whose worker dies; a picture that takes all memory must not be tried forever."""
 
 
 def on_ray(job: Job, indices: list[int], workers: int | None = None) -> Iterator[Result]:
@@ -36,33 +40,32 @@ def on_ray(job: Job, indices: list[int], workers: int | None = None) -> Iterator
     Args:
         job: The job.
         indices: The pairs to make.
-        workers: CPUs of a local cluster; pairs in flight are twice the cluster's CPUs.
+        workers: CPUs of a local cluster; tasks in flight are twice the cluster's CPUs.
 
     Raises:
         UserError: Ray is not installed.
-        SynthError: a pair whose worker died time and again.
+        SynthError: a task whose worker died time and again.
     """
-    from degrade.engine import finish, plugins
+    from degrade.engine import finish, groups, plugins
 
     ray = _ray(workers)
-    # A pair takes one CPU: its worker runs one thread. Dead workers are replaced and their tasks run again.
-    task = ray.remote(num_cpus=1, max_retries=RETRIES)(_pair)
+    # A task takes one CPU: its worker runs one thread. Dead workers are replaced and their tasks run again.
+    task = ray.remote(num_cpus=1, max_retries=RETRIES)(_pairs)
     # In a list, which Ray does not unpack: each worker fetches the job once, not with every pair.
     shared = [ray.put((job, plugins()))]
     at_most = 2 * max(int(ray.cluster_resources().get("CPU", 1)), 1)
-    todo, flight = iter(indices), dict[Any, int]()
+    todo, flight = iter(groups(job, indices, TOGETHER)), set[Any]()
     try:
         while True:
-            while len(flight) < at_most and (index := next(todo, None)) is not None:
-                flight[task.remote(shared, index)] = index
+            flight |= {task.remote(shared, some) for some in itertools.islice(todo, at_most - len(flight))}
             if not flight:
                 return
             [done], _ = ray.wait(list(flight), num_returns=1)
-            index = flight.pop(done)
-            made = ray.get(done)
-            yield index, finish(job, index, made)
+            flight.remove(done)
+            for index, made in ray.get(done):
+                yield index, finish(job, index, made)
     except ray.exceptions.WorkerCrashedError:
-        raise SynthError(f"workers died {RETRIES + 1} times at one pair (out of memory?); run again to go on") from None
+        raise SynthError(f"workers died {RETRIES + 1} times at one task (out of memory?); run again to go on") from None
     finally:
         for reference in flight:
             ray.cancel(reference, force=True)
@@ -88,13 +91,13 @@ _AT: list[Any] = []
 """The job that this worker was made ready for."""
 
 
-def _pair(shared: list[Any], index: int) -> Made | ImageError:
-    """On a worker: a pair, or why there is none."""
+def _pairs(shared: list[Any], indices: list[int]) -> list[tuple[int, Made | ImageError]]:
+    """On a worker: some pairs, or why there are none."""
     import ray
 
-    from degrade.engine import begin, pair
+    from degrade.engine import begin, make
 
     if shared != _AT:
         begin(*ray.get(shared[0]))
         _AT[:] = shared
-    return pair(index)
+    return make(indices)

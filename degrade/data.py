@@ -169,7 +169,7 @@ class PairedFolder(Dataset[dict[str, Any]]):
         try:
             return to_tensor(read_image(file))[:3]
         except ImageError as error:
-            if isinstance(file, Path):
+            if not isinstance(file, bytes):
                 raise
             raise ImageError(self.store.label(n), error.reason) from None
 

@@ -33,6 +33,7 @@ __all__ = [
     "batch_of",
     "encode_png",
     "find_images",
+    "find_sources",
     "image_size",
     "list_images",
     "read_image",
@@ -116,6 +117,14 @@ def find_images(source: str | os.PathLike[str]) -> list[Path]:
     if not images:
         raise ImageError(path, f"no images here, of {len(found)} files; looked for {' '.join(sorted(SUFFIXES))}")
     return sorted(images, key=lambda image: image.as_posix())
+
+
+def find_sources(source: str | os.PathLike[str]) -> list[Path | str]:
+    """The images that a path or a URL names, as paths or URLs; see :func:`find_images` and :func:`list_images`."""
+    if isinstance(source, str) and remote.is_url(source):
+        root, names = list_images(source)
+        return [remote.join(root, name) for name in names]
+    return [*find_images((isinstance(source, str) and remote.local(source)) or source)]
 
 
 def list_images(url: str) -> tuple[str, list[str]]:

@@ -24,7 +24,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from degrade.canvas import mirror
-from degrade.images import Image, ImageError, find_images, image_size, read_image, to_uint8
+from degrade.images import Image, ImageError, find_sources, image_size, read_image, to_uint8
+from degrade.remote import is_url
 from degrade.rng import Key
 from degrade.window import open_image
 
@@ -143,7 +144,7 @@ class PatchFolder(Dataset[Patch]):
     data.
 
     Args:
-        root: A folder (searched to its leaves), a file, a glob, or a list of files.
+        root: A folder (searched to its leaves), a file, a glob, a URL of one, or a list of files.
         size: Side of the patch in pixels.
         seed: Seed of all draws.
         repeat: Patches of each image an epoch.
@@ -194,11 +195,14 @@ class PatchFolder(Dataset[Patch]):
         self.augment, self.small, self.limit, self.cache = augment, small, limit, cache
         self.channels: Literal[1, 3] = channels
         self.skipped: list[tuple[str, str]] = []
-        self.paths = find_images(root) if isinstance(root, str | os.PathLike) else [Path(path) for path in root]
+        if isinstance(root, str | os.PathLike):
+            self.paths = find_sources(root)
+        else:
+            self.paths = [path if isinstance(path, str) and is_url(path) else Path(path) for path in root]
         # Shared memory, so that workers that outlive an epoch see the next one.
         self._epoch: Tensor = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()
-        self._decoded: dict[Path, tuple[Pixels, str]] = {}
+        self._decoded: dict[Path | str, tuple[Pixels, str]] = {}
         if check != "none":
             self._check(_full_size if check == "full" else image_size)
         if not self.paths:
@@ -238,7 +242,7 @@ class PatchFolder(Dataset[Patch]):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_decoded": {}}
 
-    def _read(self, path: Path) -> tuple[Pixels, str]:
+    def _read(self, path: Path | str) -> tuple[Pixels, str]:
         found = self._decoded.get(path)
         if found is None:
             image = read_image(path, limit=self.limit)
@@ -247,7 +251,7 @@ class PatchFolder(Dataset[Patch]):
                 self._decoded[path] = found
         return found
 
-    def _window(self, path: Path, y: float, x: float) -> tuple[Pixels, str]:
+    def _window(self, path: Path | str, y: float, x: float) -> tuple[Pixels, str]:
         """The patch at ``y``, ``x`` alone, of large images."""
         size = self.size
         with open_image(path, limit=self.limit) as image:
@@ -261,7 +265,7 @@ class PatchFolder(Dataset[Patch]):
     def _notes(self, image: Image) -> str:
         return channel_notes(image, self.channels)
 
-    def _augmented(self, pixels: Pixels, key: Key, path: Path) -> Pixels:
+    def _augmented(self, pixels: Pixels, key: Key, path: Path | str) -> Pixels:
         assert self.augment is not None
         pixels = augmented(pixels.copy(), self.augment, key.fold("augment"))
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or min(pixels.shape[:2]) < self.size:
@@ -280,7 +284,7 @@ class PatchFolder(Dataset[Patch]):
         for path, reason in self.skipped:
             _log.warning("skipped %s: %s", path, reason)
 
-    def _reason(self, measure: Callable[..., tuple[int, int]], path: Path) -> str:
+    def _reason(self, measure: Callable[..., tuple[int, int]], path: Path | str) -> str:
         try:
             height, width = measure(path, limit=self.limit)
         except ImageError as error:
@@ -290,6 +294,6 @@ class PatchFolder(Dataset[Patch]):
         return ""
 
 
-def _full_size(path: Path, *, limit: int | None) -> tuple[int, int]:
+def _full_size(path: Path | str, *, limit: int | None) -> tuple[int, int]:
     height, width = read_image(path, limit=limit).pixels.shape[:2]
     return height, width

@@ -9,9 +9,11 @@ it would end up in the dataset's settings.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import sys
+import uuid
 import zipfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -26,7 +28,17 @@ from degrade.errors import UserError
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-__all__ = ["cache_folder", "is_url", "join", "list_files", "local", "open_store", "read_bytes", "remote_errors"]
+__all__ = [
+    "cache_folder",
+    "is_url",
+    "join",
+    "list_files",
+    "local",
+    "local_copy",
+    "open_store",
+    "read_bytes",
+    "remote_errors",
+]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
@@ -125,6 +137,23 @@ def list_files(url: str) -> tuple[str, list[str]]:
         chain, rest = "::", head[len("zip://") :]
     root = f"{head.partition('://')[0]}://{folder}{chain}{rest}"
     return root, sorted(PurePosixPath(name).relative_to(folder).as_posix() for name in found)
+
+
+def local_copy(url: str) -> Path:
+    """A file's copy in the cache, fetched if there is none of its present contents. Raises UserError."""
+    store, path = open_store(url)
+    with remote_errors(url):
+        mark = hashlib.sha256(f"{url} {store.checksum(path)}".encode()).hexdigest()[:16]
+        copy = cache_folder() / "copies" / mark / PurePosixPath(path).name
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            part = copy.with_name(f".{uuid.uuid4().hex}.tmp")
+            try:
+                store.get_file(path, str(part))
+                os.replace(part, copy)
+            finally:
+                part.unlink(missing_ok=True)
+    return copy
 
 
 class _Named(BytesIO):

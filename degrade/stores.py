@@ -12,6 +12,7 @@ are opened by the process that reads, and are not pickled, so a store may travel
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -24,7 +25,8 @@ from typing import Any, BinaryIO, Protocol, TypeAlias
 from urllib.parse import unquote
 
 from degrade.errors import UserError
-from degrade.images import ImageError, find_images
+from degrade.images import ImageError, find_images, list_images
+from degrade.remote import is_url, join, list_files, local, local_copy
 
 __all__ = [
     "FolderPairs",
@@ -39,8 +41,9 @@ __all__ = [
     "open_pairs",
 ]
 
-Source: TypeAlias = "Path | bytes"
+Source: TypeAlias = "Path | str | bytes"
 SIDES = (("lr", "hr"), ("lq", "gt"))
+LMDB = ("data.mdb", "meta_info.txt")
 _MEMBER = re.compile(r"(?P<key>(?:.*/)?[^./][^./]*)\.(?P<side>hr|lr|gt|lq)\.\w+")
 
 
@@ -60,7 +63,9 @@ class Pairs(Protocol):
 
 def open_pairs(root: str | Path) -> Pairs:
     """The pairs under a folder, of whichever format its content is; or in one shard. Raises ValueError if of none."""
-    folder = Path(root)
+    if isinstance(root, str) and is_url(root):
+        return _open_url(root)
+    folder = (isinstance(root, str) and local(root)) or Path(root)
     if folder.suffix == ".tar" and folder.is_file():
         return TarPairs([folder])
     for low, high in SIDES:
@@ -72,6 +77,33 @@ def open_pairs(root: str | Path) -> Pairs:
     if not shards:
         raise ValueError(f"{folder}: has no folders lr and hr (nor lq and gt), no lr.lmdb and hr.lmdb, and no *.tar")
     return TarPairs(shards)
+
+
+def _open_url(url: str) -> Pairs:
+    """Pairs in a store: images are read from there one by one; shards and databases are copied to the cache first."""
+    root, names = list_files(url)
+    for low, high in SIDES:
+        bases = [f"{side}.lmdb" for side in (low, high)]
+        if all(f"{base}/{name}" in names for base in bases for name in LMDB):
+            return LmdbPairs(*(_copied(root, base) for base in bases))
+        files = [[name for name in names if name.startswith(f"{side}/")] for side in (low, high)]
+        if all(files):
+            return UrlPairs(root, (low, high))
+    shards = [name for name in names if name.endswith(".tar") and "/" not in name]
+    if not shards:
+        raise ValueError(f"{url}: has no folders lr and hr (nor lq and gt), no lr.lmdb and hr.lmdb, and no *.tar")
+    return TarPairs([local_copy(join(root, name)) for name in shards])
+
+
+def _copied(root: str, base: str) -> Path:
+    """A database's folder in the cache, of links to the copies of its files."""
+    copies = [local_copy(join(root, f"{base}/{name}")) for name in LMDB]
+    folder = copies[0].parent / f"with {copies[1].parent.name}"
+    folder.mkdir(exist_ok=True)
+    for copy in copies:
+        with contextlib.suppress(FileExistsError):
+            os.link(copy, folder / copy.name)
+    return folder
 
 
 def in_order(names: Sequence[str]) -> list[int]:
@@ -94,6 +126,28 @@ class FolderPairs:
 
     def label(self, i: int) -> str:
         return str(self.files[i][1])
+
+
+class UrlPairs:
+    """As :class:`FolderPairs`, under a URL."""
+
+    def __init__(self, root: str, sides: tuple[str, str]) -> None:
+        found: list[dict[str, str]] = []
+        for side in sides:
+            base, names = list_images(join(root, side))
+            found.append({PurePosixPath(name).with_suffix("").as_posix(): join(base, name) for name in names})
+        lonely = sorted(found[0].keys() ^ found[1].keys())
+        if lonely:
+            raise ValueError(f"{root}: {', '.join(lonely[:3])}: only in one of {' and '.join(sides)}")
+        names = list(found[0])
+        self.names = [names[i] for i in in_order(names)]
+        self.files = [(found[0][name], found[1][name]) for name in self.names]
+
+    def read(self, i: int) -> tuple[Source, Source]:
+        return self.files[i]
+
+    def label(self, i: int) -> str:
+        return self.files[i][1]
 
 
 def match(low: Path, high: Path) -> list[tuple[Path, Path]]:

@@ -111,33 +111,36 @@ def synthesize(
     report = Report()
     home = open_home(job.url or job.output)
     form = FORMATS[job.format](home, job.shard, job.total)
-    with Manifest.open(job.output, recipe, describe(job, recipe), versions(), form) as manifest:
-        for name in RECORDS:
-            home.record(job.output / name)
-        home.settle()
-        done = manifest.done()
-        report.kept = len(done)
-        missing = [index for index in range(job.total) if index not in done]
-        finished = report.kept
-        progress(finished, job.total, "")
-        for index, result in results(job, missing):
-            finished += 1
-            if isinstance(result, ImageError):
-                report.skipped.append((result.path, result.reason))
-                manifest.skip(job.sources[index % len(job.sources)], result.reason)
-                form.skip(index)
-            else:
-                manifest.add(result)
-                form.add(result)
-                report.made += 1
-                if report.made % RECORDED == 0:
-                    home.record(job.output / "manifest.csv")
-            progress(finished, job.total, job.name(index))
-        manifest.finish()
-        form.finish(manifest.rows())
-        for name in (*RECORDS, "skipped.csv"):
-            home.record(job.output / name)
-        home.settle()
+    try:
+        with Manifest.open(job.output, recipe, describe(job, recipe), versions(), form) as manifest:
+            for name in RECORDS:
+                home.record(job.output / name)
+            home.settle()
+            done = manifest.done()
+            report.kept = len(done)
+            missing = [index for index in range(job.total) if index not in done]
+            finished = report.kept
+            progress(finished, job.total, "")
+            for index, result in results(job, missing):
+                finished += 1
+                if isinstance(result, ImageError):
+                    report.skipped.append((result.path, result.reason))
+                    manifest.skip(job.sources[index % len(job.sources)], result.reason)
+                    form.skip(index)
+                else:
+                    manifest.add(result)
+                    form.add(result)
+                    report.made += 1
+                    if report.made % RECORDED == 0:
+                        home.record(job.output / "manifest.csv")
+                progress(finished, job.total, job.name(index))
+            manifest.finish()
+            form.finish(manifest.rows())
+            for name in (*RECORDS, "skipped.csv"):
+                home.record(job.output / name)
+            home.settle()
+    finally:
+        home.release()
     if report.made + report.kept == 0:
         reasons = "\n".join(f"  {path}: {reason}" for path, reason in report.skipped[:5])
         raise SynthError(f"no pair could be made; all {len(report.skipped)} sources were skipped:\n{reasons}")

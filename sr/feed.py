@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from degrade.data import PairedFolder, PatchFolder, pairs
 from degrade.errors import UserError
-from degrade.images import find_images
+from degrade.images import find_sources
 from degrade.plan import Plan
 from degrade.recipe import Pair, Recipe
 from degrade.rng import Key
@@ -125,5 +125,5 @@ def open_data(config: Config) -> PatchFolder | PairedFolder:
         return folder
     if not config.data:
         raise UserError("--data is missing: a folder of HR images (may be given several times)")
-    files = [path for source in config.data for path in find_images(source)]
+    files = [path for source in config.data for path in find_sources(source)]
     return PatchFolder(files, config.patch, seed=config.seed, cache=len(files) <= CACHED)

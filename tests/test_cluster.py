@@ -35,7 +35,7 @@ def busy_workers() -> list[int]:
     found: list[int] = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if not (folder / "cmdline").read_bytes().startswith(b"ray::_pair"):
+            if not (folder / "cmdline").read_bytes().startswith(b"ray::_pairs"):
                 continue
             pid = int(folder.name)
             while pid > 1 and pid != os.getpid():

@@ -19,7 +19,7 @@ LAYERS = [
     ("overlay", "patches", "samples", "schema", "stores", "doctor"),
     ("load",),
     ("recipe", "dialects"),
-    ("data", "manifest"),
+    ("data", "manifest", "budget"),
     ("formats",),
     ("job",),
     ("synth",),

@@ -11,12 +11,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import torch
 from PIL import Image
 from skimage import data
 
-from degrade import Recipe, engine
+from degrade import PairedFolder, PatchFolder, Recipe, engine
 from degrade.errors import UserError
-from degrade.formats import FORMATS
+from degrade.formats import FORMATS, open_home
 from degrade.gallery import write_contact_sheet
 from degrade.images import ImageError, list_images, read_image, sha256
 from degrade.job import Job, Settings, prepare
@@ -24,6 +25,8 @@ from degrade.manifest import SynthError
 from degrade.remote import is_url, join, list_files, local, open_store
 from degrade.replay import replay
 from degrade.synth import Report, synthesize
+from sr.config import configure
+from sr.feed import feed, open_data
 
 fsspec = pytest.importorskip("fsspec", reason="the extra 'cloud' is not installed")
 NAMES = ("a.png", "b/c.png", "b/d.jpg", "e.png")
@@ -258,6 +261,30 @@ def test_nothing_is_overwritten(photos: Path, bucket: str, tmp_path: Path) -> No
         make(photos / "a.png", f"{bucket}/one")
 
 
+def test_one_machine_at_a_time(photos: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Machines are told apart by where they work, here by their caches; a killed run's lock stays, for its own next."""
+    url, places = f"{bucket}/one", [str(tmp_path / name) for name in ("here", "there")]
+
+    def meanwhile(job: Job, indices: list[int]) -> Iterator[engine.Result]:
+        for result in engine.inline(job, indices):
+            monkeypatch.setenv("DEGRADE_CACHE", places[1])
+            with pytest.raises(SynthError, match=r"has been writing here since 20.*delete s3://.*/one/\.lock"):
+                make(photos, url)
+            yield result
+
+    monkeypatch.setenv("DEGRADE_CACHE", places[0])
+    make(photos, url, run=meanwhile)
+    assert make(photos, url).made == 0, "the lock is gone"
+    killed = open_home(url)
+    killed.folder.mkdir(parents=True, exist_ok=True)
+    killed.claim()
+    assert make(photos, url).made == 0, "taken over"
+    open_home(url).claim()
+    monkeypatch.setenv("DEGRADE_CACHE", places[0])
+    with pytest.raises(SynthError, match="has been writing here"):
+        make(photos, url)
+
+
 def test_no_bucket(photos: Path, bucket: str) -> None:
     with pytest.raises(UserError, match="nosuchbucket"):
         make(photos, "s3://nosuchbucket/x")
@@ -269,3 +296,29 @@ def test_to_memory(photos: Path, tmp_path: Path, made: dict[str, dict[str, Any]]
     url = f"memory://{uuid4().hex}"
     make(photos, url)
     assert fetched(url, tmp_path / "got") == made["folder"]
+
+
+# --- reading for training ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_pairs_are_read_from_s3(photos: Path, bucket: str, tmp_path: Path, format: str) -> None:
+    make(photos, tmp_path / "out", format)
+    make(photos, f"{bucket}/pairs", format)
+    here, there = PairedFolder(tmp_path / "out"), PairedFolder(f"{bucket}/pairs")
+    assert here.store.names == there.store.names
+    assert len(there) == len(NAMES)
+    for i in range(len(NAMES)):
+        for side in ("lr", "hr"):
+            assert torch.equal(here[i][side], there[i][side])
+    config = configure("srcnn", {"recipe": f"pairs:{bucket}/pairs", "patch": 16, "steps": 1, "batch": 2, "val": None})
+    [pair] = feed(config, None, open_data(config), 0, torch.device("cpu"))
+    assert pair.lr.shape == (2, 3, 4, 4)
+
+
+def test_patches_are_read_from_urls(photos: Path, archive: Path, bucket: str) -> None:
+    here = PatchFolder(photos, 32, repeat=2)
+    for url in (upload(photos, f"{bucket}/hr"), upload(photos, f"memory://{uuid4().hex}"), f"zip://{archive}"):
+        there = PatchFolder(url, 32, repeat=2)
+        assert len(there) == len(here)
+        assert all(torch.equal(there[i]["hr"], here[i]["hr"]) for i in range(len(here)))

@@ -38,8 +38,13 @@ def synth(
     per_image: Annotated[int, typer.Option(help="Pairs made of each image.")] = 1,
     count: Annotated[int | None, typer.Option(help="Stop after this many pairs.")] = None,
     seed: Seed = 0,
-    device: Device = "cpu",
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda (all GPUs), cuda:1, mps; or several, cuda:0,cuda:2, a process each.")
+    ] = "cpu",
     workers: Annotated[int | None, typer.Option(help="Processes. Default: one a CPU core.")] = None,
+    memory: Annotated[
+        float | None, typer.Option(help="GiB that images in work may take together. Default: half of the machine's.")
+    ] = None,
     engine: Annotated[
         str, typer.Option(help="auto, inline, processes, or ray: a cluster ($RAY_ADDRESS), else one here.")
     ] = "auto",
@@ -64,7 +69,11 @@ def synth(
     loaded = read_recipe(recipe, scale, changes, modules)
     settings = Settings(input, patch, per_image, count, seed, small, alpha)  # type: ignore[arg-type] # checked above
     job = prepare(loaded, settings, output or Path("synth") / loaded.name, format, shard)
-    run = choose(check_device(device), workers, batch, engine)
+    if memory is not None and memory <= 0:
+        raise UserError(f"--memory {memory:g}: should be above 0")
+    for each in device.split(","):
+        check_device(each)
+    run = choose(device, workers, batch, engine, None if memory is None else int(memory * 2**30))
     out.print(f"[b]{loaded.name}[/b] x{loaded.scale}  {job.total} pairs from {len(job.sources)} images", soft_wrap=True)
     with pair_progress(err) as progress:
         report = synthesize(job, loaded, run, progress)

@@ -28,6 +28,8 @@ class Folder:
     name = "folder"
     staged = False
     """Whether pairs wait in a hidden folder until they are packed."""
+    numbered = False
+    """Whether pairs are packed by their numbers, and wait less if made in that order."""
 
     def __init__(self, home: Home, shard: int = 1000, total: int = 0) -> None:
         self.home, self.shard, self.total = home, shard, total
@@ -41,7 +43,12 @@ class Folder:
         """Raises UserError if a package is missing that pairs are written with."""
 
     def begin(self) -> None:
-        """Fetches what an earlier run left. Raises SynthError if something else is there."""
+        """Takes the dataset for this run, and fetches what an earlier one left.
+
+        Raises:
+            SynthError: something else is there, or another machine is writing it.
+        """
+        self.home.claim()
         self.home.begin()
 
     def keep(self, rows: Sequence[Row]) -> list[Row]:

@@ -8,9 +8,13 @@ the dataset. One constraint: an upload must be all or nothing, as it is in objec
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import platform
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,8 @@ UPLOADS = 8
 """Uploads at a time, and how many may wait for each; an upload is mostly waiting."""
 RECORDS = ("synth.json", "recipe.yaml", "manifest.csv")
 """What a run needs of an earlier one, the mark of a run first."""
+LOCK = ".lock"
+"""In a store, the mark of the one machine that may write there; on a disk, what processes lock."""
 
 
 class Home:
@@ -41,6 +47,12 @@ class Home:
 
     def __str__(self) -> str:
         return str(self.folder)
+
+    def claim(self) -> None:
+        """Keeps other machines from writing here. Raises SynthError if one does."""
+
+    def release(self) -> None:
+        """Ends :meth:`claim`."""
 
     def begin(self) -> None:
         """Fetches what an earlier run left. Raises SynthError if something else is there."""
@@ -87,9 +99,33 @@ class RemoteHome(Home):
         self._there: set[str] | None = None
         self._pool = ThreadPoolExecutor(UPLOADS, "upload")
         self._waiting: deque[Future[None]] = deque()
+        self._claimed = False
 
     def __str__(self) -> str:
         return self.url
+
+    def claim(self) -> None:
+        """Makes the object ``.lock``, which says whose it is. One of a run that was killed is taken over by the next
+        from the same working folder, whose own lock the caller holds."""
+        mine = {"host": platform.node(), "folder": str(self.folder.resolve())}
+        said = {**mine, "process": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+        with remote_errors(self.url):
+            try:
+                self._store.pipe_file(self._at(LOCK), json.dumps(said).encode(), mode="create")
+            except FileExistsError:
+                held = json.loads(self._get(LOCK))
+                if any(held.get(name) != value for name, value in mine.items()):
+                    raise SynthError(
+                        f"{self.url}: process {held.get('process')} on {held.get('host')} has been writing here since "
+                        f"{held.get('since')}; wait for it to end, or if it was killed, delete {join(self.url, LOCK)}"
+                    ) from None
+        self._claimed = True
+
+    def release(self) -> None:
+        if self._claimed:
+            self._claimed = False
+            with remote_errors(self.url):
+                self._store.rm_file(self._at(LOCK))
 
     def begin(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -162,7 +198,7 @@ class RemoteHome(Home):
                 self._store.invalidate_cache()
                 found = [str(path) for path in self._store.find(self._path)] if self._exists() else []
             start = len(self._at(""))
-            self._there = {path[start:] for path in found}
+            self._there = {path[start:] for path in found} - {LOCK}
         return self._there
 
     def _exists(self) -> bool:

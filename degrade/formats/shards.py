@@ -29,6 +29,7 @@ class WebDataset(Packed):
     """Shards of ``shard`` pairs, written by webdataset's ``TarWriter``."""
 
     name = "webdataset"
+    numbered = True
 
     def __init__(self, home: Home, shard: int = 1000, total: int = 0) -> None:
         super().__init__(home, shard, total)

@@ -1,0 +1,75 @@
+"""Engines: one source decoded for several pairs, memory shared out, and devices that share the pairs."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from skimage import data
+
+from degrade import Recipe, engine
+from degrade.budget import Budget
+from degrade.images import sha256
+from degrade.job import Settings, prepare
+from degrade.synth import synthesize
+from degrade.window import OpenImage
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    for name, image in (("a", data.astronaut()), ("b", data.chelsea()), ("c", data.coffee())):
+        Image.fromarray(image).save(tmp_path / f"in/{name}.png")
+    (tmp_path / "in/d.png").write_bytes(b"no image")
+    return tmp_path / "in"
+
+
+def make(source: Path, output: Path, run: engine.Engine, format: str = "folder") -> dict[str, str]:
+    recipe = Recipe.load("realesrgan")
+    synthesize(prepare(recipe, Settings(str(source), patch=64, per_image=8), output, format, shard=10), recipe, run)
+    return {p.relative_to(output).as_posix(): sha256(p) for p in output.rglob("*") if p.is_file()}
+
+
+def test_devices_share_the_pairs(photos: Path, tmp_path: Path) -> None:
+    """Two processes, each a device of its own, and one process without: the same bytes."""
+    assert engine.devices("cuda:0,cuda:2") == ["cuda:0", "cuda:2"]
+    found = make(photos, tmp_path / "two", engine.choose("cpu,cpu", 2, batch=4))
+    assert found == make(photos, tmp_path / "one", engine.inline)
+    assert len(found) == 2 * 24 + 5
+
+
+@pytest.mark.parametrize(("format", "times"), [("folder", 3), ("webdataset", 24)])
+def test_a_source_is_decoded_once_for_its_pairs(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str, times: int
+) -> None:
+    """Unless the pairs are packed by their numbers."""
+    decoded: list[str] = []
+    windows = OpenImage.windows
+    monkeypatch.setattr(OpenImage, "windows", lambda self, boxes: decoded.append(self.name) or windows(self, boxes))
+    make(photos, tmp_path / "out", engine.inline, format)
+    assert len(decoded) == times
+
+
+def test_budget() -> None:
+    """Never more is held than there is, and what is larger than all is worked alone."""
+    budget, held, most = Budget(10), [0], [0]
+    lock = threading.Lock()
+
+    def work(count: int) -> None:
+        with budget.take(count):
+            with lock:
+                held[0] += min(count, 10)
+                most[0] = max(most[0], held[0])
+            threading.Event().wait(0.002)
+            with lock:
+                held[0] -= min(count, 10)
+
+    threads = [threading.Thread(target=work, args=(count,)) for count in [3, 4, 5, 50] * 6]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert held == [0]
+    assert 5 < most[0] <= 10

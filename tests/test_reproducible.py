@@ -1,0 +1,131 @@
+"""The same bytes on every machine of a kind, and the same draws on all: hashes that were recorded once.
+
+``DATASETS`` holds, by platform, the SHA-256 of the manifest that README's first command writes: each row of it names
+the hashes of its two files and all that was drawn. It holds for the versions of ``constraints.txt``. To renew it, or
+to add a platform, take the line that ``pytest -rs tests/test_reproducible.py`` prints, or::
+
+    degrade synth --recipe realesrgan --output made && sha256sum made/manifest.csv
+
+A platform is a system, a processor's family and the widest vectors of it that OpenCV uses: those change the last bit
+of its floats, hence a few pixels. On a platform without a line the test skips and prints the one to add; what nobody
+recorded can be neither right nor wrong.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from degrade import Key, Recipe
+from degrade.engine import inline
+from degrade.images import sha256
+from degrade.job import Settings, prepare
+from degrade.library import names
+from degrade.synth import synthesize
+
+ROOT = Path(__file__).parent.parent
+
+DATASETS = {
+    "Linux x86_64 AVX2": "7971e8e733257c14899bf38149ffe7c42ddc15776b13eaf9dee063cfbe20ea66",
+    # Recorded on the machine above with OPENCV_CPU_DISABLE=AVX2.
+    "Linux x86_64 FP16": "0fec483ceda076729242c726ab1236142de54c8fdab4f2f8f8e77557312e84e0",
+}
+DECIDING = ("numpy", "opencv-python-headless", "pillow", "scikit-image", "scipy", "torch")
+"""The packages whose arithmetic, codecs or photographs are in the bytes."""
+
+PLANS = {
+    "bd": "1e9fa46e714648dc",
+    "bicubic": "1e9fa46e714648dc",
+    "bsrgan": "ec35307463684fe5",
+    "bsrgan_plus": "725629c50d360481",
+    "clean": "1e9fa46e714648dc",
+    "dasr_severe": "d9b6b850202e75c2",
+    "dasr_standard": "35c21d4743dc77b2",
+    "dasr_weak": "335588082f4b59b8",
+    "dn": "1e9fa46e714648dc",
+    "realesrgan": "617cfa6448009c82",
+    "realesrgan_light": "613df53690800353",
+    "realesrgan_x2": "617cfa6448009c82",
+    "realesrnet": "617cfa6448009c82",
+    "resshift": "2cb709a44e0aaa86",
+    "srcnn": "1e9fa46e714648dc",
+}
+"""By recipe, the SHA-256 of what it draws for 64 samples, to nine digits: ``exp`` may differ in the last."""
+
+
+def here() -> str:
+    """This platform. OpenCV lists vectors from narrow to wide, those that the processor lacks with a question mark."""
+    widest = [name for name in cv2.getCPUFeaturesLine().split() if not name.endswith("?")][-1]
+    return f"{platform.system()} {platform.machine()} {widest.lstrip('*')}"
+
+
+def pins(file: str) -> dict[str, str]:
+    """The versions of a constraints file by package."""
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    return dict(line.lower().split("==") for line in lines if line and not line.startswith("#"))
+
+
+def installed(package: str) -> str:
+    """Its version, without the label of a build (torch's ``+cpu``)."""
+    return metadata.version(package).split("+")[0]
+
+
+def versions_that_differ() -> list[str]:
+    pinned = pins("constraints.txt")
+    return [f"{name} {installed(name)}, not {pinned[name]}" for name in DECIDING if installed(name) != pinned[name]]
+
+
+def test_the_dataset_of_the_first_command(tmp_path: Path) -> None:
+    if differ := versions_that_differ():
+        pytest.skip(f"recorded for the versions of constraints.txt; here {', '.join(differ)}")
+    recipe = Recipe.load("realesrgan")
+    synthesize(prepare(recipe, Settings(), tmp_path), recipe, inline)
+    found = sha256(tmp_path / "manifest.csv")
+    line = f'"{here()}": "{found}",'
+    if here() not in DATASETS:
+        pytest.skip(f"nobody recorded this platform yet; add to DATASETS: {line}")
+    assert DATASETS[here()] == found, f"other bytes than were recorded; if that is meant, put into DATASETS: {line}"
+
+
+def digest(name: str) -> str:
+    plan = Recipe.load(name).plan(Key.of(0, np.arange(64)))
+    cells = [[f"{value:.9g}" for value in row] for row in plan.values]
+    return sha256(repr((plan.addresses, plan.key.words.tolist(), cells)).encode())[:16]
+
+
+@pytest.mark.parametrize("name", names())
+def test_what_is_drawn(name: str) -> None:
+    """Equal on every platform, under any versions."""
+    assert digest(name) == PLANS.get(name), (
+        f'put into PLANS, if draws were meant to change: "{name}": "{digest(name)}",'
+    )
+
+
+# --- versions --------------------------------------------------------------------------------------------------------
+
+BOUND = re.compile(r"([\w.-]+)(?:\[.*\])?(?:[=>]=([\d.]+))?")
+
+
+def bounds() -> dict[str, dict[str, str]]:
+    """Extra (empty for degrade itself) -> package -> lower bound, of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needs = {"": project["dependencies"], **project["optional-dependencies"]}
+    found = {extra: [BOUND.match(need) for need in each] for extra, each in needs.items()}
+    return {extra: {match[1].lower(): match[2] for match in matches if match} for extra, matches in found.items()}
+
+
+@pytest.mark.parametrize("extra", bounds())
+def test_bounds_are_tested(extra: str) -> None:
+    """All is pinned, and a lower bound is the version that ``make test-minimum`` installs; of tools, ``make test``."""
+    lowest = pins("constraints.txt" if extra in ("docs", "dev") else "constraints-minimum.txt")
+    newest = pins("constraints.txt")
+    for name, bound in bounds()[extra].items():
+        assert name in newest, f"{name} is not in constraints.txt"
+        assert bound == lowest[name], f"pyproject.toml asks for {name}>={bound}, tests run with {lowest[name]}"
