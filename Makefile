@@ -42,7 +42,7 @@ docs: .venv-test/ready
 
 .venv-test/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear .venv-test
-	.venv-test/bin/python $(PIP) install --quiet -c constraints.txt -e ".[train,export,perceptual-offline,shards,cloud,cluster,docs,dev]"
+	.venv-test/bin/python $(PIP) install --quiet --no-compile -c constraints.txt -e ".[train,export,perceptual-offline,shards,cloud,cluster,docs,dev]"
 	touch $@
 
 .venv-minimum/ready: pyproject.toml constraints-minimum.txt
