@@ -123,7 +123,7 @@ class Lmdb(Packed):
                             transaction.put(key_of(row["name"]).encode(), pair[side], append=True)
                 database.sync(True)
         except lmdb.Error as error:
-            raise SynthError(f"{self.home.folder}: cannot write LMDB ({error})") from None
+            raise SynthError(f"{self.home.folder}: cannot write LMDB ({error}); is the disk full?") from None
         (folder / "meta_info.txt").write_text("".join(lines), encoding="ascii")
 
 

@@ -134,6 +134,8 @@ def _main(
     program: str, args: list[str], log: Path, folder: str, last: int, clock: str, begun: Any, changes: Any
 ) -> None:
     begun.value = time.monotonic()
+    # As in a command of its own: the loader's workers are then this process's children, and end after it.
+    multiprocessing.set_start_method("fork", force=True)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(file, stream)

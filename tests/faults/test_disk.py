@@ -27,13 +27,14 @@ def test_synth_on_a_full_disk(
 ) -> None:
     format = list(FORMATS)[number % len(FORMATS)]
     run, log = datasets(format), tmp_path / "log"
-    room = 4 + 4 * chance("full", number).randrange(size(run.folder) // 4 - 4)
+    room = 4 + 4 * chance("full", number).randrange(size(run.folder) // 5)
     out = small_disk(room) / "out"
     args = [*run.args, "--engine", "inline", "--output", str(out)]
     for _ in range(2):  # it does not get worse when it is tried again
         ended = Command("degrade", args, log).end()
         assert ended.code == 2, ended.text
-        assert "No space left on device" in ended.text
+        # LMDB calls a page that fits in part an input/output error.
+        assert "No space left on device" in ended.text or "is the disk full?" in ended.text
         assert "Traceback" not in ended.text
         rows = check_dataset(out, run.folder)
         assert not list(out.rglob(".*.tmp"))
@@ -47,7 +48,7 @@ def test_synth_on_a_full_disk(
 @pytest.mark.parametrize("number", range(max(2, ROUNDS // 2)))
 def test_train_on_a_full_disk(training: Run, small_disk: Callable[[int], Path], tmp_path: Path, number: int) -> None:
     log = tmp_path / "log"
-    room = 4 + 4 * chance("full", "train", number).randrange(size(training.folder) // 4 - 4)
+    room = 4 + 4 * chance("full", "train", number).randrange(size(training.folder) // 5)
     out = small_disk(room) / "out"
     args = [*training.args, "--out", str(out)]
     ended = Command("sr", args, log).end()
