@@ -12,6 +12,7 @@ import csv
 import fcntl
 import io
 import json
+import re
 import zlib
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from degrade.errors import UserError
 from degrade.images import sweep, write_atomic
 from degrade.recipe import Recipe
 
-__all__ = ["FIXED", "Manifest", "Row", "SynthError", "drawn", "files", "inside", "place", "read_rows"]
+__all__ = ["FIXED", "NUMBER", "Manifest", "Row", "SynthError", "drawn", "files", "inside", "place", "read_rows"]
 
 Row = dict[str, str]
 FIXED = (
@@ -32,6 +33,12 @@ FIXED = (
 """Columns before those of the recipe's variables."""
 CHECK = "crc32"
 """The last column: the CRC-32 of the cells before it, each ended by a NUL."""
+
+
+NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
+"""A pair's index as text."""
+LONGEST = 1000
+"""Characters of a path in a manifest."""
 
 
 class SynthError(UserError):
@@ -48,6 +55,10 @@ def inside(root: Path, relative: str) -> Path:
     path = Path(relative)
     if path.is_absolute() or ".." in path.parts or "\0" in relative:
         raise SynthError(f"{relative!r} leads out of {root}; the manifest is not one that degrade wrote")
+    if len(relative) > LONGEST or any(len(part.encode()) > 255 for part in path.parts):
+        raise SynthError(
+            f"{relative[:40]!r}...: too long for a file's name; the manifest is not one that degrade wrote"
+        )
     return root / path
 
 
@@ -180,7 +191,7 @@ def _settle(folder: Path, recipe: Recipe, settings: Mapping[str, Any], versions:
             before = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
             before = None
-        if not isinstance(before, dict):
+        if not isinstance(before, dict) or not isinstance(before.get("versions", {}), dict):
             raise SynthError(f"{path}: is not what degrade synth writes; choose another --output")
         changed = [f"{k} was {before.get(k)!r}, now {v!r}" for k, v in settings.items() if before.get(k) != v]
         made_by = before.get("versions", {})
@@ -209,7 +220,11 @@ def _recover(folder: Path, columns: list[str], keeper: Keeper | None) -> dict[in
         found, rows = [], []
     if found != [*columns, CHECK]:
         raise SynthError(f"{path}: damaged, or not of this recipe; move it away and run again, to have it written anew")
-    intact = {int(row["index"]): row for row in rows if row.pop(CHECK) == _check([row[name] for name in columns])}
+    intact = {
+        int(row["index"]): row
+        for row in rows
+        if row.pop(CHECK) == _check([row[name] for name in columns]) and NUMBER.fullmatch(row["index"])
+    }
     whole = list(intact.values()) if keeper is None else keeper.keep(list(intact.values()))
     _write(path, columns, whole)
     return {int(row["index"]): row for row in whole}

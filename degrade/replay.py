@@ -9,7 +9,7 @@ from pathlib import Path
 from degrade.formats import format_at, open_home
 from degrade.images import sha256
 from degrade.job import Settings, degrade_crops, encode, load_crop, place_of
-from degrade.manifest import FIXED, Row, SynthError, drawn, read_rows
+from degrade.manifest import FIXED, NUMBER, Row, SynthError, drawn, read_rows
 from degrade.recipe import Recipe
 from degrade.remote import is_url
 from degrade.synth import load_settings
@@ -83,6 +83,8 @@ def remake(row: Row, recipe: Recipe, settings: Settings, root: Path | str, devic
     try:
         plan = recipe.read_plan([drawn(row)], [int(row["key"])])
         index = int(row["index"])
+        if not NUMBER.fullmatch(row["index"]):
+            raise ValueError("an index should be a whole number of up to 18 digits")
     except ValueError as error:
         raise SynthError(f"row {row['index']}: {error}") from None
     loaded = load_crop(place_of(root, row["source"]), settings, recipe.scale, index)

@@ -30,6 +30,7 @@ from degrade.formats import FORMATS, Folder, open_home
 from degrade.formats.home import RECORDS
 from degrade.images import ImageError, sha256
 from degrade.job import Job, Settings
+from degrade.limit import max_pixels
 from degrade.manifest import Manifest, Row, SynthError
 from degrade.recipe import Recipe
 from degrade.remote import is_url
@@ -82,7 +83,11 @@ def load_settings(folder: Path, recipe: Recipe) -> tuple[Path | str, Settings]:
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
         settings = TypeAdapter(Settings).validate_python({name: said[name] for name in Settings.__dataclass_fields__})
-        root, digest = said["root"], said["recipe_hash"]
+        root, digest = (TypeAdapter(str).validate_python(said[name]) for name in ("root", "recipe_hash"))
+        patch = settings.patch
+        if patch is not None and (patch < recipe.scale or patch % recipe.scale or patch**2 > max_pixels()):
+            raise ValueError(f"a patch of {patch} pixels")
+        root.encode()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SynthError(f"{path}: is not what degrade synth writes: {error}") from None
     if digest != recipe.hash:

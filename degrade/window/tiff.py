@@ -76,6 +76,8 @@ class TiffParts:
         bits = np.atleast_1d(self._tags.get(_BITS, 1))
         row = -(-self._width * int(bits[0] if self._planes > 1 else bits.sum()) // 8)
         tall = self._side[0]
+        if len(self._starts) != self._planes * -(-self._height // tall):
+            raise ValueError("more strips than rows, or fewer")
         rows = np.arange(self._height)
         starts = self._starts.reshape(self._planes, -1)[:, rows // tall] + rows % tall * row
         self._starts, self._counts = starts.ravel(), np.full(starts.size, row)
