@@ -292,3 +292,17 @@ def test_errors_of_settings(photos: Path, tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setitem(__import__("sys").modules, module, None)
         with pytest.raises(UserError, match=rf"--format {format}: .*pip install 'degrade\[shards\]'"):
             prepare(recipe, Settings(str(photos)), tmp_path / "new", format)
+
+
+def test_datasets_reads_the_huggingface_format(
+    made: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets", reason="Hugging Face's datasets is not installed")
+    folder = made["huggingface"]
+    loaded = datasets.load_dataset("imagefolder", data_dir=str(folder), split="train", cache_dir=str(tmp_path))
+    assert len(loaded) == 2 * len(NAMES)
+    for item in loaded:
+        for side in ("hr", "lr"):
+            expected = read_image(folder / side / f"{item['name']}.png").pixels
+            np.testing.assert_array_equal(np.asarray(item[side]), expected)
