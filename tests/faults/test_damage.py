@@ -1,0 +1,211 @@
+"""Bits turned and ends cut off, in inputs, manifests and states: seen and said, never taken for what was there."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Run
+from harness import ROUNDS, Command, chance, flips, results, say, tree
+from PIL import Image
+from skimage import data
+
+from degrade import Recipe, engine
+from degrade.errors import UserError
+from degrade.images import ImageError
+from degrade.job import Settings, prepare
+from degrade.replay import replay
+from degrade.synth import Report, synthesize
+from sr import checkpoint
+
+COUNT = 2 * ROUNDS
+"""Damages of each kind."""
+
+
+def make(photos: Path, out: Path, format: str = "folder") -> Report:
+    recipe = Recipe.load("realesrgan")
+    settings = Settings(str(photos), patch=32, per_image=2)
+    return synthesize(prepare(recipe, settings, out, format, shard=4), recipe, engine.inline)
+
+
+def refusal(attempt: Callable[[], object]) -> str:
+    """What an attempt is refused with; nothing if it is not."""
+    try:
+        attempt()
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture(scope="module", params=["folder", "webdataset"])
+def whole(request: pytest.FixtureRequest, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A dataset whose names differ by a bit: a change of one row's name is the name of another's."""
+    out = tmp_path_factory.mktemp(request.param) / "out"
+    make(photos, out, request.param)
+    return request.param, out
+
+
+def test_manifest(photos: Path, whole: tuple[str, Path], tmp_path: Path) -> None:
+    """Damaged rows are made anew; a damaged head is said, with a remedy that works."""
+    format, before = whole
+    good = (before / "manifest.csv").read_bytes()
+    for what, bad in flips(good, chance("manifest", format), COUNT):
+        out = shutil.copytree(before, tmp_path / "out")
+        (out / "manifest.csv").write_bytes(bad)
+        say(what)
+        said = refusal(lambda: make(photos, out, format))  # noqa: B023
+        if said:
+            assert "manifest.csv: damaged, or not of this recipe; move it away and run again" in said
+            assert (out / "manifest.csv").read_bytes() == bad
+            (out / "manifest.csv").unlink()
+            make(photos, out, format)
+        assert tree(out) == tree(before)
+        shutil.rmtree(out)
+
+
+@pytest.mark.parametrize("name", ["synth.json", "recipe.yaml"])
+def test_settings(photos: Path, whole: tuple[str, Path], tmp_path: Path, name: str) -> None:
+    """Refused with nothing touched, or mended."""
+    format, before = whole
+    out = shutil.copytree(before, tmp_path / "out")
+    good = (before / name).read_bytes()
+    for what, bad in flips(good, chance(name, format), COUNT):
+        (out / name).write_bytes(bad)
+        damaged = tree(out)
+        say(what)
+        said = refusal(lambda: make(photos, out, format))
+        if said:
+            assert str(out) in said
+            assert tree(out) == damaged
+            (out / name).write_bytes(good)
+        assert tree(out) == tree(before)
+
+
+def test_sources(photos: Path, whole: tuple[str, Path], tmp_path: Path) -> None:
+    """A PNG that is damaged is skipped and listed, or has the pixels that it had; mended, its pairs are made."""
+    format, _ = whole
+    here, out = shutil.copytree(photos, tmp_path / "photos"), tmp_path / "out"
+    make(here, tmp_path / "before", format)
+    good = (here / "c.png").read_bytes()
+    for what, bad in flips(good, chance("source", format), COUNT):
+        (here / "c.png").write_bytes(bad)
+        report = make(here, out, format)
+        say(f"{what}: {report.skipped}")
+        assert report.made == 10 - len(report.skipped)
+        assert {Path(path).name for path, _ in report.skipped} <= {"c.png"}
+        (here / "c.png").write_bytes(good)
+        assert make(here, out, format).made == len(report.skipped)
+        assert tree(out) == tree(tmp_path / "before")
+        shutil.rmtree(out)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "webp", "tif", "bmp"])
+def test_sources_without_checksums(tmp_path: Path, suffix: str) -> None:
+    """Skipped or used as they decode, and then each pair can be made again; never another error."""
+    here = tmp_path / "photos"
+    here.mkdir()
+    Image.fromarray(data.astronaut()[:64, 60:124]).save(here / "whole.png")
+    Image.fromarray(data.astronaut()[:64, 60:124]).save(here / f"x.{suffix}")
+    good = (here / f"x.{suffix}").read_bytes()
+    for what, bad in flips(good, chance("source", suffix), COUNT):
+        (here / f"x.{suffix}").write_bytes(bad)
+        say(what)
+        report = make(here, tmp_path / "out")
+        assert report.made + len(report.skipped) == 4
+        assert all(pair.equal and pair.on_disk for pair in replay(tmp_path / "out"))
+        shutil.rmtree(tmp_path / "out")
+
+
+def test_sources_that_are_gone(photos: Path, whole: tuple[str, Path], tmp_path: Path) -> None:
+    """A dataset is neither replayed nor gone on with without a source, and both as before with it."""
+    format, _ = whole
+    here, out = shutil.copytree(photos, tmp_path / "photos"), tmp_path / "out"
+    make(here, out, format)
+    before = tree(out)
+    (here / "c.png").rename(tmp_path / "elsewhere.png")
+    with pytest.raises(ImageError, match=r"c\.png: no such file"):
+        list(replay(out))
+    with pytest.raises(UserError, match=r"holds another run \(sources was"):
+        make(here, out, format)
+    assert tree(out) == before
+    (tmp_path / "elsewhere.png").rename(here / "c.png")
+    assert all(pair.equal for pair in replay(out))
+    assert make(here, out, format).kept == 10
+    assert tree(out) == before
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def halfway(training: Run, tmp_path: Path) -> Path:
+    """A run killed after its first checkpoint."""
+    out = tmp_path / "out"
+    command = Command("sr", [*training.args, "--out", str(out)], tmp_path / "log")
+    command.wait(lambda: (out / "last.state.pt").exists())
+    assert command.kill().code == -9
+    return out
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equality of states, tensors bit by bit."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and list(a) == list(b) and all(same(a[name], b[name]) for name in a)
+    if isinstance(a, list):
+        return isinstance(b, list) and len(a) == len(b) and all(map(same, a, b))
+    return type(a) is type(b) and a == b
+
+
+def test_state(training: Run, tmp_path: Path) -> None:
+    """Refused as damaged, or all of it as it was."""
+    path, good = tmp_path / "last.state.pt", (training.folder / "last.state.pt").read_bytes()
+    whole, refused = checkpoint.load_state(training.folder / "last.state.pt"), 0
+    found: list[dict[str, Any]] = []
+    for what, bad in flips(good, chance("state"), 50 * COUNT):
+        path.write_bytes(bad)
+        said = refusal(lambda: found.append(checkpoint.load_state(path)))
+        if said:
+            assert "last.state.pt: damaged" in said
+        refused += bool(said)
+        assert said or same(found.pop(), whole), what
+    say(f"{refused} of {50 * COUNT} refused")
+    assert refused > COUNT
+
+
+def test_resume_from_a_damaged_state(training: Run, halfway: Path, tmp_path: Path) -> None:
+    args = [*training.args, "--out", str(halfway), "--resume"]
+    good = (halfway / "last.state.pt").read_bytes()
+    (halfway / "last.state.pt").write_bytes(good[: len(good) // 2])
+    before = tree(halfway)
+    ended = Command("sr", args, tmp_path / "log").end()
+    assert (ended.code, "last.state.pt: damaged" in ended.text) == (2, True), ended.text
+    assert tree(halfway) == before
+    (halfway / "last.state.pt").write_bytes(good)
+    assert Command("sr", args, tmp_path / "log").end().code == 0
+    assert results(halfway) == results(training.folder)
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"), [(0, "its images is 5, this run's is 4"), (0.6, "c.png: truncated or corrupt PNG")]
+)
+def test_resume_with_a_damaged_image(
+    training: Run, halfway: Path, photos: Path, tmp_path: Path, keep: float, message: str
+) -> None:
+    """It is not left out in silence, which would give all that follows another order."""
+    here = shutil.copytree(photos, tmp_path / "photos")
+    args = [word if word != str(photos) else str(here) for word in training.args]
+    args += ["--val", str(photos), "--out", str(halfway), "--resume"]
+    good = (here / "c.png").read_bytes()
+    (here / "c.png").write_bytes(good[: int(keep * len(good))])
+    ended = Command("sr", args, tmp_path / "log").end()
+    assert (ended.code, message in ended.text) == (2, True), ended.text
+    (here / "c.png").write_bytes(good)
+    assert Command("sr", args, tmp_path / "log").end().code == 0
+    found = {name: digest for name, digest in results(halfway).items() if name.endswith("safetensors")}
+    assert found == {name: digest for name, digest in results(training.folder).items() if name in found}
