@@ -10,9 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
-import pickle
 import zipfile
-import zlib
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,6 +22,7 @@ from torch import Tensor
 from degrade.errors import UserError
 from degrade.images import write_atomic
 from sr.models import Model, build, name_of
+from sr.weights import read_tensors
 
 __all__ = ["ZOO", "load", "load_state", "read_metadata", "save", "save_state", "versions", "weights_file"]
 
@@ -101,13 +100,38 @@ def load(model: str | Path, scale: int | None = None, device: torch.device | str
     path = weights_file(model)
     metadata = read_metadata(path)
     try:
-        built = build(metadata["name"], **json.loads(metadata["config"]))
-        built.load_state_dict(_tensors(path))
-    except (ValueError, TypeError, RuntimeError) as error:
+        tensors, config = _tensors(path), json.loads(metadata["config"])
+        # What it names may be larger than memory, and take for ever to make, however small the file.
+        check_plausible(config, tensors)
+        with torch.device("meta"):
+            check_shapes(build(metadata["name"], **config), tensors)
+        built = build(metadata["name"], **config)
+        built.load_state_dict(tensors)
+    except (ValueError, TypeError, RuntimeError, LookupError, AttributeError, ArithmeticError) as error:
         raise UserError(f"{path}: its weights do not fit the model it names: {error}") from None
     if scale is not None and scale != built.scale:
         raise UserError(f"{path}: is for scale {built.scale}, not for {scale}")
     return built.to(device).eval()
+
+
+def check_plausible(config: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Raises ValueError if a setting is beyond all that a file of these tensors could need."""
+    most = max(64, len(tensors), *(n for tensor in tensors.values() for n in tensor.shape))
+    if isinstance(config, Mapping | list):
+        for part in config.values() if isinstance(config, Mapping) else config:
+            check_plausible(part, tensors)
+    elif isinstance(config, int | float) and not abs(config) <= most:
+        raise ValueError(f"its config says {config:g}, but nothing in it is larger than {most}")
+
+
+def check_shapes(model: Model, tensors: Mapping[str, Tensor]) -> None:
+    """Raises ValueError if tensors are not those of a model, which may have no memory."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    wrong = [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]
+    if wrong:
+        name = wrong[0]
+        raise ValueError(f"{name} should be {wanted.get(name, 'absent')}, is {found.get(name, 'absent')}")
 
 
 def weights_file(model: str | Path) -> Path:
@@ -169,11 +193,14 @@ def load_state(path: str | Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged is not None:
-            raise UserError(f"{path}: damaged ({damaged})")
-        return torch.load(path, map_location="cpu", weights_only=True)
+            raise ValueError(damaged)
+        state = read_tensors(path)
+        if not isinstance(state, dict):
+            raise TypeError(f"a {type(state).__name__}")
+        return {str(name): value for name, value in state.items()}
     except FileNotFoundError:
         raise UserError(f"{path}: not there; there is nothing to resume") from None
-    except (OSError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError) as error:
+    except Exception as error:  # zipfile and torch.load raise whatever a damaged or hostile file provokes
         raise UserError(f"{path}: damaged or not a state of sr ({error})") from None
 
 

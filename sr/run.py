@@ -105,14 +105,16 @@ class Run:
         wanted = self._identity()
         for name, value in wanted.items():
             found = state.get(name)
-            if found != value:
+            if type(found) is not type(value) or found != value:
                 raise UserError(f"{path}: its {name} is {found!r}, this run's is {value!r}; use another --out")
         try:
             method.load(state["method"])
-        except (KeyError, ValueError, RuntimeError) as error:
-            raise UserError(f"{path}: is of another model: {error}") from None
-        self.best, self.history = float(state["best"]), state["history"]
-        self._begun -= float(state["seconds"])
+            if method.done < 0:
+                raise ValueError(f"{method.done} steps done")
+            self.best, self.history = float(state["best"]), checked_history(state["history"])
+            self._begun -= float(state["seconds"])
+        except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            raise UserError(f"{path}: is of another model, or damaged: {error}") from None
 
     def _hold(self) -> None:
         """Makes the folder, and keeps others from writing there until :meth:`close` or the end of the process."""
@@ -246,6 +248,11 @@ class Run:
 def launch_id() -> str:
     """What torchrun calls this launch, through all its restarts; empty without torchrun."""
     return os.environ.get("TORCHELASTIC_RUN_ID", "")
+
+
+def checked_history(rows: Any) -> list[dict[str, float]]:
+    """The rows of a history that was read. Raises ValueError, TypeError or AttributeError."""
+    return [{str(name): float(value) for name, value in row.items()} for row in rows]
 
 
 def history_csv(history: Sequence[dict[str, float]]) -> str:

@@ -8,12 +8,14 @@ with the digits in its name is thrown away.
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["URLS", "MissingWeightsError", "cache", "features", "fetch", "locate"]
+__all__ = ["URLS", "MissingWeightsError", "cache", "features", "fetch", "locate", "read_tensors"]
 
 URLS = {
     "vgg19": "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
@@ -77,10 +79,23 @@ def features(name: str, file: str | Path | None = None) -> dict[str, Tensor]:
     """
     path = locate(name, file)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_tensors(path)
         return {key.removeprefix("features."): state[key] for key in state if key.startswith("features.")}
     except Exception as error:  # torch.load raises whatever a damaged or hostile file provokes
         raise MissingWeightsError(f"{path}: not a file of {name} weights ({error}); run `sr fetch {name}`") from error
+
+
+def read_tensors(path: str | Path) -> Any:
+    """Tensors and plain containers from a file of PyTorch, which takes no more memory than it has on disk.
+
+    Raises:
+        Exception: torch.load raises whatever a damaged or hostile file provokes.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("its parts are compressed, as PyTorch's are not")
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _cached(name: str) -> Path:
