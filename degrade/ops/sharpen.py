@@ -47,8 +47,10 @@ def unsharp(canvas: Canvas, taps: psf.Real, amount: Tensor, threshold: Tensor) -
     on_host = form_of(canvas) == "opencv"
     if on_host:
         mask = torch.empty_like(pixels, dtype=torch.uint8)
+        level: Any  # a number will do where OpenCV's types ask for an array
         for x, b, m, t in zip(*(_flat(tensor) for tensor in (pixels, blurred, mask)), threshold.flatten(), strict=True):
-            cv2.compare(cv2.absdiff(x, b), float(t), cv2.CMP_GT, m)
+            level = float(t)
+            cv2.compare(cv2.absdiff(x, b), level, cv2.CMP_GT, m)
     else:
         mask = ((pixels - blurred).detach().abs_() > threshold).view(torch.uint8) * 255
     soft = convolve_separable(canvas.with_pixels(mask), taps / 255, taps).pixels.to(pixels.dtype)

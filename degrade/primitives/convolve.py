@@ -207,8 +207,9 @@ def _correlate(image: Image, kernel: Real, out: Image, border: Border) -> None:
 def _correlate_in_frequency(image: Image, kernel: Real, out: Image, border: Border) -> None:
     """The same as a product of spectra, plane by plane: y = F^-1(F x conj(F k)), x with its border."""
     import cv2
-    from scipy import fft
+    import scipy
 
+    fft: Any = scipy.fft  # untyped: its types are those of its backends' protocol
     height, width = image.shape[:2]
     y, x = kernel.shape[0] // 2, kernel.shape[1] // 2
     # What is wider than the border wraps around into pixels that are not looked at.
