@@ -17,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from degrade import native
+
 __all__ = ["Canvas", "Sizes"]
 
 Sizes = NDArray[np.int64]
@@ -32,15 +34,12 @@ class Canvas:
         sizes: (B, 2) height and width of each image.
         target: (B, 2) height and width of each final LR image.
         hr: (B, 2) height and width of each HR image.
-        levels: The same pixels as 8-bit levels, where the images came so and nothing was done to them yet: OpenCV
-            filters them in two thirds of the time.
     """
 
     pixels: Tensor
     sizes: Sizes
     target: Sizes
     hr: Sizes
-    levels: Tensor | None = None
 
     @staticmethod
     def of(images: Sequence[Tensor] | Tensor, scale: int = 1) -> Canvas:
@@ -55,9 +54,7 @@ class Canvas:
             pixels = first.new_zeros((len(images), first.shape[0], height, width))
             for row, image in zip(pixels, images, strict=True):
                 row[:, : image.shape[-2], : image.shape[-1]] = image
-        pixels = layout(pixels)
-        if pixels.dtype == torch.uint8:
-            return Canvas(as_float(pixels), sizes, sizes // scale, sizes, levels=pixels)
+        pixels = interleaved(pixels) if pixels.dtype == torch.uint8 else layout(pixels)
         return Canvas(pixels, sizes, sizes // scale, sizes)
 
     def __len__(self) -> int:
@@ -149,6 +146,16 @@ def layout(pixels: Tensor) -> Tensor:
     out = torch.empty_like(pixels, memory_format=torch.channels_last)
     for planes, image in zip(pixels.detach().numpy(), out.permute(0, 2, 3, 1).numpy(), strict=True):
         cv2.merge(list(planes), image)
+    return out
+
+
+def interleaved(pixels: Tensor) -> Tensor:
+    """8-bit levels / 255, as :func:`layout` would have them."""
+    if pixels.device.type != "cpu" or pixels.shape[1] != 3 or not native.available():
+        return as_float(layout(pixels))
+    out = torch.empty_like(pixels, dtype=torch.float32, memory_format=torch.channels_last)
+    for planes, image in zip(pixels.contiguous().numpy(), out.permute(0, 2, 3, 1).numpy(), strict=True):
+        native.interleave(planes, image)
     return out
 
 

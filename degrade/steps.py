@@ -180,6 +180,17 @@ class Step(Node):
     def kind(self) -> str:
         return self.operator.name
 
+    @functools.cached_property
+    def _known(self) -> dict[str, tuple[str, list[tuple[str, str]]]]:
+        return {}
+
+    def _addresses(self, scope: str) -> tuple[str, list[tuple[str, str]]]:
+        """Its address and its variables', by name; joined once, because they are asked for with every image."""
+        if scope not in self._known:
+            here = f"{scope}.{self.label}"
+            self._known[scope] = here, [(name, f"{here}.{name}") for name in self.operator.variables()]
+        return self._known[scope]
+
     def columns(self, scope: str) -> Iterator[Column]:
         for name, variable in self.operator.variables().items():
             dist: Dist = getattr(self.operator, name)
@@ -193,8 +204,8 @@ class Step(Node):
                 sheet.draw(address, getattr(self.operator, name), variable, active)
 
     def work(self, canvas: Canvas, plan: Plan, scope: str, watch: Watch | None) -> Canvas:
-        here = f"{scope}.{self.label}"
-        values = {name: plan[a] for name in self.operator.variables() if (a := f"{here}.{name}") in plan}
+        here, addresses = self._addresses(scope)
+        values = {name: plan[address] for name, address in addresses if address in plan}
         canvas = self.operator.apply(canvas, Draw(self.operator, values, plan.key, canvas, here))
         if watch is not None:
             watch(here, canvas)

@@ -20,13 +20,16 @@ __all__ = ["each"]
 def each(work: Callable[[int], None], items: Iterable[int]) -> None:
     """Calls ``work`` on every item, without gradients, on as many threads as PyTorch may use. Raises what it raises."""
     items = list(items)
+    left = iter(items)  # each next item goes to the thread that asks for it: a list's iterator is atomic
 
-    def call(item: int) -> None:
+    def drain() -> None:
         with torch.no_grad():
-            work(item)
+            for item in left:
+                work(item)
 
-    pool = _pool(os.getpid(), torch.get_num_threads())
-    waiting = [pool.submit(contextvars.copy_context().run, call, item) for item in items]
+    count = torch.get_num_threads()
+    pool = _pool(os.getpid(), count)
+    waiting = [pool.submit(contextvars.copy_context().run, drain) for _ in range(min(count, len(items)))]
     for future in waiting:
         future.result()
 

@@ -30,14 +30,17 @@ __all__ = [
     "correlate_separable",
     "distinct",
     "edges",
+    "interleave",
     "jpeg",
     "quantize",
+    "resample",
     "sharpen",
 ]
 
 Image = NDArray[np.float32]
 Taps = NDArray[np.float64]
 Words = NDArray[np.int32]
+Band = tuple[NDArray[np.int64], Taps]
 
 VARIABLE = "DEGRADE_NATIVE"
 """The environment variable that turns this off where it is 0, or names an instruction set."""
@@ -62,7 +65,27 @@ def _load() -> tuple[Any, str]:
     if wanted == "0" or not here:
         return None, ""
     name = next(iter(here)) if wanted == "1" else wanted
-    return ctypes.CDLL(str(here[name])), name
+    library = ctypes.CDLL(str(here[name]))
+    for function, arguments in _SIGNATURES.items():
+        getattr(library, function).argtypes = [_TYPES[letter] for letter in arguments.replace(" ", "")]
+    return library, name
+
+
+_TYPES = {"p": ctypes.c_void_p, "l": ctypes.c_long, "i": ctypes.c_int, "f": ctypes.c_float}
+_SIGNATURES = {
+    "correlate": "pl pll pl lll",
+    "correlate_separable": "pl plpl pl lll",
+    "add_normal": "pl pl llll pp fpi",
+    "add_poisson": "pl pl llll pp ff pll",
+    "distinct": "pl llll l",
+    "resample": "pll pl lll ppl ppl",
+    "jpeg": "pl pl lll p ii",
+    "interleave": "pp l",
+    "edges": "pl pl pl ll f",
+    "sharpen": "pl pl pl ll f",
+    "quantize": "pl pl ll f",
+}
+"""The arguments of each function: pointers, longs, ints and floats."""
 
 
 def _runs(name: str) -> bool:
@@ -110,7 +133,7 @@ def add_normal(
     planes = words[0].size // image.shape[0]
     matrix = None if mixing is None else np.ascontiguousarray(mixing, np.float32)
     sizes = (*image.shape, planes)
-    _call("add_normal", *_in(image), *_out(out), *sizes, *words, ctypes.c_float(sigma), matrix, int(times))
+    _call("add_normal", *_in(image), *_out(out), *sizes, *words, sigma, matrix, int(times))
 
 
 def add_poisson(
@@ -127,15 +150,27 @@ def add_poisson(
         steps: (dark levels, terms): where the distribution functions of the darkest levels step.
     """
     sizes = (*image.shape, words[0].size // image.shape[0])
-    numbers = (ctypes.c_float(peak), ctypes.c_float(scale))
-    _call("add_poisson", *_in(image), *_out(out), *sizes, *words, *numbers, steps, *steps.shape)
+    _call("add_poisson", *_in(image), *_out(out), *sizes, *words, peak, scale, steps, *steps.shape)
 
 
 def distinct(image: Image, luma: bool, enough: int) -> int:
     """How many 8-bit levels the image's values, or its pixels' lumas, take; about ``enough``, if there are more."""
     height, width, channels = image.shape
     planes = 1 if luma else channels
-    return int(_load()[0].distinct(*map(_argument, (*_in(image), height, width, channels, planes, enough))))
+    pixels, stride = _in(image)
+    return int(_load()[0].distinct(pixels.ctypes.data, stride, height, width, channels, planes, enough))
+
+
+# --- resample.c ------------------------------------------------------------------------------------------------------
+
+
+def resample(image: Image, out: Image, down: Band, across: Band) -> None:
+    """y = R_v x R_h^T, each matrix given as the columns and weights (n, taps) of its rows."""
+    rows, columns, channels = out.shape
+    bands: list[Any] = []
+    for index, weight in (down, across):
+        bands += [index, np.ascontiguousarray(weight, np.float32), index.shape[1]]
+    _call("resample", *_in(image), image.shape[1], *_out(out), rows, columns, channels, *bands)
 
 
 # --- jpeg.c, pixels.c ------------------------------------------------------------------------------------------------
@@ -150,22 +185,27 @@ def jpeg(image: Image, out: Image, tables: NDArray[np.int32], spans: tuple[int, 
         tables: (2, 8, 8) quantisation tables of luma and chroma.
         spans: How many pixels a chroma sample spans, vertically and horizontally.
     """
-    _call("jpeg", *_in(image), *_out(out), *image.shape, tables, *map(ctypes.c_int, spans))
+    _call("jpeg", *_in(image), *_out(out), *image.shape, tables, *spans)
+
+
+def interleave(planes: NDArray[np.uint8], out: Image) -> None:
+    """y[i, j, c] = x[c, i, j] / 255, three contiguous planes on a contiguous image."""
+    _call("interleave", planes, out, planes[0].size)
 
 
 def edges(image: Image, blurred: Image, mask: Image, threshold: float) -> None:
     """mask = 1 where \\|x - blurred\\| > threshold, else 0."""
-    _call("edges", *_in(image), *_in(blurred), *_out(mask), *_lines(image), ctypes.c_float(threshold))
+    _call("edges", *_in(image), *_in(blurred), *_out(mask), *_lines(image), threshold)
 
 
 def sharpen(image: Image, blurred: Image, soft: Image, amount: float) -> None:
     """x + soft (clip(x + amount (x - blurred)) - x), into ``blurred``."""
-    _call("sharpen", *_in(image), *_out(blurred), *_in(soft), *_lines(image), ctypes.c_float(amount))
+    _call("sharpen", *_in(image), *_out(blurred), *_in(soft), *_lines(image), amount)
 
 
 def quantize(image: Image, out: Image, levels: int) -> None:
     """y = round(clip(x) levels) / levels, half to even; ``levels`` below 2^22."""
-    _call("quantize", *_in(image), *_out(out), *_lines(image), ctypes.c_float(levels))
+    _call("quantize", *_in(image), *_out(out), *_lines(image), levels)
 
 
 # --- calls -----------------------------------------------------------------------------------------------------------
@@ -194,17 +234,11 @@ def _lines(image: Image) -> tuple[int, int]:
     return image.shape[0], image.shape[1] * image.shape[2]
 
 
-def _argument(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return ctypes.c_void_p(value.ctypes.data)
-    return ctypes.c_long(value) if isinstance(value, int) else value
-
-
 def _call(name: str, *arguments: Any) -> None:
     """Calls a function that returns 0 if all went well, without the interpreter's lock.
 
     Raises:
         MemoryError: there is none for its lines.
     """
-    if getattr(_load()[0], name)(*map(_argument, arguments)):
+    if getattr(_load()[0], name)(*[x.ctypes.data if isinstance(x, np.ndarray) else x for x in arguments]):
         raise MemoryError(f"{name}: no memory for a few lines of an image")

@@ -9,15 +9,22 @@ loaded once for ROWS rows of the result. Taps are added in the order of the kern
 
 enum { ROWS = 4, COLUMNS = LANES == 16 ? 4 : 2, TILE = COLUMNS * LANES };
 
-/* A block of y: x is what its top left tap meets, k has ROWS - 1 rows of zeros above and below. */
-INLINE void block(const float *x, long xs, const float *k, long kh, long kw, float *y, long ys, long step) {
+/* A kernel with ROWS - 1 rows of zeros above and below. Its rows a, ..., a + ROWS - 1 have taps in [from[a], to[a]):
+   that of a slanted ellipse is mostly zeros. */
+typedef struct {
+    float *taps;
+    long *from, *to, height, width;
+} Kernel;
+
+/* A block of y: x is what its top left tap meets. */
+INLINE void block(const float *x, long xs, const Kernel *k, float *y, long ys, long step) {
     vf sum[ROWS][COLUMNS] = {0};
-    for (long a = 0; a < kh + ROWS - 1; a++)
-        for (long b = 0; b < kw; b++) {
+    for (long a = 0; a < k->height + ROWS - 1; a++)
+        for (long b = k->from[a]; b < k->to[a]; b++) {
             vf in[COLUMNS];
             for (int v = 0; v < COLUMNS; v++) in[v] = load(x + a * xs + b * step + v * LANES);
             for (int r = 0; r < ROWS; r++) {
-                vf tap = splat(k[(a + ROWS - 1 - r) * kw + b]);
+                vf tap = splat(k->taps[(a + ROWS - 1 - r) * k->width + b]);
                 for (int v = 0; v < COLUMNS; v++) sum[r][v] = madd(tap, in[v], sum[r][v]);
             }
         }
@@ -39,63 +46,59 @@ static void rest(const float *x, long xs, const float *k, long kh, long kw, floa
 }
 
 /* Blocks that do not fit at the end are moved back over what is done: they find the same again. */
-static void down(const float *x, long xs, const float *k, const float *padded, long kh, long kw, float *y, long ys,
-                 long rows, long count, long step) {
+static void down(const float *x, long xs, const Kernel *k, float *y, long ys, long rows, long count, long step) {
     if (rows < ROWS || count < TILE) {
-        rest(x, xs, k, kh, kw, y, ys, rows, count, step);
+        rest(x, xs, k->taps + (ROWS - 1) * k->width, k->height, k->width, y, ys, rows, count, step);
         return;
     }
     for (long i = 0; i < rows; i += ROWS) {
         long at = i + ROWS > rows ? rows - ROWS : i;
         for (long j = 0; j < count; j += TILE) {
             long from = j + TILE > count ? count - TILE : j;
-            block(x + at * xs + from, xs, padded, kh, kw, y + at * ys + from, ys, step);
+            block(x + at * xs + from, xs, k, y + at * ys + from, ys, step);
         }
     }
 }
 
-/* A kernel with ROWS - 1 rows of zeros above and below, or NULL. */
-static float *padded_rows(const float *k, long kh, long kw) {
-    float *wide = calloc((kh + 2 * (ROWS - 1)) * kw, sizeof *wide);
-    if (wide) memcpy(wide + (ROWS - 1) * kw, k, kh * kw * sizeof *k);
-    return wide;
+/* Returns whether there is memory; `drop` gives it back either way. */
+static int make(Kernel *k, const float *taps, long height, long width) {
+    long groups = height + ROWS - 1, rows = groups + ROWS - 1;
+    *k = (Kernel){calloc(rows * width, sizeof *taps), malloc(groups * sizeof(long)), malloc(groups * sizeof(long)),
+                  height, width};
+    if (!k->taps || !k->from || !k->to) return 0;
+    memcpy(k->taps + (ROWS - 1) * width, taps, height * width * sizeof *taps);
+    for (long a = 0; a < groups; a++) {
+        k->from[a] = width, k->to[a] = 0;
+        for (long i = 0; i < ROWS * width; i++)
+            if (k->taps[a * width + i] != 0) {
+                long b = i % width;
+                if (b < k->from[a]) k->from[a] = b;
+                if (b >= k->to[a]) k->to[a] = b + 1;
+            }
+    }
+    return 1;
+}
+
+static void drop(Kernel *k) {
+    free(k->taps);
+    free(k->from);
+    free(k->to);
 }
 
 /* y[i, j] = sum_ab k[a, b] x[i + a, j + b step]: `rows` rows of `count` floats; x has its border. Returns 0, or 1 if
    there is no memory. */
 EXPORT int correlate(const float *x, long xs, const float *k, long kh, long kw, float *y, long ys, long rows,
                      long count, long step) {
-    float *padded = padded_rows(k, kh, kw);
-    if (!padded) return 1;
-    down(x, xs, k, padded, kh, kw, y, ys, rows, count, step);
-    free(padded);
-    return 0;
+    Kernel kernel;
+    int made = make(&kernel, k, kh, kw);
+    if (made) down(x, xs, &kernel, y, ys, rows, count, step);
+    drop(&kernel);
+    return !made;
 }
 
 /* --- across: LANES rows at a time, turned so that a vector is a column ------------------------------------------- */
 
 enum { RUN = LANES == 16 ? 16 : 8 }; /* results in registers at a time, `step` apart */
-
-/* Columns of LANES rows: y[j] = x[:, j]. */
-static void turn(const float *x, long xs, float *y, long count) {
-    for (long j = 0; j < count; j += LANES) {
-        long from = j + LANES > count ? count - LANES : j;
-        vf part[LANES];
-        for (int r = 0; r < LANES; r++) part[r] = load(x + r * xs + from);
-        transpose(part);
-        for (int r = 0; r < LANES; r++) store(y + (from + r) * LANES, part[r]);
-    }
-}
-
-static void turn_back(const float *x, float *y, long ys, long count) {
-    for (long j = 0; j < count; j += LANES) {
-        long from = j + LANES > count ? count - LANES : j;
-        vf part[LANES];
-        for (int r = 0; r < LANES; r++) part[r] = load(x + (from + r) * LANES);
-        transpose(part);
-        for (int r = 0; r < LANES; r++) store(y + r * ys + from, part[r]);
-    }
-}
 
 /* Columns j, j + step, ... of y; k has RUN - 1 zeros before and after its taps. */
 INLINE void run(const float *x, const float *k, long kw, float *y, long step) {
@@ -122,14 +125,15 @@ EXPORT int correlate_separable(const float *x, long xs, const float *vertical, l
     long wide = count + (kw - 1) * step;
     int small = rows < LANES || count / step < RUN || wide < TILE;
     float *memory = malloc((2 * wide + count) * LANES * sizeof *memory);
-    float *padded = padded_rows(vertical, kh, 1), *taps = calloc(kw + 2 * (RUN - 1), sizeof *taps);
-    int failed = !memory || !padded || !taps;
+    float *taps = calloc(kw + 2 * (RUN - 1), sizeof *taps);
+    Kernel kernel;
+    int failed = !make(&kernel, vertical, kh, 1) || !memory || !taps;
     if (!failed) {
         float *strip = memory, *turned = strip + LANES * wide, *done = turned + LANES * wide;
         memcpy(taps + RUN - 1, horizontal, kw * sizeof *horizontal);
         for (long i = 0; i < rows; i += LANES) {
             long at = !small && i + LANES > rows ? rows - LANES : i, some = small && rows - i < LANES ? rows - i : LANES;
-            down(x + at * xs, xs, vertical, padded, kh, 1, strip, wide, some, wide, 1);
+            down(x + at * xs, xs, &kernel, strip, wide, some, wide, 1);
             if (small) {
                 rest(strip, wide, horizontal, 1, kw, y + at * ys, ys, some, count, step);
                 continue;
@@ -140,7 +144,7 @@ EXPORT int correlate_separable(const float *x, long xs, const float *vertical, l
         }
     }
     free(memory);
-    free(padded);
+    drop(&kernel);
     free(taps);
     return failed;
 }

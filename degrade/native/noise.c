@@ -211,9 +211,9 @@ EXPORT int add_poisson(const float *x, long xs, float *y, long ys, long height, 
 
 /* How many levels an image's pixels, or their lumas if `planes` is 1 and `channels` 3, take; it stops counting
    after a line that finds more than `enough`. */
-EXPORT long distinct(const float *x, long xs, long height, long width, long channels, long planes, long enough) {
+EXPORT int distinct(const float *x, long xs, long height, long width, long channels, long planes, long enough) {
     unsigned char seen[256] = {0};
-    long count = 0;
+    int count = 0;
     for (long i = 0; i < height && count <= enough; i++)
         for (long j = 0; j < width; j++)
             for (long p = 0; p < planes; p++) {

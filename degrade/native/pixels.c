@@ -2,6 +2,16 @@
 
 #include "simd.h"
 
+/* y[i, j, c] = x[c, i, j] / 255 of three planes of bytes. */
+EXPORT int interleave(const uint8_t *restrict x, float *restrict y, long count) {
+    for (long j = 0; j < count; j++) {
+        y[3 * j] = (float)x[j] / 255.0f;
+        y[3 * j + 1] = (float)x[count + j] / 255.0f;
+        y[3 * j + 2] = (float)x[2 * count + j] / 255.0f;
+    }
+    return 0;
+}
+
 /* mask = 1 where |x - blurred| > threshold, else 0. */
 EXPORT int edges(const float *x, long xs, const float *blurred, long bs, float *mask, long ms, long rows, long count,
                   float threshold) {

@@ -138,6 +138,27 @@ INLINE void transpose(vf x[LANES]) {
     }
 }
 
+/* LANES rows of `count` floats, at least LANES, as vectors of a column each: y[j] = x[:, j]. */
+INLINE void turn(const float *x, long xs, float *y, long count) {
+    for (long j = 0; j < count; j += LANES) {
+        long from = j + LANES > count ? count - LANES : j;
+        vf part[LANES];
+        for (int r = 0; r < LANES; r++) part[r] = load(x + r * xs + from);
+        transpose(part);
+        for (int r = 0; r < LANES; r++) store(y + (from + r) * LANES, part[r]);
+    }
+}
+
+INLINE void turn_back(const float *x, float *y, long ys, long count) {
+    for (long j = 0; j < count; j += LANES) {
+        long from = j + LANES > count ? count - LANES : j;
+        vf part[LANES];
+        for (int r = 0; r < LANES; r++) part[r] = load(x + (from + r) * LANES);
+        transpose(part);
+        for (int r = 0; r < LANES; r++) store(y + r * ys + from, part[r]);
+    }
+}
+
 /* The next `count` floats, fewer than a vector, and zeros. */
 INLINE vf load_some(const float *x, long count) {
     float y[LANES] = {0};

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SOURCES = ("convolve.c", "jpeg.c", "noise.c", "pixels.c")
+SOURCES = ("convolve.c", "jpeg.c", "noise.c", "pixels.c", "resample.c")
 
 _AVX2 = ("-mavx2", "-mfma")
 _X86: dict[str, tuple[str, ...]] = {

@@ -62,11 +62,8 @@ def _native(canvas: Canvas, taps: psf.Real, amount: Tensor, threshold: Tensor) -
 def _opencv(canvas: Canvas, taps: psf.Real, amount: Tensor, threshold: Tensor) -> Tensor:
     import cv2
 
-    pixels, levels = canvas.pixels, canvas.levels
-    if levels is None:
-        blurred = convolve_separable(canvas, taps, taps).pixels
-    else:
-        blurred = convolve_separable(canvas.with_pixels(levels), taps / 255, taps).pixels
+    pixels = canvas.pixels
+    blurred = convolve_separable(canvas, taps, taps).pixels
     # Comparisons of torch are slow on a CPU: OpenCV's take a third, and its weighted sums half.
     mask = torch.empty_like(pixels, dtype=torch.uint8)
     level: Any  # a number will do where OpenCV's types ask for an array
