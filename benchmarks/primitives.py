@@ -18,7 +18,7 @@ from bench import Entry, header, installed, photographs, race, report, threads
 
 from degrade.canvas import Canvas
 from degrade.ops.noise import poisson_quantile
-from degrade.primitives import Form, psf, use_form
+from degrade.primitives import FORMS, Form, psf, use_form
 from degrade.primitives.convolve import convolve, convolve_separable
 from degrade.primitives.jpeg import jpeg
 from degrade.primitives.resample import resample
@@ -37,7 +37,9 @@ def main() -> None:
         options.sizes, options.batches, options.rounds = [64], [2], 3
     threads(options.threads)
     print(header())
-    print(f"- {options.threads} threads; the OpenCV forms work one image after the other in the calling thread")
+    print(
+        f"- {options.threads} threads; OpenCV and native forms work one image after the other in the calling thread"
+    )
     for size, batch in itertools.product(options.sizes, options.batches):
         canvas = Canvas.of(photographs(batch, size).float() / 255)
         for title, calls in primitives(canvas).items():
@@ -60,7 +62,7 @@ def formed(form: Form, work: Callable[[], object]) -> Callable[[], object]:
 
 
 def both(work: Callable[[], object]) -> dict[str, Callable[[], object]]:
-    return {"torch form": formed("torch", work), "OpenCV form": formed("opencv", work)}
+    return {f"{form} form": formed(form, work) for form in FORMS}
 
 
 def convolutions(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:

@@ -25,7 +25,7 @@ from rich.text import Text
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from degrade import measure
+from degrade import measure, native
 from degrade.canvas import Canvas
 from degrade.data import DegradedFolder, pairs
 from degrade.patches import PatchFolder
@@ -297,7 +297,9 @@ def peak(who: int) -> float:
 
 def print_bench(console: Console, found: Bench) -> None:
     """Prints what was measured and the advice."""
-    heading = f"{found.recipe} x{found.scale}, HR {found.size} x {found.size}, {found.device}, {found.cores} CPU cores"
+    code = f"native code ({native.available()})" if native.available() else "OpenCV, no native code"
+    where = found.device if found.device != "cpu" else f"{found.cores} CPU cores, {code}"
+    heading = f"{found.recipe} x{found.scale}, HR {found.size} x {found.size}, {where}"
     console.print(_speeds(found, heading))
     console.print(_steps(found))
     memory = f"Peak memory: this process {found.memory:.0f} MiB, largest worker {found.worker_memory:.0f} MiB"

@@ -6,9 +6,9 @@ to add a platform, take the line that ``pytest -rs tests/test_reproducible.py`` 
 
     degrade synth --recipe realesrgan --output made && sha256sum made/manifest.csv
 
-A platform is a system, a processor's family, the widest vectors of it that OpenCV uses (those change the last bit of
-its floats, hence a few pixels) and whether native code is in use, which has the same bits on all of them. On a platform
-without a line the test skips and prints the one to add; what nobody recorded can be neither right nor wrong.
+A platform is a system and a processor's family, and either native code, which has the same bits on all of them, or the
+widest vectors that OpenCV uses: those change the last bit of its floats, hence a few pixels. On a platform without a
+line the test skips and prints the one to add; what nobody recorded can be neither right nor wrong.
 """
 
 from __future__ import annotations
@@ -33,9 +33,11 @@ from degrade.synth import synthesize
 ROOT = Path(__file__).parent.parent
 
 DATASETS = {
+    "Linux x86_64 native": "631c8a241fc8db823a0bf36dfc34ec85089e8666199cd7b9b2ad267235cc694a",
+    "Linux x86_64 AVX512-SKX": "4df4db37f6940375d66d50a34428127d21b8a81a8d624c643e2bf4e399124a09",
     "Linux x86_64 AVX2": "4df4db37f6940375d66d50a34428127d21b8a81a8d624c643e2bf4e399124a09",
-    # Recorded on the machine above with OPENCV_CPU_DISABLE=AVX2.
-    "Linux x86_64 FP16": "bde593a5a108d6ac7bd21a948ebf3ee59311831f5f4a5eea9acd8576ad61c3c1",
+    # Recorded on the machine above with OPENCV_CPU_DISABLE=AVX512-SKX,AVX2.
+    "Linux x86_64 FP16": "869fc2607a84eedccd7f28339547710d7996996ef38c26ebe60d1d4133bf64b2",
 }
 DECIDING = ("numpy", "opencv-python-headless", "pillow", "scikit-image", "scipy", "torch")
 """The packages whose arithmetic, codecs or photographs are in the bytes."""
@@ -62,8 +64,10 @@ PLANS = {
 
 def here() -> str:
     """This platform. OpenCV lists vectors from narrow to wide, those that the processor lacks with a question mark."""
+    if native.available():
+        return f"{platform.system()} {platform.machine()} native"
     widest = [name for name in cv2.getCPUFeaturesLine().split() if not name.endswith("?")][-1]
-    return f"{platform.system()} {platform.machine()} {widest.lstrip('*')}{' native' * bool(native.available())}"
+    return f"{platform.system()} {platform.machine()} {widest.lstrip('*')}"
 
 
 def pins(file: str) -> dict[str, str]:
