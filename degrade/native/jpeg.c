@@ -36,8 +36,8 @@ INLINE void forward(vi d[8], int second) {
     vi t2 = d[2] + d[5], t5 = d[2] - d[5], t3 = d[3] + d[4], t4 = d[3] - d[4];
     vi t10 = t0 + t3, t13 = t0 - t3, t11 = t1 + t2, t12 = t1 - t2;
     int down = second ? 15 : 11;
-    d[0] = second ? descale(t10 + t11, 2) : (t10 + t11) << 2;
-    d[4] = second ? descale(t10 - t11, 2) : (t10 - t11) << 2;
+    d[0] = second ? descale(t10 + t11, 2) : (t10 + t11) * 4;
+    d[4] = second ? descale(t10 - t11, 2) : (t10 - t11) * 4;
     vi z1 = (t12 + t13) * C0541;
     d[2] = descale(z1 + t13 * C0765, down);
     d[6] = descale(z1 - t12 * C1847, down);
@@ -55,7 +55,7 @@ INLINE void inverse(vi d[8], int second) {
     int down = second ? 18 : 11;
     vi z1 = (d[2] + d[6]) * C0541;
     vi t2 = z1 - d[6] * C1847, t3 = z1 + d[2] * C0765;
-    vi t0 = (d[0] + d[4]) << 13, t1 = (d[0] - d[4]) << 13;
+    vi t0 = (d[0] + d[4]) * 8192, t1 = (d[0] - d[4]) * 8192;
     vi t10 = t0 + t3, t13 = t0 - t3, t11 = t1 + t2, t12 = t1 - t2;
     t0 = d[7], t1 = d[5], t2 = d[3], t3 = d[1];
     z1 = t0 + t3;
@@ -82,7 +82,8 @@ INLINE vi divide(vi x, int32_t by) {
     return (y ^ sign) - sign;
 }
 
-/* Eight rows of samples in [0, 255] -> the same after DCT, quantisation and back; `lines`: 64 lines of `most` blocks. */
+/* Eight rows of samples in [0, 255] -> the same after DCT, quantisation and back; `lines`: 64 lines of `most` blocks,
+   of which a vector's worth is beyond those of any plane. */
 static void code_row(const Plane *p, long top, const int32_t *steps, int32_t *lines, long most) {
     long blocks = p->width / 8;
     for (long r = 0; r < 8; r++) {
@@ -90,6 +91,7 @@ static void code_row(const Plane *p, long top, const int32_t *steps, int32_t *li
         for (long c = 0; c < 8; c++) {
             int32_t *restrict out = lines + (8 * r + c) * most;
             for (long b = 0; b < blocks; b++) out[b] = in[8 * b + c] - 128;
+            memset(out + blocks, 0, (most - blocks) * sizeof *out); /* the last vector's other lanes */
         }
     }
     for (long b = 0; b < blocks; b += LANES) {

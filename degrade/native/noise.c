@@ -6,8 +6,8 @@ them, a line at a time. */
 #include "simd.h"
 
 /* The hash of degrade/rng.py: the word of a pixel, from its column and the two words of its line. */
-INLINE vi word(vi column, int32_t first, int32_t second) {
-    vu words = (vu)(column + first);
+INLINE vi word(vu column, int32_t first, int32_t second) {
+    vu words = column + (uint32_t)first;
     words ^= (vu)((vi)words >> 16);
     words *= 0x7FEB352Du;
     words ^= (vu)splat_int(second);
@@ -66,20 +66,21 @@ INLINE vf normal_quantile(vf x) {
 }
 
 /* The values of a line's pixels at these columns. */
-INLINE vf uniform(vi column, int32_t first, int32_t second) {
+INLINE vf uniform(vu column, int32_t first, int32_t second) {
     /* As torch: an integer is rounded to a float before it is scaled. */
     vf u = to_float(word(column, first, second)) * 0x1p-32f + 0.5f;
     return clip(u, 0x1p-25f, 0x1.fffffep-1f);
 }
 
-INLINE vf normal(vi column, int32_t first, int32_t second) {
+INLINE vf normal(vu column, int32_t first, int32_t second) {
     return normal_quantile(to_float(word(column, first, second)) * (0x1.fffffep-1f * 0x1p-31f));
 }
 
-INLINE vi lanes(void) {
-    vi y;
-    for (int i = 0; i < LANES; i++) y[i] = i;
-    return y;
+/* The columns from x on, hashed. */
+INLINE vu columns(long x) {
+    vu y;
+    for (int i = 0; i < LANES; i++) y[i] = (uint32_t)(x + i);
+    return y * 0x3C6EF35Fu;
 }
 
 /* Lines are a whole number of vectors long in memory of our own. */
@@ -122,10 +123,8 @@ EXPORT int add_normal(const float *x, long xs, float *y, long ys, long height, l
     for (long i = 0; i < height; i++) {
         planes_of(x + i * xs, in, line, width, channels);
         for (long p = 0; p < planes; p++)
-            for (long j = 0; j < line; j += LANES) {
-                vi column = (lanes() + (int32_t)j) * 0x3C6EF35F;
-                store(z + p * line + j, normal(column, first[p * height + i], second[p * height + i]));
-            }
+            for (long j = 0; j < line; j += LANES)
+                store(z + p * line + j, normal(columns(j), first[p * height + i], second[p * height + i]));
         if (mixing)
             for (long p = 0; p < planes; p++)
                 for (long j = 0; j < line; j += LANES) {
@@ -191,7 +190,7 @@ EXPORT int add_poisson(const float *x, long xs, float *y, long ys, long height, 
                 r = clip(nearest(r * 255.0f), 0, 255);
                 few |= r < (float)dark;
                 store(level + j, r);
-                vf random = uniform((lanes() + (int32_t)j) * 0x3C6EF35F, one, two);
+                vf random = uniform(columns(j), one, two);
                 store(u + j, random);
                 store(noise + j, photons(r / 255.0f * v, random));
             }
