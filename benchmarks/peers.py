@@ -1,14 +1,18 @@
 """Against the peers: patches a second from HR patch to LR patch, on the same photographs, by turns in one process.
 
-    python benchmarks/peers.py --realesrgan DIR --basicsr DIR --kair DIR [--images DIR] [--only SECTION ...] [--quick]
+    python benchmarks/peers.py --realesrgan DIR --basicsr DIR --kair DIR --pepedd DIR [--images DIR] [--only ...]
 
 The checkouts are the reader's own (xinntao/Real-ESRGAN, XPixelGroup/BasicSR, cszn/KAIR); a peer without one is left
-out, and said to be. albumentations and kornia are dependencies, so they always run. ``--quick`` takes under a minute.
+out, and said to be. albumentations and kornia are dependencies, so they always run. pepedd asks for another OpenCV and
+another pydantic; its folder is made beside the environment, by ``pip install --no-deps --target DIR pepedd pepedd-nodes
+"pepeline~=1.2.2" chainner-ext colour-science pepedpid "astropy~=7.2.0" astropy-iers-data pyerfa packaging tqdm``.
+``--quick`` takes under a minute.
 
 Sections: ``realesrgan`` (its ``feed_data``, without and with sharpening, against our recipe without and with its ``hr``
 stage), ``kair`` (``degradation_bsrgan`` and ``_plus``, one image at a time), ``albumentations`` (two pipelines of
-comparable operators, one image at a time), ``kornia`` (augmentation classes, a whole batch), ``workers`` (DataLoader),
-``memory`` (peak of a batch of 48), ``split`` (per operator) and ``bookkeeping`` (what is not pixels).
+comparable operators, one image at a time), ``pepedd`` (the three that it has of them), ``kornia`` (augmentation
+classes, a whole batch), ``workers`` (DataLoader), ``memory`` (peak of a batch of 48), ``split`` (per operator) and
+``bookkeeping`` (what is not pixels).
 
 What is compared is the work a user gets, not equal pixels: only Real-ESRGAN and KAIR follow the recipes they are held
 against.
@@ -40,7 +44,7 @@ from degrade.canvas import Canvas, planes
 from degrade.recipe import Recipe
 from degrade.rng import Key
 
-SECTIONS = ("realesrgan", "kair", "albumentations", "kornia", "workers", "memory", "split", "bookkeeping")
+SECTIONS = ("realesrgan", "kair", "albumentations", "pepedd", "kornia", "workers", "memory", "split", "bookkeeping")
 
 
 def main() -> None:
@@ -56,7 +60,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for peer in ("realesrgan", "basicsr", "kair"):
+    for peer in ("realesrgan", "basicsr", "kair", "pepedd"):
         parser.add_argument(f"--{peer}", type=Path, metavar="DIR")
     parser.add_argument("--images", type=Path, metavar="DIR")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
@@ -210,6 +214,48 @@ def race_albumentations(options: argparse.Namespace) -> None:
         race(entries, options.rounds)
         for entry in entries[1:]:
             report(f"albumentations, {size} px, one process, one thread", [entries[0], entry], entry.name)
+
+
+# --- pepedd ----------------------------------------------------------------------------------------------------------
+
+
+def race_pepedd(options: argparse.Namespace) -> None:
+    """Gaussian blur, bicubic downscale and JPEG, all that it has of these pipelines; ours are the same three."""
+    if unavailable("pepedd", options.pepedd):
+        return
+    sys.path.append(str(options.pepedd))
+    from pepedd.core.objects.lq_hq_state import LQHQState
+    from pepedd.core.objects.safe_rng import SafeRNG
+    from pepedd.nodes.blur.blur import Blur
+    from pepedd.nodes.compress.compress import Compress
+    from pepedd.nodes.resize.resize import Resize
+
+    threads(1)
+    names = {"alg_lq": ["c_catmullrom"], "alg_hq": ["c_catmullrom"]}
+    nodes = [
+        Blur({"filters": ["gauss"], "target_kernels": {"gauss": [0.2, 3]}}),
+        Resize({**names, "spread": [1, 1, 1], "scale": 4, "olq": True}),
+        Compress({"algorithm": ["jpeg"], "samplings": ["420"], "target_compress": {"jpeg": [30, 95]}}),
+    ]
+
+    def theirs(i: int, image: np.ndarray) -> np.ndarray:
+        state = LQHQState(rng=SafeRNG(i), lq=image.copy(), hq=image)
+        for node in nodes:
+            state = node(state)
+        return state.lq
+
+    down = {"of": "target", "filter": "catmull_rom", "antialias": 1}
+    steps = [{"blur": {"sigma": [0.2, 3]}}, {"resize": down}, {"jpeg": {"quality": [30, 95]}}]
+    chosen = Recipe.load({"name": "three", "scale": 4, "all": steps})
+    for size in options.sizes:
+        images = photographs(8, size, options.images)
+        floats = [image.permute(1, 2, 0).numpy().astype(np.float32) / 255 for image in images]
+        entries = [
+            Entry("ours", lambda i, x=images: chosen.apply(x, chosen.plan(Key.of(0, np.arange(8) + i * 8))), 8),
+            Entry("pepedd", lambda i, x=floats: [theirs(i, image) for image in x], 8),
+        ]
+        race(entries, options.rounds)
+        report(f"pepedd, 3 operators, {size} px, one process, one thread", entries, "pepedd")
 
 
 # --- kornia ----------------------------------------------------------------------------------------------------------

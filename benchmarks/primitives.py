@@ -37,9 +37,7 @@ def main() -> None:
         options.sizes, options.batches, options.rounds = [64], [2], 3
     threads(options.threads)
     print(header())
-    print(
-        f"- {options.threads} threads; OpenCV and native forms work one image after the other in the calling thread"
-    )
+    print(f"- {options.threads} threads; OpenCV and native forms work one image after the other in the calling thread")
     for size, batch in itertools.product(options.sizes, options.batches):
         canvas = Canvas.of(photographs(batch, size).float() / 255)
         for title, calls in primitives(canvas).items():
