@@ -29,12 +29,11 @@ __all__ = [
     "correlate",
     "correlate_separable",
     "distinct",
-    "edges",
     "interleave",
     "jpeg",
     "quantize",
     "resample",
-    "sharpen",
+    "unsharp",
 ]
 
 Image = NDArray[np.float32]
@@ -74,15 +73,14 @@ def _load() -> tuple[Any, str]:
 _TYPES = {"p": ctypes.c_void_p, "l": ctypes.c_long, "i": ctypes.c_int, "f": ctypes.c_float}
 _SIGNATURES = {
     "correlate": "pl pll pl lll",
-    "correlate_separable": "pl plpl pl lll",
+    "correlate_separable": "pl plpl pl llli",
+    "unsharp": "pl pl pl lll ff",
     "add_normal": "pl pl llll pp fpi",
     "add_poisson": "pl pl llll pp ff pll",
     "distinct": "pl llll l",
     "resample": "pll pl lll ppl ppl",
     "jpeg": "pl pl lll p ii",
     "interleave": "pp l",
-    "edges": "pl pl pl ll f",
-    "sharpen": "pl pl pl ll f",
     "quantize": "pl pl ll f",
 }
 """The arguments of each function: pointers, longs, ints and floats."""
@@ -106,12 +104,20 @@ def correlate(padded: Image, kernel: Taps, out: Image) -> None:
     _call("correlate", *_in(padded), taps, *taps.shape, *_out(out), height, width * channels, channels)
 
 
-def correlate_separable(padded: Image, down: Taps, across: Taps, out: Image) -> None:
-    """:func:`correlate` with the outer product of two rows of taps."""
-    height, width, channels = out.shape
+def correlate_separable(image: Image, down: Taps, across: Taps, out: Image, reflect: bool) -> None:
+    """:func:`correlate` with the outer product of two rows of taps, of an image without a border.
+
+    What lies outside is its mirror image with ``reflect``, else its last pixel repeated.
+    """
     first, second = (np.ascontiguousarray(taps, np.float32) for taps in (down, across))
     taps = (first, len(first), second, len(second))
-    _call("correlate_separable", *_in(padded), *taps, *_out(out), height, width * channels, channels)
+    _call("correlate_separable", *_in(image), *taps, *_out(out), *out.shape, int(reflect))
+
+
+def unsharp(image: Image, taps: Taps, out: Image, amount: float, threshold: float) -> None:
+    """Unsharp masking; see :func:`degrade.ops.sharpen.unsharp`."""
+    row = np.ascontiguousarray(taps, np.float32)
+    _call("unsharp", *_in(image), row, len(row), *_out(out), *out.shape, amount, threshold)
 
 
 # --- noise.c ---------------------------------------------------------------------------------------------------------
@@ -191,16 +197,6 @@ def jpeg(image: Image, out: Image, tables: NDArray[np.int32], spans: tuple[int, 
 def interleave(planes: NDArray[np.uint8], out: Image) -> None:
     """y[i, j, c] = x[c, i, j] / 255, three contiguous planes on a contiguous image."""
     _call("interleave", planes, out, planes[0].size)
-
-
-def edges(image: Image, blurred: Image, mask: Image, threshold: float) -> None:
-    """mask = 1 where \\|x - blurred\\| > threshold, else 0."""
-    _call("edges", *_in(image), *_in(blurred), *_out(mask), *_lines(image), threshold)
-
-
-def sharpen(image: Image, blurred: Image, soft: Image, amount: float) -> None:
-    """x + soft (clip(x + amount (x - blurred)) - x), into ``blurred``."""
-    _call("sharpen", *_in(image), *_out(blurred), *_in(soft), *_lines(image), amount)
 
 
 def quantize(image: Image, out: Image, levels: int) -> None:

@@ -1,4 +1,4 @@
-/* Correlation of one interleaved image with one kernel, in space.
+/* Correlation of one interleaved image with one kernel, in space, and the unsharp masking made of it.
 
 A block of ROWS x COLUMNS vectors of the result stays in registers while the taps go by, so that an input vector is
 loaded once for ROWS rows of the result. Taps are added in the order of the kernel's rows, left to right. */
@@ -16,47 +16,46 @@ typedef struct {
     long *from, *to, height, width;
 } Kernel;
 
-/* A block of y: x is what its top left tap meets. */
-INLINE void block(const float *x, long xs, const Kernel *k, float *y, long ys, long step) {
+/* A block of y from column j on: x are the rows that its first tap meets, and those that follow. */
+INLINE void block(const float *const *x, long j, const Kernel *k, float *y, long ys, long step) {
     vf sum[ROWS][COLUMNS] = {0};
     for (long a = 0; a < k->height + ROWS - 1; a++)
         for (long b = k->from[a]; b < k->to[a]; b++) {
             vf in[COLUMNS];
-            for (int v = 0; v < COLUMNS; v++) in[v] = load(x + a * xs + b * step + v * LANES);
+            for (int v = 0; v < COLUMNS; v++) in[v] = load(x[a] + j + b * step + v * LANES);
             for (int r = 0; r < ROWS; r++) {
                 vf tap = splat(k->taps[(a + ROWS - 1 - r) * k->width + b]);
                 for (int v = 0; v < COLUMNS; v++) sum[r][v] = madd(tap, in[v], sum[r][v]);
             }
         }
     for (int r = 0; r < ROWS; r++)
-        for (int v = 0; v < COLUMNS; v++) store(y + r * ys + v * LANES, sum[r][v]);
+        for (int v = 0; v < COLUMNS; v++) store(y + r * ys + j + v * LANES, sum[r][v]);
 }
 
 /* What is less than a block: one element after the other. */
-static void rest(const float *x, long xs, const float *k, long kh, long kw, float *y, long ys, long rows, long count,
-                 long step) {
+static void rest(const float *const *x, const Kernel *k, float *y, long ys, long rows, long count, long step) {
+    const float *taps = k->taps + (ROWS - 1) * k->width;
     for (long i = 0; i < rows; i++)
         for (long j = 0; j < count; j++) {
             float sum = 0;
-            for (long a = 0; a < kh; a++)
-                for (long b = 0; b < kw; b++)
-                    sum = __builtin_fmaf(k[a * kw + b], x[(i + a) * xs + j + b * step], sum);
+            for (long a = 0; a < k->height; a++)
+                for (long b = 0; b < k->width; b++)
+                    sum = __builtin_fmaf(taps[a * k->width + b], x[i + a][j + b * step], sum);
             y[i * ys + j] = sum;
         }
 }
 
-/* Blocks that do not fit at the end are moved back over what is done: they find the same again. */
-static void down(const float *x, long xs, const Kernel *k, float *y, long ys, long rows, long count, long step) {
+/* `rows` rows of `count` floats of y. Blocks that do not fit at the end are moved back over what is done: they find the
+   same again. */
+static void down(const float *const *x, const Kernel *k, float *y, long ys, long rows, long count, long step) {
     if (rows < ROWS || count < TILE) {
-        rest(x, xs, k->taps + (ROWS - 1) * k->width, k->height, k->width, y, ys, rows, count, step);
+        rest(x, k, y, ys, rows, count, step);
         return;
     }
     for (long i = 0; i < rows; i += ROWS) {
         long at = i + ROWS > rows ? rows - ROWS : i;
-        for (long j = 0; j < count; j += TILE) {
-            long from = j + TILE > count ? count - TILE : j;
-            block(x + at * xs + from, xs, k, y + at * ys + from, ys, step);
-        }
+        for (long j = 0; j < count; j += TILE)
+            block(x + at, j + TILE > count ? count - TILE : j, k, y + at * ys, ys, step);
     }
 }
 
@@ -90,61 +89,169 @@ static void drop(Kernel *k) {
 EXPORT int correlate(const float *x, long xs, const float *k, long kh, long kw, float *y, long ys, long rows,
                      long count, long step) {
     Kernel kernel;
-    int made = make(&kernel, k, kh, kw);
-    if (made) down(x, xs, &kernel, y, ys, rows, count, step);
+    const float **lines = malloc((rows + kh) * sizeof *lines);
+    int made = make(&kernel, k, kh, kw) && lines;
+    if (made) {
+        for (long i = 0; i < rows + kh - 1; i++) lines[i] = x + i * xs;
+        down(lines, &kernel, y, ys, rows, count, step);
+    }
+    free((void *)lines);
     drop(&kernel);
     return !made;
 }
 
-/* --- across: LANES rows at a time, turned so that a vector is a column ------------------------------------------- */
+/* --- separable kernels: LANES rows at a time, down, and then turned so that a vector is a column ------------------- */
 
-enum { RUN = LANES == 16 ? 16 : 8 }; /* results in registers at a time, `step` apart */
+enum { RUN = LANES == 16 ? 8 : 4 }; /* results of a channel in registers at a time */
 
-/* Columns j, j + step, ... of y; k has RUN - 1 zeros before and after its taps. */
-INLINE void run(const float *x, const float *k, long kw, float *y, long step) {
-    vf sum[RUN] = {0};
+typedef struct {
+    Kernel vertical;
+    float *taps; /* across, with RUN - 1 zeros on both sides */
+    float *strip, *turned, *done;
+    const float **lines; /* the rows of the image with its border */
+    long stride, width, rows, columns, channels;
+    int reflect;
+} Separable;
+
+/* Where the border's pixel i comes from: d c b | a b c d | c b a, or a a a | a b c d | d d d. */
+INLINE long inside(long i, long n, int reflect) {
+    if (!reflect || n == 1) return i < 0 ? 0 : i >= n ? n - 1 : i;
+    long period = 2 * (n - 1);
+    i = i < 0 ? -i % period : i % period;
+    return i < n ? i : period - i;
+}
+
+static void end(Separable *s) {
+    drop(&s->vertical);
+    free(s->taps);
+    free(s->strip);
+    free((void *)s->lines);
+}
+
+static int begin(Separable *s, const float *vertical, long kh, const float *horizontal, long kw, long rows,
+                 long columns, long channels, int reflect) {
+    long count = columns * channels, least = count < LANES ? LANES : count;
+    s->stride = least, s->width = kw, s->rows = rows, s->columns = columns, s->channels = channels, s->reflect = reflect;
+    s->taps = calloc(kw + 2 * (RUN - 1), sizeof *s->taps);
+    s->strip = calloc((3 * least + (kw - 1) * channels) * LANES, sizeof *s->strip);
+    s->lines = malloc((rows + kh + LANES) * sizeof *s->lines);
+    if (!make(&s->vertical, vertical, kh, 1) || !s->taps || !s->strip || !s->lines) return 0;
+    memcpy(s->taps + RUN - 1, horizontal, kw * sizeof *horizontal);
+    s->done = s->strip + least * LANES;
+    s->turned = s->done + least * LANES;
+    return 1;
+}
+
+static void take(Separable *s, const float *x, long xs) {
+    long kh = s->vertical.height;
+    for (long i = 0; i < s->rows + kh + LANES; i++) /* some more, for a last strip that is not whole */
+        s->lines[i] = x + inside(i - kh / 2, s->rows, s->reflect) * xs;
+}
+
+/* Pixels j, ..., j + RUN - 1 of `channels` channels of LANES rows. */
+INLINE void run(const float *x, const float *k, long kw, float *y, int channels) {
+    vf sum[RUN][3] = {0};
     for (long t = 0; t < kw + RUN - 1; t++) {
-        vf in = load(x + t * step * LANES);
-        for (int u = 0; u < RUN; u++) sum[u] = madd(splat(k[t + RUN - 1 - u]), in, sum[u]);
-    }
-    for (int u = 0; u < RUN; u++) store(y + u * step * LANES, sum[u]);
-}
-
-static void across(const float *x, const float *k, long kw, float *y, long width, long step) {
-    for (long c = 0; c < step; c++)
-        for (long j = 0; j < width; j += RUN) {
-            long from = (j + RUN > width ? width - RUN : j) * step + c;
-            run(x + from * LANES, k, kw, y + from * LANES, step);
+        vf in[3];
+        for (int c = 0; c < channels; c++) in[c] = load(x + (t * channels + c) * LANES);
+        for (int u = 0; u < RUN; u++) {
+            vf tap = splat(k[t + RUN - 1 - u]);
+            for (int c = 0; c < channels; c++) sum[u][c] = madd(tap, in[c], sum[u][c]);
         }
+    }
+    for (int u = 0; u < RUN; u++)
+        for (int c = 0; c < channels; c++) store(y + (u * channels + c) * LANES, sum[u][c]);
 }
 
-/* `correlate` with the outer product of `vertical` (kh taps) and `horizontal` (kw taps): down and then across a few
-   rows at a time, which stay in cache. */
+INLINE void runs(Separable *s, int channels) {
+    for (long j = 0; j < s->columns; j += RUN) {
+        long from = (j + RUN > s->columns ? s->columns - RUN : j) * channels;
+        run(s->turned + from * LANES, s->taps, s->width, s->done + from * LANES, channels);
+    }
+}
+
+/* LANES rows of the result from row i on, `stride` floats apart; those beyond the last are of no use. */
+static const float *strip(Separable *s, long i) {
+    long channels = s->channels, count = s->columns * channels, border = s->width / 2;
+    down(s->lines + i, &s->vertical, s->strip, s->stride, LANES, count, 1);
+    turn(s->strip, s->stride, s->turned + border * channels * LANES, s->stride);
+    for (long j = border ? -border : s->columns; j < s->columns + border; j = j == -1 ? s->columns : j + 1) /* left, then right */
+        memcpy(s->turned + (j + border) * channels * LANES,
+               s->turned + (inside(j, s->columns, s->reflect) + border) * channels * LANES,
+               channels * LANES * sizeof(float));
+    if (s->columns < RUN || (channels != 1 && channels != 3))
+        for (long j = 0; j < count; j++) {
+            vf sum = {0};
+            for (long b = 0; b < s->width; b++)
+                sum = madd(splat(s->taps[RUN - 1 + b]), load(s->turned + (j + b * channels) * LANES), sum);
+            store(s->done + j * LANES, sum);
+        }
+    else if (channels == 3)
+        runs(s, 3);
+    else
+        runs(s, 1);
+    turn_back(s->done, s->strip, s->stride, s->stride);
+    return s->strip;
+}
+
+/* `correlate` with the outer product of `vertical` (kh taps) and `horizontal` (kw taps), of an image without a border:
+   `reflect` says which it is to have. */
 EXPORT int correlate_separable(const float *x, long xs, const float *vertical, long kh, const float *horizontal,
-                               long kw, float *y, long ys, long rows, long count, long step) {
-    long wide = count + (kw - 1) * step;
-    int small = rows < LANES || count / step < RUN || wide < TILE;
-    float *memory = malloc((2 * wide + count) * LANES * sizeof *memory);
-    float *taps = calloc(kw + 2 * (RUN - 1), sizeof *taps);
-    Kernel kernel;
-    int failed = !make(&kernel, vertical, kh, 1) || !memory || !taps;
-    if (!failed) {
-        float *strip = memory, *turned = strip + LANES * wide, *done = turned + LANES * wide;
-        memcpy(taps + RUN - 1, horizontal, kw * sizeof *horizontal);
+                               long kw, float *y, long ys, long rows, long columns, long channels, int reflect) {
+    Separable s = {0};
+    int begun = begin(&s, vertical, kh, horizontal, kw, rows, columns, channels, reflect);
+    if (begun) take(&s, x, xs);
+    for (long i = 0; begun && i < rows; i += LANES) {
+        const float *made = strip(&s, i);
+        for (long r = 0; r < LANES && i + r < rows; r++)
+            memcpy(y + (i + r) * ys, made + r * s.stride, columns * channels * sizeof *y);
+    }
+    end(&s);
+    return !begun;
+}
+
+/* --- unsharp masking --------------------------------------------------------------------------------------------- */
+
+/* mask = |x - blurred| > threshold. */
+static void edges(const float *restrict x, const float *restrict blurred, float *restrict mask, long count,
+                  float threshold) {
+    for (long j = 0; j < count; j++) mask[j] = __builtin_fabsf(x[j] - blurred[j]) > threshold ? 1.0f : 0.0f;
+}
+
+/* y = x + soft (clip(x + amount (x - y)) - x), in place of the blurred y. */
+static void sharpen(const float *restrict x, const float *restrict soft, float *restrict y, long count, float amount) {
+    for (long j = 0; j < count; j++) {
+        float sharp = __builtin_fmaf(amount, x[j] - y[j], x[j]);
+        sharp = sharp > 0 ? sharp : 0;
+        sharp = sharp < 1 ? sharp : 1;
+        y[j] = __builtin_fmaf(soft[j], sharp - x[j], x[j]);
+    }
+}
+
+/* Unsharp masking with a soft mask: see degrade/ops/sharpen.py. `taps` are those of the blur along either axis. */
+EXPORT int unsharp(const float *x, long xs, const float *taps, long size, float *y, long ys, long rows, long columns,
+                   long channels, float amount, float threshold) {
+    long count = columns * channels;
+    float *mask = malloc(rows * count * sizeof *mask);
+    Separable s = {0};
+    int begun = begin(&s, taps, size, taps, size, rows, columns, channels, 1) && mask;
+    if (begun) {
+        take(&s, x, xs);
         for (long i = 0; i < rows; i += LANES) {
-            long at = !small && i + LANES > rows ? rows - LANES : i, some = small && rows - i < LANES ? rows - i : LANES;
-            down(x + at * xs, xs, &kernel, strip, wide, some, wide, 1);
-            if (small) {
-                rest(strip, wide, horizontal, 1, kw, y + at * ys, ys, some, count, step);
-                continue;
+            const float *blurred = strip(&s, i);
+            for (long r = 0; r < LANES && i + r < rows; r++) {
+                memcpy(y + (i + r) * ys, blurred + r * s.stride, count * sizeof *y);
+                edges(x + (i + r) * xs, blurred + r * s.stride, mask + (i + r) * count, count, threshold);
             }
-            turn(strip, wide, turned, wide);
-            across(turned, taps, kw, done, count / step, step);
-            turn_back(done, y + at * ys, ys, count);
+        }
+        take(&s, mask, count);
+        for (long i = 0; i < rows; i += LANES) {
+            const float *soft = strip(&s, i);
+            for (long r = 0; r < LANES && i + r < rows; r++)
+                sharpen(x + (i + r) * xs, soft + r * s.stride, y + (i + r) * ys, count, amount);
         }
     }
-    free(memory);
-    drop(&kernel);
-    free(taps);
-    return failed;
+    free(mask);
+    end(&s);
+    return !begun;
 }

@@ -219,7 +219,7 @@ EXPORT int distinct(const float *x, long xs, long height, long width, long chann
                 const float *at = x + i * xs + j * channels;
                 float r = planes < channels ? at[0] * 0.2989f + at[1] * 0.587f + at[2] * 0.114f : at[p];
                 r = (r * 255.0f + 12582912.0f) - 12582912.0f;
-                int level = (int)(r < 0 ? 0 : r > 255 ? 255 : r);
+                int level = (int)(r > 0 ? (r < 255 ? r : 255) : 0);
                 count += !seen[level];
                 seen[level] = 1;
             }

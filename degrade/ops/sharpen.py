@@ -20,7 +20,7 @@ from degrade.base import Draw, Operator, Range
 from degrade.canvas import Canvas, blank
 from degrade.dist import Const, Dist
 from degrade.primitives import form_of, psf
-from degrade.primitives.convolve import convolve_separable
+from degrade.primitives.convolve import convolve_separable, supports
 
 __all__ = ["Unsharp", "unsharp"]
 
@@ -50,13 +50,11 @@ def _torch(canvas: Canvas, taps: psf.Real, amount: Tensor, threshold: Tensor) ->
 
 
 def _native(canvas: Canvas, taps: psf.Real, amount: Tensor, threshold: Tensor) -> Tensor:
-    blurred, mask = convolve_separable(canvas, taps, taps), blank(canvas)
-    for i, least in enumerate(threshold.flatten().tolist()):
-        native.edges(canvas.hwc(i), blurred.hwc(i), mask.hwc(i), least)
-    soft = convolve_separable(mask, taps, taps)
-    for i, weight in enumerate(amount.flatten().tolist()):
-        native.sharpen(canvas.hwc(i), blurred.hwc(i), soft.hwc(i), weight)
-    return blurred.pixels
+    out = blank(canvas)
+    drawn = zip(supports(taps), amount.flatten().tolist(), threshold.flatten().tolist(), strict=True)
+    for i, (row, weight, least) in enumerate(drawn):
+        native.unsharp(canvas.hwc(i), row, out.hwc(i), weight, least)
+    return out.pixels
 
 
 def _opencv(canvas: Canvas, taps: psf.Real, amount: Tensor, threshold: Tensor) -> Tensor:

@@ -77,14 +77,14 @@ def convolve_separable(canvas: Canvas, rows: Real, columns: Real, border: Border
     """
     _check(canvas, rows, 2)
     _check(canvas, columns, 2)
-    rows, columns = _trimmed(rows), _trimmed(columns)
-    across, down = _reach(rows, 1), _reach(columns, 1)
     form = form_of(canvas)
     if form != "torch":
         out = blank(canvas)
-        for i, (y, x) in enumerate(zip(down, across, strict=True)):
-            _correlate_separable(canvas.hwc(i), _core(rows[i], x), _core(columns[i], y), out.hwc(i), border, form)
+        for i, (row, column) in enumerate(zip(supports(rows), supports(columns), strict=True)):
+            _correlate_separable(canvas.hwc(i), row, column, out.hwc(i), border, form)
         return out
+    rows, columns = _trimmed(rows), _trimmed(columns)
+    across, down = _reach(rows, 1), _reach(columns, 1)
     y, x = int(down.max()), int(across.max())
     pixels = _bordered(canvas, y, x, border)
     pixels = pixels if pixels.is_floating_point() else pixels.float()
@@ -100,6 +100,12 @@ def _check(canvas: Canvas, kernels: Real, axes: int) -> None:
     if kernels.shape != shape or kernels.shape[-1] % 2 == 0:
         wanted = f"it should be {shape}, with odd sides"
         raise ValueError(f"kernels of shape {kernels.shape} for {len(canvas)} images; {wanted}")
+
+
+def supports(taps: Real) -> list[Real]:
+    """(B, K) rows of taps, each without its negligible ends."""
+    taps = _trimmed(taps)
+    return [_core(row, far) for row, far in zip(taps, _reach(taps, 1), strict=True)]
 
 
 def _trimmed(kernels: Real) -> Real:
@@ -200,7 +206,7 @@ def _correlate_separable(image: Image, row: Real, column: Real, out: Image, bord
     import cv2
 
     if form == "native":
-        native.correlate_separable(_framed(image, len(column) // 2, len(row) // 2, border), column, row, out)
+        native.correlate_separable(image.astype(np.float32, copy=False), column, row, out, border == "reflect")
     else:
         cv2.sepFilter2D(image, _depth(out), row, column, out, borderType=_code(border))
 
