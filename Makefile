@@ -7,6 +7,7 @@
 PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check
 
+NATIVE = hatch_build.py $(wildcard degrade/native/*.c degrade/native/*.h degrade/native/targets.py)
 LOWEST = $(addprefix tests/test_,$(addsuffix .py,laws recipes synth replay reproducible data formats remote cluster \
 	sr_models sr_metrics sr_upscale))
 
@@ -35,17 +36,17 @@ types: .venv-test/ready
 docs: .venv-test/ready
 	NO_MKDOCS_2_WARNING=1 .venv-test/bin/mkdocs build --strict
 
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: pyproject.toml constraints.txt $(NATIVE)
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python $(PIP) install --quiet -c constraints.txt -e .
 	touch $@
 
-.venv-test/ready: pyproject.toml constraints.txt
+.venv-test/ready: pyproject.toml constraints.txt $(NATIVE)
 	$(PYTHON) -m venv --clear .venv-test
 	.venv-test/bin/python $(PIP) install --quiet --no-compile -c constraints.txt -e ".[train,export,perceptual-offline,shards,cloud,cluster,docs,dev]"
 	touch $@
 
-.venv-minimum/ready: pyproject.toml constraints-minimum.txt
+.venv-minimum/ready: pyproject.toml constraints-minimum.txt $(NATIVE)
 	$(PYTHON) -m venv --clear .venv-minimum
 	.venv-minimum/bin/python $(PIP) install --quiet --no-compile -c constraints-minimum.txt -e ".[train,export,perceptual-offline,shards,cloud,cluster,dev]"
 	touch $@

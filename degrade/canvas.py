@@ -164,6 +164,13 @@ def planes(pixels: Tensor, out: Tensor | None = None) -> Tensor:
     return out
 
 
+def blank(canvas: Canvas) -> Canvas:
+    """A canvas of the same sizes and layout to write images into; zero where none is."""
+    make = torch.empty_like if canvas.dense else torch.zeros_like
+    kind = canvas.pixels.dtype if canvas.pixels.is_floating_point() else torch.float32
+    return canvas.with_pixels(make(canvas.pixels, dtype=kind, memory_format=torch.channels_last))
+
+
 def fit(pixels: Tensor, height: int, width: int) -> Tensor:
     """Crops or zero-pads at the bottom and the right."""
     pixels = pixels[:, :, :height, :width]

@@ -21,7 +21,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -136,33 +135,39 @@ def address_hashes(addresses: tuple[str, ...]) -> Words:
 # --- device hash -----------------------------------------------------------------------------------------------------
 
 
-def _mix32(words: Any) -> Any:
-    """lowbias32 on an int32 array or tensor; shifts are masked because signed integers shift arithmetically."""
+def _mix32(words: NDArray[np.int32]) -> NDArray[np.int32]:
+    """lowbias32; shifts are masked because signed integers shift arithmetically."""
     words = (words ^ ((words >> 16) & 0xFFFF)) * 0x7FEB352D
     words = (words ^ ((words >> 15) & 0x1FFFF)) * -0x7B935975
     return words ^ ((words >> 16) & 0xFFFF)
 
 
+def line_words(key: Key, channels: int, height: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Two fully mixed words for each line (sample, channel, y): (B, channels height) int32.
+
+    The line's pixels then need two rounds only, the second word entering between them, so that no two lines of a batch
+    can be shifted copies of each other.
+    """
+    low = (key.words & np.uint64(0xFFFFFFFF)).astype(np.uint32).view(np.int32)[:, None]
+    high = (key.words >> np.uint64(32)).astype(np.uint32).view(np.int32)[:, None]
+    first = _mix32(_mix32(_lines(channels, height) + low) ^ high)
+    return first, _mix32(first + high)
+
+
+@lru_cache(maxsize=256)
+def _lines(channels: int, height: int) -> NDArray[np.int32]:
+    lines = np.arange(channels, dtype=np.int32)[:, None] * 0x01000193 + np.arange(height, dtype=np.int32)
+    return lines.ravel() * 0x61C88647
+
+
 def _hash_field(
     key: Key, channels: int, height: int, width: int, device: torch.device | str, law: Callable[[Tensor], None]
 ) -> Tensor:
-    """(B, C, H, W) float32 words in [-2^31, 2^31], hashed, and then changed in place by ``law``.
-
-    Two fully mixed words are made per line (sample, channel, y); the line's pixels then need two rounds only, the
-    second word entering between them, so that no two lines of a batch can be shifted copies of each other.
-    """
+    """(B, C, H, W) float32 words in [-2^31, 2^31], hashed, and then changed in place by ``law``."""
     field = torch.empty(len(key), channels, height, width, device=device)
     on_cpu = field.device.type == "cpu"
-    low: Any = (key.words & np.uint64(0xFFFFFFFF)).astype(np.uint32).view(np.int32)[:, None]
-    high: Any = (key.words >> np.uint64(32)).astype(np.uint32).view(np.int32)[:, None]
-    lines: Any = np.arange(channels, dtype=np.int32)[:, None] * 0x01000193 + np.arange(height, dtype=np.int32)
-    lines = lines.ravel() * 0x61C88647
-    if not on_cpu:  # NumPy is the faster of the two at so few words
-        low, high, lines = (torch.from_numpy(x).to(device, non_blocking=True) for x in (low, high, lines))
-    first = _mix32(_mix32(lines + low) ^ high)
-    second = _mix32(first + high)
-    if on_cpu:
-        first, second = torch.from_numpy(first), torch.from_numpy(second)
+    # Made on the host: NumPy is faster than a device at so few words.
+    first, second = (torch.from_numpy(x).to(device, non_blocking=True) for x in line_words(key, channels, height))
     columns = torch.arange(width, dtype=torch.int32, device=device) * 0x3C6EF35F
     # On a CPU a few lines at a time: they stay in cache from the first pass to the last.
     count = max(1, _BLOCK // width) if on_cpu else first.numel()

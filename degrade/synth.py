@@ -26,6 +26,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from degrade import native
 from degrade.formats import FORMATS, Folder, open_home
 from degrade.formats.home import RECORDS
 from degrade.images import ImageError, sha256
@@ -59,7 +60,8 @@ class Report:
 
 def versions() -> dict[str, str]:
     """What made the dataset."""
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
+    made_by = {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
+    return {**made_by, "native code": "yes" if native.available() else "no"}
 
 
 def describe(job: Job, recipe: Recipe) -> dict[str, Any]:

@@ -125,6 +125,8 @@ def launch(config: Config) -> Fabric:
         int(os.environ.get(name, 1)) for name in ("LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "WORLD_SIZE")
     )
     try:
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            meet()
         fabric = Fabric(
             accelerator=accelerator,
             devices=[int(number)] if number else local,
@@ -139,6 +141,22 @@ def launch(config: Config) -> Fabric:
     if fabric.world_size != world:
         raise UserError(f"{fabric.world_size} processes train together, but torchrun started {world}")
     return fabric
+
+
+def meet() -> None:
+    """Makes the group of torchrun's processes, before Fabric would.
+
+    torchrun keeps one store for all of a launch's restarts. What processes that died had left there, their addresses
+    among it, was read now and then by those that followed them, who then waited for each other for ever (torch 2.13;
+    1 of 5 restarts). So each start has keys of its own.
+    """
+    from torch.distributed import init_process_group
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, world = next(iter(rendezvous("env://")))
+    start = PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    init_process_group(store=start, rank=rank, world_size=world)
 
 
 class Clock:

@@ -13,10 +13,9 @@ from degrade.base import Draw, Operator
 from degrade.canvas import Canvas
 from degrade.ops.blur import KERNELS, Blur, Sinc
 from degrade.ops.lens import Lens, Motion
-from degrade.primitives import psf, use_form
+from degrade.primitives import FORMS, psf, use_form
 from degrade.rng import Key
 
-FORMS = ["torch", "opencv"]
 ANGLE = [-math.pi, math.pi]
 SIZES = {"any": [7, 9, 11, 13, 15, 17, 19, 21]}
 

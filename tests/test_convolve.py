@@ -6,11 +6,10 @@ import torch
 from scipy import ndimage
 
 from degrade.canvas import Canvas
+from degrade.primitives import FORMS, use_form
 from degrade.primitives import convolve as module
-from degrade.primitives import use_form
 from degrade.primitives.convolve import convolve, convolve_separable
 
-FORMS = ["torch", "opencv"]
 BORDERS = {"reflect": "mirror", "replicate": "nearest"}
 # Float32 sums of a few hundred products; OpenCV's Fourier transform above 160 taps.
 TOLERANCE = 3e-6

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    ("errors", "limit", "rng", "dist", "canvas", "threads", "progress", "doubles"),
+    ("errors", "limit", "native", "rng", "dist", "canvas", "threads", "progress", "doubles"),
     ("base", "primitives", "library", "marked", "remote"),
     ("ops", "plan", "decode", "health"),
     ("steps", "images", "window", "sheet", "catalogue"),

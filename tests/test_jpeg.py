@@ -14,8 +14,8 @@ from skimage import data
 from degrade.base import Draw
 from degrade.canvas import Canvas
 from degrade.ops.jpeg import Jpeg
+from degrade.primitives import FORMS, use_form
 from degrade.primitives import jpeg as module
-from degrade.primitives import use_form
 from degrade.primitives.jpeg import CHROMA, jpeg, quantization_table
 from degrade.rng import Key
 
@@ -69,7 +69,7 @@ def opencv(picture: np.ndarray, quality: int, chroma: str) -> np.ndarray:
 def assert_is_libjpeg(pictures: list[np.ndarray], quality: list[int], chroma: list[str]) -> None:
     canvas = canvas_of(pictures)
     forms = {}
-    for form in ("torch", "opencv"):
+    for form in FORMS:
         with use_form(form):
             forms[form] = jpeg(canvas, quality, chroma)
     for i, (source, q, c) in enumerate(zip(pictures, quality, chroma, strict=True)):

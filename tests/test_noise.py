@@ -21,7 +21,7 @@ from degrade.ops.noise import (
     poisson_quantile,
 )
 from degrade.ops.pixel import Clip, Quantize, quantize
-from degrade.primitives import use_form
+from degrade.primitives import FORMS, Form, use_form
 from degrade.rng import Key, uniform_field
 
 NOISES: list[Operator] = [
@@ -249,15 +249,20 @@ def test_counts_are_never_negative() -> None:
     assert (poisson_quantile(torch.linspace(0, 20, 1000), u) >= 0).all()
 
 
-def test_the_device_form_gives_the_same_noise() -> None:
-    """A device works all pixels both ways and picks one; the CPU inverts the dark ones only."""
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "torch"])
+def test_the_device_form_gives_the_same_noise(form: Form) -> None:
+    """A device works all pixels both ways and picks one; the CPU inverts the dark ones only.
+
+    To the bit in OpenCV's form, which calls the same erfinv. Native code has its own: 1 count in 10,000 may differ.
+    """
     canvas = Canvas.of(photographs())
     for operator in (PoissonNoise(gray=0.5), PoissonNoise(peak=[1, 40])):
-        plain = run(operator, canvas, keys(5))
+        with use_form(form):
+            plain = canvas.with_pixels(run(operator, canvas, keys(5)))
         with use_form("torch"):
-            torch_form = run(operator, canvas, keys(5))
-        for i in range(5):
-            assert torch.equal(canvas.with_pixels(plain).image(i), canvas.with_pixels(torch_form).image(i))
+            torch_form = canvas.with_pixels(run(operator, canvas, keys(5)))
+        apart = torch.cat([(plain.image(i) - torch_form.image(i)).abs().flatten() for i in range(5)])
+        assert (apart > 1e-6).float().mean() <= (1e-4 if form == "native" else 0)
 
 
 def test_gray_levels_follow_the_reference() -> None:

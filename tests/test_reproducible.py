@@ -6,9 +6,9 @@ to add a platform, take the line that ``pytest -rs tests/test_reproducible.py`` 
 
     degrade synth --recipe realesrgan --output made && sha256sum made/manifest.csv
 
-A platform is a system, a processor's family and the widest vectors of it that OpenCV uses: those change the last bit
-of its floats, hence a few pixels. On a platform without a line the test skips and prints the one to add; what nobody
-recorded can be neither right nor wrong.
+A platform is a system, a processor's family, the widest vectors of it that OpenCV uses (those change the last bit of
+its floats, hence a few pixels) and whether native code is in use, which has the same bits on all of them. On a platform
+without a line the test skips and prints the one to add; what nobody recorded can be neither right nor wrong.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 import pytest
 
-from degrade import Key, Recipe
+from degrade import Key, Recipe, native
 from degrade.engine import inline
 from degrade.images import sha256
 from degrade.job import Settings, prepare
@@ -63,7 +63,7 @@ PLANS = {
 def here() -> str:
     """This platform. OpenCV lists vectors from narrow to wide, those that the processor lacks with a question mark."""
     widest = [name for name in cv2.getCPUFeaturesLine().split() if not name.endswith("?")][-1]
-    return f"{platform.system()} {platform.machine()} {widest.lstrip('*')}"
+    return f"{platform.system()} {platform.machine()} {widest.lstrip('*')}{' native' * bool(native.available())}"
 
 
 def pins(file: str) -> dict[str, str]:

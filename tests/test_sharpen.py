@@ -10,10 +10,8 @@ from skimage import data
 from degrade.base import Draw
 from degrade.canvas import Canvas
 from degrade.ops.sharpen import Unsharp
-from degrade.primitives import use_form
+from degrade.primitives import FORMS, use_form
 from degrade.rng import Key
-
-FORMS = ["torch", "opencv"]
 
 
 @pytest.fixture(scope="module")

@@ -26,11 +26,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from degrade import native
 from degrade.base import Chance, Draw, Operator, Range
-from degrade.canvas import Canvas, Sizes, layout, planes
+from degrade.canvas import Canvas, Sizes, blank, layout, planes
 from degrade.dist import Const, Dist
 from degrade.primitives import form_of
-from degrade.rng import Key, normal_field, uniform_field
+from degrade.rng import Key, line_words, normal_field, uniform_field
 
 __all__ = [
     "GaussianNoise",
@@ -106,6 +107,18 @@ class _Normal(Operator):
 
         return along(canvas, apart(draw.host("gray") > 0, channels, white).mul_(draw.column("sigma") / 255))
 
+    def native(self, canvas: Canvas, draw: Draw, times: bool) -> Canvas:
+        """x + n, or with ``times`` x + x n, clipped: n is :meth:`noise`, up to float rounding."""
+        channels = canvas.pixels.shape[1]
+        out = blank(canvas)
+        sigma, gray, correlated = draw.host("sigma") / 255, draw.host("gray") > 0, draw.host("correlated") > 0
+        for i, (height, _) in enumerate(canvas.sizes):
+            key = draw.key[i : i + 1]
+            mixing = channel_mixing(key.fold("correlated"), channels)[0] if correlated[i] and not gray[i] else None
+            words = line_words(key, 1 if gray[i] else channels, int(height))
+            native.add_normal(canvas.hwc(i), out.hwc(i), words, float(sigma[i]), mixing, times)
+        return out
+
 
 class GaussianNoise(_Normal):
     """Adds normal noise of standard deviation sigma: y = clip(x + n).
@@ -118,6 +131,8 @@ class GaussianNoise(_Normal):
     name = "gaussian_noise"
 
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
+        if form_of(canvas) == "native":
+            return self.native(canvas, draw, times=False)
         return canvas.with_pixels((canvas.pixels + self.noise(canvas, draw)).clamp_(0, 1))
 
 
@@ -130,6 +145,8 @@ class SpeckleNoise(_Normal):
     name = "speckle_noise"
 
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
+        if form_of(canvas) == "native":
+            return self.native(canvas, draw, times=True)
         return canvas.with_pixels((canvas.pixels + canvas.pixels * self.noise(canvas, draw)).clamp_(0, 1))
 
 
@@ -178,7 +195,7 @@ def photon_counts(levels: Tensor, peak: Tensor, u: Tensor) -> Tensor:
         # A piece at a time, which stays in cache from the first pass to the last.
         for x, y, z in zip(*(t.flatten().split(_BLOCK) for t in (image, level, out)), strict=True):
             z.copy_(_approximate(_means(x, v), y))
-        steps, first_bright = _small_steps(float(v))
+        steps, first_bright = _raised_steps(float(v))
         flat = image.flatten().numpy()
         dark = np.flatnonzero(flat < first_bright)
         if len(dark):
@@ -193,12 +210,17 @@ def _means(levels: Tensor, peak: Tensor | float) -> Tensor:
 
 
 @functools.lru_cache(maxsize=64)
-def _small_steps(peak: float) -> tuple[NDArray[np.float64], int]:
-    """Where the distribution functions of the dark levels step, each raised by its level; the first bright level."""
+def _raised_steps(peak: float) -> tuple[NDArray[np.float64], int]:
+    """:func:`_small_steps`, each level's raised by the level, in one line; the first bright level."""
+    steps = np.minimum(np.asarray(_small_steps(peak), np.float64), 1)
+    return (steps + np.arange(len(steps), dtype=np.float64)[:, None]).ravel(), len(steps)
+
+
+@functools.lru_cache(maxsize=64)
+def _small_steps(peak: float) -> NDArray[np.float32]:
+    """(dark levels, _TERMS): where the distribution functions of the levels of small means step."""
     means = _means(torch.arange(256.0), peak)
-    dark = int((means < _SMALL).sum())
-    steps = torch.stack([total.clone() for total in _distribution(means[:dark])], 1).double().clamp_(max=1)
-    return (steps + torch.arange(dark)[:, None]).numpy().ravel(), dark
+    return torch.stack([total.clone() for total in _distribution(means[means < _SMALL])], 1).numpy()
 
 
 def _approximate(mean: Tensor, u: Tensor) -> Tensor:
@@ -292,6 +314,8 @@ class PoissonNoise(Operator):
     """Whether all channels take the noise of the luma."""
 
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
+        if form_of(canvas) == "native":
+            return self.native(canvas, draw)
         pixels = canvas.pixels.detach()
         by_content = draw.host("peak").astype(np.float32) == 0
         on_host = form_of(canvas) == "opencv"
@@ -311,6 +335,21 @@ class PoissonNoise(Operator):
 
         noise = along(canvas, apart(draw.host("gray") > 0, pixels.shape[1], shot).mul_(draw.column("scale")))
         return canvas.with_pixels((canvas.pixels + noise).clamp_(0, 1))
+
+    def native(self, canvas: Canvas, draw: Draw) -> Canvas:
+        """The same; of a few pixels in a million the count may differ by one, where float rounding decides."""
+        channels = canvas.pixels.shape[1]
+        out = blank(canvas)
+        for i, (height, _) in enumerate(canvas.sizes):
+            image, gray = canvas.hwc(i), bool(draw.host("gray")[i] > 0)
+            peak = float(np.float32(draw.host("peak")[i]))
+            if peak == 0:
+                # A photograph has more than 128 levels after a few rows, and it cannot be more than 256.
+                peak = float(1 << (native.distinct(image, gray and channels == 3, 128) - 1).bit_length())
+            words = line_words(draw.key[i : i + 1], 1 if gray else channels, int(height))
+            scale = float(draw.host("scale")[i])
+            native.add_poisson(image, out.hwc(i), words, peak, scale, _small_steps(peak))
+        return out
 
 
 # --- salt and pepper -------------------------------------------------------------------------------------------------

@@ -14,8 +14,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from degrade import native
 from degrade.base import Draw, Operator
-from degrade.canvas import Canvas
+from degrade.canvas import Canvas, blank
+from degrade.primitives import form_of
 
 __all__ = ["Clip", "Quantize", "quantize"]
 
@@ -48,7 +50,12 @@ class Quantize(Operator):
     """Bits a channel."""
 
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
-        return canvas.with_pixels(quantize(canvas.pixels, self.bits))
+        if form_of(canvas) != "native":
+            return canvas.with_pixels(quantize(canvas.pixels, self.bits))
+        out = blank(canvas)
+        for i in range(len(canvas)):
+            native.quantize(canvas.hwc(i), out.hwc(i), 2**self.bits - 1)
+        return out
 
 
 class Clip(Operator):

@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from degrade import native
 from degrade.base import Draw, Operator, Range
-from degrade.canvas import Canvas
+from degrade.canvas import Canvas, blank
 from degrade.dist import Const, Dist
 from degrade.primitives import form_of, psf
 from degrade.primitives.convolve import convolve_separable
@@ -36,6 +37,29 @@ def unsharp(canvas: Canvas, taps: psf.Real, amount: Tensor, threshold: Tensor) -
     Returns:
         (B, C, H, W).
     """
+    form = form_of(canvas)
+    return {"native": _native, "opencv": _opencv, "torch": _torch}[form](canvas, taps, amount, threshold)
+
+
+def _torch(canvas: Canvas, taps: psf.Real, amount: Tensor, threshold: Tensor) -> Tensor:
+    pixels = canvas.pixels
+    blurred = convolve_separable(canvas, taps, taps).pixels
+    mask = ((pixels - blurred).detach().abs_() > threshold).to(pixels.dtype)
+    soft = convolve_separable(canvas.with_pixels(mask), taps, taps).pixels
+    return torch.lerp(pixels, (pixels + amount * (pixels - blurred)).clamp(0, 1), soft)
+
+
+def _native(canvas: Canvas, taps: psf.Real, amount: Tensor, threshold: Tensor) -> Tensor:
+    blurred, mask = convolve_separable(canvas, taps, taps), blank(canvas)
+    for i, least in enumerate(threshold.flatten().tolist()):
+        native.edges(canvas.hwc(i), blurred.hwc(i), mask.hwc(i), least)
+    soft = convolve_separable(mask, taps, taps)
+    for i, weight in enumerate(amount.flatten().tolist()):
+        native.sharpen(canvas.hwc(i), blurred.hwc(i), soft.hwc(i), weight)
+    return blurred.pixels
+
+
+def _opencv(canvas: Canvas, taps: psf.Real, amount: Tensor, threshold: Tensor) -> Tensor:
     import cv2
 
     pixels, levels = canvas.pixels, canvas.levels
@@ -44,19 +68,12 @@ def unsharp(canvas: Canvas, taps: psf.Real, amount: Tensor, threshold: Tensor) -
     else:
         blurred = convolve_separable(canvas.with_pixels(levels), taps / 255, taps).pixels
     # Comparisons of torch are slow on a CPU: OpenCV's take a third, and its weighted sums half.
-    on_host = form_of(canvas) == "opencv"
-    if on_host:
-        mask = torch.empty_like(pixels, dtype=torch.uint8)
-        level: Any  # a number will do where OpenCV's types ask for an array
-        for x, b, m, t in zip(*(_flat(tensor) for tensor in (pixels, blurred, mask)), threshold.flatten(), strict=True):
-            level = float(t)
-            cv2.compare(cv2.absdiff(x, b), level, cv2.CMP_GT, m)
-    else:
-        mask = ((pixels - blurred).detach().abs_() > threshold).view(torch.uint8) * 255
+    mask = torch.empty_like(pixels, dtype=torch.uint8)
+    level: Any  # a number will do where OpenCV's types ask for an array
+    for x, b, m, t in zip(*(_flat(tensor) for tensor in (pixels, blurred, mask)), threshold.flatten(), strict=True):
+        level = float(t)
+        cv2.compare(cv2.absdiff(x, b), level, cv2.CMP_GT, m)
     soft = convolve_separable(canvas.with_pixels(mask), taps / 255, taps).pixels.to(pixels.dtype)
-    if not on_host:
-        sharp = (pixels + amount * (pixels - blurred)).clamp(0, 1)
-        return torch.lerp(pixels, sharp, soft)
     for x, b, m, a in zip(*(_flat(tensor) for tensor in (pixels, blurred, soft)), amount.flatten(), strict=True):
         cv2.addWeighted(x, 1 + float(a), b, -float(a), 0, b)
         np.clip(b, 0, 1, b)

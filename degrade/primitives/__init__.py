@@ -1,7 +1,8 @@
-"""The heavy work: convolve, resample, jpeg. Each has one batched torch form and, for CPU tensors, one OpenCV form per
-image.
+"""The heavy work: convolve, resample, jpeg, and the noise and sharpening of :mod:`degrade.ops`. Each has one batched
+torch form, and for CPU tensors one that works image by image: ``native`` (C, :mod:`degrade.native`) where that was
+built and has the operation, else ``opencv``.
 
-The choice between the two is made here and nowhere else; operators never know.
+The choice is made here and nowhere else.
 """
 
 from __future__ import annotations
@@ -11,20 +12,30 @@ from collections.abc import Generator
 from contextvars import ContextVar
 from typing import Literal
 
+import torch
+
+from degrade import native
 from degrade.canvas import Canvas
 
-__all__ = ["Form", "form_of", "use_form"]
+__all__ = ["FORMS", "Form", "form_of", "use_form"]
 
-Form = Literal["torch", "opencv"]
+Form = Literal["torch", "opencv", "native"]
+FORMS: tuple[Form, ...] = ("torch", "opencv", "native") if native.available() else ("torch", "opencv")
+"""Those that work here."""
 _FORCED: ContextVar[Form | None] = ContextVar("form", default=None)
 
 
 def form_of(canvas: Canvas) -> Form:
-    """Which form works this canvas: OpenCV for CPU pixels that no gradient flows through, else torch."""
+    """Which form works this canvas: native or OpenCV for CPU pixels that no gradient flows through, else torch.
+
+    Native code works float32 only.
+    """
     forced = _FORCED.get()
-    if forced is not None:
-        return forced
-    return "opencv" if canvas.pixels.device.type == "cpu" and not canvas.pixels.requires_grad else "torch"
+    if forced == "torch" or canvas.pixels.device.type != "cpu" or canvas.pixels.requires_grad:
+        return forced or "torch"
+    if forced == "opencv" or canvas.pixels.dtype != torch.float32 or "native" not in FORMS:
+        return "opencv"
+    return "native"
 
 
 @contextlib.contextmanager

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from degrade.canvas import Canvas
-from degrade.primitives import form_of
+from degrade import native
+from degrade.canvas import Canvas, blank
+from degrade.primitives import Form, form_of
 
 __all__ = ["Border", "convolve", "convolve_separable"]
 
@@ -33,9 +34,9 @@ Real = NDArray[np.float64]
 Image = NDArray[Any]
 
 _NEGLIGIBLE = 1e-7
-# Up to here OpenCV convolves in space. From 130 taps on it goes through Fourier transforms too, but of blocks of a
-# size that suits few images (256 px: 5.9 ms; ours 2.5).
-_DIRECT_TAPS = 129
+# Up to here images are convolved in space. From 130 taps on OpenCV goes through Fourier transforms too, but of blocks
+# of a size that suits few images (256 px: 5.9 ms; ours 2.5).
+_DIRECT_TAPS = {"opencv": 129, "native": 21 * 21}
 
 
 def convolve(canvas: Canvas, kernels: Real, border: Border = "reflect") -> Canvas:
@@ -52,10 +53,11 @@ def convolve(canvas: Canvas, kernels: Real, border: Border = "reflect") -> Canva
     _check(canvas, kernels, 3)
     kernels = _trimmed(kernels)
     reach = np.stack([_reach(kernels, 1), _reach(kernels, 2)], 1)
-    if form_of(canvas) == "opencv":
-        out = _blank(canvas)
+    form = form_of(canvas)
+    if form != "torch":
+        out = blank(canvas)
         for i, (y, x) in enumerate(reach):
-            _correlate(canvas.hwc(i), np.ascontiguousarray(_core(kernels[i], y, x)), out.hwc(i), border)
+            _correlate(canvas.hwc(i), np.ascontiguousarray(_core(kernels[i], y, x)), out.hwc(i), border, form)
         return out
     y, x = (int(n) for n in reach.max(0))
     return canvas.with_pixels(_depthwise(_bordered(canvas, y, x, border), _core(kernels, y, x)))
@@ -77,18 +79,15 @@ def convolve_separable(canvas: Canvas, rows: Real, columns: Real, border: Border
     _check(canvas, columns, 2)
     rows, columns = _trimmed(rows), _trimmed(columns)
     across, down = _reach(rows, 1), _reach(columns, 1)
-    if form_of(canvas) == "opencv":
-        import cv2
-
-        out = _blank(canvas)
+    form = form_of(canvas)
+    if form != "torch":
+        out = blank(canvas)
         for i, (y, x) in enumerate(zip(down, across, strict=True)):
-            target = out.hwc(i)
-            cv2.sepFilter2D(
-                canvas.hwc(i), _depth(target), _core(rows[i], x), _core(columns[i], y), target, borderType=_code(border)
-            )
+            _correlate_separable(canvas.hwc(i), _core(rows[i], x), _core(columns[i], y), out.hwc(i), border, form)
         return out
     y, x = int(down.max()), int(across.max())
-    pixels = _bordered(canvas, y, x, border).to(_result(canvas))
+    pixels = _bordered(canvas, y, x, border)
+    pixels = pixels if pixels.is_floating_point() else pixels.float()
     pixels = _depthwise(pixels, _core(columns, y)[:, :, None])
     return canvas.with_pixels(_depthwise(pixels, _core(rows, x)[:, None, :]))
 
@@ -169,17 +168,7 @@ def _full_precision(device: torch.device) -> Generator[None]:
         cudnn.allow_tf32 = allowed
 
 
-# --- OpenCV: image by image ------------------------------------------------------------------------------------------
-
-
-def _blank(canvas: Canvas) -> Canvas:
-    """A canvas to write into; zero where no image is."""
-    make = torch.empty_like if canvas.dense else torch.zeros_like
-    return canvas.with_pixels(make(canvas.pixels, dtype=_result(canvas), memory_format=torch.channels_last))
-
-
-def _result(canvas: Canvas) -> torch.dtype:
-    return canvas.pixels.dtype if canvas.pixels.is_floating_point() else torch.float32
+# --- on a CPU: image by image ----------------------------------------------------------------------------------------
 
 
 def _depth(image: Image) -> int:
@@ -194,14 +183,34 @@ def _code(border: Border) -> int:
     return cv2.BORDER_REFLECT_101 if border == "reflect" else cv2.BORDER_REPLICATE
 
 
-def _correlate(image: Image, kernel: Real, out: Image, border: Border) -> None:
+def _correlate(image: Image, kernel: Real, out: Image, border: Border, form: Form) -> None:
     """Correlates one (h, w, C) image into ``out``."""
     import cv2
 
-    if kernel.size <= _DIRECT_TAPS:
-        cv2.filter2D(image, -1, kernel, out, borderType=_code(border))
-    else:
+    if kernel.size > _DIRECT_TAPS[form]:
         _correlate_in_frequency(image, kernel, out, border)
+    elif form == "native":
+        y, x = kernel.shape[0] // 2, kernel.shape[1] // 2
+        native.correlate(_framed(image, y, x, border), kernel, out)
+    else:
+        cv2.filter2D(image, -1, kernel, out, borderType=_code(border))
+
+
+def _correlate_separable(image: Image, row: Real, column: Real, out: Image, border: Border, form: Form) -> None:
+    import cv2
+
+    if form == "native":
+        native.correlate_separable(_framed(image, len(column) // 2, len(row) // 2, border), column, row, out)
+    else:
+        cv2.sepFilter2D(image, _depth(out), row, column, out, borderType=_code(border))
+
+
+def _framed(image: Image, y: int, x: int, border: Border) -> Image:
+    """A float32 image with its border."""
+    import cv2
+
+    framed = cv2.copyMakeBorder(image.astype(np.float32, copy=False), y, y, x, x, _code(border))
+    return framed.reshape(*framed.shape[:2], -1)
 
 
 def _correlate_in_frequency(image: Image, kernel: Real, out: Image, border: Border) -> None:

@@ -18,6 +18,7 @@ References:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -27,7 +28,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from degrade.canvas import Canvas, Sizes
+from degrade import native
+from degrade.canvas import Canvas, Sizes, blank
 from degrade.primitives import form_of
 from degrade.primitives.codec import check, codec
 
@@ -64,9 +66,10 @@ def jpeg(canvas: Canvas, quality: ArrayLike, chroma: Sequence[str], differentiab
         raise ValueError(f"jpeg: chroma {unknown[0]!r}; it must be one of {', '.join(CHROMA)}")
     if not differentiable:
         canvas = canvas.with_pixels(canvas.pixels.detach())
-    if form_of(canvas) == "opencv" and not canvas.pixels.requires_grad:
-        return _jpeg_opencv(canvas, quality, chroma)
-    return _jpeg_torch(canvas, quality, chroma)
+    form = form_of(canvas)
+    if form == "torch" or canvas.pixels.requires_grad:
+        return _jpeg_torch(canvas, quality, chroma)
+    return (_jpeg_native if form == "native" else _jpeg_opencv)(canvas, quality, chroma)
 
 
 def quantization_table(quality: ArrayLike, chroma: bool) -> NDArray[np.float64]:
@@ -199,6 +202,21 @@ class _Through(torch.autograd.Function):
 def _through(x: Tensor, rounding: Callable[[Tensor], Tensor]) -> Tensor:
     """A rounding whose gradient is the identity."""
     return cast(Tensor, _Through.apply(x, rounding))  # pyright: ignore[reportUnknownMemberType]  # torch leaves it untyped
+
+
+# --- native form: the same in integers -------------------------------------------------------------------------------
+
+
+def _jpeg_native(canvas: Canvas, quality: NDArray[Any], chroma: Sequence[str]) -> Canvas:
+    out = blank(canvas)
+    for i, (q, name) in enumerate(zip(quality, chroma, strict=True)):
+        native.jpeg(canvas.hwc(i), out.hwc(i), _tables(int(q)), CHROMA[name])
+    return out
+
+
+@functools.lru_cache(maxsize=128)
+def _tables(quality: int) -> NDArray[np.int32]:
+    return np.stack([quantization_table(quality, chroma) for chroma in (False, True)]).astype(np.int32)
 
 
 # --- codec form ------------------------------------------------------------------------------------------------------

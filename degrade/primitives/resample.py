@@ -83,7 +83,7 @@ def resample(
     if not changed.any():
         return canvas
     jobs = [_Job(int(h), int(w), f, bool(a)) for (h, w), f, a in zip(sizes, filters, antialias, strict=True)]
-    if form_of(canvas) == "opencv":
+    if form_of(canvas) != "torch":
         images = [_alone(canvas, i, job) if changed[i] else canvas.image(i) for i, job in enumerate(jobs)]
         return canvas.resized(_lay(images), sizes)
     rounding = changed & np.array([job.filter == "matlab" for job in jobs])

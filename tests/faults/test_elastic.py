@@ -66,7 +66,7 @@ def test_a_rank_dies(training: Run, undisturbed: Path, tmp_path: Path, victim: i
         time.sleep(0.01)
     os.kill(rank(process.pid, victim), signal.SIGKILL)
     assert process.wait(300) == 0, log.read_text()
-    assert log.read_text().count("All distributed processes registered") == 2, "they were not started again"
+    assert "failed (exitcode: -9)" in log.read_text(), "torchrun saw no rank die, so it started none again"
     assert results(out) == results(undisturbed)
     assert curves(out) == curves(undisturbed)
 

@@ -1,0 +1,24 @@
+"""Targets: what the sources are built from and for. ``hatch_build.py`` reads this too: no imports of ours."""
+
+from __future__ import annotations
+
+SOURCES = ("convolve.c", "jpeg.c", "noise.c", "pixels.c")
+
+_AVX2 = ("-mavx2", "-mfma")
+_X86: dict[str, tuple[str, ...]] = {
+    "avx512": (
+        *("-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl", *_AVX2, "-mprefer-vector-width=512"),
+    ),
+    "avx2": _AVX2,
+}
+_TARGETS: dict[str, dict[str, tuple[str, ...]]] = {
+    "x86_64": _X86,
+    "amd64": _X86,
+    "aarch64": {"neon": ()},
+    "arm64": {"neon": ()},
+}
+
+
+def targets(machine: str) -> dict[str, tuple[str, ...]]:
+    """The instruction sets of a family of processors, best first, and the compiler's flags for each."""
+    return _TARGETS.get(machine.lower(), {})
