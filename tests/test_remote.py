@@ -332,6 +332,15 @@ def test_one_machine_at_a_time(photos: Path, bucket: str, tmp_path: Path, monkey
         make(photos, url)
 
 
+def test_archives_are_not_written(photos: Path, tmp_path: Path, archive: Path) -> None:
+    for url in (f"zip://{tmp_path}/new.zip", f"zip://in::{archive}"):
+        before = archive.read_bytes()
+        with pytest.raises(SynthError, match="archives are read, not written"):
+            make(photos, url)
+        assert archive.read_bytes() == before
+    assert not (tmp_path / "new.zip").exists()
+
+
 def test_no_bucket(photos: Path, bucket: str) -> None:
     with pytest.raises(UserError, match="nosuchbucket"):
         make(photos, "s3://nosuchbucket/x")
