@@ -149,7 +149,7 @@ def synthesize(
     except OSError as error:
         if error.filename is not None or error.errno is None:
             raise
-        # A write that fails, unlike an open, does not say of which file.
+        # Of the manifest or an archive, which are written bit by bit.
         raise OSError(error.errno, error.strerror, str(home)) from None
     finally:
         home.release()
