@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from degrade.base import REGISTRY
 from degrade.budget import Budget
@@ -29,6 +29,7 @@ from degrade.window import open_image
 
 __all__ = ["Engine", "choose", "inline", "processes"]
 
+T = TypeVar("T")
 Result = tuple[int, "Row | ImageError"]
 Engine = Callable[[Job, list[int]], Iterator[Result]]
 Made = tuple[Row, bytes, bytes]
@@ -51,7 +52,7 @@ def choose(
 
     Args:
         device: On any but the CPU, batches in this process; on several, such as ``cuda:0,cuda:2`` or ``cuda`` where
-            there is more than one, a process each.
+            there is more than one, a process each. With Ray, ``cuda`` is a GPU a task, wherever Ray has one.
         workers: Processes, or threads beside all devices; by default one a CPU core.
         batch: Pairs at a time on a device other than the CPU.
         name: One of ``ENGINES``; ``auto`` is processes where there are several workers, on a CPU.
@@ -63,6 +64,13 @@ def choose(
     if name not in ENGINES:
         raise SynthError(f"--engine {name}: should be {', '.join(ENGINES)}")
     count = workers or os.cpu_count() or 1
+    if name == "ray":
+        from degrade.cluster import on_ray
+
+        if device not in ("cpu", "cuda"):
+            raise SynthError(f"--engine ray: should have --device cpu or cuda, not {device}; Ray says which GPU")
+        # A task sees the one GPU that Ray gave it, and no other.
+        return partial(on_ray, workers=workers, device=None if device == "cpu" else "cuda:0", size=batch)
     if device != "cpu":
         if name != "auto":
             raise SynthError(f"--engine {name}: works on the CPU; leave it out to use {device}")
@@ -70,10 +78,6 @@ def choose(
         if len(several) > 1:
             return partial(on_devices, devices=several, size=batch, workers=count, memory=memory)
         return partial(batches, device=device, size=batch, workers=count, budget=Budget(memory))
-    if name == "ray":
-        from degrade.cluster import on_ray
-
-        return partial(on_ray, workers=workers)
     if name == "processes" or (name == "auto" and count > 1):
         return partial(processes, workers=count, memory=memory)
     return inline
@@ -113,7 +117,20 @@ def batches(
     job: Job, indices: list[int], device: str, size: int, workers: int, budget: Budget | None = None
 ) -> Iterator[Result]:
     """Threads decode and encode while this one degrades, a batch of equal sizes at a time, on the device."""
-    recipe = Recipe.load(job.recipe)
+    yield from _batches(job, Recipe.load(job.recipe), indices, device, size, workers, finish, budget)
+
+
+def _batches(
+    job: Job,
+    recipe: Recipe,
+    indices: list[int],
+    device: str,
+    size: int,
+    workers: int,
+    keep: Callable[[Job, int, Made], T],
+    budget: Budget | None = None,
+) -> Iterator[tuple[int, T | ImageError]]:
+    """As :func:`batches`; ``keep``, in a thread, says what becomes of a pair."""
     order = [index for some in groups(job, indices, size) for index in some]
     with ThreadPoolExecutor(max(workers, 2)) as pool:
 
@@ -121,7 +138,10 @@ def batches(
             some = groups(job, order[start : start + size], size)
             return [pool.submit(_read, job, recipe, same, budget) for same in some]
 
-        written: deque[tuple[int, Future[Row | ImageError]]] = deque()
+        def encoded(index: int, loaded: Loaded, plan: Plan, images: Images) -> T:
+            return keep(job, index, _encode(job, recipe, index, loaded, plan, images))
+
+        kept: deque[tuple[int, Future[T]]] = deque()
         coming = read(0)
         for start in range(0, len(order), size):
             waiting, coming = coming, read(start + size)
@@ -136,12 +156,12 @@ def batches(
                 images = degrade_crops([loaded for _, loaded in group], recipe, plan, device)
                 for i, ((index, loaded), image) in enumerate(zip(group, images, strict=True)):
                     part = plan.take(slice(i, i + 1))
-                    written.append((index, pool.submit(_write, job, recipe, index, loaded, part, image)))
-            while len(written) > size:
-                index, row = written.popleft()
-                yield index, row.result()
-        for index, row in written:
-            yield index, row.result()
+                    kept.append((index, pool.submit(encoded, index, loaded, part, image)))
+            while len(kept) > size:
+                index, pair = kept.popleft()
+                yield index, pair.result()
+        for index, pair in kept:
+            yield index, pair.result()
 
 
 def processes(job: Job, indices: list[int], workers: int, memory: int | None = None) -> Iterator[Result]:
@@ -165,9 +185,7 @@ def on_devices(
     Raises:
         SynthError: a worker was killed.
     """
-    order = [index for some in groups(job, indices, size) for index in some]
-    some = max(min(8, len(order) // (2 * size * len(devices))), 1) * size
-    tasks = [order[start : start + some] for start in range(0, len(order), some)]
+    tasks = some_batches(job, indices, size, len(devices))
     free = multiprocessing.get_context("spawn").SimpleQueue()
     for device in devices:
         free.put(device)
@@ -175,6 +193,13 @@ def on_devices(
     yield from share(
         tasks, _work_batches, len(devices), _begin_device, (job, plugins(), Budget(memory), free, size, threads)
     )
+
+
+def some_batches(job: Job, indices: list[int], size: int, devices: int) -> list[list[int]]:
+    """A task is a few batches, so that threads work beside a device; fewer where there are few for each device."""
+    order = [index for some in groups(job, indices, size) for index in some]
+    some = max(min(8, len(order) // (2 * size * devices)), 1) * size
+    return [order[start : start + some] for start in range(0, len(order), some)]
 
 
 def share(
@@ -232,10 +257,14 @@ def _begin(job: Job, modules: list[str], budget: Budget) -> None:
 
 def _begin_device(job: Job, modules: list[str], budget: Budget, free: Any, size: int, threads: int) -> None:
     """Makes a worker process of :func:`on_devices` ready, for the next device that has none yet."""
+    _begin(job, modules, budget)
+    take_device(str(free.get()), size, threads)
+
+
+def take_device(device: str, size: int, threads: int) -> None:
+    """Makes a worker process that is ready work batches on a device."""
     import torch
 
-    _begin(job, modules, budget)
-    device = str(free.get())
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
     _HERE[:] = [replace(_HERE[0], device=device, size=size, threads=threads)]
@@ -262,6 +291,16 @@ def make(indices: list[int]) -> list[tuple[int, Made | ImageError]]:
     """Makes some pairs of one source of this worker's job."""
     here = _HERE[0]
     return list(_make(here.job, here.recipe, indices, here.budget))
+
+
+def make_batches(indices: list[int]) -> list[tuple[int, Made | ImageError]]:
+    """Makes some pairs of this worker's job on its device."""
+    here = _HERE[0]
+    return list(_batches(here.job, here.recipe, indices, here.device, here.size, here.threads, _as_made))
+
+
+def _as_made(job: Job, index: int, made: Made) -> Made:
+    return made
 
 
 def _work(indices: list[int]) -> list[Result]:
@@ -317,7 +356,3 @@ def _read(job: Job, recipe: Recipe, indices: list[int], budget: Budget | None) -
 def _encode(job: Job, recipe: Recipe, index: int, loaded: Loaded, plan: Plan, images: Images) -> Made:
     hr, lr = encode(*images)
     return describe_pair(job, recipe, index, loaded, plan, hr, lr), hr, lr
-
-
-def _write(job: Job, recipe: Recipe, index: int, loaded: Loaded, plan: Plan, images: Images) -> Row | ImageError:
-    return finish(job, index, _encode(job, recipe, index, loaded, plan, images))

@@ -164,6 +164,9 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, sync: bool = True
         path: Its folder must exist. A file of that name is replaced.
         data: The contents.
         sync: Whether to wait for the disk, so that this holds for a power cut too.
+
+    Raises:
+        OSError: With the file's name.
     """
     path = Path(path)
     temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
@@ -174,6 +177,9 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, sync: bool = True
                 file.flush()
                 os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        # Of a write, unlike an open, the system does not say which file it was.
+        raise error if error.filename is not None else OSError(error.errno, error.strerror, str(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -113,7 +113,7 @@ def synthesize(
 
     Raises:
         SynthError: the folder holds something else, another process works there, or nothing was usable.
-        OSError: the disk is full or the folder cannot be written.
+        OSError: the disk is full or the folder cannot be written; it names the place.
     """
     report = Report()
     home = open_home(job.url or job.output)
@@ -146,6 +146,11 @@ def synthesize(
             for name in (*RECORDS, "skipped.csv"):
                 home.record(job.output / name)
             home.settle()
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        # Of the manifest or an archive, which are written bit by bit.
+        raise OSError(error.errno, error.strerror, str(home)) from None
     finally:
         home.release()
     if report.made + report.kept == 0:

@@ -192,8 +192,10 @@ def load_state(path: str | Path) -> dict[str, Any]:
         # PyTorch does not look at the checksums that it writes.
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-        if damaged is not None:
-            raise ValueError(damaged)
+            # One bit there makes a folder of a file, of which PyTorch then reads nothing, and says nothing.
+            folders = [part.filename for part in archive.infolist() if part.external_attr]
+        if damaged is not None or folders:
+            raise ValueError(damaged or folders[0])
         state = read_tensors(path)
         if not isinstance(state, dict):
             raise TypeError(f"a {type(state).__name__}")

@@ -30,7 +30,7 @@ from torch import Tensor
 from degrade.errors import UserError
 from degrade.images import encode_png, sweep
 from degrade.recipe import Recipe
-from sr import checkpoint, figures
+from sr import checkpoint, figures, ranks
 from sr.config import Config
 from sr.evaluate import Example, evaluate
 
@@ -81,7 +81,7 @@ class Run:
             UserError: Another run is there, or at work there; nothing to go back to; the folder cannot be written.
         """
         path = self.folder / STATE
-        restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0 and path.exists()
+        restarted = ranks.restarted() and path.exists()
         state = checkpoint.load_state(path) if resume or restarted else {}
         resume = resume or (restarted and state.get("launch") == launch_id())
         if resume:

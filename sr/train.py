@@ -20,6 +20,7 @@ import torch
 
 from degrade.errors import UserError
 from degrade.recipe import Pair, Recipe
+from sr import ranks
 from sr.config import PAIRS, Config
 from sr.evaluate import examples
 from sr.feed import feed, open_data
@@ -125,8 +126,6 @@ def launch(config: Config) -> Fabric:
         int(os.environ.get(name, 1)) for name in ("LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "WORLD_SIZE")
     )
     try:
-        if "TORCHELASTIC_RUN_ID" in os.environ:
-            meet()
         fabric = Fabric(
             accelerator=accelerator,
             devices=[int(number)] if number else local,
@@ -135,28 +134,14 @@ def launch(config: Config) -> Fabric:
             # Two passes through one batch normalisation before a backward, as a discriminator has, need this.
             strategy=DDPStrategy(broadcast_buffers=False) if world > 1 else "auto",
         )
+        if world > 1:
+            ranks.join("nccl" if fabric.device.type == "cuda" else "gloo")
         fabric.launch()
     except (RuntimeError, ValueError) as error:
         raise UserError(f"device {config.device}, precision {config.precision}: {error}") from None
     if fabric.world_size != world:
         raise UserError(f"{fabric.world_size} processes train together, but torchrun started {world}")
     return fabric
-
-
-def meet() -> None:
-    """Makes the group of torchrun's processes, before Fabric would.
-
-    torchrun keeps one store for all of a launch's restarts. What processes that died had left there, their addresses
-    among it, was read now and then by those that followed them, who then waited for each other for ever (torch 2.13;
-    1 of 5 restarts). So each start has keys of its own.
-    """
-    from torch.distributed import init_process_group
-    from torch.distributed.distributed_c10d import PrefixStore
-    from torch.distributed.rendezvous import rendezvous
-
-    store, rank, world = next(iter(rendezvous("env://")))
-    start = PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
-    init_process_group(store=start, rank=rank, world_size=world)
 
 
 class Clock:

@@ -68,10 +68,15 @@ def test_same_bytes_after_a_killed_worker(tmp_path: Path, monkeypatch: pytest.Mo
         Image.fromarray(image).save(tmp_path / f"in/{name}.png")
     try:
         found = make(tmp_path / "in", tmp_path / "ray", disturbed)
+        batches = make(tmp_path / "in", tmp_path / "batches", partial(on_ray, device="cpu", size=6))
+        with pytest.raises(SynthError, match="--engine ray: this cluster has no GPU"):
+            make(tmp_path / "in", tmp_path / "gpu", choose("cuda", name="ray"))
     finally:
         sys.modules["ray"].shutdown()
     assert len(killed) == 1
-    assert found == make(tmp_path / "in", tmp_path / "one", engine.inline)
+    one = make(tmp_path / "in", tmp_path / "one", engine.inline)
+    assert found == one
+    assert batches == one, "as where tasks have a device"
 
 
 def test_choice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,8 +88,10 @@ def test_choice(monkeypatch: pytest.MonkeyPatch) -> None:
         assert run.func is engine.processes
     with pytest.raises(SynthError, match="--engine spark: should be auto, inline, processes, ray"):
         choose("cpu", name="spark")
-    with pytest.raises(SynthError, match="--engine ray: works on the CPU"):
-        choose("cuda", name="ray")
+    with pytest.raises(SynthError, match="--engine ray: should have --device cpu or cuda, not cuda:1"):
+        choose("cuda:1", name="ray")
+    with pytest.raises(SynthError, match="--engine inline: works on the CPU"):
+        choose("cuda", name="inline")
     monkeypatch.setitem(sys.modules, "ray", None)
     run = choose("cpu", name="ray")
     with pytest.raises(UserError, match=r"--engine ray: .*pip install 'degrade\[cluster\]'"):

@@ -35,7 +35,8 @@ def patches(photos: Path, **kwargs: bool) -> PatchFolder:
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_three_speeds(photos: Path, tmp_path: Path, workers: int) -> None:
-    """Degraded by batches, in workers, and baked by ``synth --patch``: equal, bit for bit."""
+    """On the fly, by batches or in workers; from images cached in memory; baked by ``synth --patch``: equal, bit for
+    bit."""
     plain = {"flip": False, "rotate": False}
     live = list(pairs(DataLoader(patches(photos, **plain), 5, num_workers=workers), RECIPE, seed=5))
     index = np.concatenate([pair.index for pair in live if pair.index is not None])
@@ -45,6 +46,12 @@ def test_three_speeds(photos: Path, tmp_path: Path, workers: int) -> None:
     batches = list(inside)
     assert torch.equal(torch.cat([batch["lq"] for batch in batches]), lr)
     assert torch.equal(torch.cat([batch["gt"] for batch in batches]), hr)
+    cached = patches(photos, cache=True, **plain)
+    loader = DataLoader(cached, 5, num_workers=workers, persistent_workers=workers > 0)
+    for _ in range(2):  # the second time nothing is decoded
+        again = list(pairs(loader, RECIPE, seed=5))
+        assert torch.equal(torch.cat([pair.lr for pair in again]), lr)
+        assert torch.equal(torch.cat([pair.hr for pair in again]), hr)
     job = prepare(RECIPE, Settings(str(photos), patch=48, per_image=4, seed=5), tmp_path / "out")
     synthesize(job, RECIPE, inline)
     baked = PairedFolder(tmp_path / "out")

@@ -17,9 +17,9 @@ from skimage import data
 
 from degrade import PairedFolder, PatchFolder, Recipe, engine
 from degrade.errors import UserError
-from degrade.formats import FORMATS, open_home
+from degrade.formats import FORMATS, home, open_home
 from degrade.gallery import write_contact_sheet
-from degrade.images import ImageError, list_images, read_image, sha256
+from degrade.images import ImageError, list_images, read_image, sha256, write_atomic
 from degrade.job import Job, Settings, prepare
 from degrade.manifest import SynthError
 from degrade.remote import is_url, join, list_files, local, open_store
@@ -247,6 +247,53 @@ def test_another_machine_goes_on(
     assert fetched(url, tmp_path / "got") == made[format]
 
 
+@pytest.mark.parametrize("last", [0, 1, 2])
+def test_killed_while_it_fetches_what_is_there(
+    photos: Path, bucket: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int
+) -> None:
+    """Another machine's first run dies before one of its three records is written; the next goes on all the same."""
+    url = f"{bucket}/one"
+    make(photos, url)
+    shutil.rmtree(cache)
+    written: list[Path] = []
+
+    def dies(path: Path, data: bytes) -> None:
+        if len(written) == last:
+            raise KeyboardInterrupt
+        written.append(path)
+        write_atomic(path, data)
+
+    with monkeypatch.context() as during:
+        during.setattr(home, "write_atomic", dies)
+        with pytest.raises(KeyboardInterrupt):
+            make(photos, url)
+    assert len(written) == last
+    assert make(photos, url).made == 0
+    assert all(pair.equal and pair.on_disk for pair in replay(url))
+
+
+def test_a_download_that_was_cut_short(photos: Path, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not taken for the shard; nor is a copy of what the shard was before."""
+    url = f"{bucket}/one"
+    make(photos, url, "webdataset")
+    store, path = open_store(url)
+
+    def half(name: str, target: str) -> None:
+        Path(target).write_bytes(store.cat_file(name)[:1000])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as during:
+        during.setattr(store, "get_file", half)
+        with pytest.raises(KeyboardInterrupt):
+            list(replay(url))
+    assert all(pair.on_disk for pair in replay(url))
+    shard = f"{path}/pairs-000000.tar"
+    whole = store.cat_file(shard)
+    hr = whole.index(b"IDAT") + 100
+    store.pipe_file(shard, whole[:hr] + bytes([whole[hr] ^ 1]) + whole[hr + 1 :])
+    assert not all(pair.on_disk for pair in replay(url))
+
+
 def test_local_disk_holds_only_what_is_being_made(photos: Path, cache: Path, bucket: str) -> None:
     make(photos, f"{bucket}/x")
     assert not [path for path in cache.rglob("*.png")]
@@ -283,6 +330,15 @@ def test_one_machine_at_a_time(photos: Path, bucket: str, tmp_path: Path, monkey
     monkeypatch.setenv("DEGRADE_CACHE", places[0])
     with pytest.raises(SynthError, match="has been writing here"):
         make(photos, url)
+
+
+def test_archives_are_not_written(photos: Path, tmp_path: Path, archive: Path) -> None:
+    for url in (f"zip://{tmp_path}/new.zip", f"zip://in::{archive}"):
+        before = archive.read_bytes()
+        with pytest.raises(SynthError, match="archives are read, not written"):
+            make(photos, url)
+        assert archive.read_bytes() == before
+    assert not (tmp_path / "new.zip").exists()
 
 
 def test_no_bucket(photos: Path, bucket: str) -> None:

@@ -71,7 +71,7 @@ def synth(
     job = prepare(loaded, settings, output or Path("synth") / loaded.name, format, shard)
     if memory is not None and memory <= 0:
         raise UserError(f"--memory {memory:g}: should be above 0")
-    for each in device.split(","):
+    for each in device.split(",") if engine != "ray" else ():  # Ray's devices need not be here
         check_device(each)
     run = choose(device, workers, batch, engine, None if memory is None else int(memory * 2**30))
     out.print(f"[b]{loaded.name}[/b] x{loaded.scale}  {job.total} pairs from {len(job.sources)} images", soft_wrap=True)

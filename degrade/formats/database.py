@@ -69,9 +69,13 @@ class Lmdb(Packed):
                 self.__dict__.pop("_databases", None)
                 for final in self._folders():
                     # Staged files go last: killed in between, the next run makes both again.
-                    if final.exists():
-                        final.rename(hidden / f"former {final.name}")
-                    (hidden / final.name).rename(final)
+                    if not final.exists():
+                        (hidden / final.name).rename(final)
+                        continue
+                    # File by file, as no folder can take another's place at once; what is listed is there throughout.
+                    for name in FILES:
+                        if (hidden / final.name / name).exists():
+                            (hidden / final.name / name).replace(final / name)
             finally:
                 shutil.rmtree(hidden, ignore_errors=True)
             self.changed = False

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import platform
+import uuid
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from degrade.images import sha256
+from degrade.images import sha256, write_atomic
 from degrade.manifest import SynthError
 from degrade.remote import cache_folder, is_url, join, local, open_store, remote_errors
 
@@ -134,20 +135,20 @@ class RemoteHome(Home):
         if there and mark not in there:
             some = ", ".join(sorted(there)[:3])
             raise SynthError(f"{self.url}: holds {some}, which degrade did not write; choose another --output")
-        if (self.folder / mark).exists():
-            if mark in there and self._get(mark) != (self.folder / mark).read_bytes():
-                raise SynthError(f"{self.url}: another run has begun there; choose another --output")
-            self._catch_up(self.folder / RECORDS[2])
-            return
-        for name in reversed([name for name in RECORDS if name in there]):
-            (self.folder / name).write_bytes(self._get(name))
+        if mark in there and (self.folder / mark).exists() and self._get(mark) != (self.folder / mark).read_bytes():
+            raise SynthError(f"{self.url}: another run has begun there; choose another --output")
+        # The mark first: killed in between, the next run knows the folder for its own and fetches the rest.
+        for name in RECORDS:
+            if name in there and not (self.folder / name).exists():
+                write_atomic(self.folder / name, self._get(name))
+        self._catch_up(self.folder / RECORDS[2])
 
     def _catch_up(self, table: Path) -> None:
         """Takes the store's manifest where another machine has come further."""
         if table.name in self._listed():
             data = self._get(table.name)
             if not table.exists() or len(data) > table.stat().st_size:
-                table.write_bytes(data)
+                write_atomic(table, data)
 
     def publish(self, path: Path, keep: bool = False) -> None:
         self._submit(self._put, path, keep)
@@ -175,14 +176,21 @@ class RemoteHome(Home):
         name = self._name(path)
         if path.is_file() or name not in self._listed():
             return super().fetch(path)
-        copy = self.folder / ".fetched" / name
-        if not copy.is_file():
-            earlier = [file for file in (self.folder / ".fetched").rglob("*") if file.is_file()]
-            for old in sorted(earlier, key=lambda file: file.stat().st_mtime)[:-1]:
-                old.unlink()
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            with remote_errors(join(self.url, name)):
-                self._store.get_file(self._at(name), str(copy))
+        with remote_errors(join(self.url, name)):
+            # By what the store says of the file, so that a copy of what it was before is not taken for it.
+            mark = hashlib.sha256(str(self._store.checksum(self._at(name))).encode()).hexdigest()[:16]
+            copy = self.folder / ".fetched" / mark / name
+            if not copy.is_file():
+                earlier = [file for file in (self.folder / ".fetched").rglob("*") if file.is_file()]
+                for old in sorted(earlier, key=lambda file: file.stat().st_mtime)[:-1]:
+                    old.unlink()
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                part = copy.with_name(f".{uuid.uuid4().hex}.tmp")
+                try:
+                    self._store.get_file(self._at(name), str(part))
+                    os.replace(part, copy)
+                finally:
+                    part.unlink(missing_ok=True)
         return copy
 
     def _name(self, path: Path) -> str:
@@ -221,7 +229,6 @@ class RemoteHome(Home):
         with remote_errors(join(self.url, name)):
             self._store.put_file(str(path), self._at(name))
         self._listed().add(name)
-        (self.folder / ".fetched" / name).unlink(missing_ok=True)
         if not keep:
             path.unlink()
 

@@ -7,6 +7,7 @@ is written anew when a source that was skipped could be used on a later run.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections import defaultdict
@@ -142,11 +143,16 @@ class WebDataset(Packed):
         try:
             with open(temporary, "xb") as file:
                 tar = TarWriter(file, user="degrade", group="degrade", mode=0o644, encoder=None, mtime=0)
-                for row in rows:
-                    pair = self.read(row)
-                    assert pair is not None, f"{row['name']}: gone since it was recorded"
-                    key = f"{int(row['index']):06d}"
-                    tar.write({"__key__": key, "hr.png": pair[0], "json": to_json(row).encode(), "lr.png": pair[1]})
+                try:
+                    for row in rows:
+                        pair = self.read(row)
+                        assert pair is not None, f"{row['name']}: gone since it was recorded"
+                        key = f"{int(row['index']):06d}"
+                        tar.write({"__key__": key, "hr.png": pair[0], "json": to_json(row).encode(), "lr.png": pair[1]})
+                except OSError:
+                    with contextlib.suppress(OSError):  # else it tries once more when it is collected, and prints that
+                        tar.close()
+                    raise
                 tar.close()
                 file.flush()
                 os.fsync(file.fileno())

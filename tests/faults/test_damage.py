@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -176,6 +177,19 @@ def test_state(training: Run, tmp_path: Path) -> None:
         assert said or same(found.pop(), whole), what
     say(f"{refused} of {50 * COUNT} refused")
     assert refused > COUNT
+
+
+def test_a_state_whose_parts_are_said_to_be_folders(training: Run, tmp_path: Path) -> None:
+    """A bit that no checksum covers, and at which PyTorch leaves a tensor's memory as it found it."""
+    path, good = tmp_path / "last.state.pt", (training.folder / "last.state.pt").read_bytes()
+    entries = [match.start() for match in re.finditer(b"PK\x01\x02", good)]
+    assert len(entries) > 10
+    for entry in entries:
+        bad = bytearray(good)
+        bad[entry + 38] ^= 0x10
+        path.write_bytes(bad)
+        with pytest.raises(UserError, match=r"last\.state\.pt: damaged"):
+            checkpoint.load_state(path)
 
 
 def test_resume_from_a_damaged_state(training: Run, halfway: Path, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ def test_synth_on_a_full_disk(
         assert ended.code == 2, ended.text
         # LMDB calls a page that fits in part an input/output error.
         assert "No space left on device" in ended.text or "is the disk full?" in ended.text
+        assert str(out) in ended.text
         assert "Traceback" not in ended.text
         rows = check_dataset(out, run.folder)
         assert not list(out.rglob(".*.tmp"))

@@ -3,55 +3,65 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from conftest import Run
 from harness import LONG, curves, results
+from torch.distributed import HashStore, Store
 
 from degrade.errors import UserError
 from sr import checkpoint
 from sr.config import configure
+from sr.ranks import meet
 from sr.train import train
 
-TORCHRUN = [
-    sys.executable,
-    "-m",
-    "torch.distributed.run",
-    "--standalone",
-    "--nproc-per-node",
-    "2",
-    "--max-restarts",
-    "3",
-]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
+TWO = ("--nproc-per-node", "2", "--max-restarts", "3")
 
 
-def start(args: list[str], out: Path, log: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [*TORCHRUN, "-m", "sr", *args, "--out", str(out)],
+@contextmanager
+def started(
+    args: list[str], out: Path, log: Path, nodes: Sequence[str] = ("--standalone", *TWO)
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The run on two ranks; none is left behind, whatever becomes of the test."""
+    process = subprocess.Popen(
+        [*TORCHRUN, *nodes, "-m", "sr", *args, "--out", str(out)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=log.open("wb"),
         stderr=subprocess.STDOUT,
     )
+    try:
+        yield process
+    finally:
+        process.terminate()  # torchrun ends its ranks; a process that has ended hears nothing
+        process.wait(60)
 
 
-def rank(agent: int, number: int) -> int:
-    """The process of a rank."""
+def ranks(agent: int) -> dict[int, int]:
+    """The processes of the ranks below an agent, by rank."""
+    found: dict[int, int] = {}
     for child in Path(f"/proc/{agent}/task/{agent}/children").read_text().split():
-        if f"RANK={number}".encode() in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
-            return int(child)
-    raise AssertionError(f"no rank {number} below {agent}")
+        said = re.search(rb"(?:^|\0)RANK=(\d+)", Path(f"/proc/{child}/environ").read_bytes())
+        if said is not None:
+            found[int(said[1])] = int(child)
+    return found
 
 
 @pytest.fixture(scope="module")
 def undisturbed(training: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("ranks")
-    process = start(training.args, root / "out", root / "log")
-    assert process.wait(300) == 0, (root / "log").read_text()
+    with started(training.args, root / "out", root / "log") as process:
+        assert process.wait(300) == 0, (root / "log").read_text()
     return root / "out"
 
 
@@ -60,15 +70,64 @@ def undisturbed(training: Run, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.mark.parametrize("victim", [0, 1] if LONG else [0])
 def test_a_rank_dies(training: Run, undisturbed: Path, tmp_path: Path, victim: int) -> None:
     out, log = tmp_path / "out", tmp_path / "log"
-    process = start(training.args, out, log)
-    while not (out / "last.state.pt").exists():
-        assert process.poll() is None, log.read_text()
-        time.sleep(0.01)
-    os.kill(rank(process.pid, victim), signal.SIGKILL)
-    assert process.wait(300) == 0, log.read_text()
-    assert "failed (exitcode: -9)" in log.read_text(), "torchrun saw no rank die, so it started none again"
+    with started(training.args, out, log) as process:
+        while not (out / "last.state.pt").exists():
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.01)
+        os.kill(ranks(process.pid)[victim], signal.SIGKILL)
+        assert process.wait(300) == 0, log.read_text()
+    assert log.read_text().count(f"failed (exitcode: -9) local_rank: {victim}") == 1, "they were not started again"
     assert results(out) == results(undisturbed)
     assert curves(out) == curves(undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not LONG, reason="for the long mode")
+@pytest.mark.skipif(sys.platform != "linux", reason="ranks are found through /proc")
+@pytest.mark.parametrize("victim", [0, 1])
+def test_the_rank_of_one_of_two_nodes_dies(training: Run, undisturbed: Path, tmp_path: Path, victim: int) -> None:
+    """Two nodes on this machine, a rank each."""
+    out, logs = tmp_path / "out", [tmp_path / "log0", tmp_path / "log1"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{free.getsockname()[1]}"
+    nodes = ["--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", place, "--rdzv-id", "faults"]
+    nodes += ["--local-addr", "127.0.0.1", "--nproc-per-node", "1", "--max-restarts", "3"]
+    with (
+        started(training.args, out, logs[0], nodes) as first,
+        started(training.args, out, logs[1], nodes) as second,
+    ):
+        while not (out / "last.state.pt").exists():
+            assert first.poll() is None, logs[0].read_text()
+            time.sleep(0.01)
+        os.kill((ranks(first.pid) | ranks(second.pid))[victim], signal.SIGKILL)
+        assert first.wait(200) == 0, logs[0].read_text()
+        assert second.wait(200) == 0, logs[1].read_text()
+    assert sum("failed (exitcode: -9)" in log.read_text() for log in logs) == 1
+    assert results(out) == results(undisturbed)
+    assert curves(out) == curves(undisturbed)
+
+
+@pytest.mark.parametrize("world", [2, 5])
+def test_ranks_meet_whatever_was_left(world: int) -> None:
+    """What an earlier start left in the store is not taken for what is there now, in whatever order they come."""
+    store = HashStore()
+    words = [meet_in(store, list(range(world)), world) for _ in range(3)]
+    store.set("ranks/1", "one that died before it was answered")
+    words += [meet_in(store, order, world) for order in (list(range(world)), list(range(world))[::-1])]
+    assert len(set(words)) == 5
+
+
+def meet_in(store: Store, order: list[int], world: int) -> str:
+    with ThreadPoolExecutor(world) as pool:
+        found = [(time.sleep(0.02), pool.submit(meet, store, rank, world))[1] for rank in order]
+        [word] = {one.result(20) for one in found}
+    return word
+
+
+def test_a_rank_that_does_not_come() -> None:
+    with pytest.raises(RuntimeError, match="ranks 1, 2 of 3 did not come"):
+        meet(HashStore(), 0, 3, patience=0.2)
 
 
 def test_only_what_this_launch_saved_is_gone_on_with(
