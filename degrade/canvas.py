@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -63,7 +64,8 @@ class Canvas:
     @property
     def dense(self) -> bool:
         """Whether every image fills the tensor."""
-        return bool((self.sizes == self.pixels.shape[-2:]).all())
+        height, width = self.pixels.shape[-2:]
+        return all(h == height and w == width for h, w in self.sizes.tolist())
 
     def image(self, i: int) -> Tensor:
         """Image ``i``, a (C, h, w) view."""
@@ -75,8 +77,13 @@ class Canvas:
         return [self.image(i) for i in range(len(self))]
 
     def hwc(self, i: int) -> NDArray[np.float32]:
-        """Image ``i`` of a CPU canvas as an (h, w, C) array that shares its memory, for OpenCV."""
-        return self.image(i).permute(1, 2, 0).numpy()
+        """Image ``i`` of a CPU canvas as an (h, w, C) array that shares its memory, for OpenCV and native code."""
+        h, w = self.sizes[i].tolist()
+        return self._array[i, :h, :w]
+
+    @cached_property
+    def _array(self) -> NDArray[np.float32]:
+        return self.pixels.permute(0, 2, 3, 1).numpy()
 
     def with_pixels(self, pixels: Tensor) -> Canvas:
         """The same sizes with other pixels."""

@@ -25,8 +25,8 @@ from degrade.synth import synthesize
 
 def make(source: Path, output: Path, run: engine.Engine) -> dict[str, str]:
     recipe = Recipe.load("realesrgan")
-    job = prepare(recipe, Settings(str(source), patch=128, per_image=20), output)
-    assert synthesize(job, recipe, run).made == 40
+    job = prepare(recipe, Settings(str(source), patch=256, per_image=40), output)
+    assert synthesize(job, recipe, run).made == 80
     return {p.relative_to(output).as_posix(): sha256(p) for p in output.rglob("*") if p.is_file()}
 
 

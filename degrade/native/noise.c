@@ -5,12 +5,12 @@ them, a line at a time. */
 
 #include "simd.h"
 
-/* The hash of degrade/rng.py: the word of a pixel, from its column and the two words of its line. */
-INLINE vi word(vu column, int32_t first, int32_t second) {
-    vu words = column + (uint32_t)first;
+/* The hash of degrade/rng.py: the words of pixels, from their columns' words and the two of their lines. */
+INLINE vi word(vu column, vu first, vu second) {
+    vu words = column + first;
     words ^= (vu)((vi)words >> 16);
     words *= 0x7FEB352Du;
-    words ^= (vu)splat_int(second);
+    words ^= second;
     words ^= (vu)((vi)words >> 15);
     words *= (uint32_t)-0x7B935975;
     return (vi)words;
@@ -65,89 +65,92 @@ INLINE vf normal_quantile(vf x) {
     return p * x * 1.41421356f;
 }
 
-/* The values of a line's pixels at these columns. */
-INLINE vf uniform(vu column, int32_t first, int32_t second) {
+INLINE vf uniform(vi words) {
     /* As torch: an integer is rounded to a float before it is scaled. */
-    vf u = to_float(word(column, first, second)) * 0x1p-32f + 0.5f;
-    return clip(u, 0x1p-25f, 0x1.fffffep-1f);
+    return clip(to_float(words) * 0x1p-32f + 0.5f, 0x1p-25f, 0x1.fffffep-1f);
 }
 
-INLINE vf normal(vu column, int32_t first, int32_t second) {
-    return normal_quantile(to_float(word(column, first, second)) * (0x1.fffffep-1f * 0x1p-31f));
+INLINE vf normal(vi words) { return normal_quantile(to_float(words) * (0x1.fffffep-1f * 0x1p-31f)); }
+
+/* What the next elements of an interleaved line are hashed from. After `planes` vectors channels come in the same order
+   again, LANES columns further. */
+enum { PLANES = 3 };
+typedef struct {
+    vu column[PLANES], first[PLANES], second[PLANES];
+    long planes, turn;
+} Line;
+
+static Line line_of(const int32_t *first, const int32_t *second, long i, long height, long planes) {
+    Line l = {.planes = planes};
+    for (long e = 0; e < planes * LANES; e++) {
+        long v = e / LANES, lane = e % LANES, at = e % planes * height + i;
+        l.column[v][lane] = (uint32_t)(e / planes) * 0x3C6EF35Fu;
+        l.first[v][lane] = (uint32_t)first[at];
+        l.second[v][lane] = (uint32_t)second[at];
+    }
+    return l;
 }
 
-/* The columns from x on, hashed. */
-INLINE vu columns(long x) {
-    vu y;
-    for (int i = 0; i < LANES; i++) y[i] = (uint32_t)(x + i);
-    return y * 0x3C6EF35Fu;
+/* The words of the next LANES elements. */
+INLINE vi next(Line *l) {
+    long v = l->turn;
+    vi words = word(l->column[v], l->first[v], l->second[v]);
+    l->column[v] += LANES * 0x3C6EF35Fu;
+    l->turn = v + 1 < l->planes ? v + 1 : 0;
+    return words;
 }
 
-/* Lines are a whole number of vectors long in memory of our own. */
-static long whole(long width) { return (width + LANES - 1) / LANES * LANES; }
+/* Lines of our own are a whole number of vectors long. */
+static long whole(long count) { return (count + LANES - 1) / LANES * LANES; }
 
-static void planes_of(const float *restrict x, float *restrict plane, long line, long width, long channels) {
-    if (channels == 3)
-        for (long j = 0; j < width; j++) {
-            plane[j] = x[3 * j];
-            plane[line + j] = x[3 * j + 1];
-            plane[2 * line + j] = x[3 * j + 2];
-        }
-    else
-        for (long c = 0; c < channels; c++)
-            for (long j = 0; j < width; j++) plane[c * line + j] = x[j * channels + c];
+/* One value for all three channels. */
+static void repeat(const float *restrict z, float *restrict y, long width) {
+    for (long j = 0; j < width; j++) y[3 * j] = y[3 * j + 1] = y[3 * j + 2] = z[j];
 }
 
-static void pixels_of(const float *restrict plane, float *restrict y, long line, long width, long channels) {
-    if (channels == 3)
-        for (long j = 0; j < width; j++) {
-            y[3 * j] = plane[j];
-            y[3 * j + 1] = plane[line + j];
-            y[3 * j + 2] = plane[2 * line + j];
-        }
-    else
-        for (long c = 0; c < channels; c++)
-            for (long j = 0; j < width; j++) y[j * channels + c] = plane[c * line + j];
+/* y = M z, of three channels. */
+static void mix(const float *restrict z, const float *restrict m, float *restrict y, long width) {
+    for (long j = 0; j < width; j++) {
+        float a = z[3 * j], b = z[3 * j + 1], c = z[3 * j + 2];
+        y[3 * j] = a * m[0] + b * m[1] + c * m[2];
+        y[3 * j + 1] = a * m[3] + b * m[4] + c * m[5];
+        y[3 * j + 2] = a * m[6] + b * m[7] + c * m[8];
+    }
 }
 
 /* y = clip(x + n) or, if `times`, clip(x + x n), n = sigma M z. `planes` is 1 (grey: one z for all channels) or the
-   number of channels; M, planes x planes, may be NULL, the identity. `first` and `second`: a word for each (p, line).
-   Returns 0, or 1 if there is no memory. */
+   number of channels, 1 or 3; M, 3 x 3, may be NULL, the identity. `first` and `second`: a word for each
+   (p, line). Returns 0, or 1 if there is no memory. */
 EXPORT int add_normal(const float *x, long xs, float *y, long ys, long height, long width, long channels, long planes,
                       const int32_t *first, const int32_t *second, float sigma, const float *mixing, int times) {
-    long line = whole(width);
-    float *in = malloc((channels + 2 * planes) * line * sizeof *in);
-    if (!in) return 1;
-    float *z = in + channels * line, *mixed = z + planes * line;
-    memset(in, 0, channels * line * sizeof *in);
-    for (long i = 0; i < height; i++) {
-        planes_of(x + i * xs, in, line, width, channels);
-        for (long p = 0; p < planes; p++)
-            for (long j = 0; j < line; j += LANES)
-                store(z + p * line + j, normal(columns(j), first[p * height + i], second[p * height + i]));
-        if (mixing)
-            for (long p = 0; p < planes; p++)
-                for (long j = 0; j < line; j += LANES) {
-                    vf sum = load(z + j) * mixing[p * planes];
-                    for (long q = 1; q < planes; q++) sum += load(z + q * line + j) * mixing[p * planes + q];
-                    store(mixed + p * line + j, sum);
-                }
-        const float *n = mixing ? mixed : z;
-        for (long c = 0; c < channels; c++)
-            for (long j = 0; j < line; j += LANES) {
-                vf v = load(in + c * line + j), noise = load(n + (planes == 1 ? 0 : c) * line + j) * sigma;
-                store(in + c * line + j, clip(v + (times ? v * noise : noise), 0, 1));
-            }
-        pixels_of(in, y + i * ys, line, width, channels);
+    long count = width * channels, line = whole(count);
+    float *z = malloc(3 * line * sizeof *z);
+    if (!z) return 1;
+    float *in = z + line, *noise = in + line;
+    memset(in, 0, line * sizeof *in);
+    for (long i = 0; i < height; i++, x += xs, y += ys) {
+        Line l = line_of(first, second, i, height, planes);
+        for (long e = 0; e < width * planes; e += LANES) store(z + e, normal(next(&l)));
+        const float *n = z;
+        if (planes < channels)
+            repeat(z, noise, width), n = noise;
+        else if (mixing)
+            mix(z, mixing, noise, width), n = noise;
+        memcpy(in, x, count * sizeof *in);
+        for (long e = 0; e < line; e += LANES) {
+            vf v = load(in + e), scaled = load(n + e) * sigma;
+            store(in + e, clip(v + (times ? v * scaled : scaled), 0, 1));
+        }
+        memcpy(y, in, count * sizeof *y);
     }
-    free(in);
+    free(z);
     return 0;
 }
 
-/* The rounded Cornish-Fisher expansion of degrade/ops/noise.py. */
+/* The rounded Cornish-Fisher expansion of degrade/ops/noise.py; for means below 8, which it is not for, a guess. */
 INLINE vf photons(vf mean, vf u) {
     vf z = normal_quantile(2.0f * u - 1.0f);
-    vf square = most(mean, splat(8.0f)) - (float)(1.0 / 12);
+    vf square = most(mean, splat(0.25f)) - (float)(1.0 / 12);
     vf q = 1.0f / root(square);
     vf qz = q * z;
     vf curve = (q * q - qz) * (float)(1.0 / 72) + (float)(1.0 / 6);
@@ -155,54 +158,56 @@ INLINE vf photons(vf mean, vf u) {
     return most(nearest(madd(z * z - 1.0f, curve, count)), splat(0));
 }
 
-/* How many of the ascending steps are below u: the distribution function inverted. */
-INLINE long steps_below(const float *steps, long count, float u) {
-    long from = 0;
-    while (count > 0) {
-        long half = count / 2;
-        if (steps[from + half] < u)
-            from += half + 1, count -= half + 1;
-        else
-            count = half;
-    }
-    return from;
+static void luma(const float *restrict x, float *restrict y, long width) {
+    for (long j = 0; j < width; j++) y[j] = x[3 * j] * 0.2989f + x[3 * j + 1] * 0.587f + x[3 * j + 2] * 0.114f;
 }
 
-/* y = clip(x + scale (K / v - r)), K ~ Poisson(v r), r the level of x, or of its luma if planes is 1. `steps` has the
-   first `terms` values of the distribution function of each level below `dark`. */
+/* How many of the ascending steps are below u, sought from `guess` on: the distribution function inverted. */
+INLINE float steps_below(const float *steps, long count, float u, float guess) {
+    long k = guess < (float)count ? (long)guess : count;
+    while (k < count && steps[k] < u) k++;
+    while (k > 0 && !(steps[k - 1] < u)) k--;
+    return (float)k;
+}
+
+/* y = clip(x + scale (K / v - r)), K ~ Poisson(v r), r the level of x, or of its luma if planes is 1 of 3. `steps` has
+   the first `terms` values of the distribution function of each level below `dark`. Returns 0, or 1 if there is no
+   memory. */
 EXPORT int add_poisson(const float *x, long xs, float *y, long ys, long height, long width, long channels,
                        long planes, const int32_t *first, const int32_t *second, float v, float scale,
                        const float *steps, long dark, long terms) {
-    long line = whole(width);
-    float *in = malloc((channels + 3) * line * sizeof *in);
+    long count = width * channels, drawn = width * planes, line = whole(count);
+    float *in = malloc(4 * line * sizeof *in);
     if (!in) return 1;
-    float *noise = in + channels * line, *level = noise + line, *u = level + line;
-    memset(in, 0, channels * line * sizeof *in);
-    for (long i = 0; i < height; i++) {
-        planes_of(x + i * xs, in, line, width, channels);
-        for (long p = 0; p < planes; p++) {
-            int32_t one = first[p * height + i], two = second[p * height + i];
-            vi few = {0};
-            for (long j = 0; j < line; j += LANES) {
-                vf r = load(in + p * line + j);
-                if (planes < channels)
-                    r = r * 0.2989f + load(in + line + j) * 0.587f + load(in + 2 * line + j) * 0.114f;
-                r = clip(nearest(r * 255.0f), 0, 255);
-                few |= r < (float)dark;
-                store(level + j, r);
-                vf random = uniform(columns(j), one, two);
-                store(u + j, random);
-                store(noise + j, photons(r / 255.0f * v, random));
-            }
-            for (long j = any(few) ? 0 : width; j < width; j++)
-                if (level[j] < (float)dark) noise[j] = (float)steps_below(steps + (long)level[j] * terms, terms, u[j]);
-            for (long j = 0; j < line; j += LANES)
-                store(noise + j, (load(noise + j) / v - load(level + j) / 255.0f) * scale);
-            for (long c = planes == 1 ? 0 : p; c < (planes == 1 ? channels : p + 1); c++)
-                for (long j = 0; j < line; j += LANES)
-                    store(in + c * line + j, clip(load(in + c * line + j) + load(noise + j), 0, 1));
+    float *level = in + line, *u = level + line, *noise = u + line;
+    memset(in, 0, 2 * line * sizeof *in);
+    for (long i = 0; i < height; i++, x += xs, y += ys) {
+        Line l = line_of(first, second, i, height, planes);
+        vi few = {0};
+        memcpy(in, x, count * sizeof *in);
+        if (planes < channels)
+            luma(in, level, width);
+        else
+            memcpy(level, in, count * sizeof *level);
+        for (long e = 0; e < drawn; e += LANES) {
+            vf r = clip(nearest(load(level + e) * 255.0f), 0, 255), random = uniform(next(&l));
+            few |= r < (float)dark;
+            store(level + e, r);
+            store(u + e, random);
+            store(noise + e, photons(r / 255.0f * v, random));
         }
-        pixels_of(in, y + i * ys, line, width, channels);
+        for (long e = any(few) ? 0 : drawn; e < drawn; e++)
+            if (level[e] < (float)dark)
+                noise[e] = steps_below(steps + (long)level[e] * terms, terms, u[e], noise[e]);
+        for (long e = 0; e < drawn; e += LANES)
+            store(noise + e, (load(noise + e) / v - load(level + e) / 255.0f) * scale);
+        const float *n = noise;
+        if (planes < channels) {
+            repeat(noise, u, width);
+            n = u;
+        }
+        for (long e = 0; e < line; e += LANES) store(in + e, clip(load(in + e) + load(n + e), 0, 1));
+        memcpy(y, in, count * sizeof *y);
     }
     free(in);
     return 0;
