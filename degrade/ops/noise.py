@@ -114,7 +114,8 @@ class _Normal(Operator):
         sigma, gray, correlated = draw.host("sigma") / 255, draw.host("gray") > 0, draw.host("correlated") > 0
         for i, (height, _) in enumerate(canvas.sizes):
             key = draw.key[i : i + 1]
-            mixing = channel_mixing(key.fold("correlated"), channels)[0] if correlated[i] and not gray[i] else None
+            mixed = correlated[i] and not gray[i] and channels > 1
+            mixing = channel_mixing(key.fold("correlated"), channels)[0] if mixed else None
             words = line_words(key, 1 if gray[i] else channels, int(height))
             native.add_normal(canvas.hwc(i), out.hwc(i), words, float(sigma[i]), mixing, times)
         return out
