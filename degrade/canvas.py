@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -79,11 +78,7 @@ class Canvas:
     def hwc(self, i: int) -> NDArray[np.float32]:
         """Image ``i`` of a CPU canvas as an (h, w, C) array that shares its memory, for OpenCV and native code."""
         h, w = self.sizes[i].tolist()
-        return self._array[i, :h, :w]
-
-    @cached_property
-    def _array(self) -> NDArray[np.float32]:
-        return self.pixels.permute(0, 2, 3, 1).numpy()
+        return self.pixels.permute(0, 2, 3, 1).numpy()[i, :h, :w]
 
     def with_pixels(self, pixels: Tensor) -> Canvas:
         """The same sizes with other pixels."""

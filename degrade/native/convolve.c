@@ -142,10 +142,11 @@ static int begin(Separable *s, const float *vertical, long kh, const float *hori
     return 1;
 }
 
-static void take(Separable *s, const float *x, long xs) {
+/* Takes the image x, of which row i is in place i % kept. */
+static void take(Separable *s, const float *x, long xs, long kept) {
     long kh = s->vertical.height;
     for (long i = 0; i < s->rows + kh + LANES; i++) /* some more, for a last strip that is not whole */
-        s->lines[i] = x + inside(i - kh / 2, s->rows, s->reflect) * xs;
+        s->lines[i] = x + inside(i - kh / 2, s->rows, s->reflect) % kept * xs;
 }
 
 /* Pixels j, ..., j + RUN - 1 of `channels` channels of LANES rows. */
@@ -200,7 +201,7 @@ EXPORT int correlate_separable(const float *x, long xs, const float *vertical, l
                                long kw, float *y, long ys, long rows, long columns, long channels, int reflect) {
     Separable s = {0};
     int begun = begin(&s, vertical, kh, horizontal, kw, rows, columns, channels, reflect);
-    if (begun) take(&s, x, xs);
+    if (begun) take(&s, x, xs, rows);
     for (long i = 0; begun && i < rows; i += LANES) {
         const float *made = strip(&s, i);
         for (long r = 0; r < LANES && i + r < rows; r++)
@@ -228,30 +229,33 @@ static void sharpen(const float *restrict x, const float *restrict soft, float *
     }
 }
 
-/* Unsharp masking with a soft mask: see degrade/ops/sharpen.py. `taps` are those of the blur along either axis. */
+/* Unsharp masking with a soft mask: see degrade/ops/sharpen.py. `taps` are those of the blur along either axis. The mask
+   is blurred as soon as the rows that it takes are there, and only they are kept, in a ring: all of it stays in cache. */
 EXPORT int unsharp(const float *x, long xs, const float *taps, long size, float *y, long ys, long rows, long columns,
                    long channels, float amount, float threshold) {
-    long count = columns * channels;
-    float *mask = malloc(rows * count * sizeof *mask);
-    Separable s = {0};
-    int begun = begin(&s, taps, size, taps, size, rows, columns, channels, 1) && mask;
+    long count = columns * channels, kept = size + 3 * LANES;
+    float *ring = malloc(kept * count * sizeof *ring);
+    Separable blur = {0}, soften = {0};
+    int begun = begin(&blur, taps, size, taps, size, rows, columns, channels, 1) &
+                begin(&soften, taps, size, taps, size, rows, columns, channels, 1) & !!ring;
     if (begun) {
-        take(&s, x, xs);
-        for (long i = 0; i < rows; i += LANES) {
-            const float *blurred = strip(&s, i);
-            for (long r = 0; r < LANES && i + r < rows; r++) {
-                memcpy(y + (i + r) * ys, blurred + r * s.stride, count * sizeof *y);
-                edges(x + (i + r) * xs, blurred + r * s.stride, mask + (i + r) * count, count, threshold);
+        take(&blur, x, xs, rows);
+        take(&soften, ring, count, kept);
+    }
+    for (long i = 0, next = 0; begun && i < rows; i += LANES) {
+        for (; next < rows && next < i + LANES + size / 2; next += LANES) {
+            const float *blurred = strip(&blur, next);
+            for (long r = next; r < next + LANES && r < rows; r++, blurred += blur.stride) {
+                memcpy(y + r * ys, blurred, count * sizeof *y);
+                edges(x + r * xs, blurred, ring + r % kept * count, count, threshold);
             }
         }
-        take(&s, mask, count);
-        for (long i = 0; i < rows; i += LANES) {
-            const float *soft = strip(&s, i);
-            for (long r = 0; r < LANES && i + r < rows; r++)
-                sharpen(x + (i + r) * xs, soft + r * s.stride, y + (i + r) * ys, count, amount);
-        }
+        const float *soft = strip(&soften, i);
+        for (long r = i; r < i + LANES && r < rows; r++, soft += soften.stride)
+            sharpen(x + r * xs, soft, y + r * ys, count, amount);
     }
-    free(mask);
-    end(&s);
+    free(ring);
+    end(&blur);
+    end(&soften);
     return !begun;
 }
