@@ -1,8 +1,8 @@
 """What the benchmarks share: photographs, interleaved rounds, tables, and what there is to say about the machine.
 
-Candidates of one table take turns in one process (A, B, C, A, B, C, ...), so that what disturbs the
-machine disturbs all of them. Beside the wall clock stands the CPU time of the process: the steadier of the two where
-others use the machine. The one constraint: nothing is asserted; a benchmark prints what it saw.
+Candidates of one table take turns in one process (A, B, C, A, B, C, ...), so that what disturbs the machine disturbs
+all of them. Beside the wall clock stands the CPU time of the process: the steadier of the two where others use the
+machine. The one constraint: nothing is asserted; a benchmark prints what it saw.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Entry:
 def race(entries: Sequence[Entry], rounds: int) -> None:
     """Times the entries by turns; their ``wall`` and ``cpu`` hold the seconds of each round.
 
-    Each turn begins with a call that does not count. What the candidate before left in the caches, and OpenMP's threads,
-    which spin for a while after their work on a CPU that the next one needs, would be on its bill.
+    Each turn begins with a call that does not count. What the candidate before left in the caches, and OpenMP's
+    threads, which spin for a while after their work on a CPU that the next one needs, would be on its bill.
     """
     for i in range(rounds):
         for entry in entries:

@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from bench import Entry, header, installed, photographs, race, report, threads
 
+from degrade.base import Draw, Operator
 from degrade.canvas import Canvas
-from degrade.ops.noise import poisson_quantile
+from degrade.dist import Const
+from degrade.ops.noise import GaussianNoise, PoissonNoise, poisson_quantile
 from degrade.primitives import FORMS, Form, psf, use_form
 from degrade.primitives.convolve import convolve, convolve_separable
 from degrade.primitives.jpeg import jpeg
@@ -59,7 +61,7 @@ def formed(form: Form, work: Callable[[], object]) -> Callable[[], object]:
     return call
 
 
-def both(work: Callable[[], object]) -> dict[str, Callable[[], object]]:
+def forms(work: Callable[[], object]) -> dict[str, Callable[[], object]]:
     return {f"{form} form": formed(form, work) for form in FORMS}
 
 
@@ -73,13 +75,13 @@ def convolutions(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
         size, one = np.full(count, float(width)), np.ones(count)
         kernels = psf.elliptic(size, one * 2.5, one * 1.2, one * 0.7, one, np.zeros(count, np.bool_))
         tables[f"convolve {width} x {width}"] = {
-            **both(partial(convolve, canvas, kernels)),
+            **forms(partial(convolve, canvas, kernels)),
             "cv2.filter2D": lambda k=kernels: [cv2.filter2D(x, -1, k[0]) for x in images],
         }
     for width in (21, 51):
         taps = psf.gaussian(np.full(count, float(width)), np.full(count, width / 6))
         tables[f"convolve_separable {width}"] = {
-            **both(partial(convolve_separable, canvas, taps, taps)),
+            **forms(partial(convolve_separable, canvas, taps, taps)),
             "cv2.GaussianBlur": lambda n=width: [cv2.GaussianBlur(x, (n, n), n / 6) for x in images],
         }
     return tables
@@ -96,7 +98,7 @@ def resizes(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
     tables: dict[str, dict[str, Callable[[], object]]] = {}
     for name, flag in flags.items():
         tables[f"resample {name} x0.6"] = {
-            **both(partial(resample, canvas, sizes, [name] * count, np.zeros(count, np.bool_))),
+            **forms(partial(resample, canvas, sizes, [name] * count, np.zeros(count, np.bool_))),
             "cv2.resize": lambda f=flag: [cv2.resize(x, (side, side), interpolation=f) for x in images],
             "torch interpolate": lambda n=name: torch.nn.functional.interpolate(canvas.pixels, (side, side), mode=n),
         }
@@ -112,7 +114,7 @@ def codecs(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
     def opencv() -> object:
         return [cv2.imdecode(cv2.imencode(".jpg", x, [cv2.IMWRITE_JPEG_QUALITY, 75])[1], 1) for x in levels]
 
-    calls = {**both(partial(jpeg, canvas, np.full(count, 75), ["4:2:0"] * count)), "cv2, 8 bits to 8 bits": opencv}
+    calls = {**forms(partial(jpeg, canvas, np.full(count, 75), ["4:2:0"] * count)), "cv2, 8 bits to 8 bits": opencv}
     if installed("PIL"):
         import io
 
@@ -136,6 +138,10 @@ def codecs(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
     return {"jpeg 75": calls}
 
 
+def added(operator: Operator, canvas: Canvas, key: Key) -> Canvas:
+    return operator.apply(canvas, Draw(operator, {}, key, canvas))
+
+
 def noises(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
     shape = canvas.pixels.shape
     key = Key.of(0, np.arange(len(canvas)))
@@ -143,10 +149,12 @@ def noises(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
     mean = (canvas.pixels * 255).contiguous()
     return {
         "normal noise": {
+            **forms(lambda: added(GaussianNoise(sigma=Const(15)), canvas, key)),
             "normal_field": lambda: normal_field(key, *shape[1:]),
             "torch.randn": lambda: torch.randn(shape),
         },
         "Poisson noise": {
+            **forms(lambda: added(PoissonNoise(), canvas, key)),
             "uniform_field + poisson_quantile": lambda: poisson_quantile(mean, uniform_field(key, *shape[1:])),
             "poisson_quantile": lambda: poisson_quantile(mean, u),
             "torch.poisson": lambda: torch.poisson(mean),

@@ -49,6 +49,17 @@ def test_formula(form, amount, threshold, photos):
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_a_tall_image(form):
+    """Of which native code keeps a few rows at a time."""
+    photo = torch.from_numpy(data.astronaut()[100:370, 200:224]).permute(2, 0, 1).float() / 255
+    with use_form(form):
+        found = apply(Unsharp(threshold=9.9), Canvas.of([photo]))
+    wanted, residual = reference(photo.double().numpy(), 0.5, 9.9)
+    assert np.abs(residual - 9.9).min() > 1e-4
+    np.testing.assert_allclose(found.image(0).numpy(), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_row_alone(form, channels, photos):
     """Each row with its own parameters."""

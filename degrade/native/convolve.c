@@ -176,10 +176,12 @@ static const float *strip(Separable *s, long i) {
     long channels = s->channels, count = s->columns * channels, border = s->width / 2;
     down(s->lines + i, &s->vertical, s->strip, s->stride, LANES, count, 1);
     turn(s->strip, s->stride, s->turned + border * channels * LANES, s->stride);
-    for (long j = border ? -border : s->columns; j < s->columns + border; j = j == -1 ? s->columns : j + 1) /* left, then right */
-        memcpy(s->turned + (j + border) * channels * LANES,
-               s->turned + (inside(j, s->columns, s->reflect) + border) * channels * LANES,
+    for (long j = 0; j < 2 * border; j++) { /* columns of the border: left, then right */
+        long to = j < border ? j - border : s->columns + j - border;
+        memcpy(s->turned + (to + border) * channels * LANES,
+               s->turned + (inside(to, s->columns, s->reflect) + border) * channels * LANES,
                channels * LANES * sizeof(float));
+    }
     if (s->columns < RUN || (channels != 1 && channels != 3))
         for (long j = 0; j < count; j++) {
             vf sum = {0};
