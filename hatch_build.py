@@ -32,9 +32,10 @@ class Native(BuildHookInterface[Any]):
             return
         folder = Path(self.root) / "degrade/native"
         told = runpy.run_path(str(folder / "targets.py"))  # the package itself needs NumPy, which is not here
-        sources = [str(folder / name) for name in told["SOURCES"]]
+        sources = [f'-DDIGEST="{told["digest"](folder)}"', *(str(folder / name) for name in told["SOURCES"])]
         for name, flags in told["targets"](platform.machine()).items():
             path = folder / f"{name}.so"
+            path.unlink(missing_ok=True)
             part = path.with_suffix(f".{os.getpid()}")
             command = [*shlex.split(os.environ.get("CC", "cc")), *FLAGS, *flags, *sources, "-o", str(part)]
             try:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from degrade import native
-from degrade.native.targets import SOURCES, targets
+from degrade.errors import UserError
+from degrade.native.targets import HEADERS, SOURCES, targets
 
 HERE = Path(native.__file__).parent
 BUILT = [name for name in targets(platform.machine()) if (HERE / f"{name}.so").exists()]
@@ -68,3 +69,11 @@ def test_an_unknown_instruction_set_is_refused() -> None:
 
 def test_sources_are_listed() -> None:
     assert {path.name for path in HERE.glob("*.c")} == set(SOURCES)
+    assert {path.name for path in HERE.glob("*.h")} == set(HEADERS)
+
+
+@pytest.mark.skipif(not native.available(), reason="no native code here")
+def test_a_library_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "digest", lambda folder: "another")
+    with pytest.raises(UserError, match="was built from other sources; install degrade again, or set DEGRADE_NATIVE=0"):
+        native._load.__wrapped__()

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from degrade.errors import UserError
-from degrade.native.targets import targets
+from degrade.native.targets import digest, targets
 
 __all__ = [
     "add_normal",
@@ -49,7 +49,8 @@ def available() -> str:
     """The instruction set in use, ``avx512`` for example; empty if there is none.
 
     Raises:
-        UserError: the one that ``DEGRADE_NATIVE`` names was not built, or does not run here.
+        UserError: the one that ``DEGRADE_NATIVE`` names was not built, or does not run here; or what is here was built
+            from other sources.
     """
     return _load()[1]
 
@@ -65,6 +66,9 @@ def _load() -> tuple[Any, str]:
         return None, ""
     name = next(iter(here)) if wanted == "1" else wanted
     library = ctypes.CDLL(str(here[name]))
+    library.digest.restype = ctypes.c_char_p
+    if library.digest() != digest(Path(__file__).parent).encode():
+        raise UserError(f"{here[name]}: was built from other sources; install degrade again, or set {VARIABLE}=0")
     for function, arguments in _SIGNATURES.items():
         getattr(library, function).argtypes = [_TYPES[letter] for letter in arguments.replace(" ", "")]
     return library, name

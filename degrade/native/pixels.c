@@ -2,6 +2,9 @@
 
 #include "simd.h"
 
+/* Which sources this was built from: see targets.py. */
+EXPORT const char *digest(void) { return DIGEST; }
+
 /* y[i, j, c] = x[c, i, j] / 255 of three planes of bytes. */
 EXPORT int interleave(const uint8_t *restrict x, float *restrict y, long count) {
     for (long j = 0; j < count; j++) {

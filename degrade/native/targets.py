@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
+HEADERS = ("simd.h",)
 SOURCES = ("convolve.c", "jpeg.c", "noise.c", "pixels.c", "resample.c")
 
 _AVX2 = ("-mavx2", "-mfma")
@@ -17,6 +21,14 @@ _TARGETS: dict[str, dict[str, tuple[str, ...]]] = {
     "aarch64": {"neon": ()},
     "arm64": {"neon": ()},
 }
+
+
+def digest(folder: Path) -> str:
+    """Of the sources: a library says which it was built from, so that it is not called as another version's."""
+    total = hashlib.sha256()
+    for name in (*HEADERS, *SOURCES):
+        total.update((folder / name).read_bytes())
+    return total.hexdigest()
 
 
 def targets(machine: str) -> dict[str, tuple[str, ...]]:
