@@ -26,7 +26,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -261,6 +261,17 @@ def race_pepedd(options: argparse.Namespace) -> None:
 # --- kornia ----------------------------------------------------------------------------------------------------------
 
 
+def augmentations(size: int) -> list[Any]:
+    import kornia.augmentation as K
+
+    return [
+        K.RandomGaussianBlur((21, 21), (0.2, 3.0), p=1.0),
+        K.Resize((size // 4, size // 4), antialias=False),
+        K.RandomGaussianNoise(std=15 / 255, p=1.0),
+        K.RandomJPEG(jpeg_quality=(30.0, 95.0), p=1.0),
+    ]
+
+
 def race_kornia(options: argparse.Namespace) -> None:
     import kornia.augmentation as K
 
@@ -268,12 +279,7 @@ def race_kornia(options: argparse.Namespace) -> None:
         threads(count)
         batch = min(16, max(options.batches))
         images = photographs(batch, size, options.images)
-        pipeline = K.AugmentationSequential(
-            K.RandomGaussianBlur((21, 21), (0.2, 3.0), p=1.0),
-            K.Resize((size // 4, size // 4), antialias=False),
-            K.RandomGaussianNoise(std=15 / 255, p=1.0),
-            K.RandomJPEG(jpeg_quality=(30.0, 95.0), p=1.0),
-        )
+        pipeline = K.AugmentationSequential(*augmentations(size))
         entries = [
             Entry("ours, no sharpening", ours("realesrgan", images, False), batch),
             Entry("kornia, 4 operators", lambda _, f=pipeline, x=images: f(x.float() / 255), batch),
@@ -386,6 +392,25 @@ def race_split(options: argparse.Namespace) -> None:
             for image in images:
                 kair.bsrgan_plus(image.permute(1, 2, 0).numpy().astype(np.float32) / 255)
         shares(f"degradation_bsrgan_plus, {size} px, one thread", theirs, batch)
+    arrays = [np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in images]
+    for name, full in (("7 operators", False), ("two orders", True)):
+        took: Counter[str] = Counter()
+        steps = compose(size, full).transforms
+        for _, array in itertools.product(range(options.rounds), arrays):
+            apart(steps, array, lambda f, x: f(image=x)["image"], took)
+        shares(f"albumentations, {name}, {size} px, one thread", took, batch * options.rounds)
+    took = Counter()
+    for _ in range(options.rounds):
+        apart(augmentations(size), images.float() / 255, lambda f, x: f(x), took)
+    shares(f"kornia, {size} px, batch {batch}, one thread", took, batch * options.rounds)
+
+
+def apart(steps: Iterable[Any], image: Any, call: Callable[[Any, Any], Any], seconds: Counter[str]) -> None:
+    """Counts the CPU seconds of each step; a ``OneOf`` is one, whatever it picks."""
+    for number, step in enumerate(steps, 1):
+        start = time.process_time()
+        image = call(step, image)
+        seconds[f"{number} {type(step).__name__}"] += time.process_time() - start
 
 
 def spent(chosen: Recipe, images: Tensor, i: int) -> dict[str, float]:
