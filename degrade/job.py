@@ -265,8 +265,6 @@ def prepare(
         raise SynthError(f"--format {format}: should be {', '.join(FORMATS)}")
     if shard < 1:
         raise SynthError(f"--shard {shard} should be at least 1")
-    if str(output).startswith("zip://"):
-        raise SynthError(f"--output {output}: archives are read, not written; choose a folder or a store")
     home = open_home(output)
     FORMATS[format](home).require()
     if settings.patch is not None and (settings.patch < recipe.scale or settings.patch % recipe.scale):

@@ -146,6 +146,7 @@ def synthesize(
             for name in (*RECORDS, "skipped.csv"):
                 home.record(job.output / name)
             home.settle()
+            home.finish()
     except OSError as error:
         if error.filename is not None or error.errno is None:
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import socket
 import zipfile
@@ -332,13 +333,44 @@ def test_one_machine_at_a_time(photos: Path, bucket: str, tmp_path: Path, monkey
         make(photos, url)
 
 
-def test_archives_are_not_written(photos: Path, tmp_path: Path, archive: Path) -> None:
-    for url in (f"zip://{tmp_path}/new.zip", f"zip://in::{archive}"):
-        before = archive.read_bytes()
-        with pytest.raises(SynthError, match="archives are read, not written"):
+@pytest.mark.parametrize("format", ["folder", "webdataset", "lmdb", "huggingface"])
+def test_to_an_archive(photos: Path, tmp_path: Path, made: dict[str, dict[str, str]], format: str) -> None:
+    """The files of the folder, the same bytes each time; it goes on from the cache, or without it from the archive."""
+    archive = tmp_path / "new.zip"
+    url = f"zip://{archive}"
+
+    def interrupted(job: Job, indices: list[int]) -> Iterator[engine.Result]:
+        yield from itertools.islice(engine.inline(job, indices), 2)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(photos, url, format, interrupted)
+    assert not archive.exists()
+    make(photos, url, format)
+    whole = archive.read_bytes()
+    with zipfile.ZipFile(archive) as file:
+        file.extractall(tmp_path / "unpacked")
+    assert hashes(tmp_path / "unpacked") == made[format]
+    assert make(photos, url, format).made == 0
+    shutil.rmtree(open_home(url).folder)
+    assert make(photos, url, format).made == 0
+    assert archive.read_bytes() == whole
+    assert all(pair.equal and pair.on_disk for pair in replay(url))
+
+
+def test_an_archive_of_others_is_left_alone(photos: Path, tmp_path: Path, archive: Path) -> None:
+    (tmp_path / "no.zip").write_bytes(b"no archive")
+    before = archive.read_bytes()
+    for url, words in (
+        (f"zip://{archive}", "is an archive that degrade did not write"),
+        (f"zip://{tmp_path}/no.zip", "cannot be read as an archive"),
+        (f"zip://in::{archive}", "archives are written to this disk, whole"),
+        ("zip://::s3://bucket/a.zip", "archives are written to this disk, whole"),
+    ):
+        with pytest.raises(SynthError, match=words):
             make(photos, url)
-        assert archive.read_bytes() == before
-    assert not (tmp_path / "new.zip").exists()
+    assert archive.read_bytes() == before
+    assert (tmp_path / "no.zip").read_bytes() == b"no archive"
 
 
 def test_no_bucket(photos: Path, bucket: str) -> None:

@@ -1,4 +1,4 @@
-"""Homes: the folder that a dataset lives in, on this disk or in an object store.
+"""Homes: the folder that a dataset lives in, on this disk, in an object store or in an archive.
 
 A run always works in a folder on this disk. Where the dataset belongs in a store, that folder lies in the cache, and
 each file goes up as soon as it is whole and is then removed here (but for LMDB): the disk holds what is being made, not
@@ -11,7 +11,9 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import uuid
+import zipfile
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +25,7 @@ from degrade.images import sha256, write_atomic
 from degrade.manifest import SynthError
 from degrade.remote import cache_folder, is_url, join, local, open_store, remote_errors
 
-__all__ = ["Home", "RemoteHome", "open_home"]
+__all__ = ["ArchiveHome", "Home", "RemoteHome", "open_home"]
 
 UPLOADS = 8
 """Uploads at a time, and how many may wait for each; an upload is mostly waiting."""
@@ -31,6 +33,10 @@ RECORDS = ("synth.json", "recipe.yaml", "manifest.csv")
 """What a run needs of an earlier one, the mark of a run first."""
 LOCK = ".lock"
 """In a store, the mark of the one machine that may write there; on a disk, what processes lock."""
+
+
+UNPACKED = ("lock.mdb", "contact_sheet.png")
+"""What is no part of an archived dataset: LMDB's lock, and a picture that is drawn when it is finished."""
 
 
 class Home:
@@ -66,6 +72,9 @@ class Home:
 
     def settle(self) -> None:
         """Waits until all that was published is in place."""
+
+    def finish(self) -> None:
+        """Ends the making of a dataset: all of it is published."""
 
     def has(self, path: Path, digest: str = "") -> bool:
         """Whether a file is there, with the SHA-256 that it should have."""
@@ -233,8 +242,81 @@ class RemoteHome(Home):
             path.unlink()
 
 
+class ArchiveHome(Home):
+    """A zip archive on this disk, and the working folder of its runs, which stays in the cache.
+
+    An archive cannot grow pair by pair and be whole. So the dataset is made in the folder, and packed when it is
+    finished; until then no archive is there, or the one of before.
+
+    Args:
+        url: ``zip://`` and the archive's path.
+
+    Raises:
+        SynthError: a folder inside an archive, or an archive in a store.
+    """
+
+    def __init__(self, url: str) -> None:
+        name = url.removeprefix("zip://").removeprefix("::").removeprefix("file://")
+        if "::" in name or "://" in name or not name.endswith(".zip"):
+            raise SynthError(f"{url}: archives are written to this disk, whole: zip://NAME.zip")
+        self.archive, self.url = Path(name).absolute(), url
+        super().__init__(cache_folder() / "synth" / hashlib.sha256(str(self.archive).encode()).hexdigest()[:16])
+
+    def __str__(self) -> str:
+        return self.url
+
+    def begin(self) -> None:
+        mark = self.folder / RECORDS[0]
+        if not self.archive.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return
+        try:
+            with zipfile.ZipFile(self.archive) as file:
+                # Nothing of ours is compressed: what comes out is no larger than what is there.
+                ours = mark.name in file.namelist() and all(not i.compress_type for i in file.infolist())
+                if ours and mark.exists() and file.read(mark.name) != mark.read_bytes():
+                    raise SynthError(f"{self.url}: another run has begun there; choose another --output")
+                if ours and not mark.exists():
+                    self._unpack(file)
+        except (zipfile.BadZipFile, NotImplementedError) as error:
+            raise SynthError(f"{self.archive}: cannot be read as an archive ({error})") from None
+        if not ours:
+            raise SynthError(f"{self.archive}: is an archive that degrade did not write; choose another --output")
+
+    def _unpack(self, file: zipfile.ZipFile) -> None:
+        part = self.folder.with_name(f".{uuid.uuid4().hex}.tmp")
+        try:
+            file.extractall(part)  # which keeps names from leading out of it
+            shutil.rmtree(self.folder, ignore_errors=True)
+            part.rename(self.folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+    def finish(self) -> None:
+        """Packs the folder; the same dataset gives the same bytes."""
+        self.archive.parent.mkdir(parents=True, exist_ok=True)
+        part = self.archive.with_name(f".{uuid.uuid4().hex}.tmp")
+        try:
+            with open(part, "xb") as stream:
+                with zipfile.ZipFile(stream, "w") as file:
+                    for path in sorted(self.folder.rglob("*")):
+                        name = path.relative_to(self.folder)
+                        if path.is_file() and path.name not in UNPACKED and not name.parts[0].startswith("."):
+                            info = zipfile.ZipInfo(name.as_posix())
+                            info.external_attr = 0o644 << 16
+                            with open(path, "rb") as source, file.open(info, "w", force_zip64=True) as target:
+                                shutil.copyfileobj(source, target, 1 << 20)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(part, self.archive)
+        finally:
+            part.unlink(missing_ok=True)
+
+
 def open_home(output: str | Path) -> Home:
     """The home of a dataset given by path or URL."""
+    if str(output).startswith("zip://"):
+        return ArchiveHome(str(output))
     if is_url(output):
         return RemoteHome(str(output))
     return Home(local(str(output)) or Path(output))
