@@ -193,7 +193,12 @@ def _settle(folder: Path, recipe: Recipe, settings: Mapping[str, Any], versions:
             before = None
         if not isinstance(before, dict) or not isinstance(before.get("versions", {}), dict):
             raise SynthError(f"{path}: is not what degrade synth writes; choose another --output")
-        changed = [f"{k} was {before.get(k)!r}, now {v!r}" for k, v in settings.items() if before.get(k) != v]
+        # A name that is not there is no setting of None: one flipped bit makes "count" another name.
+        changed = [
+            f"{k} was {before[k]!r}, now {v!r}" if k in before else f"{k} was not said, now {v!r}"
+            for k, v in settings.items()
+            if k not in before or before[k] != v
+        ]
         made_by = before.get("versions", {})
         changed += [f"{k} was {made_by.get(k)}, now {v}" for k, v in versions.items() if made_by.get(k) != v]
         if changed:

@@ -286,7 +286,7 @@ def test_errors_of_settings(photos: Path, tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(SynthError, match="--shard 0"):
         prepare(recipe, Settings(str(photos)), tmp_path, "webdataset", 0)
     make(photos, tmp_path / "out", "folder", count=1)
-    with pytest.raises(SynthError, match="format was None, now 'lmdb'"):
+    with pytest.raises(SynthError, match="format was not said, now 'lmdb'"):
         make(photos, tmp_path / "out", "lmdb", count=1)
     for format, module in (("webdataset", "webdataset.writer"), ("lmdb", "lmdb")):
         monkeypatch.setitem(__import__("sys").modules, module, None)

@@ -61,6 +61,17 @@ def rows(folder: Path) -> list[dict[str, str]]:
 # --- what a run leaves -----------------------------------------------------------------------------------------------
 
 
+def test_a_setting_that_is_not_said_is_not_the_same(tmp_path: Path) -> None:
+    """A damaged name of one that is null, for example."""
+    recipe = Recipe.load("bicubic")
+    job = prepare(recipe, Settings(patch=32), tmp_path)
+    synthesize(job, recipe, engine.inline)
+    path = tmp_path / "synth.json"
+    path.write_text(path.read_text().replace('"count"', '"couft"'))
+    with pytest.raises(SynthError, match="count was not said, now None"):
+        synthesize(job, recipe, engine.inline)
+
+
 def test_what_a_run_leaves(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     report = make(photos, out)
