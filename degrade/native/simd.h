@@ -74,7 +74,6 @@ INLINE vf root(vf x) {
 }
 
 INLINE vf splat(float x) { return x - (vf){0}; }
-INLINE vi splat_int(int32_t x) { return x - (vi){0}; }
 
 INLINE vf load(const float *x) {
     vf y;
@@ -158,14 +157,5 @@ INLINE void turn_back(const float *x, float *y, long ys, long count) {
         for (int r = 0; r < LANES; r++) store(y + r * ys + from, part[r]);
     }
 }
-
-/* The next `count` floats, fewer than a vector, and zeros. */
-INLINE vf load_some(const float *x, long count) {
-    float y[LANES] = {0};
-    memcpy(y, x, count * sizeof *x);
-    return load(y);
-}
-
-INLINE void store_some(float *x, vf y, long count) { memcpy(x, &y, count * sizeof *x); }
 
 #endif
