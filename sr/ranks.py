@@ -32,8 +32,9 @@ def join(backend: str) -> None:
     store, rank, world = next(iter(rendezvous("env://")))
     word = meet(store, rank, world)
     torch.distributed.init_process_group(backend, store=PrefixStore(word, store), rank=rank, world_size=world)
-    if backend == "nccl":  # which complains at the end otherwise
-        atexit.register(torch.distributed.destroy_process_group)
+    # Gloo's threads let go of the last tensors when they come to it. One that finds Python gone by then aborts the
+    # process ("terminate called without an active exception"), so they are joined first. NCCL complains otherwise.
+    atexit.register(torch.distributed.destroy_process_group)
 
 
 def restarted() -> bool:
