@@ -132,7 +132,7 @@ def launch(config: Config) -> Fabric:
             num_nodes=nodes,
             precision=config.precision,
             # Two passes through one batch normalisation before a backward, as a discriminator has, need this.
-            strategy=DDPStrategy(broadcast_buffers=False) if world > 1 else "auto",
+            strategy=DDPStrategy(forward_sync_buffers=False) if world > 1 else "auto",
         )
         if world > 1:
             ranks.join("nccl" if fabric.device.type == "cuda" else "gloo")
