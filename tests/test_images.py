@@ -336,11 +336,11 @@ def test_refused(tmp_path, data, reason):
 def test_bomb_is_refused_from_its_header(side):
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10**6)))
-    start = time.perf_counter()
+    start = time.thread_time()
     for read in (read_image, image_size):
         with pytest.raises(ImageError, match=r"more than the limit of 134,217,728"):
             read(bomb)
-    assert time.perf_counter() - start < 0.5
+    assert time.thread_time() - start < 0.5
 
 
 def test_limit_is_the_callers(monkeypatch):
