@@ -184,7 +184,7 @@ def _begin(folder: Path) -> None:
 
 
 def _settle(folder: Path, recipe: Recipe, settings: Mapping[str, Any], versions: Mapping[str, str]) -> None:
-    """Writes the settings, or holds those of the run that began against them."""
+    """Holds the settings against those of the run that began, if one did, and writes what is not there as it should."""
     path = folder / "synth.json"
     if path.exists():
         try:
@@ -203,13 +203,14 @@ def _settle(folder: Path, recipe: Recipe, settings: Mapping[str, Any], versions:
         changed += [f"{k} was {made_by.get(k)}, now {v}" for k, v in versions.items() if made_by.get(k) != v]
         if changed:
             raise SynthError(f"{folder}: holds another run ({'; '.join(changed)}); choose another --output")
-    else:
-        write_atomic(path, (json.dumps({**settings, "versions": versions}, indent=2) + "\n").encode())
-    # After the settings, which mark the folder as a run's own: one killed between the two can go on.
-    written = f"# SHA-256 {recipe.hash}\n{recipe.to_yaml()}".encode()
-    path = folder / "recipe.yaml"
-    if not path.exists() or path.read_bytes() != written:
-        write_atomic(path, written)
+    for name, written in (
+        # First, since it marks the folder as a run's own: one killed between the two can go on.
+        ("synth.json", json.dumps({**settings, "versions": versions}, indent=2) + "\n"),
+        ("recipe.yaml", f"# SHA-256 {recipe.hash}\n{recipe.to_yaml()}"),
+    ):
+        path = folder / name
+        if not path.exists() or path.read_bytes() != written.encode():
+            write_atomic(path, written.encode())
 
 
 def _recover(folder: Path, columns: list[str], keeper: Keeper | None) -> dict[int, Row]:

@@ -74,7 +74,7 @@ def test_settings(photos: Path, whole: tuple[str, Path], tmp_path: Path, name: s
     format, before = whole
     out = shutil.copytree(before, tmp_path / "out")
     good = (before / name).read_bytes()
-    for what, bad in flips(good, chance(name, format), COUNT):
+    for what, bad in [*flips(good, chance(name, format), COUNT), ("the end of the last line", good[:-1])]:
         (out / name).write_bytes(bad)
         damaged = tree(out)
         say(what)
