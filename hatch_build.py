@@ -11,6 +11,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,25 +28,39 @@ class Native(BuildHookInterface[Any]):
     """The hook that hatchling runs before it builds a wheel, an editable one too."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        wanted = os.environ.get("DEGRADE_BUILD_NATIVE", "")
-        if wanted == "0" or self.target_name != "wheel":
+        if self.target_name != "wheel":
             return
         folder = Path(self.root) / "degrade/native"
         told = runpy.run_path(str(folder / "targets.py"))  # the package itself needs NumPy, which is not here
-        sources = [f'-DDIGEST="{told["digest"](folder)}"', *(str(folder / name) for name in told["SOURCES"])]
+        digest, sources = told["digest"](folder), [str(folder / file) for file in told["SOURCES"]]
+        wanted = os.environ.get("DEGRADE_BUILD_NATIVE", "")
         for name, flags in told["targets"](platform.machine()).items():
             path = folder / f"{name}.so"
-            path.unlink(missing_ok=True)
-            part = path.with_suffix(f".{os.getpid()}")
-            command = [*shlex.split(os.environ.get("CC", "cc")), *FLAGS, *flags, *sources, "-o", str(part)]
             try:
-                subprocess.run(command, check=True)
-            except (OSError, subprocess.CalledProcessError) as error:
-                part.unlink(missing_ok=True)
+                if wanted == "0":
+                    path.unlink(missing_ok=True)  # an editable install would go on using it
+                    continue
+                compile_to(path, [*flags, f'-DDIGEST="{digest}"', *sources])
+            except (OSError, ValueError, subprocess.CalledProcessError) as error:
                 if wanted == "1":
                     raise
+                with suppress(OSError):
+                    if digest.encode() not in path.read_bytes():
+                        path.unlink()  # one of other sources, which would be refused
                 sys.stderr.write(f"degrade: no native kernels for {name} ({error}); OpenCV and PyTorch do their work\n")
                 continue
-            part.replace(path)
             build_data["artifacts"].append(f"/{path.relative_to(self.root).as_posix()}")
             build_data["pure_python"], build_data["infer_tag"] = False, True
+
+
+def compile_to(path: Path, arguments: list[str]) -> None:
+    """Puts a library there in one step, so that what uses the one before never finds none.
+
+    Raises OSError, ValueError (``CC`` is no command) or CalledProcessError.
+    """
+    part = path.with_suffix(f".{os.getpid()}")
+    try:
+        subprocess.run([*shlex.split(os.environ.get("CC") or "cc"), *FLAGS, *arguments, "-o", str(part)], check=True)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextvars
 import os
+import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import lru_cache
 
 import torch
@@ -18,7 +19,10 @@ __all__ = ["each"]
 
 
 def each(work: Callable[[int], None], items: Iterable[int]) -> None:
-    """Calls ``work`` on every item, without gradients, on as many threads as PyTorch may use. Raises what it raises."""
+    """Calls ``work`` on every item, without gradients, on as many threads as PyTorch may use.
+
+    Raises what it raises, after which no further item is begun. Within ``work`` it works on the thread that it is on.
+    """
     items = list(items)
     left = iter(items)  # each next item goes to the thread that asks for it: a list's iterator is atomic
 
@@ -27,11 +31,23 @@ def each(work: Callable[[int], None], items: Iterable[int]) -> None:
             for item in left:
                 work(item)
 
+    if getattr(_HERE, "works", False):  # a pool that waits for itself would wait for ever
+        drain()
+        return
     count = torch.get_num_threads()
     pool = _pool(os.getpid(), count)
     waiting = [pool.submit(contextvars.copy_context().run, drain) for _ in range(min(count, len(items)))]
+    try:
+        wait(waiting, return_when=FIRST_EXCEPTION)
+    finally:
+        for _ in left:  # there are some after an error or an interrupt
+            pass
+    wait(waiting)
     for future in waiting:
         future.result()
+
+
+_HERE = threading.local()
 
 
 @lru_cache(maxsize=4)
@@ -43,6 +59,7 @@ def _pool(pid: int, count: int) -> ThreadPoolExecutor:
 def _alone() -> None:
     import cv2
 
+    _HERE.works = True
     # PyTorch's setting is this thread's own; OpenCV's is the process's, whose rows all come through here.
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

@@ -77,3 +77,12 @@ def test_a_library_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(native, "digest", lambda folder: "another")
     with pytest.raises(UserError, match="was built from other sources; install degrade again, or set DEGRADE_NATIVE=0"):
         native._load.__wrapped__()
+
+
+@pytest.mark.skipif(not native.available(), reason="no native code here")
+def test_a_library_that_cannot_be_loaded_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in BUILT:
+        (tmp_path / f"{name}.so").touch()
+    monkeypatch.setattr(native, "__file__", str(tmp_path / "__init__.py"))
+    with pytest.raises(UserError, match="install degrade again, or set DEGRADE_NATIVE=0"):
+        native._load.__wrapped__()

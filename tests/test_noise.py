@@ -88,6 +88,32 @@ def test_a_row_alone_equals_the_row_in_a_ragged_batch(operator: Operator, channe
         assert torch.equal(together.image(i), alone[0]), f"row {i}"
 
 
+@pytest.mark.parametrize(
+    "operator",
+    [
+        GaussianNoise(sigma=20, gray=0.5, correlated=0.5),
+        SpeckleNoise(sigma=20, gray=0.5, correlated=0.5),
+        PoissonNoise(scale=[0.05, 3]),
+        PoissonNoise(peak={"any": [2, 30]}),
+        SaltPepper(amount=[0, 0.5], gray=0.5),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize("form", FORMS)
+def test_other_channels_than_those_of_images(operator: Operator, channels: int, form: Form) -> None:
+    """A packed Bayer mosaic, say, that an operator of a user's made. Native code has no noise for them."""
+    canvas = Canvas.of([torch.cat([image, image])[:channels] for image in photographs()])
+    with use_form(form):
+        found = canvas.with_pixels(run(operator, canvas, keys(5)))
+    with use_form("torch"):
+        wanted = canvas.with_pixels(run(operator, canvas, keys(5)))
+    for i in range(5):
+        torch.testing.assert_close(found.image(i), wanted.image(i), rtol=0, atol=1e-6)
+    with use_form(form), pytest.raises(ValueError, match="4 channels have no luma"):
+        run(PoissonNoise(gray=1), flat(0.5, channels=4), keys())
+
+
 @pytest.mark.parametrize("operator", NEUTRAL, ids=repr)
 def test_the_neutral_parameter_is_the_identity(operator: Operator) -> None:
     canvas = Canvas.of(photographs())

@@ -1,8 +1,8 @@
 """Native: the hot loops of a CPU in C, one image at a time. Optional: without a C compiler at installation, or on a
 processor that they were not built for, OpenCV and PyTorch do the same.
 
-Images are (h, w, C) float32 arrays whose pixels are contiguous within a row. What an image becomes has the same bits on
-every processor: the sources say how. ``hatch_build.py`` builds them, for the instruction sets of ``targets.py``.
+Images are (h, w, C) float32 arrays whose pixels are contiguous within a row. What a finite image becomes has the same
+bits on every processor: the sources say how. ``hatch_build.py`` builds them for the instruction sets of ``targets.py``.
 
 The one constraint: nothing here checks shapes; the primitives do.
 """
@@ -49,8 +49,8 @@ def available() -> str:
     """The instruction set in use, ``avx512`` for example; empty if there is none.
 
     Raises:
-        UserError: the one that ``DEGRADE_NATIVE`` names was not built, or does not run here; or what is here was built
-            from other sources.
+        UserError: the one that ``DEGRADE_NATIVE`` names was not built, or does not run here; or what is here cannot be
+            loaded, or was built from other sources.
     """
     return _load()[1]
 
@@ -65,7 +65,10 @@ def _load() -> tuple[Any, str]:
     if wanted == "0" or not here:
         return None, ""
     name = next(iter(here)) if wanted == "1" else wanted
-    library = ctypes.CDLL(str(here[name]))
+    try:
+        library = ctypes.CDLL(str(here[name]))
+    except OSError as error:
+        raise UserError(f"{error}; install degrade again, or set {VARIABLE}=0") from None
     library.digest.restype = ctypes.c_char_p
     if library.digest() != digest(Path(__file__).parent).encode():
         raise UserError(f"{here[name]}: was built from other sources; install degrade again, or set {VARIABLE}=0")

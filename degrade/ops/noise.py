@@ -254,9 +254,14 @@ def _distribution(mean: Tensor) -> Iterator[Tensor]:
 
 
 def luma(pixels: Tensor) -> Tensor:
-    """BT.601 luma of RGB, as torchvision's ``rgb_to_grayscale``; grey stays as it is. (B, C, H, W) -> (B, 1, H, W)."""
+    """BT.601 luma of RGB, as torchvision's ``rgb_to_grayscale``; grey stays as it is. (B, C, H, W) -> (B, 1, H, W).
+
+    Raises ValueError for other numbers of channels.
+    """
     if pixels.shape[1] == 1:
         return pixels
+    if pixels.shape[1] != 3:
+        raise ValueError(f"{pixels.shape[1]} channels have no luma; should be 1 or 3, or the noise of gray 0")
     red, green, blue = (pixels[:, c : c + 1] for c in range(3))
     return red * 0.2989 + green * 0.587 + blue * 0.114
 

@@ -28,14 +28,13 @@ _FORCED: ContextVar[Form | None] = ContextVar("form", default=None)
 def form_of(canvas: Canvas) -> Form:
     """Which form works this canvas: native or OpenCV for CPU pixels that no gradient flows through, else torch.
 
-    Native code works float32 only.
+    Native code works float32 images of 1 or 3 channels: its noise knows no others.
     """
     forced = _FORCED.get()
     if forced == "torch" or canvas.pixels.device.type != "cpu" or canvas.pixels.requires_grad:
         return forced or "torch"
-    if forced == "opencv" or canvas.pixels.dtype != torch.float32 or "native" not in FORMS:
-        return "opencv"
-    return "native"
+    fits = canvas.pixels.dtype == torch.float32 and canvas.pixels.shape[1] in (1, 3)
+    return "native" if fits and forced != "opencv" and "native" in FORMS else "opencv"
 
 
 @contextlib.contextmanager
