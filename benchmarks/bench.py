@@ -22,11 +22,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from degrade.images import find_images, read_image
 from degrade.samples import sample_images
 
-__all__ = ["Entry", "header", "installed", "peak_memory", "photographs", "race", "report", "threads"]
+__all__ = [
+    *("Entry", "Made", "children", "header", "installed", "loaded", "peak_memory", "photographs", "race", "report"),
+    *("rollup", "threads"),
+]
 
 
 @dataclass
@@ -118,6 +122,48 @@ def threads(count: int) -> None:
 
     torch.set_num_threads(count)
     cv2.setNumThreads(count)
+
+
+class Made(Dataset[Tensor]):
+    """LR patches made in a loader's worker, from their numbers."""
+
+    def __init__(self, make: Callable[[int], Tensor], count: int) -> None:
+        self.make, self.count = make, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, i: int) -> Tensor:
+        return self.make(i)
+
+
+def loaded(made: Made, workers: int, batch: int = 4) -> tuple[float, float]:
+    """Patches/s of a loader, and MiB of its workers.
+
+    The first batches, which wait for its start, do not count. Of shared memory a worker has its part.
+    """
+    start, seen, held = 0.0, 0, 0.0
+    for i, patches in enumerate(DataLoader(made, batch, num_workers=workers)):
+        if i == 2 * workers:
+            if Path("/proc").exists():
+                held = sum(rollup(child)["Pss"] for child in children(os.getpid()))
+            start = time.perf_counter()
+        elif i > 2 * workers:
+            seen += len(patches)
+    return seen / (time.perf_counter() - start), held
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process started; each is listed under the thread that did."""
+    return [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+
+
+def rollup(pid: int) -> dict[str, float]:
+    """MiB of a process by kind: Rss, Pss and so on."""
+    rows = (line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
+    return {row[0].rstrip(":"): int(row[1]) / 1024 for row in rows}
 
 
 def installed(*modules: str) -> bool:

@@ -76,7 +76,7 @@ class RealESRGAN:
 
     @contextmanager
     def split(self) -> Iterator[dict[str, float]]:
-        """Counts the seconds of each of its operators."""
+        """Counts the CPU seconds of each of its operators."""
         seconds: dict[str, float] = defaultdict(float)
         changed = {
             name: getattr(self.module, name)
@@ -133,7 +133,7 @@ class Kair:
 
     @contextmanager
     def split(self) -> Iterator[dict[str, float]]:
-        """Counts the seconds of each of its operators."""
+        """Counts the CPU seconds of each of its operators."""
         seconds: dict[str, float] = defaultdict(float)
         kept = {name: getattr(self.module, name) for name in self.OPERATORS}
         for name, function in kept.items():
@@ -235,10 +235,10 @@ def _linear_2d(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> Callable[[np.ndar
 
 def _timed(function: Callable[..., Any], name: str, seconds: dict[str, float]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             return function(*args, **kwargs)
         finally:
-            seconds[name] += time.perf_counter() - start
+            seconds[name] += time.process_time() - start
 
     return call

@@ -34,10 +34,9 @@ from unittest import mock
 
 import numpy as np
 import torch
-from bench import Entry, header, peak_memory, photographs, race, report, threads
+from bench import Entry, Made, header, loaded, peak_memory, photographs, race, report, threads
 from checkouts import Kair, RealESRGAN
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from degrade.base import REGISTRY
 from degrade.canvas import Canvas, planes
@@ -74,7 +73,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--measure-memory", choices=("nothing", "ours", "realesrgan"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.quick:
-        options.sizes, options.batches, options.threads, options.workers, options.rounds = [128], [4], [1], [1, 2], 3
+        options.sizes, options.batches, options.threads, options.workers, options.rounds = [256], [4], [1], [1, 2], 3
     return options
 
 
@@ -219,27 +218,33 @@ def race_albumentations(options: argparse.Namespace) -> None:
 # --- pepedd ----------------------------------------------------------------------------------------------------------
 
 
-def race_pepedd(options: argparse.Namespace) -> None:
-    """Gaussian blur, bicubic downscale and JPEG, all that it has of these pipelines; ours are the same three."""
-    if unavailable("pepedd", options.pepedd):
-        return
-    sys.path.append(str(options.pepedd))
+def pepedd(folder: Path) -> tuple[Callable[[int, np.ndarray], Any], list[Any]]:
+    """What begins with an image, given a seed, and its nodes for Gaussian blur, bicubic downscale and JPEG."""
+    sys.path.append(str(folder))
     from pepedd.core.objects.lq_hq_state import LQHQState
     from pepedd.core.objects.safe_rng import SafeRNG
     from pepedd.nodes.blur.blur import Blur
     from pepedd.nodes.compress.compress import Compress
     from pepedd.nodes.resize.resize import Resize
 
-    threads(1)
     names = {"alg_lq": ["c_catmullrom"], "alg_hq": ["c_catmullrom"]}
     nodes = [
         Blur({"filters": ["gauss"], "target_kernels": {"gauss": [0.2, 3]}}),
         Resize({**names, "spread": [1, 1, 1], "scale": 4, "olq": True}),
         Compress({"algorithm": ["jpeg"], "samplings": ["420"], "target_compress": {"jpeg": [30, 95]}}),
     ]
+    return lambda i, image: LQHQState(rng=SafeRNG(i), lq=image.copy(), hq=image), nodes
+
+
+def race_pepedd(options: argparse.Namespace) -> None:
+    """Gaussian blur, bicubic downscale and JPEG, all that it has of these pipelines; ours are the same three."""
+    if unavailable("pepedd", options.pepedd):
+        return
+    threads(1)
+    start, nodes = pepedd(options.pepedd)
 
     def theirs(i: int, image: np.ndarray) -> np.ndarray:
-        state = LQHQState(rng=SafeRNG(i), lq=image.copy(), hq=image)
+        state = start(i, image)
         for node in nodes:
             state = node(state)
         return state.lq
@@ -292,19 +297,6 @@ def race_kornia(options: argparse.Namespace) -> None:
 # --- workers ---------------------------------------------------------------------------------------------------------
 
 
-class Items(Dataset[Tensor]):
-    """LR patches made in a loader's worker."""
-
-    def __init__(self, make: Callable[[int], Tensor], count: int) -> None:
-        self.make, self.count = make, count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, i: int) -> Tensor:
-        return self.make(i)
-
-
 def race_workers(options: argparse.Namespace) -> None:
     """Steady throughput of a loader: the first batches, which wait for its start, do not count."""
     threads(1)
@@ -322,14 +314,7 @@ def race_workers(options: argparse.Namespace) -> None:
     for name, make in makers.items():
         speeds: dict[int, list[float]] = {workers: [] for workers in options.workers}
         for _, workers in itertools.product(range(3), options.workers):
-            loader = DataLoader(Items(make, count), 4, num_workers=workers)
-            start, seen = 0.0, 0
-            for i, batch in enumerate(loader):
-                if i == 2 * workers:
-                    start = time.perf_counter()
-                elif i > 2 * workers:
-                    seen += len(batch)
-            speeds[workers].append(seen / (time.perf_counter() - start))
+            speeds[workers].append(loaded(Made(make, count), workers)[0])
         one = np.median(speeds[options.workers[0]])
         for workers, values in speeds.items():
             print(f"| {name} | {workers} | {np.median(values):.1f} | {np.median(values) / one:.2f} |")
@@ -388,10 +373,11 @@ def race_split(options: argparse.Namespace) -> None:
         shares(f"feed_data without sharpening, {size} px, one thread", theirs, batch * options.rounds)
     if options.kair:
         kair = Kair(options.kair)
-        with kair.split() as theirs:
-            for image in images:
-                kair.bsrgan_plus(image.permute(1, 2, 0).numpy().astype(np.float32) / 255)
-        shares(f"degradation_bsrgan_plus, {size} px, one thread", theirs, batch)
+        for name in ("bsrgan", "bsrgan_plus"):
+            with kair.split() as theirs:
+                for image in images:
+                    getattr(kair, name)(image.permute(1, 2, 0).numpy().astype(np.float32) / 255)
+            shares(f"degradation_{name}, {size} px, one thread", theirs, batch)
     arrays = [np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in images]
     for name, full in (("7 operators", False), ("two orders", True)):
         took: Counter[str] = Counter()
@@ -399,6 +385,12 @@ def race_split(options: argparse.Namespace) -> None:
         for _, array in itertools.product(range(options.rounds), arrays):
             apart(steps, array, lambda f, x: f(image=x)["image"], took)
         shares(f"albumentations, {name}, {size} px, one thread", took, batch * options.rounds)
+    if options.pepedd:
+        took = Counter()
+        start, nodes = pepedd(options.pepedd)
+        for i, array in itertools.product(range(options.rounds), arrays):
+            apart(nodes, start(i, array.astype(np.float32) / 255), lambda f, x: f(x), took)
+        shares(f"pepedd, 3 operators, {size} px, one thread", took, batch * options.rounds)
     took = Counter()
     for _ in range(options.rounds):
         apart(augmentations(size), images.float() / 255, lambda f, x: f(x), took)

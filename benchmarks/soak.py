@@ -17,10 +17,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
 from itertools import count
-from pathlib import Path
 
 import numpy as np
-from bench import header
+from bench import children, header, rollup
 from torch.utils.data import DataLoader
 
 from degrade import PatchFolder, Recipe, pairs
@@ -111,19 +110,6 @@ def look(seconds: float, made: int) -> Sample:
         round(sum(each["Rss"] for each in held.values()), 1),
         sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in held),
     )
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process started; each is listed under the thread that did."""
-    return [
-        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
-    ]
-
-
-def rollup(pid: int) -> dict[str, float]:
-    """MiB of a process by kind: Rss, Pss and so on."""
-    rows = (line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
-    return {row[0].rstrip(":"): int(row[1]) / 1024 for row in rows}
 
 
 def columns(samples: list[Sample]) -> dict[str, np.ndarray]:
