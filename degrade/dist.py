@@ -31,6 +31,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Any, TypeGuard, TypeVar
 
@@ -276,13 +277,22 @@ class Reciprocal(Dist):
         return {"reciprocal": self.of.dump()}
 
 
-def pick(weights: Sequence[float], u: Real) -> tuple[NDArray[np.intp], Real]:
+def pick(weights: tuple[float, ...], u: Real) -> tuple[NDArray[np.intp], Real]:
     """Inverts a discrete distribution: the index chosen at level ``u`` and the remainder, uniform again on [0, 1)."""
+    edges, shares = _edges(weights)
+    index = np.minimum(edges.searchsorted(u, side="right") - 1, len(weights) - 1)
+    rest = (u - edges[index]) / shares[index]
+    return index, np.minimum(np.maximum(rest, 0), _BELOW_ONE)
+
+
+_BELOW_ONE = np.nextafter(1, 0)
+
+
+@lru_cache(maxsize=1024)
+def _edges(weights: tuple[float, ...]) -> tuple[Real, Real]:
+    """Where each part of [0, 1] begins, and the weights as an array; the same objects each time, not to be changed."""
     edges = np.concatenate([[0.0], np.cumsum(weights)])
-    edges /= edges[-1]
-    index = np.minimum(np.searchsorted(edges, u, side="right") - 1, len(weights) - 1)
-    rest = (u - edges[index]) / np.asarray(weights)[index]
-    return index, np.clip(rest, 0, np.nextafter(1, 0))
+    return edges / edges[-1], np.asarray(weights)
 
 
 # --- YAML ------------------------------------------------------------------------------------------------------------
