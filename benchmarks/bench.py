@@ -137,7 +137,7 @@ class Made(Dataset[Tensor]):
         return self.make(i)
 
 
-def loaded(made: Made, workers: int, batch: int = 4) -> tuple[float, float]:
+def loaded(made: Made, workers: int, batch: int) -> tuple[float, float]:
     """Patches/s of a loader, and MiB of its workers.
 
     The first batches, which wait for its start, do not count. Of shared memory a worker has its part.

@@ -302,7 +302,7 @@ def race_workers(options: argparse.Namespace) -> None:
     threads(1)
     size = options.sizes[0]
     images = photographs(16, size, options.images)
-    count = 16 * options.rounds
+    count = 16 * max(8, options.rounds)
     chosen, pipeline = recipe("realesrgan", sharpen=False), compose(size, full=True)
     makers: dict[str, Callable[[int], Tensor]] = {
         "ours": lambda i: chosen.apply(images[i % 16][None], chosen.plan(Key.of(0, i))).lr[0],
@@ -310,11 +310,11 @@ def race_workers(options: argparse.Namespace) -> None:
             pipeline(image=images[i % 16].permute(1, 2, 0).contiguous().numpy())["image"]
         ),
     }
-    print(f"\n### DataLoader, {size} px, batch 4\n\n| | workers | patches/s | x one worker |\n|---|--:|--:|--:|")
+    print(f"\n### DataLoader, {size} px, batch 16\n\n| | workers | patches/s | x one worker |\n|---|--:|--:|--:|")
     for name, make in makers.items():
         speeds: dict[int, list[float]] = {workers: [] for workers in options.workers}
         for _, workers in itertools.product(range(3), options.workers):
-            speeds[workers].append(loaded(Made(make, count), workers)[0])
+            speeds[workers].append(loaded(Made(make, count), workers, 16)[0])
         one = np.median(speeds[options.workers[0]])
         for workers, values in speeds.items():
             print(f"| {name} | {workers} | {np.median(values):.1f} | {np.median(values) / one:.2f} |")

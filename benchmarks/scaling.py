@@ -80,7 +80,7 @@ def main() -> None:
         case.memory = measured(case, options.recipe) - nothing
         cells = f"{case.each * 1e3:.2f} | {case.each / case.size**2 * 1e9:.1f} | {case.memory:.0f}"
         print(f"| {case.size} | {case.batch} | {case.threads} | {cells} |")
-    by_workers(recipe, middle, options.workers, 64 * max(2, options.rounds))
+    by_workers(recipe, middle, options.workers, 64 * max(4, options.rounds))
     canvas_waste(recipe, options.sizes[0] if options.quick else 128)
     if options.plot:
         draw(by_size, by_batch, options.plot)
@@ -114,12 +114,12 @@ def by_workers(recipe: Recipe, size: int, workers: list[int], count: int) -> Non
     images = photographs(16, size)
     made = Made(lambda i: recipe.apply(images[i % 16][None], recipe.plan(Key.of(0, i))).lr[0], count)
     print(
-        f"\nDataLoader, {size} px, batch 4; median of 3\n\n| workers | patches/s | MiB of the workers |\n|--:|--:|--:|"
+        f"\nDataLoader, {size} px, batch 16; median of 3\n\n| workers | patches/s | MiB of the workers |\n|--:|--:|--:|"
     )
     seen: dict[int, list[tuple[float, float]]] = {number: [] for number in workers}
     for _ in range(3):
         for number in workers:
-            seen[number].append(loaded(made, number))
+            seen[number].append(loaded(made, number, 16))
     for number, values in seen.items():
         speed, memory = np.median(values, 0)
         print(f"| {number} | {speed:.1f} | {memory:.0f} |")

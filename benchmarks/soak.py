@@ -3,9 +3,10 @@
     python benchmarks/soak.py [--minutes 60] [--images DIR] [--workers 2] [--csv FILE] [--plot FILE.png] [--quick]
 
 Every few seconds the memory of the process and of its workers is read from ``/proc``: the proportional set size, in
-which a page that n processes share counts 1/n to each, so that the sum is what the run holds. The workers live through
-all epochs, as in a training with ``persistent_workers``. The slope is that of a least-squares line after the first
-sixth, in which allocators and caches fill. The one constraint: Linux.
+which a page that n processes share counts 1/n to each, so that the sum is what the run holds. Mapped files do not count:
+the part of a library's code moves as soon as another program that uses it begins or ends. The workers live through all
+epochs, as in a training with ``persistent_workers``. The slope is that of a least-squares line after the first sixth,
+in which allocators and caches fill. The one constraint: Linux.
 """
 
 from __future__ import annotations
@@ -105,11 +106,16 @@ def look(seconds: float, made: int) -> Sample:
         round(seconds, 2),
         made,
         round(time.process_time(), 2),
-        round(held[me]["Pss"], 1),
-        round(sum(held[pid]["Pss"] for pid in others), 1),
+        round(own(held[me]), 1),
+        round(sum(own(held[pid]) for pid in others), 1),
         round(sum(each["Rss"] for each in held.values()), 1),
         sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in held),
     )
+
+
+def own(held: dict[str, float]) -> float:
+    """MiB of anonymous and of shared memory."""
+    return held["Pss"] - held["Pss_File"]
 
 
 def columns(samples: list[Sample]) -> dict[str, np.ndarray]:
