@@ -3,10 +3,10 @@
     python benchmarks/soak.py [--minutes 60] [--images DIR] [--workers 2] [--csv FILE] [--plot FILE.png] [--quick]
 
 Every few seconds the memory of the process and of its workers is read from ``/proc``: the proportional set size, in
-which a page that n processes share counts 1/n to each, so that the sum is what the run holds. Mapped files do not count:
-the part of a library's code moves as soon as another program that uses it begins or ends. The workers live through all
-epochs, as in a training with ``persistent_workers``. The slope is that of a least-squares line after the first sixth,
-in which allocators and caches fill. The one constraint: Linux.
+which a page that n processes share counts 1/n to each, so that the sum is what the run holds. Mapped files do not
+count: a run's part of a library's code moves as soon as another program that uses it begins or ends. The workers live
+through all epochs, as in a training with ``persistent_workers``. The slope is that of a least-squares line after the
+first sixth, in which allocators and caches fill. The one constraint: Linux.
 """
 
 from __future__ import annotations
