@@ -38,13 +38,14 @@ class Native(BuildHookInterface[Any]):
             path = folder / f"{name}.so"
             try:
                 if wanted == "0":
-                    path.unlink(missing_ok=True)  # an editable install would go on using it
+                    if version == "editable":  # which would go on using what lies in the tree
+                        path.unlink(missing_ok=True)
                     continue
                 compile_to(path, [*flags, f'-DDIGEST="{digest}"', *sources])
             except (OSError, ValueError, subprocess.CalledProcessError) as error:
                 if wanted == "1":
                     raise
-                with suppress(OSError):
+                with suppress(OSError):  # there is none, or nothing can be changed there
                     if digest.encode() not in path.read_bytes():
                         path.unlink()  # one of other sources, which would be refused
                 sys.stderr.write(f"degrade: no native kernels for {name} ({error}); OpenCV and PyTorch do their work\n")

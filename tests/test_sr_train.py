@@ -6,7 +6,6 @@ import errno
 import os
 import pickle
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -438,37 +437,3 @@ def test_two_processes_train_what_one_would(data: Path, tmp_path: Path):
     one, both = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name in one:
         torch.testing.assert_close(both[name], one[name], rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads the names of threads from /proc")
-def test_no_thread_of_a_group_outlives_python():
-    """One that lets go of a tensor of Python's after that aborts the process: rare, and only under load."""
-    code = """
-import atexit, time
-from pathlib import Path
-def threads():
-    for task in Path("/proc/self/task").glob("*/comm"):
-        try:
-            yield task.read_text()
-        except OSError:
-            pass  # it has just ended
-def becomes(wanted):
-    deadline = time.monotonic() + 20  # a thread is named a moment after it is begun, and listed a moment after its end
-    while time.monotonic() < deadline:
-        if any("gloo" in name for name in threads()) == wanted:
-            return True
-        time.sleep(0.01)
-    return False
-atexit.register(lambda: print(becomes(False)))  # what is registered first is run last
-from sr.ranks import join
-join("gloo")
-print(becomes(True))
-"""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    alone = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": "0", "WORLD_SIZE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **alone}, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == ["True", "True"], done.stderr

@@ -33,9 +33,7 @@ RECORDS = ("synth.json", "recipe.yaml", "manifest.csv")
 """What a run needs of an earlier one, the mark of a run first."""
 LOCK = ".lock"
 """In a store, the mark of the one machine that may write there; on a disk, what processes lock."""
-
-
-UNPACKED = ("lock.mdb", "contact_sheet.png")
+LEFT_OUT = ("lock.mdb", "contact_sheet.png")
 """What is no part of an archived dataset: LMDB's lock, and a picture that is drawn when it is finished."""
 
 
@@ -301,7 +299,7 @@ class ArchiveHome(Home):
                 with zipfile.ZipFile(stream, "w") as file:
                     for path in sorted(self.folder.rglob("*")):
                         name = path.relative_to(self.folder)
-                        if path.is_file() and path.name not in UNPACKED and not name.parts[0].startswith("."):
+                        if path.is_file() and path.name not in LEFT_OUT and not name.parts[0].startswith("."):
                             info = zipfile.ZipInfo(name.as_posix())
                             info.external_attr = 0o644 << 16
                             with open(path, "rb") as source, file.open(info, "w", force_zip64=True) as target:

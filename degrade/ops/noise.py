@@ -261,7 +261,7 @@ def luma(pixels: Tensor) -> Tensor:
     if pixels.shape[1] == 1:
         return pixels
     if pixels.shape[1] != 3:
-        raise ValueError(f"{pixels.shape[1]} channels have no luma; should be 1 or 3, or the noise of gray 0")
+        raise ValueError(f"{pixels.shape[1]} channels have no luma; should be 1 or 3, or gray should be 0")
     red, green, blue = (pixels[:, c : c + 1] for c in range(3))
     return red * 0.2989 + green * 0.587 + blue * 0.114
 

@@ -10,19 +10,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from conftest import Run
 from harness import LONG, curves, results
-from torch.distributed import HashStore, Store
 
 from degrade.errors import UserError
 from sr import checkpoint
 from sr.config import configure
-from sr.ranks import meet
 from sr.train import train
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
@@ -106,28 +103,6 @@ def test_the_rank_of_one_of_two_nodes_dies(training: Run, undisturbed: Path, tmp
     assert sum("failed (exitcode: -9)" in log.read_text() for log in logs) == 1
     assert results(out) == results(undisturbed)
     assert curves(out) == curves(undisturbed)
-
-
-@pytest.mark.parametrize("world", [2, 5])
-def test_ranks_meet_whatever_was_left(world: int) -> None:
-    """What an earlier start left in the store is not taken for what is there now, in whatever order they come."""
-    store = HashStore()
-    words = [meet_in(store, list(range(world)), world) for _ in range(3)]
-    store.set("ranks/1", "one that died before it was answered")
-    words += [meet_in(store, order, world) for order in (list(range(world)), list(range(world))[::-1])]
-    assert len(set(words)) == 5
-
-
-def meet_in(store: Store, order: list[int], world: int) -> str:
-    with ThreadPoolExecutor(world) as pool:
-        found = [(time.sleep(0.02), pool.submit(meet, store, rank, world))[1] for rank in order]
-        [word] = {one.result(20) for one in found}
-    return word
-
-
-def test_a_rank_that_does_not_come() -> None:
-    with pytest.raises(RuntimeError, match="ranks 1, 2 of 3 did not come"):
-        meet(HashStore(), 0, 3, patience=0.2)
 
 
 def test_only_what_this_launch_saved_is_gone_on_with(
