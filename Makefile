@@ -7,7 +7,7 @@
 PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check
 
-NATIVE = hatch_build.py $(wildcard degrade/native/*.c degrade/native/*.h degrade/native/targets.py)
+NATIVE = hatch_build.py $(wildcard degrade/kernels/native/*.c degrade/kernels/native/*.h degrade/kernels/native/targets.py)
 LOWEST = $(addprefix tests/test_,$(addsuffix .py,laws recipes synth replay reproducible data formats remote cluster \
 	sr_models sr_metrics sr_upscale))
 

@@ -1,4 +1,4 @@
-"""Builds degrade/native with the C compiler that there is; without one the package works all the same, more slowly.
+"""Builds degrade/kernels/native with the C compiler that there is; without one the package works all the same, more slowly.
 
 ``CC`` names the compiler. ``DEGRADE_BUILD_NATIVE=0`` leaves it out, ``=1`` makes its failure an error.
 """
@@ -30,7 +30,7 @@ class Native(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if self.target_name != "wheel":
             return
-        folder = Path(self.root) / "degrade/native"
+        folder = Path(self.root) / "degrade/kernels/native"
         told = runpy.run_path(str(folder / "targets.py"))  # the package itself needs NumPy, which is not here
         digest, sources = told["digest"](folder), [str(folder / file) for file in told["SOURCES"]]
         wanted = os.environ.get("DEGRADE_BUILD_NATIVE", "")

@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from degrade.images import find_images, read_image
-from degrade.samples import sample_images
+from degrade.images.files import find_images, read_image
+from degrade.images.samples import sample_images
 
 __all__ = [
     *("Entry", "Made", "children", "header", "installed", "loaded", "peak_memory", "photographs", "race", "report"),

@@ -39,7 +39,7 @@ from checkouts import Kair, RealESRGAN
 from torch import Tensor
 
 from degrade.base import REGISTRY
-from degrade.canvas import Canvas, planes
+from degrade.canvas import Canvas, to_planar
 from degrade.recipe import Recipe
 from degrade.rng import Key
 
@@ -483,7 +483,7 @@ def on_pixels(seconds: list[float]) -> Iterator[None]:
             if "apply" in kind.__dict__:
                 stack.enter_context(mock.patch.object(kind, "apply", timed(kind.__dict__["apply"])))
         stack.enter_context(mock.patch.object(Canvas, "of", staticmethod(timed(Canvas.of))))
-        stack.enter_context(mock.patch("degrade.recipe.planes", timed(planes)))
+        stack.enter_context(mock.patch("degrade.recipe.to_planar", timed(to_planar)))
         yield
 
 

@@ -18,12 +18,13 @@ from bench import Entry, header, installed, photographs, race, report, threads
 
 from degrade.base import Draw, Operator
 from degrade.canvas import Canvas
-from degrade.dist import Const
+from degrade.distributions import Const
+from degrade.kernels import psf
+from degrade.kernels.backend import BACKENDS, Backend, use_backend
+from degrade.kernels.convolve import convolve, convolve_separable
+from degrade.kernels.jpeg import jpeg
+from degrade.kernels.resample import resample
 from degrade.ops.noise import GaussianNoise, PoissonNoise, poisson_quantile
-from degrade.primitives import FORMS, Form, psf, use_form
-from degrade.primitives.convolve import convolve, convolve_separable
-from degrade.primitives.jpeg import jpeg
-from degrade.primitives.resample import resample
 from degrade.rng import Key, normal_field, uniform_field
 
 
@@ -53,16 +54,16 @@ def primitives(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
     return {**convolutions(canvas), **resizes(canvas), **codecs(canvas), **noises(canvas)}
 
 
-def formed(form: Form, work: Callable[[], object]) -> Callable[[], object]:
+def formed(form: Backend, work: Callable[[], object]) -> Callable[[], object]:
     def call() -> object:
-        with use_form(form):
+        with use_backend(form):
             return work()
 
     return call
 
 
 def forms(work: Callable[[], object]) -> dict[str, Callable[[], object]]:
-    return {f"{form} form": formed(form, work) for form in FORMS}
+    return {f"{form} form": formed(form, work) for form in BACKENDS}
 
 
 def convolutions(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:

@@ -20,7 +20,7 @@ import torch
 from bench import Made, header, loaded, peak_memory, photographs, threads
 
 from degrade.canvas import Canvas
-from degrade.primitives import use_form
+from degrade.kernels.backend import use_backend
 from degrade.recipe import Recipe
 from degrade.rng import Key
 
@@ -142,7 +142,7 @@ def canvas_waste(recipe: Recipe, size: int) -> None:
 
         plan = recipe.plan(Key.of(0, np.arange(16)))
         start = time.perf_counter()
-        with use_form("torch"), torch.no_grad():
+        with use_backend("torch"), torch.no_grad():
             recipe.apply(images, plan, watch, chunk)
         each = (time.perf_counter() - start) / 16
         print(f"| {chunk} | {1 - sum(used) / sum(held):.0%} | {each * 1e3:.1f} |")

@@ -24,7 +24,7 @@ from bench import children, header, rollup
 from torch.utils.data import DataLoader
 
 from degrade import PatchFolder, Recipe, pairs
-from degrade.samples import sample_images
+from degrade.images.samples import sample_images
 
 FLAT = 16
 """MiB an hour below which memory is called flat: one array of 64 x 64 floats lost every four seconds."""

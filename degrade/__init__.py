@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from degrade.base import Chance, Draw, OneOf, Operator, Range
     from degrade.canvas import Canvas
-    from degrade.data import DegradedFolder, PairedFolder, pairs
-    from degrade.dist import Const, Dist
+    from degrade.data.pairs import DegradedFolder, PairedFolder, pairs
+    from degrade.data.patches import PatchFolder
+    from degrade.distributions import Const, Dist
     from degrade.errors import RecipeError
-    from degrade.patches import PatchFolder
     from degrade.plan import Plan
     from degrade.recipe import Pair, Recipe
     from degrade.rng import Key
@@ -26,10 +26,10 @@ __version__ = "0.1.0"
 _HOME = {
     "base": ("Chance", "Draw", "OneOf", "Operator", "Range"),
     "canvas": ("Canvas",),
-    "data": ("DegradedFolder", "PairedFolder", "pairs"),
-    "dist": ("Const", "Dist"),
+    "data.pairs": ("DegradedFolder", "PairedFolder", "pairs"),
+    "distributions": ("Const", "Dist"),
     "errors": ("RecipeError",),
-    "patches": ("PatchFolder",),
+    "data.patches": ("PatchFolder",),
     "plan": ("Plan",),
     "recipe": ("Pair", "Recipe"),
     "rng": ("Key",),

@@ -1,4 +1,4 @@
-"""Operator: a frozen description of a degradation whose :class:`~degrade.dist.Dist` fields are its random variables.
+"""Operator: a frozen description of a degradation whose :class:`~degrade.distributions.Dist` fields are its random variables.
 
 Three things are kept apart. The *operator* is configuration. Its fields are *distributions*, from which a plan draws
 one row a sample. :meth:`Operator.apply` is a pure function of pixels and that :class:`Draw`; it never draws anything
@@ -33,7 +33,7 @@ from pydantic_core import CoreSchema, core_schema
 from torch import Tensor
 
 from degrade.canvas import Canvas
-from degrade.dist import Bernoulli, Choice, Const, Dist, Integers, Mix, dump, parse
+from degrade.distributions import Bernoulli, Choice, Const, Dist, Integers, Mix, dump, parse
 from degrade.rng import Key
 
 __all__ = ["REGISTRY", "Chance", "Draw", "OneOf", "Operator", "Range", "Variable"]

@@ -17,8 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from degrade import native
-
 __all__ = ["Canvas", "Sizes"]
 
 Sizes = NDArray[np.int64]
@@ -54,7 +52,8 @@ class Canvas:
             pixels = first.new_zeros((len(images), first.shape[0], height, width))
             for row, image in zip(pixels, images, strict=True):
                 row[:, : image.shape[-2], : image.shape[-1]] = image
-        pixels = interleaved(pixels) if pixels.dtype == torch.uint8 else layout(pixels)
+        pixels = to_channels_last(pixels)
+        pixels = as_float(pixels) if pixels.dtype == torch.uint8 else pixels
         return Canvas(pixels, sizes, sizes // scale, sizes)
 
     def __len__(self) -> int:
@@ -94,17 +93,17 @@ class Canvas:
         height, width = (int(n) for n in sizes.max(0))
         index = torch.from_numpy(rows).to(self.pixels.device, non_blocking=True)
         pixels = self.pixels[:, :, :height, :width].index_select(0, index)
-        return Canvas(layout(pixels), sizes, self.target[rows], self.hr[rows])
+        return Canvas(to_channels_last(pixels), sizes, self.target[rows], self.hr[rows])
 
     def put(self, rows: NDArray[np.intp], other: Canvas) -> Canvas:
         """This canvas with ``rows`` replaced by those of ``other``, grown or shrunk as their sizes ask."""
         sizes = self.sizes.copy()
         sizes[rows] = other.sizes
         height, width = (int(n) for n in sizes.max(0))
-        pixels = fit(self.pixels, height, width).clone()
+        pixels = crop_or_pad(self.pixels, height, width).clone()
         index = torch.from_numpy(rows).to(pixels.device, non_blocking=True)
-        pixels.index_copy_(0, index, fit(other.pixels, height, width))
-        return self.resized(layout(pixels), sizes)
+        pixels.index_copy_(0, index, crop_or_pad(other.pixels, height, width))
+        return self.resized(to_channels_last(pixels), sizes)
 
     def extend(self, radius: int) -> Tensor:
         """Pixels with a border of ``radius``, mirrored at each image's own edges (d c b | a b c d | c b a).
@@ -136,7 +135,7 @@ def as_float(images: Tensor) -> Tensor:
     return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
 
 
-def layout(pixels: Tensor) -> Tensor:
+def to_channels_last(pixels: Tensor) -> Tensor:
     """CPU canvases are channels-last, so that a row is an OpenCV image without a copy."""
     if pixels.device.type != "cpu":
         return pixels.contiguous()
@@ -151,18 +150,8 @@ def layout(pixels: Tensor) -> Tensor:
     return out
 
 
-def interleaved(pixels: Tensor) -> Tensor:
-    """8-bit levels / 255, as :func:`layout` would have them."""
-    if pixels.device.type != "cpu" or pixels.shape[1] != 3 or not native.available():
-        return as_float(layout(pixels))
-    out = torch.empty_like(pixels, dtype=torch.float32, memory_format=torch.channels_last)
-    for planes, image in zip(pixels.contiguous().numpy(), out.permute(0, 2, 3, 1).numpy(), strict=True):
-        native.interleave(planes, image)
-    return out
-
-
-def planes(pixels: Tensor, out: Tensor | None = None) -> Tensor:
-    """The opposite of :func:`layout`: the same pixels, each channel a contiguous plane; into ``out`` if given."""
+def to_planar(pixels: Tensor, out: Tensor | None = None) -> Tensor:
+    """The opposite of :func:`to_channels_last`: the same pixels, each channel a contiguous plane; into ``out`` if given."""
     if pixels.device.type != "cpu":
         return pixels.contiguous()
     import cv2
@@ -173,14 +162,14 @@ def planes(pixels: Tensor, out: Tensor | None = None) -> Tensor:
     return out
 
 
-def blank(canvas: Canvas) -> Canvas:
+def empty_like(canvas: Canvas) -> Canvas:
     """A canvas of the same sizes and layout to write images into; zero where none is."""
     make = torch.empty_like if canvas.dense else torch.zeros_like
     kind = canvas.pixels.dtype if canvas.pixels.is_floating_point() else torch.float32
     return canvas.with_pixels(make(canvas.pixels, dtype=kind, memory_format=torch.channels_last))
 
 
-def fit(pixels: Tensor, height: int, width: int) -> Tensor:
+def crop_or_pad(pixels: Tensor, height: int, width: int) -> Tensor:
     """Crops or zero-pads at the bottom and the right."""
     pixels = pixels[:, :, :height, :width]
     h, w = pixels.shape[-2:]

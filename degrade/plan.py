@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from degrade.base import Variable
-from degrade.dist import Dist
+from degrade.distributions import Dist
 from degrade.rng import Key
 
 __all__ = ["Audit", "Column", "Plan", "Sheet"]

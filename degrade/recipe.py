@@ -22,12 +22,13 @@ import torch
 import yaml
 from torch import Tensor
 
-from degrade import threads
-from degrade.canvas import Canvas, as_float, planes
-from degrade.load import Spec, load
+from degrade.canvas import Canvas, as_float, to_planar
+from degrade.execution import threads
+from degrade.kernels.layout import uint8_to_float
+from degrade.loading.builder import Spec, load
+from degrade.nodes import Steps, Watch
 from degrade.plan import Audit, Column, Plan, Sheet
 from degrade.rng import Key
-from degrade.steps import Steps, Watch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -180,23 +181,23 @@ class Recipe:
         if not alone:
             parts = [self._run(as_float(hr[i : i + rows]), plan.take(slice(i, i + rows)), watch) for i in starts]
             return Pair(torch.cat([lr for lr, _ in parts]), torch.cat([target for _, target in parts]), hr, plan)
-        lr = room(len(hr), hr.shape[1], height // self.scale, width // self.scale)
+        lr = empty_unaligned(len(hr), hr.shape[1], height // self.scale, width // self.scale)
         same = not self.hr.nodes and hr.dtype == torch.float32
-        target = hr if same else room(*hr.shape)
+        target = hr if same else empty_unaligned(*hr.shape)
 
         def fill(start: int) -> None:
             some = slice(start, start + rows)
             images = hr[some] if hr.dtype == torch.uint8 else hr[some].float()
             one, two = self._run(images, plan.take(some), watch)
-            planes(one, lr[some])
+            to_planar(one, lr[some])
             if not same:
-                planes(two, target[some])
+                to_planar(two, target[some])
 
         threads.each(fill, starts)
         return Pair(lr, target, hr, plan)
 
     def _run(self, hr: Tensor, plan: Plan, watch: Watch | None) -> tuple[Tensor, Tensor]:
-        canvas = Canvas.of(hr, self.scale)
+        canvas = Canvas.of(uint8_to_float(hr) if hr.dtype == torch.uint8 else hr, self.scale)
         for node in self.hr.nodes:
             canvas = node.run(canvas, plan, self.hr.label, watch)
         target = canvas.pixels
@@ -229,14 +230,14 @@ class Recipe:
             seed: With ``index``, the key of the draw.
             index: Number of the sample; a batch counts on from it unless it gives one each.
         """
-        from degrade.images import batch_of
+        from degrade.images.files import batch_of
 
         hr = batch_of(image)
         indices = np.arange(index, index + len(hr)) if isinstance(index, int) else np.array(list(index))
         return self.apply(hr, self.plan(Key.of(seed, indices)))
 
 
-def room(*shape: int) -> Tensor:
+def empty_unaligned(*shape: int) -> Tensor:
     """An empty float32 tensor in memory of NumPy's.
 
     PyTorch asks glibc for aligned memory, which does not fit the hole that an equal block left: after a hundred batches

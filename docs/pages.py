@@ -32,17 +32,17 @@ from PIL import Image
 import degrade.ops as ops
 from degrade.base import REGISTRY, Draw, Operator, Range, Variable
 from degrade.canvas import Canvas
-from degrade.catalogue import fields
-from degrade.dist import Const, Dist, Uniform, dump, parse
-from degrade.gallery import show_recipe
-from degrade.images import read_image
-from degrade.job import as_pixels
-from degrade.library import locate, names
-from degrade.ops.adapt import Adaptor
+from degrade.distributions import Const, Dist, Uniform, dump, parse
+from degrade.images.files import read_image
+from degrade.images.samples import sample_images
+from degrade.inspection.gallery import show_recipe
+from degrade.inspection.listing import fields
+from degrade.loading.search_path import locate, names
+from degrade.nodes import Node, Pick, Repeat, Shuffle, Step, Steps
+from degrade.ops.adapters import Adaptor
 from degrade.recipe import Recipe
 from degrade.rng import Key
-from degrade.samples import sample_images
-from degrade.steps import Node, Pick, Repeat, Shuffle, Step, Steps
+from degrade.synthesis.job import as_pixels
 
 ROOT = Path(__file__).parent.parent
 CROP = 128

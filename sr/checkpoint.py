@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from degrade.errors import UserError
-from degrade.images import write_atomic
+from degrade.images.files import write_atomic
 from sr.models import Model, build, name_of
-from sr.weights import read_tensors
+from sr.pretrained import read_tensors
 
 __all__ = ["ZOO", "load", "load_state", "read_metadata", "save", "save_state", "versions", "weights_file"]
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from degrade.cli import check_device, fail, read_changes
 
 if TYPE_CHECKING:
-    from sr.train import Status
+    from sr.training.loop import Status
 
 __all__ = ["app", "main"]
 
@@ -85,15 +85,15 @@ def train(
     ] = [],  # noqa: B006
 ) -> None:
     """Train a model; on several devices: torchrun --nproc-per-node N -m sr train .."""
-    from sr.config import configure
-    from sr.progress import training_progress
+    from sr.training.config import configure
+    from sr.training.progress import training_progress
 
     if resume and config is None and output is not None and (Path(output) / "config.yaml").is_file():
         config = Path(output) / "config.yaml"
     flags: dict[str, Any] = {"recipe": recipe, "data": tuple(data) or None, "scale": scale, "steps": steps, "val": val}
     flags |= {"out": output, "seed": seed, "device": device, "precision": "bf16-mixed" if amp else None}
     settings = configure(method, flags, config, read_changes(changes))
-    from sr.train import train
+    from sr.training.loop import train
 
     with training_progress(err) as watch:
         run = train(settings, resume, watch)
@@ -122,13 +122,13 @@ def evaluate(
 
     from torch import Tensor
 
-    from degrade.images import encode_png
+    from degrade.images.files import encode_png
     from degrade.recipe import Recipe
     from sr.checkpoint import load, write
-    from sr.config import PAIRS
     from sr.evaluate import Example, examples
     from sr.evaluate import evaluate as measure
     from sr.figures import triplets
+    from sr.training.config import PAIRS
 
     loaded = load(model, scale, check_device(device))
     made = None if data.startswith(PAIRS) else Recipe.load(recipe, loaded.scale)
@@ -203,8 +203,8 @@ def export(
     import json
 
     from degrade.errors import UserError
-    from sr import export as exports
     from sr.checkpoint import load, write
+    from sr.export import onnx as exports
 
     if onnx is None and spandrel is None and openmodeldb is None:
         raise UserError("export: give --onnx FILE, --spandrel FILE or --openmodeldb FILE")
@@ -224,11 +224,11 @@ def export(
 def fetch(name: Annotated[str, typer.Argument(help="vgg19, vgg16 or alexnet.")]) -> None:
     """Download published weights for perceptual losses and metrics, and check their hash."""
     from degrade.errors import UserError
-    from sr import weights
+    from sr import pretrained
 
     try:
-        out.print(str(weights.fetch(name)), soft_wrap=True)
-    except (ValueError, weights.MissingWeightsError) as error:
+        out.print(str(pretrained.fetch(name)), soft_wrap=True)
+    except (ValueError, pretrained.MissingWeightsError) as error:
         raise UserError(str(error)) from None
 
 
@@ -271,10 +271,10 @@ def compare(
 ) -> None:
     """Every model, trained on every recipe, judged on every recipe: a table and a page to look at."""
     from degrade.errors import UserError
-    from sr import compare as comparing
-    from sr.progress import training_progress
-    from sr.quick import quick
-    from sr.report import print_matrix, write_results
+    from sr.comparison import compare as comparing
+    from sr.comparison.quick import quick
+    from sr.comparison.tables import print_matrix, write_results
+    from sr.training.progress import training_progress
 
     lists = {"models": models, "train": train, "test": test}
     flags: dict[str, Any] = {name: tuple(text.split(",")) if text else None for name, text in lists.items()}

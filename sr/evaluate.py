@@ -17,15 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from degrade.data import PairedFolder
+from degrade.data.pairs import PairedFolder
 from degrade.errors import UserError
-from degrade.images import find_images, read_image, to_tensor
+from degrade.images.files import find_images, read_image, to_tensor
+from degrade.images.samples import sample_images
 from degrade.recipe import Recipe
 from degrade.rng import Key
-from degrade.samples import sample_images
-from sr.config import PAIRS
-from sr.metrics import psnr, ssim
+from sr.metrics.psnr_ssim import psnr, ssim
 from sr.models import Model
+from sr.training.config import PAIRS
 from sr.upscale import enlarge_tiled
 
 __all__ = ["Example", "Table", "evaluate", "examples", "hr_images", "score"]
@@ -201,8 +201,8 @@ def protocol(scale: int, recipe: Recipe | None, lpips: bool) -> dict[str, Any]:
 
 
 def _lpips() -> torch.nn.Module | None:
-    from sr.lpips import lpips
-    from sr.weights import MissingWeightsError
+    from sr.metrics.lpips import lpips
+    from sr.pretrained import MissingWeightsError
 
     try:
         return lpips()

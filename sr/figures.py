@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from degrade.sheet import Cell, contact_sheet
+from degrade.inspection.contact_sheet import Cell, contact_sheet
 from sr.models.interpolation import enlarge
 
 __all__ = ["busiest", "curves", "levels", "triplets"]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from degrade.images import Image, Pixels, encode_png, read_image, to_float, write_atomic
+from degrade.images.files import Image, Pixels, encode_png, read_image, to_float, write_atomic
 from sr.models import Model
 from sr.models.interpolation import enlarge
 

@@ -16,7 +16,7 @@ from skimage import data
 
 from degrade.base import Draw
 from degrade.canvas import Canvas
-from degrade.ops.adapt import Adaptor, Albumentations, Kornia
+from degrade.ops.adapters import Adaptor, Albumentations, Kornia
 from degrade.rng import Key
 
 STEPS: list[tuple[type[Adaptor], dict[str, Any]]] = [
@@ -156,5 +156,5 @@ def test_a_transform_must_keep_the_image_s_size_and_kind(step: Any, message: str
 
 
 def test_importing_the_module_imports_neither_library() -> None:
-    code = "import sys, degrade.ops.adapt; assert not {'kornia', 'albumentations', 'cv2'} & set(sys.modules)"
+    code = "import sys, degrade.ops.adapters; assert not {'kornia', 'albumentations', 'cv2'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

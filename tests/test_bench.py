@@ -15,10 +15,10 @@ from skimage import data
 from typer.testing import CliRunner
 
 from degrade.base import REGISTRY, Draw, Operator, Range
-from degrade.bench import Bench, Settings, StepTime, bench, print_bench, speed_of
 from degrade.canvas import Canvas
 from degrade.cli import app
-from degrade.dist import Const, Dist
+from degrade.distributions import Const, Dist
+from degrade.inspection.bench import Bench, Settings, StepTime, bench, print_bench, speed_of
 from degrade.recipe import Recipe
 
 

@@ -11,9 +11,10 @@ from skimage import data
 
 from degrade.base import Draw, Operator
 from degrade.canvas import Canvas
+from degrade.kernels import psf
+from degrade.kernels.backend import BACKENDS, use_backend
 from degrade.ops.blur import KERNELS, Blur, Sinc
 from degrade.ops.lens import Lens, Motion
-from degrade.primitives import FORMS, psf, use_form
 from degrade.rng import Key
 
 ANGLE = [-math.pi, math.pi]
@@ -172,16 +173,16 @@ def test_disk(radius):
 
 @pytest.mark.parametrize("operator", DRAWN, ids=name)
 def test_forms_agree(operator, photos):
-    with use_form("torch"):
+    with use_backend("torch"):
         batched = apply(operator, photos)
     for a, b in zip(batched.images(), apply(operator, photos).images(), strict=True):
         torch.testing.assert_close(a, b, atol=5e-3 / 255, rtol=0)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("operator", DRAWN, ids=name)
-def test_row_alone(operator, form, photos):
-    with use_form(form):
+def test_row_alone(operator, backend, photos):
+    with use_backend(backend):
         whole = apply(operator, photos)
         for i in range(len(photos)):
             row = np.array([i])
@@ -189,10 +190,10 @@ def test_row_alone(operator, form, photos):
             torch.testing.assert_close(whole.image(i), alone.image(0), atol=2e-6, rtol=0)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("operator", NEUTRAL, ids=name)
-def test_neutral(operator, form, photos):
-    with use_form(form):
+def test_neutral(operator, backend, photos):
+    with use_backend(backend):
         found = apply(operator, photos)
     for a, b in zip(found.images(), photos.images(), strict=True):
         assert torch.equal(a, b)
@@ -217,15 +218,15 @@ def centroid(operator: Operator, shape: tuple[int, int] = (61, 61)) -> np.ndarra
     return torch.stack([y, x], 1).numpy()
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_impulse_response(form):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_impulse_response(backend):
     """In a batch of all kernels, each row gets its own: what an impulse becomes is the formula, turned about."""
     rows = 24
     pixels = torch.zeros(rows, 1, 31, 31)
     pixels[:, :, 15, 15] = 1
     canvas = Canvas.of(pixels)
     drawn = draw(DRAWN[2], canvas)
-    with use_form(form):
+    with use_backend(backend):
         found = DRAWN[2].apply(canvas, drawn).pixels[:, 0].numpy()
     assert set(drawn.names("kernel")) == set(KERNELS)
     for i, kernel in enumerate(drawn.names("kernel")):

@@ -17,8 +17,8 @@ from skimage import data
 from degrade import Recipe, __version__
 from degrade.base import REGISTRY
 from degrade.cli import main
-from degrade.images import read_image
-from degrade.library import locate, names
+from degrade.images.files import read_image
+from degrade.loading.search_path import locate, names
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -14,16 +14,17 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from degrade import Recipe, engine
-from degrade.engine import choose
+from degrade import Recipe
 from degrade.errors import UserError
-from degrade.images import sha256
-from degrade.job import Job, Settings, prepare
-from degrade.manifest import SynthError
-from degrade.synth import synthesize
+from degrade.images.files import sha256
+from degrade.synthesis import engines
+from degrade.synthesis.engines import choose
+from degrade.synthesis.job import Job, Settings, prepare
+from degrade.synthesis.manifest import SynthError
+from degrade.synthesis.run import synthesize
 
 
-def make(source: Path, output: Path, run: engine.Engine) -> dict[str, str]:
+def make(source: Path, output: Path, run: engines.Engine) -> dict[str, str]:
     recipe = Recipe.load("realesrgan")
     job = prepare(recipe, Settings(str(source), patch=256, per_image=40), output)
     assert synthesize(job, recipe, run).made == 80
@@ -51,12 +52,12 @@ def busy_workers() -> list[int]:
 @pytest.mark.skipif(find_spec("ray") is None, reason="the extra 'cluster' is not installed")
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are found through /proc")
 def test_same_bytes_after_a_killed_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from degrade.cluster import on_ray
+    from degrade.synthesis.ray_engine import on_ray
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     killed: list[int] = []
 
-    def disturbed(job: Job, indices: list[int]) -> Iterator[engine.Result]:
+    def disturbed(job: Job, indices: list[int]) -> Iterator[engines.Result]:
         for result in on_ray(job, indices, workers=2):
             for worker in [] if killed else busy_workers()[:1]:
                 os.kill(worker, signal.SIGKILL)
@@ -74,18 +75,18 @@ def test_same_bytes_after_a_killed_worker(tmp_path: Path, monkeypatch: pytest.Mo
     finally:
         sys.modules["ray"].shutdown()
     assert len(killed) == 1
-    one = make(tmp_path / "in", tmp_path / "one", engine.inline)
+    one = make(tmp_path / "in", tmp_path / "one", engines.inline)
     assert found == one
     assert batches == one, "as where tasks have a device"
 
 
 def test_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose("cpu", 1) is engine.inline
-    assert choose("cpu", 4, name="inline") is engine.inline
+    assert choose("cpu", 1) is engines.inline
+    assert choose("cpu", 4, name="inline") is engines.inline
     for workers, name in ((3, "auto"), (1, "processes")):
         run = choose("cpu", workers, name=name)
         assert isinstance(run, partial)
-        assert run.func is engine.processes
+        assert run.func is engines.processes
     with pytest.raises(SynthError, match="--engine spark: should be auto, inline, processes, ray"):
         choose("cpu", name="spark")
     with pytest.raises(SynthError, match="--engine ray: should have --device cpu or cuda, not cuda:1"):

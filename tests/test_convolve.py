@@ -6,9 +6,9 @@ import torch
 from scipy import ndimage
 
 from degrade.canvas import Canvas
-from degrade.primitives import FORMS, use_form
-from degrade.primitives import convolve as module
-from degrade.primitives.convolve import convolve, convolve_separable
+from degrade.kernels import convolve as module
+from degrade.kernels.backend import BACKENDS, use_backend
+from degrade.kernels.convolve import convolve, convolve_separable
 
 BORDERS = {"reflect": "mirror", "replicate": "nearest"}
 # Float32 sums of a few hundred products; OpenCV's Fourier transform above 160 taps.
@@ -53,7 +53,7 @@ def block(height: int, width: int, side: int) -> np.ndarray:
     return kernels
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("border", BORDERS)
 @pytest.mark.parametrize(
@@ -61,21 +61,21 @@ def block(height: int, width: int, side: int) -> np.ndarray:
     # Alone, direct, in bands of rows (the 151 wide one cannot be), through the Fourier transform.
     [(1, 1), (3, 3), (11, 11), (1, 9), (5, 31), (31, 5), (1, 151), (21, 21)],
 )
-def test_equals_scipy(form, channels, border, height, width):
+def test_equals_scipy(backend, channels, border, height, width):
     canvas = ragged(channels)
     kernels = block(height, width, max(height, width))
-    with use_form(form):
+    with use_backend(backend):
         found = convolve(canvas, kernels, border)
     assert difference(found, expected(canvas, kernels, border)) < TOLERANCE
     assert torch.isfinite(found.pixels).all()
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("border", BORDERS)
-def test_separable_equals_scipy(form, channels, border):
+def test_separable_equals_scipy(backend, channels, border):
     canvas, rows, columns = ragged(channels), taps((3, 21), 2), taps((3, 21), 3)
-    with use_form(form):
+    with use_backend(backend):
         found = convolve_separable(canvas, rows, columns, border)
     assert difference(found, expected(canvas, columns[:, :, None] * rows[:, None], border)) < TOLERANCE
 
@@ -90,26 +90,26 @@ def test_bands_are_tiled():
     assert difference(convolve(canvas, kernels), expected(canvas, kernels, "reflect")) < TOLERANCE
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_orientation(form):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_orientation(backend):
     """The tap right of the centre brings in the pixel to the right; the tap below, the one below."""
     canvas = ragged()
     right, below = np.zeros((3, 3, 3)), np.zeros((3, 3, 3))
     right[:, 1, 2] = below[:, 2, 1] = 1
-    with use_form(form):
+    with use_backend(backend):
         assert torch.equal(convolve(canvas, right).image(0)[:, :, :-1], canvas.image(0)[:, :, 1:])
         assert torch.equal(convolve(canvas, below).image(0)[:, :-1], canvas.image(0)[:, 1:])
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_row_alone(form):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_row_alone(backend):
     """Whatever the widths beside it."""
     canvas = ragged()
     kernels = np.zeros((3, 21, 21))
     for i, side in enumerate([5, 21, 13]):
         edge = (21 - side) // 2
         kernels[i, edge : 21 - edge, edge : 21 - edge] = taps((1, side, side), i)[0]
-    with use_form(form):
+    with use_backend(backend):
         whole = convolve(canvas, kernels)
         for i in range(3):
             row = np.array([i])
@@ -117,26 +117,26 @@ def test_row_alone(form):
             torch.testing.assert_close(whole.image(i), alone.image(0), atol=TOLERANCE, rtol=0)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_tails_are_dropped_unnoticed(form):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_tails_are_dropped_unnoticed(backend):
     """A narrow Gaussian on a wide support costs few taps, and gives what all its taps give."""
     x = np.arange(-15, 16)
     row = np.exp(-0.5 * (x / 0.8) ** 2)
     kernels = np.tile(np.outer(row, row) / row.sum() ** 2, (3, 1, 1))
     canvas = ragged()
-    with use_form(form):
+    with use_backend(backend):
         found = convolve(canvas, kernels)
     assert difference(found, expected(canvas, kernels, "reflect")) < 1e-6
     assert np.count_nonzero(module._trimmed(kernels)[0]) < 90
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_mask(form):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_mask(backend):
     """Bytes come out as floats."""
     canvas = ragged()
     rows = taps((3, 15))
     mask = canvas.with_pixels((canvas.pixels > 0.5).to(torch.uint8))
-    with use_form(form):
+    with use_backend(backend):
         found = convolve_separable(mask, rows, rows)
         floating = convolve_separable(mask.with_pixels(mask.pixels.float()), rows, rows)
     assert found.pixels.dtype == torch.float32

@@ -13,9 +13,9 @@ from skimage import data
 from torch.utils.data import DataLoader
 
 from degrade import DegradedFolder, Key, PairedFolder, PatchFolder, Recipe, pairs
-from degrade.engine import inline
-from degrade.job import Settings, prepare
-from degrade.synth import synthesize
+from degrade.synthesis.engines import inline
+from degrade.synthesis.job import Settings, prepare
+from degrade.synthesis.run import synthesize
 
 
 @pytest.fixture(scope="module")

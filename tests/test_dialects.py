@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from degrade import Recipe
 from degrade.cli import app
-from degrade.dialects import read_options
-from degrade.dialects.neosr import line_numbers
 from degrade.errors import RecipeError
+from degrade.importers import read_options
+from degrade.importers.neosr import line_numbers
 
 KINDS = ["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
 

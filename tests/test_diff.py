@@ -12,10 +12,10 @@ from rich.console import Console
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio
 
-from degrade import measure
-from degrade.diff import changes, effects, parameters, print_diff
+from degrade.images.samples import sample_images
+from degrade.inspection import metrics
+from degrade.inspection.diff import changes, effects, parameters, print_diff
 from degrade.recipe import Recipe
-from degrade.samples import sample_images
 
 
 def noisy(sigma: float, size: int = 256) -> np.ndarray:
@@ -33,24 +33,24 @@ def recipe(*steps: object, scale: int = 2, name: str = "test") -> Recipe:
 @pytest.mark.parametrize("sigma", [3, 10, 25])
 def test_noise_level_finds_the_noise(sigma: float):
     # 3 x 128 x 128 details: the estimate's own deviation is below 1 %; rounding to 8 bits adds 1/12 to the variance.
-    assert measure.noise_level(noisy(sigma)) == pytest.approx(np.hypot(sigma, 12**-0.5), rel=0.05)
+    assert metrics.noise_level(noisy(sigma)) == pytest.approx(np.hypot(sigma, 12**-0.5), rel=0.05)
 
 
 def test_noise_level_of_nothing():
-    assert measure.noise_level(np.full((32, 32, 3), 77, np.uint8)) == 0
+    assert metrics.noise_level(np.full((32, 32, 3), 77, np.uint8)) == 0
 
 
 def test_blockiness_is_one_without_and_above_with_a_grid():
-    assert measure.blockiness(noisy(10)) == pytest.approx(1, abs=0.05)
+    assert metrics.blockiness(noisy(10)) == pytest.approx(1, abs=0.05)
     blocks = np.kron(np.random.default_rng(1).integers(0, 256, (16, 16, 3)), np.ones((8, 8, 1))).astype(np.uint8)
     blocks[::2] ^= 1  # some step inside, else the ratio is by zero
-    assert measure.blockiness(blocks) > 50
-    assert measure.blockiness(np.zeros((64, 64, 3), np.uint8)) == 1
+    assert metrics.blockiness(blocks) > 50
+    assert metrics.blockiness(np.zeros((64, 64, 3), np.uint8)) == 1
     found: list[float] = []
     for quality in (95, 50, 10):
         stream = io.BytesIO()
         Image.fromarray(data.astronaut()).save(stream, "JPEG", quality=quality)
-        found.append(measure.blockiness(np.asarray(Image.open(stream))))
+        found.append(metrics.blockiness(np.asarray(Image.open(stream))))
     assert found == sorted(found)
     assert found[-1] > 1.5
 
@@ -60,22 +60,22 @@ def test_high_frequency_of_single_waves():
     for cycles, share in ((0.1, 0), (0.4, 1)):
         wave = np.round(128 + 100 * np.sin(2 * np.pi * cycles * x)).astype(np.uint8)
         image = np.broadcast_to(wave[None, :, None], (128, 128, 3))
-        assert measure.high_frequency(image) == pytest.approx(share, abs=0.01)
-    assert measure.high_frequency(np.full((64, 64, 3), 9, np.uint8)) == 0
+        assert metrics.high_frequency(image) == pytest.approx(share, abs=0.01)
+    assert metrics.high_frequency(np.full((64, 64, 3), 9, np.uint8)) == 0
 
 
 def test_psnr_is_that_of_skimage():
     one = noisy(5)
     other = noisy(12)
-    assert measure.psnr(one, other) == pytest.approx(peak_signal_noise_ratio(one, other, data_range=255), abs=1e-9)
-    assert measure.psnr(one, one) == measure.MOST
+    assert metrics.psnr(one, other) == pytest.approx(peak_signal_noise_ratio(one, other, data_range=255), abs=1e-9)
+    assert metrics.psnr(one, one) == metrics.MOST
 
 
 def test_plain_is_the_bicubic_recipe():
     hr = torch.from_numpy(data.astronaut()[:100, :121].copy()).permute(2, 0, 1)[None]
     bicubic = Recipe.load("bicubic")
     lr = bicubic(data.astronaut()[:100, :121]).lr
-    [plain] = measure.plain(bicubic.crop(hr).float() / 255, 4)
+    [plain] = metrics.plain(bicubic.crop(hr).float() / 255, 4)
     assert np.array_equal(plain, np.round(lr[0].permute(1, 2, 0).numpy() * 255))
 
 
@@ -116,7 +116,7 @@ def test_fewer_draws_than_images():
     clean = Recipe.load("bicubic")
     found = effects(clean, clean, sample_images(), draws=2, size=64)
     assert found[0].name == "psnr"
-    assert found[0].a.tolist() == [measure.MOST] * 2
+    assert found[0].a.tolist() == [metrics.MOST] * 2
 
 
 def test_tables_show_hostile_text_as_it_is():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from degrade.dist import (
+from degrade.distributions import (
     Bernoulli,
     Choice,
     Const,

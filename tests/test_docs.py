@@ -30,10 +30,10 @@ from typer.testing import CliRunner
 import degrade
 from degrade import Canvas, Const, Dist, Draw, Operator, Range
 from degrade.base import REGISTRY
-from degrade.images import encode_png, read_image, write_atomic
-from degrade.library import names
+from degrade.images.files import encode_png, read_image, write_atomic
+from degrade.images.samples import sample_images
+from degrade.loading.search_path import names
 from degrade.recipe import Recipe
-from degrade.samples import sample_images
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -132,8 +132,8 @@ def check_yaml(text, title):
         if not unknown:  # with an operator of the page's own, the command that follows loads it
             Recipe.load(title or f"{data['name']}.yaml")
     else:
-        from sr.compare import Comparison
-        from sr.config import Config
+        from sr.comparison.compare import Comparison
+        from sr.training.config import Config
 
         (Comparison if "models" in data else Config).model_validate(data)
 

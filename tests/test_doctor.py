@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from degrade import health
 from degrade.cli import app
-from degrade.doctor import Exam, Limits, diagnose, doctor, examine, exclusions, to_csv
-from degrade.images import read_image, sha256
-from degrade.samples import sample_images
+from degrade.doctor import quality as no_reference
+from degrade.doctor.checks import Exam, Limits, diagnose, doctor, examine, exclusions, to_csv
+from degrade.images.files import read_image, sha256
+from degrade.images.samples import sample_images
 
 # Shrunk, so that nothing is left of what a camera or a JPEG may have done to them.
 ORIGINALS = {
@@ -54,13 +54,13 @@ def save(folder, **images) -> None:
 def test_quality_from_tables_is_exact(quality):
     file = io.BytesIO()
     Image.fromarray(ORIGINALS["coffee"]).save(file, "JPEG", quality=quality)
-    assert health.table_quality([Image.open(file).quantization[0]]) == quality
+    assert no_reference.table_quality([Image.open(file).quantization[0]]) == quality
 
 
 def test_quality_of_foreign_tables_is_near():
     file = io.BytesIO()
     Image.fromarray(ORIGINALS["coffee"]).save(file, "JPEG", qtables=[[round(s * 1.03 + 0.3) for s in tables(60)]] * 2)
-    assert abs(health.table_quality([Image.open(file).quantization[0]]) - 60) <= 2
+    assert abs(no_reference.table_quality([Image.open(file).quantization[0]]) - 60) <= 2
 
 
 def tables(quality: int) -> list[int]:
@@ -73,7 +73,7 @@ def tables(quality: int) -> list[int]:
 @pytest.mark.parametrize("quality", [40, 75, 90, 95])
 @pytest.mark.parametrize(("top", "left"), [(0, 0), (3, 5)])
 def test_trace_of_a_jpeg(name, quality, top, left):
-    grid = health.jpeg_grid(health.luma(jpeg(ORIGINALS[name], quality)[top:, left:]))
+    grid = no_reference.jpeg_grid(no_reference.luma(jpeg(ORIGINALS[name], quality)[top:, left:]))
     assert grid.evidence > Limits().evidence
     assert (grid.row, grid.column) == (-top % 8, -left % 8)
     assert grid.quality == quality
@@ -81,16 +81,16 @@ def test_trace_of_a_jpeg(name, quality, top, left):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_trace_without_jpeg(name):
-    y = health.luma(ORIGINALS[name])
-    assert health.jpeg_grid(y).evidence < 0
+    y = no_reference.luma(ORIGINALS[name])
+    assert no_reference.jpeg_grid(y).evidence < 0
     # Half of the least that quality 40 leaves.
-    assert health.blockiness(y) < 0.5 * health.blockiness(health.luma(jpeg(ORIGINALS[name], 40)))
+    assert no_reference.blockiness(y) < 0.5 * no_reference.blockiness(no_reference.luma(jpeg(ORIGINALS[name], 40)))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_resizing_wipes_the_trace(name):
     """A known blind spot."""
-    assert health.jpeg_grid(health.luma(resized(jpeg(ORIGINALS[name], 40), 0.77))).evidence < Limits().evidence
+    assert no_reference.jpeg_grid(no_reference.luma(resized(jpeg(ORIGINALS[name], 40), 0.77))).evidence < Limits().evidence
 
 
 # --- detail ----------------------------------------------------------------------------------------------------------
@@ -106,7 +106,7 @@ SOFT = {
 
 
 def soft(image: np.ndarray) -> bool:
-    end = health.detail(health.luma(image))
+    end = no_reference.detail(no_reference.luma(image))
     return end.softness >= Limits().softness or end.nyquist < Limits().nyquist
 
 
@@ -126,7 +126,7 @@ def test_sharp_images_are_not(name, change):
 def test_softness_estimates_the_factor(factor, low, high):
     """From below: an interpolated image has a little detail beyond its first size's limit."""
     for image in ORIGINALS.values():
-        assert low <= health.detail(health.luma(resized(image, factor))).softness <= high
+        assert low <= no_reference.detail(no_reference.luma(resized(image, factor))).softness <= high
 
 
 def test_noise_hides_blur():
@@ -136,18 +136,18 @@ def test_noise_hides_blur():
 
 
 def test_detail_of_nothing_is_unknown():
-    assert np.isnan(health.detail(np.full((64, 64), 7, np.float32)).softness)
-    assert np.isnan(health.detail(np.zeros((16, 16), np.float32)).nyquist)
+    assert np.isnan(no_reference.detail(np.full((64, 64), 7, np.float32)).softness)
+    assert np.isnan(no_reference.detail(np.zeros((16, 16), np.float32)).nyquist)
 
 
 def test_flatness_and_laplacian():
     flat = np.full((64, 64), 100, np.float32)
     half = flat.copy()
     half[:32] = np.random.default_rng(0).uniform(0, 255, (32, 64))
-    assert (health.flatness(flat), health.flatness(half)) == (1, 0.5)
+    assert (no_reference.flatness(flat), no_reference.flatness(half)) == (1, 0.5)
     ramp = np.add.outer(np.arange(64), 2 * np.arange(64)).astype(np.float32)
-    assert (health.laplacian(flat), health.laplacian(ramp)) == (0, 0)
-    assert health.laplacian(half) > 1000
+    assert (no_reference.laplacian(flat), no_reference.laplacian(ramp)) == (0, 0)
+    assert no_reference.laplacian(half) > 1000
 
 
 # --- duplicates ------------------------------------------------------------------------------------------------------

@@ -9,12 +9,13 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from degrade import Recipe, engine
-from degrade.budget import Budget
-from degrade.images import sha256
-from degrade.job import Settings, prepare
-from degrade.synth import synthesize
-from degrade.window import OpenImage
+from degrade import Recipe
+from degrade.images.files import sha256
+from degrade.images.regions import OpenImage
+from degrade.synthesis import engines
+from degrade.synthesis.job import Settings, prepare
+from degrade.synthesis.memory import Budget
+from degrade.synthesis.run import synthesize
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def make(source: Path, output: Path, run: engine.Engine, format: str = "folder") -> dict[str, str]:
+def make(source: Path, output: Path, run: engines.Engine, format: str = "folder") -> dict[str, str]:
     recipe = Recipe.load("realesrgan")
     synthesize(prepare(recipe, Settings(str(source), patch=64, per_image=8), output, format, shard=10), recipe, run)
     return {p.relative_to(output).as_posix(): sha256(p) for p in output.rglob("*") if p.is_file()}
@@ -34,9 +35,9 @@ def make(source: Path, output: Path, run: engine.Engine, format: str = "folder")
 
 def test_devices_share_the_pairs(photos: Path, tmp_path: Path) -> None:
     """Two processes, each a device of its own, and one process without: the same bytes."""
-    assert engine.devices("cuda:0,cuda:2") == ["cuda:0", "cuda:2"]
-    found = make(photos, tmp_path / "two", engine.choose("cpu,cpu", 2, batch=4))
-    assert found == make(photos, tmp_path / "one", engine.inline)
+    assert engines.devices("cuda:0,cuda:2") == ["cuda:0", "cuda:2"]
+    found = make(photos, tmp_path / "two", engines.choose("cpu,cpu", 2, batch=4))
+    assert found == make(photos, tmp_path / "one", engines.inline)
     assert len(found) == 2 * 24 + 5
 
 
@@ -48,7 +49,7 @@ def test_a_source_is_decoded_once_for_its_pairs(
     decoded: list[str] = []
     windows = OpenImage.windows
     monkeypatch.setattr(OpenImage, "windows", lambda self, boxes: decoded.append(self.name) or windows(self, boxes))
-    make(photos, tmp_path / "out", engine.inline, format)
+    make(photos, tmp_path / "out", engines.inline, format)
     assert len(decoded) == times
 
 

@@ -17,16 +17,17 @@ from PIL import Image
 from skimage import data
 from torch.utils.data import DataLoader
 
-from degrade import PairedFolder, Recipe, engine
+from degrade import PairedFolder, Recipe
+from degrade.data.readers import key_of, name_of, open_pairs
 from degrade.errors import UserError
-from degrade.formats import FORMATS
-from degrade.gallery import write_contact_sheet
-from degrade.images import ImageError, read_image, sha256
-from degrade.job import Job, Settings, prepare
-from degrade.manifest import SynthError
-from degrade.replay import replay
-from degrade.stores import key_of, name_of, open_pairs
-from degrade.synth import Report, synthesize
+from degrade.images.files import ImageError, read_image, sha256
+from degrade.inspection.gallery import write_contact_sheet
+from degrade.synthesis import engines
+from degrade.synthesis.job import Job, Settings, prepare
+from degrade.synthesis.manifest import SynthError
+from degrade.synthesis.replay import replay
+from degrade.synthesis.run import Report, synthesize
+from degrade.synthesis.writers import FORMATS
 
 pytest.importorskip("webdataset", reason="the extra 'shards' is not installed")
 lmdb = pytest.importorskip("lmdb", reason="the extra 'shards' is not installed")
@@ -50,18 +51,18 @@ def plan(source: Path, output: Path, format: str, **kwargs: Any) -> tuple[Job, R
     return prepare(recipe, Settings(str(source), **kwargs), output, format, shard=2), recipe
 
 
-def make(source: Path, output: Path, format: str, run: engine.Engine = engine.inline, **kwargs: Any) -> Report:
+def make(source: Path, output: Path, format: str, run: engines.Engine = engines.inline, **kwargs: Any) -> Report:
     job, recipe = plan(source, output, format, **kwargs)
     return synthesize(job, recipe, run)
 
 
-def backwards(job: Job, indices: list[int]) -> Iterator[engine.Result]:
+def backwards(job: Job, indices: list[int]) -> Iterator[engines.Result]:
     """An engine that finishes in another order."""
-    return engine.inline(job, indices[::-1])
+    return engines.inline(job, indices[::-1])
 
 
-def dies_after(count: int) -> engine.Engine:
-    def run(job: Job, indices: list[int]) -> Iterator[engine.Result]:
+def dies_after(count: int) -> engines.Engine:
+    def run(job: Job, indices: list[int]) -> Iterator[engines.Result]:
         for n, result in enumerate(backwards(job, indices)):
             if n == count:
                 raise KeyboardInterrupt

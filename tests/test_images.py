@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from degrade.images import (
+from degrade.images.files import (
     ImageError,
     encode_png,
     find_images,
@@ -29,7 +29,7 @@ from degrade.images import (
     to_uint8,
     write_atomic,
 )
-from degrade.samples import CREDITS, sample_images
+from degrade.images.samples import CREDITS, sample_images
 
 ODD = Path(__file__).parents[2] / "shared/data/odd-inputs"
 H, W = 13, 17

@@ -114,7 +114,15 @@ def test_light_imports(code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["degrade.recipe", "degrade.data", "degrade.synth", "degrade.engine", "degrade.replay", "degrade.gallery"]
+    "module",
+    [
+        "degrade.recipe",
+        "degrade.data.pairs",
+        "degrade.synthesis.run",
+        "degrade.synthesis.engines",
+        "degrade.synthesis.replay",
+        "degrade.inspection.gallery",
+    ],
 )
 def test_adapted_libraries_wait_until_they_are_used(module: str) -> None:
     asked = (

@@ -1,4 +1,4 @@
-"""JPEG: both forms against the real codecs, to the last bit; the batch law."""
+"""JPEG: both backends against the real codecs, to the last bit; the batch law."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from skimage import data
 
 from degrade.base import Draw
 from degrade.canvas import Canvas
+from degrade.kernels import jpeg as module
+from degrade.kernels.backend import BACKENDS, use_backend
+from degrade.kernels.jpeg import CHROMA, jpeg, quantization_table
 from degrade.ops.jpeg import Jpeg
-from degrade.primitives import FORMS, use_form
-from degrade.primitives import jpeg as module
-from degrade.primitives.jpeg import CHROMA, jpeg, quantization_table
 from degrade.rng import Key
 
 PILLOW = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
@@ -68,15 +68,15 @@ def opencv(picture: np.ndarray, quality: int, chroma: str) -> np.ndarray:
 
 def assert_is_libjpeg(pictures: list[np.ndarray], quality: list[int], chroma: list[str]) -> None:
     canvas = canvas_of(pictures)
-    forms = {}
-    for form in FORMS:
-        with use_form(form):
-            forms[form] = jpeg(canvas, quality, chroma)
+    backends = {}
+    for backend in BACKENDS:
+        with use_backend(backend):
+            backends[backend] = jpeg(canvas, quality, chroma)
     for i, (source, q, c) in enumerate(zip(pictures, quality, chroma, strict=True)):
         for codec in (pillow, opencv):
             expected = codec(source, q, c)
-            for form, result in forms.items():
-                assert np.array_equal(image(result, i), expected), (form, codec.__name__, source.shape, q, c)
+            for backend, result in backends.items():
+                assert np.array_equal(image(result, i), expected), (backend, codec.__name__, source.shape, q, c)
 
 
 # --- the codec -------------------------------------------------------------------------------------------------------
@@ -147,13 +147,13 @@ def mixed(rows: int = 9) -> tuple[Canvas, list[int], list[str]]:
     return canvas_of(pictures), rng.integers(1, 101, rows).tolist(), [list(CHROMA)[i % 3] for i in range(rows)]
 
 
-@pytest.mark.parametrize("form", ["torch", "opencv"])
-def test_a_row_is_as_if_alone(form):
+@pytest.mark.parametrize("backend", ["torch", "opencv"])
+def test_a_row_is_as_if_alone(backend):
     canvas, quality, chroma = mixed()
     outside = torch.full_like(canvas.pixels, 0.7)
     for row, source in zip(outside, canvas.images(), strict=True):
         row[:, : source.shape[1], : source.shape[2]] = source
-    with use_form(form):
+    with use_backend(backend):
         batch = jpeg(canvas.with_pixels(outside), quality, chroma)
         assert torch.isfinite(batch.pixels).all()
         for i in range(len(canvas)):
@@ -166,7 +166,7 @@ def test_chunks_do_not_matter(monkeypatch):
     results = []
     for pixels in (1, 1 << 13, 1 << 30):
         monkeypatch.setattr(module, "_CHUNK", pixels)
-        with use_form("torch"):
+        with use_backend("torch"):
             results.append(jpeg(canvas, quality, chroma))
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0].images(), other.images(), strict=True))
@@ -174,7 +174,7 @@ def test_chunks_do_not_matter(monkeypatch):
 
 def test_neither_autocast_nor_reduced_precision_touches_it():
     canvas, quality, chroma = mixed()
-    with use_form("torch"):
+    with use_backend("torch"):
         expected = jpeg(canvas, quality, chroma)
         precision = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("medium")
@@ -186,12 +186,12 @@ def test_neither_autocast_nor_reduced_precision_touches_it():
     assert torch.equal(result.pixels, expected.pixels)
 
 
-@pytest.mark.parametrize("form", ["torch", "opencv"])
-def test_input_is_clamped_and_rounded_half_to_even(form):
+@pytest.mark.parametrize("backend", ["torch", "opencv"])
+def test_input_is_clamped_and_rounded_half_to_even(backend):
     values = torch.linspace(-0.5, 1.5, 48 * 48).view(1, 1, 48, 48)
     values[0, 0, 0, :4] = torch.tensor([0.5, 1.5, 2.5, 253.5]) / 255
     eight = (values.clamp(0, 1) * 255).round() / 255
-    with use_form(form):
+    with use_backend(backend):
         rough, clean = (jpeg(Canvas.of(x), [100], ["4:4:4"]).pixels for x in (values, eight))
     assert torch.equal(rough, clean)
     assert torch.equal(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from degrade.canvas import Canvas
-from degrade.primitives.jpeg import CHROMA, jpeg
+from degrade.kernels.jpeg import CHROMA, jpeg
 
 
 def mid_grey(h: int, w: int) -> torch.Tensor:

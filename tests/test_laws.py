@@ -13,11 +13,11 @@ from torch import Tensor
 
 from degrade import Canvas, Draw, Key, Operator, Plan, Range, Recipe
 from degrade.base import REGISTRY, OneOf, Variable
-from degrade.dist import Const
+from degrade.distributions import Const
 from degrade.errors import RecipeError
-from degrade.library import names
-from degrade.primitives import FORMS, use_form
-from degrade.steps import Pick, Shuffle, Step, Steps
+from degrade.kernels.backend import BACKENDS, use_backend
+from degrade.loading.search_path import names
+from degrade.nodes import Pick, Shuffle, Step, Steps
 
 RECIPES = [name for name in names() if "degrade" not in name]
 OPERATORS = sorted(name for name, kind in REGISTRY.items() if kind.__module__.startswith("degrade.ops."))
@@ -112,37 +112,37 @@ class TestOperators:
             assert torch.equal(one, two)
             assert torch.isfinite(one).all()
 
-    @pytest.mark.parametrize("form", FORMS)
+    @pytest.mark.parametrize("backend", BACKENDS)
     @pytest.mark.parametrize("channels", [1, 3])
     def test_a_row_does_not_see_its_mates(
-        self, name: str, photographs: Tensor, form: Any, channels: int, device: torch.device
+        self, name: str, photographs: Tensor, backend: Any, channels: int, device: torch.device
     ) -> None:
         """On a canvas of mixed sizes whose outside is poisoned, in any order.
 
-        Bitwise; but the torch form of a single channel, where convolutions sum in another order, to 4 last bits.
+        Bitwise; but the torch backend of a single channel, where convolutions sum in another order, to 4 last bits.
         """
-        if form != "torch" and device.type != "cpu":
+        if backend != "torch" and device.type != "cpu":
             pytest.skip("it works on CPUs")
         operator, canvas, key = random(name), ragged(photographs[:, :channels]), Key.of(2, np.arange(6))
         canvas = canvas.with_pixels(canvas.pixels.to(device))
-        with use_form(form):
+        with use_backend(backend):
             together = work(operator, canvas, key)
             order = np.array([4, 2, 5, 0, 1, 3])
             permuted = work(operator, canvas.take(order), key[order])
             alone = [work(operator, canvas.take(np.array([i])), key[i : i + 1])[0] for i in range(6)]
-        atol = 5e-7 if form == "torch" and channels == 1 else 0
+        atol = 5e-7 if backend == "torch" and channels == 1 else 0
         for i in range(6):
             for other in (together[i], permuted[int(np.flatnonzero(order == i)[0])]):
                 torch.testing.assert_close(other, alone[i], rtol=0, atol=atol)
 
     @pytest.mark.parametrize("channels", [1, 3])
-    @pytest.mark.parametrize("form", [form for form in FORMS if form != "torch"])
-    def test_forms_agree(self, name: str, photographs: Tensor, form: Any, channels: int) -> None:
+    @pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend != "torch"])
+    def test_forms_agree(self, name: str, photographs: Tensor, backend: Any, channels: int) -> None:
         """To 5e-3 grey levels; where an 8-bit rounding ends the operator, on all but 1 in 1000 values."""
         operator, canvas, key = random(name), ragged(photographs[:, :channels]), Key.of(3, np.arange(6))
-        with use_form("torch"):
+        with use_backend("torch"):
             one = work(operator, canvas, key)
-        with use_form(form):
+        with use_backend(backend):
             two = work(operator, canvas, key)
         apart = torch.cat([(a - b).abs().flatten() for a, b in zip(one, two, strict=True)]) * 255
         assert (apart > 5e-3).float().mean() <= 1e-3
@@ -154,11 +154,11 @@ class TestOperators:
         if body is None:
             pytest.skip("lossy at every parameter")
         operator, canvas = REGISTRY[name].model_validate(body), ragged(photographs, scale=1)
-        for form in FORMS:
-            with use_form(form):
+        for backend in BACKENDS:
+            with use_backend(backend):
                 after = work(operator, canvas, Key.of(4, np.arange(6)))
             for one, two in zip(canvas.images(), after, strict=True):
-                assert torch.equal(one, two), f"{form}: {float((one - two).abs().max()) * 255} grey levels"
+                assert torch.equal(one, two), f"{backend}: {float((one - two).abs().max()) * 255} grey levels"
 
     def test_gradients_are_finite(self, name: str, photographs: Tensor) -> None:
         if not REGISTRY[name].differentiable:
@@ -178,9 +178,9 @@ class TestOperators:
     def test_smallest_images(self, name: str) -> None:
         operator = random(name)
         for size in ((1, 1), (1, 5), (3, 2)):
-            for form in FORMS:
+            for backend in BACKENDS:
                 canvas = Canvas.of(torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0)), 1)
-                with use_form(form):
+                with use_backend(backend):
                     assert all(torch.isfinite(image).all() for image in work(operator, canvas, Key.of(6, [0, 1])))
 
     def test_adding_it_moves_no_other_draw(self, name: str) -> None:
@@ -219,12 +219,12 @@ class TestRecipes:
             assert torch.equal(first.hr, pair.hr)
 
     def test_a_row_does_not_see_its_mates(self, name: str, photographs: Tensor, device: torch.device) -> None:
-        """Bitwise: alone, in another order, in chunks, in the whole-batch form, from floats."""
+        """Bitwise: alone, in another order, in chunks, in the whole-batch backend, from floats."""
         recipe, hr = Recipe.load(name), photographs.to(device)
         plan = recipe.plan(Key.of(3, np.arange(6)))
         order = np.array([5, 3, 1, 0, 4, 2])
-        for form in FORMS:
-            with use_form(form):
+        for backend in BACKENDS:
+            with use_backend(backend):
                 together = recipe.apply(hr, plan, chunk=6)
                 others = {
                     "alone": recipe.apply(hr, plan, chunk=1),
@@ -237,8 +237,8 @@ class TestRecipes:
                 assert torch.equal(pair.hr, together.hr), what
             assert torch.equal(permuted.lr, together.lr[torch.from_numpy(order).to(device)])
 
-    @pytest.mark.parametrize("form", [form for form in FORMS if form != "torch"])
-    def test_forms_agree(self, name: str, photographs: Tensor, form: Any) -> None:
+    @pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend != "torch"])
+    def test_forms_agree(self, name: str, photographs: Tensor, backend: Any) -> None:
         """Forms differ in last bits, which may flip a rounding, a coefficient, a Poisson count.
 
         Of 24 samples a recipe, three in four are equal but for 1 in 100 values, and the mean difference over all values
@@ -246,9 +246,9 @@ class TestRecipes:
         """
         recipe = Recipe.load(name)
         plan, hr = recipe.plan(Key.of(8, np.arange(24))), photographs.repeat(4, 1, 1, 1)
-        with use_form(form):
+        with use_backend(backend):
             one = recipe.apply(hr, plan)
-        with use_form("torch"):
+        with use_backend("torch"):
             two = recipe.apply(hr, plan, chunk=24)
         apart = (one.lr - two.lr).abs().flatten(1) * 255
         share = (apart > 0.01).float().mean(1)

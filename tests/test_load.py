@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from degrade import Key, Recipe, RecipeError
 from degrade.errors import UserError
-from degrade.library import names
-from degrade.marked import compose
+from degrade.loading.positions import compose
+from degrade.loading.search_path import names
 from degrade.ops.resize import Resize
 
 END = "  - {as: end, resize: {of: target}}\n"

@@ -12,18 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from degrade import native
 from degrade.errors import UserError
-from degrade.native.targets import HEADERS, SOURCES, targets
+from degrade.kernels import native
+from degrade.kernels.native.targets import HEADERS, SOURCES, targets
 
 HERE = Path(native.__file__).parent
 BUILT = [name for name in targets(platform.machine()) if (HERE / f"{name}.so").exists()]
 
 DIGEST = """
 import hashlib, numpy as np, torch
-from degrade import Key, Recipe, native
-from degrade.images import read_image, to_tensor
-from degrade.samples import sample_images
+from degrade import Key, Recipe
+from degrade.kernels import native
+from degrade.images.files import read_image, to_tensor
+from degrade.images.samples import sample_images
 photo = to_tensor(read_image(sample_images()[0]))
 hr = torch.stack([photo[:, y:y + 104, y:y + 132] for y in range(0, 120, 10)])
 total = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""The tensor forms never wait for a device: no operation in them asks for a number, or for a size that depends on one.
+"""The tensor backends never wait for a device: no operation in them asks for a number, or for a size that depends on one.
 
 A dispatch mode sees every operation, also on a CPU, and refuses those that synchronise on a GPU. The one constraint: it
 cannot see a blocking copy; `torch.cuda.set_sync_debug_mode("error")` does, where there is a GPU.
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from degrade import threads
-from degrade.library import names
-from degrade.primitives import use_form
+from degrade.execution import threads
+from degrade.kernels.backend import use_backend
+from degrade.loading.search_path import names
 from degrade.recipe import Recipe
 from degrade.rng import Key
 
@@ -49,7 +49,7 @@ def test_no_operation_waits(name: str, photographs: Tensor, monkeypatch: pytest.
     monkeypatch.setattr(threads, "each", lambda work, items: [work(item) for item in items])
     for seed in range(3):
         plan = recipe.plan(Key.of(seed, np.arange(len(photographs))))
-        with use_form("torch"), torch.no_grad(), NoWaiting():
+        with use_backend("torch"), torch.no_grad(), NoWaiting():
             recipe.apply(photographs, plan, chunk=len(photographs))
 
 

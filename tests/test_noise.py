@@ -10,6 +10,7 @@ from skimage import data
 
 from degrade.base import Draw, Operator
 from degrade.canvas import Canvas
+from degrade.kernels.backend import BACKENDS, Backend, use_backend
 from degrade.ops.noise import (
     GaussianNoise,
     PoissonNoise,
@@ -21,7 +22,6 @@ from degrade.ops.noise import (
     poisson_quantile,
 )
 from degrade.ops.pixel import Clip, Quantize, quantize
-from degrade.primitives import FORMS, Form, use_form
 from degrade.rng import Key, uniform_field
 
 NOISES: list[Operator] = [
@@ -100,17 +100,17 @@ def test_a_row_alone_equals_the_row_in_a_ragged_batch(operator: Operator, channe
     ids=repr,
 )
 @pytest.mark.parametrize("channels", [2, 4])
-@pytest.mark.parametrize("form", FORMS)
-def test_other_channels_than_those_of_images(operator: Operator, channels: int, form: Form) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_other_channels_than_those_of_images(operator: Operator, channels: int, backend: Backend) -> None:
     """A packed Bayer mosaic, say, that an operator of a user's made. Native code has no noise for them."""
     canvas = Canvas.of([torch.cat([image, image])[:channels] for image in photographs()])
-    with use_form(form):
+    with use_backend(backend):
         found = canvas.with_pixels(run(operator, canvas, keys(5)))
-    with use_form("torch"):
+    with use_backend("torch"):
         wanted = canvas.with_pixels(run(operator, canvas, keys(5)))
     for i in range(5):
         torch.testing.assert_close(found.image(i), wanted.image(i), rtol=0, atol=1e-6)
-    with use_form(form), pytest.raises(ValueError, match="4 channels have no luma"):
+    with use_backend(backend), pytest.raises(ValueError, match="4 channels have no luma"):
         run(PoissonNoise(gray=1), flat(0.5, channels=4), keys())
 
 
@@ -136,7 +136,7 @@ def test_values_are_in_range_and_outside_pixels_are_never_read(operator: Operato
 
 @pytest.mark.parametrize("operator", [*NOISES, Quantize(), Clip()], ids=repr)
 def test_pixels_stay_channels_last(operator: Operator) -> None:
-    """Else the next operator's OpenCV form would copy every image."""
+    """Else the next operator's OpenCV backend would copy every image."""
     assert run(operator, Canvas.of(photographs()), keys(5)).is_contiguous(memory_format=torch.channels_last)
 
 
@@ -275,20 +275,20 @@ def test_counts_are_never_negative() -> None:
     assert (poisson_quantile(torch.linspace(0, 20, 1000), u) >= 0).all()
 
 
-@pytest.mark.parametrize("form", [form for form in FORMS if form != "torch"])
-def test_the_device_form_gives_the_same_noise(form: Form) -> None:
+@pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend != "torch"])
+def test_the_device_form_gives_the_same_noise(backend: Backend) -> None:
     """A device works all pixels both ways and picks one; the CPU inverts the dark ones only.
 
-    To the bit in OpenCV's form, which calls the same erfinv. Native code has its own: 1 count in 10,000 may differ.
+    To the bit in OpenCV's backend, which calls the same erfinv. Native code has its own: 1 count in 10,000 may differ.
     """
     canvas = Canvas.of(photographs())
     for operator in (PoissonNoise(gray=0.5), PoissonNoise(peak=[1, 40])):
-        with use_form(form):
+        with use_backend(backend):
             plain = canvas.with_pixels(run(operator, canvas, keys(5)))
-        with use_form("torch"):
+        with use_backend("torch"):
             torch_form = canvas.with_pixels(run(operator, canvas, keys(5)))
         apart = torch.cat([(plain.image(i) - torch_form.image(i)).abs().flatten() for i in range(5)])
-        assert (apart > 1e-6).float().mean() <= (1e-4 if form == "native" else 0)
+        assert (apart > 1e-6).float().mean() <= (1e-4 if backend == "native" else 0)
 
 
 def test_gray_levels_follow_the_reference() -> None:

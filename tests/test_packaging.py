@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from degrade import __version__
-from degrade.library import folders, names
+from degrade.loading.search_path import folders, names
 
 ROOT = Path(__file__).parent.parent
 
 
 def test_recipes_are_found_from_anywhere(tmp_path: Path) -> None:
-    code = "from degrade import Recipe\nfrom degrade.library import names\n"
+    code = "from degrade import Recipe\nfrom degrade.loading.search_path import names\n"
     code += "for name in names(): Recipe.load(name)\nprint(*names())"
     env = {name: value for name, value in os.environ.items() if name not in ("DEGRADE_RECIPES", "PYTHONPATH")}
     done = subprocess.run(

@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from degrade.images import ImageError, encode_png, read_image
-from degrade.patches import PatchFolder, augmented, crop, reflected
+from degrade.data.patches import PatchFolder, augmented, crop, reflected
+from degrade.images.files import ImageError, encode_png, read_image
+from degrade.images.samples import sample_images
 from degrade.rng import Key
-from degrade.samples import sample_images
 
 
 def coordinates(height: int, width: int, tag: int) -> np.ndarray:

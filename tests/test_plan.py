@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from degrade import Key, Plan, Range, Recipe
-from degrade.dist import Uniform
+from degrade.distributions import Uniform
+from degrade.nodes import Order, permutation
 from degrade.plan import Column
-from degrade.steps import Order, permutation
 
 COLUMNS = (Column("a.b.c", Uniform(0, 1), Range(0, 1e20)), Column("a.b.p", Uniform(0, 1), Range(-10, 10)))
 AWKWARD = [0.1 + 0.2, 1 / 3, math.pi, 5e-324, 2.0**53, 2.0**53 - 1, 123456789.123456789, 0.0, 1e-17, 1.0]

@@ -16,18 +16,20 @@ import torch
 from PIL import Image
 from skimage import data
 
-from degrade import PairedFolder, PatchFolder, Recipe, engine
+from degrade import PairedFolder, PatchFolder, Recipe
 from degrade.errors import UserError
-from degrade.formats import FORMATS, home, open_home
-from degrade.gallery import write_contact_sheet
-from degrade.images import ImageError, list_images, read_image, sha256, write_atomic
-from degrade.job import Job, Settings, prepare
-from degrade.manifest import SynthError
-from degrade.remote import is_url, join, list_files, local, open_store
-from degrade.replay import replay
-from degrade.synth import Report, synthesize
-from sr.config import configure
-from sr.feed import feed, open_data
+from degrade.images.files import ImageError, list_images, read_image, sha256, write_atomic
+from degrade.inspection.gallery import write_contact_sheet
+from degrade.storage import destination
+from degrade.storage.remote import is_url, join, list_files, local, open_store
+from degrade.synthesis import engines
+from degrade.synthesis.job import Job, Settings, prepare
+from degrade.synthesis.manifest import SynthError
+from degrade.synthesis.replay import replay
+from degrade.synthesis.run import Report, synthesize
+from degrade.synthesis.writers import FORMATS, open_home
+from sr.training.config import configure
+from sr.training.data import feed, open_data
 
 fsspec = pytest.importorskip("fsspec", reason="the extra 'cloud' is not installed")
 NAMES = ("a.png", "b/c.png", "b/d.jpg", "e.png")
@@ -86,7 +88,9 @@ def upload(folder: Path, url: str) -> str:
     return url
 
 
-def make(source: Path | str, output: Path | str, format: str = "folder", run: engine.Engine = engine.inline) -> Report:
+def make(
+    source: Path | str, output: Path | str, format: str = "folder", run: engines.Engine = engines.inline
+) -> Report:
     recipe = Recipe.load("realesrgan")
     return synthesize(prepare(recipe, Settings(str(source)), output, format, shard=3), recipe, run)
 
@@ -202,9 +206,9 @@ def test_from_s3(photos: Path, archive: Path, bucket: str, tmp_path: Path, made:
 # --- output ----------------------------------------------------------------------------------------------------------
 
 
-def dies_after(count: int) -> engine.Engine:
-    def run(job: Job, indices: list[int]) -> Iterator[engine.Result]:
-        for n, result in enumerate(engine.inline(job, indices)):
+def dies_after(count: int) -> engines.Engine:
+    def run(job: Job, indices: list[int]) -> Iterator[engines.Result]:
+        for n, result in enumerate(engines.inline(job, indices)):
             if n == count:
                 raise KeyboardInterrupt
             yield result
@@ -265,7 +269,7 @@ def test_killed_while_it_fetches_what_is_there(
         write_atomic(path, data)
 
     with monkeypatch.context() as during:
-        during.setattr(home, "write_atomic", dies)
+        during.setattr(destination, "write_atomic", dies)
         with pytest.raises(KeyboardInterrupt):
             make(photos, url)
     assert len(written) == last
@@ -313,8 +317,8 @@ def test_one_machine_at_a_time(photos: Path, bucket: str, tmp_path: Path, monkey
     """Machines are told apart by where they work, here by their caches; a killed run's lock stays, for its own next."""
     url, places = f"{bucket}/one", [str(tmp_path / name) for name in ("here", "there")]
 
-    def meanwhile(job: Job, indices: list[int]) -> Iterator[engine.Result]:
-        for result in engine.inline(job, indices):
+    def meanwhile(job: Job, indices: list[int]) -> Iterator[engines.Result]:
+        for result in engines.inline(job, indices):
             monkeypatch.setenv("DEGRADE_CACHE", places[1])
             with pytest.raises(SynthError, match=r"has been writing here since 20.*delete s3://.*/one/\.lock"):
                 make(photos, url)
@@ -339,8 +343,8 @@ def test_to_an_archive(photos: Path, tmp_path: Path, made: dict[str, dict[str, s
     archive = tmp_path / "new.zip"
     url = f"zip://{archive}"
 
-    def interrupted(job: Job, indices: list[int]) -> Iterator[engine.Result]:
-        yield from itertools.islice(engine.inline(job, indices), 2)
+    def interrupted(job: Job, indices: list[int]) -> Iterator[engines.Result]:
+        yield from itertools.islice(engines.inline(job, indices), 2)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -14,13 +14,13 @@ from PIL import Image
 from skimage import data
 
 from degrade import Recipe
-from degrade.engine import inline
 from degrade.errors import UserError
-from degrade.images import ImageError
-from degrade.job import Settings, prepare
-from degrade.manifest import SynthError
-from degrade.replay import replay
-from degrade.synth import synthesize
+from degrade.images.files import ImageError
+from degrade.synthesis.engines import inline
+from degrade.synthesis.job import Settings, prepare
+from degrade.synthesis.manifest import SynthError
+from degrade.synthesis.replay import replay
+from degrade.synthesis.run import synthesize
 
 
 @pytest.fixture

@@ -23,12 +23,13 @@ import cv2
 import numpy as np
 import pytest
 
-from degrade import Key, Recipe, native
-from degrade.engine import inline
-from degrade.images import sha256
-from degrade.job import Settings, prepare
-from degrade.library import names
-from degrade.synth import synthesize
+from degrade import Key, Recipe
+from degrade.images.files import sha256
+from degrade.kernels import native
+from degrade.loading.search_path import names
+from degrade.synthesis.engines import inline
+from degrade.synthesis.job import Settings, prepare
+from degrade.synthesis.run import synthesize
 
 ROOT = Path(__file__).parent.parent
 

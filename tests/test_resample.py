@@ -12,9 +12,9 @@ from skimage import data
 
 from degrade.base import Draw
 from degrade.canvas import Canvas
+from degrade.kernels.backend import BACKENDS, Backend, use_backend
+from degrade.kernels.resample import FILTERS, band, decimate, resample
 from degrade.ops.resize import Decimate, Resize
-from degrade.primitives import FORMS, Form, use_form
-from degrade.primitives.resample import FILTERS, band, decimate, resample
 from degrade.rng import Key
 
 LEVEL = 1 / 255
@@ -44,13 +44,13 @@ def one(image: torch.Tensor, size: tuple[int, int], name: str, antialias: bool =
 @pytest.mark.parametrize("name", ["area", "bilinear", "bicubic"])
 @pytest.mark.parametrize("antialias", [False, True])
 def test_torch(name: str, antialias: bool, size: tuple[int, int]) -> None:
-    """In float64, where torch's own coordinates are exact too, the torch form equals F.interpolate to 1e-6."""
+    """In float64, where torch's own coordinates are exact too, the torch backend equals F.interpolate to 1e-6."""
     image = noise(3, 64, 40).double()
     flags = {} if name == "area" else {"align_corners": False, "antialias": antialias}
     # Channels-last: torch 2.13 is wrong by up to 0.17 for contiguous images, antialias and one column out.
     batch = image[None].contiguous(memory_format=torch.channels_last)
     want = F.interpolate(batch, size=size, mode=name, **flags)[0]
-    with use_form("torch"):
+    with use_backend("torch"):
         got = one(image, size, name, antialias)
     torch.testing.assert_close(got, want, atol=1e-6, rtol=0)
 
@@ -114,11 +114,11 @@ def imresize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("size", [(24, 20), (16, 13), (12, 10), (31, 57), (96, 80)])
-@pytest.mark.parametrize("form", FORMS)
-def test_matlab(size: tuple[int, int], form: str) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_matlab(size: tuple[int, int], backend: str) -> None:
     image = data.chelsea()[100:148, 150:190].copy()
     tensor = torch.from_numpy(image).permute(2, 0, 1).float() / 255
-    with use_form(form):
+    with use_backend(backend):
         got = one(tensor, size, "matlab").permute(1, 2, 0)
     want = imresize(image, size)
     assert np.array_equal(got.numpy(), want.astype(np.float32) / 255)
@@ -141,20 +141,20 @@ def test_set5(scale: int) -> None:
 
 @pytest.mark.parametrize(("name", "antialias"), CASES)
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("form", [form for form in FORMS if form != "torch"])
-def test_forms_agree(name: str, antialias: bool, channels: int, form: Form) -> None:
+@pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend != "torch"])
+def test_forms_agree(name: str, antialias: bool, channels: int, backend: Backend) -> None:
     image = photo(150, 120, channels)
     for size in [(61, 90), (1, 7), (150, 50), (301, 187)]:
-        with use_form("torch"):
+        with use_backend("torch"):
             want = one(image, size, name, antialias)
-        with use_form(form):
+        with use_backend(backend):
             got = one(image, size, name, antialias)
         assert got.shape == (channels, *size)
         assert (got - want).abs().max() < 5e-3 * LEVEL
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_rows_are_independent(form: str) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_rows_are_independent(backend: str) -> None:
     """Bit for bit, on a canvas of mixed sizes, filters and targets whose outside is full of rubbish."""
     sizes = [(40 + 7 * (i % 5), 30 + 5 * (i % 7)) for i in range(len(CASES))]
     images = [photo(*size) for size in sizes]
@@ -166,7 +166,7 @@ def test_rows_are_independent(form: str) -> None:
     for i, (h, w) in enumerate(sizes):
         canvas.pixels[i, :, h:], canvas.pixels[i, :, :, w:] = 1e6, -1e6
     names, flags = zip(*CASES, strict=True)
-    with use_form(form):
+    with use_backend(backend):
         together = resample(canvas, goals, names, flags)
         assert np.array_equal(together.sizes, goals)
         assert together.pixels.shape[-2:] == tuple(goals.max(0))
@@ -180,8 +180,8 @@ def test_rows_are_independent(form: str) -> None:
 def test_same_size_is_identity(name: str, antialias: bool) -> None:
     image = noise(3, 20, 30)
     canvas = Canvas.of(torch.stack([image, image]))
-    for form in FORMS:
-        with use_form(form):
+    for backend in BACKENDS:
+        with use_backend(backend):
             both = resample(canvas, np.array([[20, 30], [11, 30]]), [name] * 2, [antialias] * 2)
         assert torch.equal(both.image(0), image)
     assert resample(canvas, canvas.sizes, [name] * 2, [antialias] * 2) is canvas

@@ -9,8 +9,8 @@ from skimage import data
 
 from degrade.base import Draw
 from degrade.canvas import Canvas
+from degrade.kernels.backend import BACKENDS, use_backend
 from degrade.ops.sharpen import Unsharp
-from degrade.primitives import FORMS, use_form
 from degrade.rng import Key
 
 
@@ -35,11 +35,11 @@ def reference(image: np.ndarray, amount: float, threshold: float) -> tuple[np.nd
     return soft * np.clip(image + amount * residual, 0, 1) + (1 - soft) * image, np.abs(residual) * 255
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", BACKENDS)
 @pytest.mark.parametrize(("amount", "threshold"), [(0.5, 10), (2, 3.3)])
 def test_formula(form, amount, threshold, photos):
     """To 1e-5, about 3e-3 grey levels, where no residual is so near the threshold that float32 may decide otherwise."""
-    with use_form(form):
+    with use_backend(form):
         found = apply(Unsharp(amount=amount, threshold=threshold), photos)
     for i in range(len(photos)):
         wanted, residual = reference(photos.image(i).double().numpy(), amount, threshold)
@@ -48,24 +48,24 @@ def test_formula(form, amount, threshold, photos):
         np.testing.assert_allclose(found.image(i).numpy(), wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", BACKENDS)
 def test_a_tall_image(form):
     """Of which native code keeps a few rows at a time."""
     photo = torch.from_numpy(data.astronaut()[100:370, 200:224]).permute(2, 0, 1).float() / 255
-    with use_form(form):
+    with use_backend(form):
         found = apply(Unsharp(threshold=9.9), Canvas.of([photo]))
     wanted, residual = reference(photo.double().numpy(), 0.5, 9.9)
     assert np.abs(residual - 9.9).min() > 1e-4
     np.testing.assert_allclose(found.image(0).numpy(), wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", BACKENDS)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_row_alone(form, channels, photos):
     """Each row with its own parameters."""
     photos = photos.with_pixels(photos.pixels[:, :channels])
     values = {"amount": [0.5, 1, 2], "sigma": [8, 2, 5], "size": [51, 11, 31], "threshold": [10, 2, 0]}
-    with use_form(form):
+    with use_backend(form):
         whole = apply(Unsharp(), photos, values)
         for i in range(3):
             row = np.array([i])
@@ -73,10 +73,10 @@ def test_row_alone(form, channels, photos):
             torch.testing.assert_close(whole.image(i), alone.image(0), atol=2e-6, rtol=0)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", BACKENDS)
 @pytest.mark.parametrize("operator", [Unsharp(amount=0), Unsharp(threshold=255), Unsharp(size=1), Unsharp(sigma=0)])
 def test_neutral(form, operator, photos):
-    with use_form(form):
+    with use_backend(form):
         found = apply(operator, photos)
     for a, b in zip(found.images(), photos.images(), strict=True):
         assert torch.equal(a, b)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sr.bootstrap import Interval, counts, interval
+from sr.comparison.bootstrap import Interval, counts, interval
 
 SAMPLES = {
     "normal": np.random.default_rng(0).normal(30, 2, 40),

@@ -13,9 +13,9 @@ import torch
 from typer.testing import CliRunner
 
 from degrade.errors import UserError
-from degrade.images import encode_png, image_size, read_image
+from degrade.images.files import encode_png, image_size, read_image
+from degrade.images.samples import sample_images
 from degrade.recipe import Recipe
-from degrade.samples import sample_images
 from sr import checkpoint
 from sr.cli import app
 from sr.evaluate import evaluate, examples, hr_images
@@ -150,7 +150,7 @@ def test_export_for_openmodeldb(tmp_path: Path, model: Path):
 def test_spandrel_file_carries_its_config(tmp_path: Path, model: Path):
     from safetensors.torch import load_file
 
-    from sr.spandrel import KEY, from_state
+    from sr.export.spandrel import KEY, from_state
 
     sr("export", "--model", model, "--spandrel", tmp_path / "s.safetensors")
     again = from_state(load_file(tmp_path / "s.safetensors"))

@@ -17,19 +17,19 @@ from typer.testing import CliRunner
 from webdriver import browsing, needs_browser
 
 from degrade.errors import UserError
-from degrade.images import encode_png, read_image, to_tensor
+from degrade.images.files import encode_png, read_image, to_tensor
 from degrade.recipe import Recipe
 from degrade.rng import Key
 from sr import checkpoint
-from sr.bootstrap import interval
-from sr.cells import Entry, Trained
 from sr.cli import app
-from sr.compare import Comparison, Matrix, change, compare, read_comparison
-from sr.compare import Test as Regime
-from sr.metrics import psnr, ssim
-from sr.page import describe, page
-from sr.quick import quick
-from sr.report import against, gap, ranks, to_csv, to_json, write_results
+from sr.comparison.bootstrap import interval
+from sr.comparison.compare import Comparison, Matrix, change, compare, read_comparison
+from sr.comparison.compare import Test as Regime
+from sr.comparison.html_report import describe, page
+from sr.comparison.quick import quick
+from sr.comparison.runs import Entry, Trained
+from sr.comparison.tables import against, gap, ranks, to_csv, to_json, write_results
+from sr.metrics.psnr_ssim import psnr, ssim
 
 HOSTILE = "</script><img src=x onerror=document.body.dataset.bad=1><b id=bad>"
 NOISY = {

@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-import sr.weights
-from sr.losses import PIXEL, charbonnier, discriminator_loss, generator_loss, total_variation
-from sr.lpips import LPIPS, Layers, alexnet, distance, heads, lpips, vgg16
+import sr.pretrained
+from sr.losses.perceptual import BACKBONES, ContentLoss, content_loss
+from sr.losses.pixel import PIXEL, charbonnier, discriminator_loss, generator_loss, total_variation
+from sr.metrics.lpips import LPIPS, Layers, alexnet, distance, heads, lpips, vgg16
 from sr.models import Discriminator, build
-from sr.perceptual import BACKBONES, ContentLoss, content_loss
-from sr.weights import MissingWeightsError, fetch, locate
+from sr.pretrained import MissingWeightsError, fetch, locate
 
 
 def image(*shape, seed=0):
@@ -199,7 +199,7 @@ def test_fetch_checks_the_hash(no_weights, monkeypatch):
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
     path = fetch("vgg19")
-    assert seen == {"url": sr.weights.URLS["vgg19"], "prefix": "dcbb9e9d"}
+    assert seen == {"url": sr.pretrained.URLS["vgg19"], "prefix": "dcbb9e9d"}
     assert locate("vgg19") == path
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from skimage import data
 
-from sr.metrics import psnr, rgb_to_y, ssim
+from sr.metrics.psnr_ssim import psnr, rgb_to_y, ssim
 from sr.models import build
 
 SET5 = Path(__file__).parents[2] / "shared/data/set5"

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from torch.distributed import HashStore, Store
 
-from sr.ranks import meet
+from sr.training.distributed import meet
 
 
 @pytest.mark.parametrize("world", [2, 5])
@@ -57,7 +57,7 @@ def becomes(wanted):
         time.sleep(0.01)
     return False
 atexit.register(lambda: print(becomes(False)))  # what is registered first is run last
-from sr.ranks import join
+from sr.training.distributed import join
 join("gloo")
 print(becomes(True))
 """

@@ -7,7 +7,7 @@ from skimage import data
 from torch.nn import functional as F
 
 from sr.color import rgb_to_ycbcr
-from sr.metrics import psnr
+from sr.metrics.psnr_ssim import psnr
 from sr.models import build
 from sr.models.interpolation import enlarge, reduce
 from sr.models.sparse import derivatives, pursue

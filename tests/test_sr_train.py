@@ -15,17 +15,17 @@ import pytest
 import torch
 
 from degrade.errors import UserError
-from degrade.images import encode_png, read_image
+from degrade.images.files import encode_png, read_image
+from degrade.images.samples import sample_images
 from degrade.recipe import Recipe
-from degrade.samples import sample_images
 from sr import checkpoint
-from sr.config import Config, configure
-from sr.feed import Order, feed, open_data
-from sr.learner import split
-from sr.methods import SRGAN, build_method
 from sr.models import build
-from sr.run import read_history
-from sr.train import Status, launch, train
+from sr.training.config import Config, configure
+from sr.training.data import Order, feed, open_data
+from sr.training.loop import Status, launch, train
+from sr.training.optimization import split
+from sr.training.run import read_history
+from sr.training.trainers import SRGAN, build_method
 
 SRCNN = {"model.kernels": [3, 1, 3], "model.filters": [6, 4]}
 TINY = {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from degrade.images import Image, read_image, to_tensor
+from degrade.images.files import Image, read_image, to_tensor
 from sr.models import Model, build
 from sr.models.interpolation import enlarge
 from sr.upscale import enlarge_tiled, upscale_file, upscale_image

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from degrade import Canvas, Key, Recipe, RecipeError
-from degrade.steps import SizeError, Steps
+from degrade.nodes import SizeError, Steps
 
 
 def recipe(*stage: Any, scale: int = 1) -> Recipe:

@@ -21,11 +21,12 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from degrade import Recipe, engine
-from degrade.images import read_image, sha256
-from degrade.job import Job, Settings, prepare, unique_names
-from degrade.manifest import Manifest, SynthError, inside, place, read_rows
-from degrade.synth import Report, describe, synthesize, versions
+from degrade import Recipe
+from degrade.images.files import read_image, sha256
+from degrade.synthesis import engines
+from degrade.synthesis.job import Job, Settings, prepare, unique_names
+from degrade.synthesis.manifest import Manifest, SynthError, inside, place, read_rows
+from degrade.synthesis.run import Report, describe, synthesize, versions
 
 RECIPE = "realesrgan"
 
@@ -40,7 +41,7 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def make(source: Path | str, output: Path, run: engine.Engine = engine.inline, **kwargs: Any) -> Report:
+def make(source: Path | str, output: Path, run: engines.Engine = engines.inline, **kwargs: Any) -> Report:
     recipe = Recipe.load(kwargs.pop("recipe", RECIPE))
     job = prepare(recipe, Settings(str(source), **kwargs), output)
     return synthesize(job, recipe, run)
@@ -65,11 +66,11 @@ def test_a_setting_that_is_not_said_is_not_the_same(tmp_path: Path) -> None:
     """A damaged name of one that is null, for example."""
     recipe = Recipe.load("bicubic")
     job = prepare(recipe, Settings(patch=32), tmp_path)
-    synthesize(job, recipe, engine.inline)
+    synthesize(job, recipe, engines.inline)
     path = tmp_path / "synth.json"
     path.write_text(path.read_text().replace('"count"', '"couft"'))
     with pytest.raises(SynthError, match="count was not said, now None"):
-        synthesize(job, recipe, engine.inline)
+        synthesize(job, recipe, engines.inline)
 
 
 def test_what_a_run_leaves(photos: Path, tmp_path: Path) -> None:
@@ -98,8 +99,8 @@ def test_engines_agree(photos: Path, tmp_path: Path) -> None:
     """In this process, in two others, in batches: the same bytes."""
     kwargs = {"patch": 32, "per_image": 4}
     make(photos, tmp_path / "inline", **kwargs)
-    make(photos, tmp_path / "processes", partial(engine.processes, workers=2), **kwargs)
-    make(photos, tmp_path / "batches", partial(engine.batches, device="cpu", size=6, workers=2), **kwargs)
+    make(photos, tmp_path / "processes", partial(engines.processes, workers=2), **kwargs)
+    make(photos, tmp_path / "batches", partial(engines.batches, device="cpu", size=6, workers=2), **kwargs)
     first = content(tmp_path / "inline")
     assert len(rows(tmp_path / "inline")) == 20
     for other in ("processes", "batches"):
@@ -252,13 +253,14 @@ def test_killed_at_the_start(photos: Path, tmp_path: Path, left: list[str]) -> N
 SCRIPT = """
 import sys
 from pathlib import Path
-from degrade import Recipe, engine
-from degrade.job import Settings, prepare
-from degrade.synth import synthesize
+from degrade import Recipe
+from degrade.synthesis import engines
+from degrade.synthesis.job import Settings, prepare
+from degrade.synthesis.run import synthesize
 recipe = Recipe.load("realesrgan")
 job = prepare(recipe, Settings(sys.argv[1], patch=32, per_image=8), Path(sys.argv[2]))
 print("ready", flush=True)
-synthesize(job, recipe, engine.inline)
+synthesize(job, recipe, engines.inline)
 """
 
 
@@ -405,7 +407,7 @@ def test_full_disk_without_one(photos: Path, tmp_path: Path, monkeypatch: pytest
             raise OSError(28, "No space left on device", str(path))
         place(path, data)
 
-    monkeypatch.setattr(engine, "place", full)
+    monkeypatch.setattr(engines, "place", full)
     with pytest.raises(OSError, match="No space left"):
         make(photos, tmp_path / "out")
     monkeypatch.undo()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from degrade.threads import each
+from degrade.execution.threads import each
 
 
 @pytest.fixture(params=[1, 2])

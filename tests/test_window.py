@@ -15,12 +15,12 @@ import pytest
 import tifffile
 from PIL import Image as Pillow
 
-import degrade.window.png
-from degrade import window
-from degrade.decode import ImageError, read_image
-from degrade.images import encode_png
-from degrade.window import Box, PngParts, TiffParts, WholeParts, open_image
-from degrade.window.png import BAND
+import degrade.images.regions.png
+from degrade.images import regions
+from degrade.images.decode import ImageError, read_image
+from degrade.images.files import encode_png
+from degrade.images.regions import Box, PngParts, TiffParts, WholeParts, open_image
+from degrade.images.regions.png import BAND
 
 H, W = 150, 107
 DEEP = np.cumsum(np.random.default_rng(0).integers(-300, 301, (H, W, 4)), 0).astype(np.uint16)
@@ -144,8 +144,8 @@ def boxes(height: int, width: int) -> list[Box]:
 
 @pytest.mark.parametrize(("data", "kind", "band"), FILES)
 def test_windows_are_those_of_the_whole(data: bytes, kind: type, band: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(window, "SMALL", 0)
-    monkeypatch.setattr(degrade.window.png, "BAND", band)
+    monkeypatch.setattr(regions, "SMALL", 0)
+    monkeypatch.setattr(degrade.images.regions.png, "BAND", band)
     whole = read_image(data)
     height, width = whole.pixels.shape[:2]
     with open_image(data) as image:
@@ -177,14 +177,14 @@ def test_small_images_are_decoded_whole() -> None:
 )
 def test_files_that_end_early_are_refused(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even for a window of the first pixel, which is there."""
-    monkeypatch.setattr(window, "SMALL", 0)
+    monkeypatch.setattr(regions, "SMALL", 0)
     for length in np.linspace(0, len(data) * 9 // 10, 30).astype(int).tolist():
         with pytest.raises(ImageError, match="here"), open_image(named(data[:length])) as image:
             image.windows([(0, 0, 1, 1)])
 
 
 def test_changed_png_bytes_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(window, "SMALL", 0)
+    monkeypatch.setattr(regions, "SMALL", 0)
     whole = read_image(PNGS["rgb"]).pixels
     start = PNGS["rgb"].index(b"IDAT") + 6
     for place in np.linspace(start, len(PNGS["rgb"]) - 17, 40).astype(int).tolist():
@@ -204,8 +204,8 @@ def named(data: bytes) -> io.BytesIO:
 PEAK = """
 import re, sys
 from pathlib import Path
-from degrade.window import open_image
-from degrade.decode import read_image
+from degrade.images.regions import open_image
+from degrade.images.decode import read_image
 import cv2
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])

@@ -91,7 +91,7 @@ def options(
 def read_changes(pairs: list[str]) -> dict[str, Any]:
     """``address=value`` with YAML values."""
     from degrade.errors import UserError
-    from degrade.marked import compose
+    from degrade.loading.positions import compose
 
     changes: dict[str, Any] = {}
     for pair in pairs:

@@ -56,12 +56,12 @@ def synth(
 ) -> None:
     """Make a paired dataset: HR images in; hr/, lr/, manifest and contact sheet out. Run again, it goes on."""
 
-    from degrade.engine import choose
+    from degrade.cli.progress import pair_progress
     from degrade.errors import UserError
-    from degrade.gallery import write_contact_sheet
-    from degrade.job import Settings, prepare
-    from degrade.progress import pair_progress
-    from degrade.synth import synthesize
+    from degrade.inspection.gallery import write_contact_sheet
+    from degrade.synthesis.engines import choose
+    from degrade.synthesis.job import Settings, prepare
+    from degrade.synthesis.run import synthesize
 
     for name, value, known in (("small", small, ("reflect", "skip")), ("alpha", alpha, ("drop", "keep"))):
         if value not in known:
@@ -102,8 +102,8 @@ def replay(
     device: Device = "cpu",
 ) -> None:
     """Make pairs again from the manifest and the HR sources; say whether the bytes are equal. Exit code 1 if not."""
-    from degrade.manifest import files, place
-    from degrade.replay import replay
+    from degrade.synthesis.manifest import files, place
+    from degrade.synthesis.replay import replay
 
     unequal = 0
     for pair in replay(manifest, row, input, check_device(device)):
@@ -132,16 +132,16 @@ def doctor(
     """Is a folder of HR images fit to train on? Damaged, compressed, soft, flat, small and double images."""
     from rich.progress import track
 
-    from degrade import doctor
+    from degrade.doctor import checks
 
-    found = doctor.doctor(
+    found = checks.doctor(
         folder,
-        doctor.Limits(side=side, quality=quality, softness=softness),
+        checks.Limits(side=side, quality=quality, softness=softness),
         workers,
         lambda exams, total: track(exams, "", total, console=err),
     )
-    doctor.table(out, found)
-    for path, text in ((csv, doctor.to_csv), (exclude, doctor.exclusions)):
+    checks.table(out, found)
+    for path, text in ((csv, checks.to_csv), (exclude, checks.exclusions)):
         if path is not None:
             path.write_text(text(found), encoding="utf-8")
             out.print(f"Look at {path}", soft_wrap=True)

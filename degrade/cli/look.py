@@ -35,9 +35,9 @@ def show(
 ) -> None:
     """A contact sheet: the same crop at rising severity and at random draws, the drawn values under each picture."""
     from degrade.errors import UserError
-    from degrade.gallery import show_recipe
-    from degrade.images import encode_png, read_image, write_atomic
-    from degrade.samples import sample_images
+    from degrade.images.files import encode_png, read_image, write_atomic
+    from degrade.images.samples import sample_images
+    from degrade.inspection.gallery import show_recipe
 
     loaded = read_recipe(recipe, scale, changes, modules)
     picture = read_image(image or sample_images()[1])
@@ -65,11 +65,11 @@ def preview(
     modules: Modules = [],  # noqa: B006
 ) -> None:
     """One HTML page: rising severity, every step, random draws, what is drawn how often. Needs no network."""
-    from degrade.images import write_atomic
-    from degrade.library import locate
-    from degrade.live import serve
-    from degrade.measure import pictures
-    from degrade.preview import Settings, describe, page
+    from degrade.images.files import write_atomic
+    from degrade.inspection.metrics import pictures
+    from degrade.inspection.preview import Settings, describe, page
+    from degrade.inspection.preview_server import serve
+    from degrade.loading.search_path import locate
 
     files = pictures(images)
     # Live, a page should not keep one waiting.
@@ -102,8 +102,8 @@ def diff(
     modules: Modules = [],  # noqa: B006
 ) -> None:
     """Two recipes side by side: parameter by parameter, and measured on the same images with the same keys."""
-    from degrade.diff import changes, effects, print_diff
-    from degrade.measure import pictures
+    from degrade.inspection.diff import changes, effects, print_diff
+    from degrade.inspection.metrics import pictures
 
     one, other = (read_recipe(recipe, scale, [], modules) for recipe in (a, b))
     print_diff(out, one, other, changes(one, other), effects(one, other, pictures(images), draws, crop, seed), every)
@@ -128,7 +128,7 @@ def bench(
     """Pairs a second end to end and step by step, whether loader or degradation is the limit, and how many workers."""
     import json
 
-    from degrade.bench import Settings, bench, print_bench
+    from degrade.inspection.bench import Settings, bench, print_bench
 
     settings = Settings(input, check_device(device), batch, size, seconds, seed=seed)
     loaded = read_recipe(recipe, scale, changes, modules)

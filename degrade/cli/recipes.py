@@ -51,7 +51,7 @@ def list_(
     modules: Modules = [],  # noqa: B006
 ) -> None:
     """List recipes, and operators with their fields, ranges and units."""
-    from degrade.catalogue import print_catalogue
+    from degrade.inspection.listing import print_catalogue
 
     import_modules(modules)
     print_catalogue(out, what)
@@ -62,7 +62,7 @@ def schema() -> None:
     """Print the JSON schema of recipes, for editors: a first line `# yaml-language-server: $schema=FILE` uses it."""
     import json
 
-    from degrade.schema import recipe_schema
+    from degrade.loading.json_schema import recipe_schema
 
     out.print(json.dumps(recipe_schema(), indent=2), markup=False, soft_wrap=True)
 
@@ -74,7 +74,7 @@ def import_(
     dialect: Annotated[str | None, typer.Option(help="basicsr, redux, params or neosr. Default: found out.")] = None,
 ) -> None:
     """Turn another project's option file into a recipe, and say what is odd about it. Exit code 2 on errors."""
-    from degrade.dialects import read_options
+    from degrade.importers import read_options
 
     imported = read_options(file, dialect)
     colours = {"note": "cyan", "warning": "yellow", "error": "red"}

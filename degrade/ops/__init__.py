@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from importlib import metadata
 
-from degrade.ops import adapt, blur, jpeg, lens, noise, pixel, resize, sharpen, webp
+from degrade.ops import adapters, blur, jpeg, lens, noise, pixel, resize, sharpen, webp
 
-__all__ = ["adapt", "blur", "discover", "jpeg", "lens", "noise", "pixel", "resize", "sharpen", "webp"]
+__all__ = ["adapters", "blur", "discover", "jpeg", "lens", "noise", "pixel", "resize", "sharpen", "webp"]
 
 
 @functools.cache

@@ -18,9 +18,9 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from degrade.base import Draw, OneOf, Operator, Range
 from degrade.canvas import Canvas
-from degrade.dist import Choice, Const, Dist
-from degrade.primitives import psf
-from degrade.primitives.convolve import Border, convolve, convolve_separable
+from degrade.distributions import Choice, Const, Dist
+from degrade.kernels import psf
+from degrade.kernels.convolve import Border, convolve, convolve_separable
 
 __all__ = ["KERNELS", "Blur", "Sinc"]
 
@@ -32,7 +32,7 @@ class Blur(Operator):
     """Blurs with a kernel of the elliptic family: Gaussian, generalised Gaussian or plateau, isotropic or not.
 
     With q = c^T Sigma^-1 c, the profile is exp(-q / 2), exp(-q^beta / 2) or 1 / (1 + q^beta); see
-    :func:`degrade.primitives.psf.elliptic`. Isotropic kernels use ``sigma`` alone. Width 0 or size 1 is the identity.
+    :func:`degrade.kernels.psf.elliptic`. Isotropic kernels use ``sigma`` alone. Width 0 or size 1 is the identity.
     """
 
     name: ClassVar[str] = "blur"

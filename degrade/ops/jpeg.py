@@ -11,14 +11,14 @@ import numpy as np
 
 from degrade.base import Draw, OneOf, Operator, Range
 from degrade.canvas import Canvas
-from degrade.dist import Choice, Const, Dist
-from degrade.primitives.jpeg import CHROMA, jpeg
+from degrade.distributions import Choice, Const, Dist
+from degrade.kernels.jpeg import CHROMA, jpeg
 
 __all__ = ["Jpeg"]
 
 
 class Jpeg(Operator):
-    """JPEG encoding and decoding, bit for bit libjpeg-turbo's; see :func:`degrade.primitives.jpeg.jpeg`.
+    """JPEG encoding and decoding, bit for bit libjpeg-turbo's; see :func:`degrade.kernels.jpeg.jpeg`.
 
     Args:
         quality: In [1, 100]. ``[30, 95]`` draws a real number, as Real-ESRGAN does, which is rounded to the nearest

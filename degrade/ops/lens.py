@@ -10,9 +10,9 @@ from typing import Annotated, ClassVar
 
 from degrade.base import Draw, Operator, Range
 from degrade.canvas import Canvas
-from degrade.dist import Const, Dist
-from degrade.primitives import psf
-from degrade.primitives.convolve import convolve
+from degrade.distributions import Const, Dist
+from degrade.kernels import psf
+from degrade.kernels.convolve import convolve
 
 __all__ = ["Lens", "Motion"]
 

@@ -26,11 +26,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from degrade import native
 from degrade.base import Chance, Draw, Operator, Range
-from degrade.canvas import Canvas, Sizes, blank, layout, planes
-from degrade.dist import Const, Dist
-from degrade.primitives import form_of
+from degrade.canvas import Canvas, Sizes, empty_like, to_channels_last, to_planar
+from degrade.distributions import Const, Dist
+from degrade.kernels import native
+from degrade.kernels.backend import backend_of
 from degrade.rng import Key, line_words, normal_field, uniform_field
 
 __all__ = [
@@ -110,7 +110,7 @@ class _Normal(Operator):
     def native(self, canvas: Canvas, draw: Draw, times: bool) -> Canvas:
         """x + n, or with ``times`` x + x n, clipped: n is :meth:`noise`, up to float rounding."""
         channels = canvas.pixels.shape[1]
-        out = blank(canvas)
+        out = empty_like(canvas)
         sigma, gray, correlated = draw.host("sigma") / 255, draw.host("gray") > 0, draw.host("correlated") > 0
         for i, (height, _) in enumerate(canvas.sizes):
             key = draw.key[i : i + 1]
@@ -132,7 +132,7 @@ class GaussianNoise(_Normal):
     name = "gaussian_noise"
 
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
-        if form_of(canvas) == "native":
+        if backend_of(canvas) == "native":
             return self.native(canvas, draw, times=False)
         return canvas.with_pixels((canvas.pixels + self.noise(canvas, draw)).clamp_(0, 1))
 
@@ -146,7 +146,7 @@ class SpeckleNoise(_Normal):
     name = "speckle_noise"
 
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
-        if form_of(canvas) == "native":
+        if backend_of(canvas) == "native":
             return self.native(canvas, draw, times=True)
         return canvas.with_pixels((canvas.pixels + canvas.pixels * self.noise(canvas, draw)).clamp_(0, 1))
 
@@ -320,16 +320,16 @@ class PoissonNoise(Operator):
     """Whether all channels take the noise of the luma."""
 
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
-        if form_of(canvas) == "native":
+        if backend_of(canvas) == "native":
             return self.native(canvas, draw)
         pixels = canvas.pixels.detach()
         by_content = draw.host("peak").astype(np.float32) == 0
-        on_host = form_of(canvas) == "opencv"
+        on_host = backend_of(canvas) == "opencv"
 
         def shot(rows: Rows, gray: bool) -> Tensor:
             index = on_device(rows, pixels)
             image = pixels if len(rows) == len(canvas) else pixels[index]
-            image = planes(image)
+            image = to_planar(image)
             levels = (luma(image) if gray else image).mul(255).round_().clamp_(0, 255)
             v = draw.peak[index]
             if by_content[rows].any():
@@ -345,7 +345,7 @@ class PoissonNoise(Operator):
     def native(self, canvas: Canvas, draw: Draw) -> Canvas:
         """The same; of a few pixels in a million the count may differ by one, where float rounding decides."""
         channels = canvas.pixels.shape[1]
-        out = blank(canvas)
+        out = empty_like(canvas)
         for i, (height, _) in enumerate(canvas.sizes):
             image, gray = canvas.hwc(i), bool(draw.host("gray")[i] > 0)
             peak = float(np.float32(draw.host("peak")[i]))
@@ -382,7 +382,7 @@ class SaltPepper(Operator):
         def field(rows: Rows, gray: bool) -> Tensor:
             return uniform_field(draw.key[rows], 1 if gray else channels, height, width, pixels.device)
 
-        u = layout(apart(draw.host("gray") > 0, channels, field).expand(-1, channels, -1, -1))
+        u = to_channels_last(apart(draw.host("gray") > 0, channels, field).expand(-1, channels, -1, -1))
         white = draw.column("amount") * draw.column("salt")
         black = 1 - draw.column("amount") * (1 - draw.column("salt"))
         return canvas.with_pixels(torch.where(u < white, 1.0, torch.where(u > black, 0.0, pixels)))
@@ -414,7 +414,7 @@ def apart(gray: NDArray[np.bool_], channels: int, work: Callable[[Rows, bool], T
 
 def along(canvas: Canvas, noise: Tensor) -> Tensor:
     """Noise in the memory layout of the pixels that it will meet: adding planes to a channels-last image is slow."""
-    return layout(noise.expand(canvas.pixels.shape)) if noise.device.type == "cpu" else noise
+    return to_channels_last(noise.expand(canvas.pixels.shape)) if noise.device.type == "cpu" else noise
 
 
 def on_device(rows: Rows, like: Tensor) -> Tensor:

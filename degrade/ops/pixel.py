@@ -14,10 +14,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from degrade import native
 from degrade.base import Draw, Operator
-from degrade.canvas import Canvas, blank
-from degrade.primitives import form_of
+from degrade.canvas import Canvas, empty_like
+from degrade.kernels import native
+from degrade.kernels.backend import backend_of
 
 __all__ = ["Clip", "Quantize", "quantize"]
 
@@ -50,9 +50,9 @@ class Quantize(Operator):
     """Bits a channel."""
 
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
-        if form_of(canvas) != "native":
+        if backend_of(canvas) != "native":
             return canvas.with_pixels(quantize(canvas.pixels, self.bits))
-        out = blank(canvas)
+        out = empty_like(canvas)
         for i in range(len(canvas)):
             native.quantize(canvas.hwc(i), out.hwc(i), 2**self.bits - 1)
         return out

@@ -1,7 +1,7 @@
 """Resize and decimate: change the size of the image.
 
 ``resize`` makes n -> max(1, floor(n_base factor + 1/2)) on each axis with one of the filters of
-:mod:`degrade.primitives.resample`. The one constraint: sizes are whole and the two frames coincide, so HR and LR stay
+:mod:`degrade.kernels.resample`. The one constraint: sizes are whole and the two frames coincide, so HR and LR stay
 registered whatever the factor.
 """
 
@@ -14,10 +14,10 @@ import numpy as np
 
 from degrade.base import Chance, Draw, OneOf, Operator, Range, Size
 from degrade.canvas import Canvas
-from degrade.dist import Choice, Const, Dist
+from degrade.distributions import Choice, Const, Dist
 from degrade.errors import UserError
-from degrade.limit import PATCH, VARIABLE, max_pixels
-from degrade.primitives.resample import FILTERS, decimate, resample
+from degrade.kernels.resample import FILTERS, decimate, resample
+from degrade.limits import PATCH, VARIABLE, max_pixels
 
 __all__ = ["Decimate", "Resize"]
 

@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from degrade import native
 from degrade.base import Draw, Operator, Range
-from degrade.canvas import Canvas, blank
-from degrade.dist import Const, Dist
-from degrade.primitives import form_of, psf
-from degrade.primitives.convolve import convolve_separable, supports
+from degrade.canvas import Canvas, empty_like
+from degrade.distributions import Const, Dist
+from degrade.kernels import native, psf
+from degrade.kernels.backend import backend_of
+from degrade.kernels.convolve import convolve_separable, supports
 
 __all__ = ["Unsharp", "unsharp"]
 
@@ -37,8 +37,8 @@ def unsharp(canvas: Canvas, taps: psf.Real, amount: Tensor, threshold: Tensor) -
     Returns:
         (B, C, H, W).
     """
-    form = form_of(canvas)
-    return {"native": _native, "opencv": _opencv, "torch": _torch}[form](canvas, taps, amount, threshold)
+    backend = backend_of(canvas)
+    return {"native": _native, "opencv": _opencv, "torch": _torch}[backend](canvas, taps, amount, threshold)
 
 
 def _torch(canvas: Canvas, taps: psf.Real, amount: Tensor, threshold: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def _torch(canvas: Canvas, taps: psf.Real, amount: Tensor, threshold: Tensor) ->
 
 
 def _native(canvas: Canvas, taps: psf.Real, amount: Tensor, threshold: Tensor) -> Tensor:
-    out = blank(canvas)
+    out = empty_like(canvas)
     drawn = zip(supports(taps), amount.flatten().tolist(), threshold.flatten().tolist(), strict=True)
     for i, (row, weight, least) in enumerate(drawn):
         native.unsharp(canvas.hwc(i), row, out.hwc(i), weight, least)

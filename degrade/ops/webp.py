@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 
 from degrade.base import Draw, Operator, Range
 from degrade.canvas import Canvas
-from degrade.dist import Const, Dist
-from degrade.primitives.codec import check, codec
+from degrade.distributions import Const, Dist
+from degrade.kernels.codec import check, codec
 
 __all__ = ["WebP", "webp"]
 

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from degrade.formats import Home, format_at
-from degrade.images import sha256
-from degrade.manifest import read_rows
+from degrade.images.files import sha256
+from degrade.synthesis.manifest import read_rows
+from degrade.synthesis.writers import Home, format_at
 
 ROUNDS = int(os.environ.get("DEGRADE_FAULT_ROUNDS", "5"))
 """How often each random fault is tried. 5 are for CI; 50 and more for a release."""
@@ -37,14 +37,22 @@ _CONTEXT.set_forkserver_preload(
     [
         *(
             "degrade.cli",
-            "degrade.synth",
-            "degrade.engine",
-            "degrade.gallery",
+            "degrade.synthesis.run",
+            "degrade.synthesis.engines",
+            "degrade.inspection.gallery",
             "degrade.ops",
             "albumentations",
             "kornia",
         ),
-        *("sr.cli", "sr.train", "sr.progress", "lightning_fabric", "matplotlib.pyplot", "lmdb", "webdataset.writer"),
+        *(
+            "sr.cli",
+            "sr.training.loop",
+            "sr.training.progress",
+            "lightning_fabric",
+            "matplotlib.pyplot",
+            "lmdb",
+            "webdataset.writer",
+        ),
     ]
 )
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import Run
 from harness import Command, chance, check_dataset, curves, results, tree
 
-from degrade.formats import FORMATS
+from degrade.synthesis.writers import FORMATS
 
 
 def age(folder: Path, *what: object) -> None:

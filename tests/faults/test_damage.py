@@ -15,12 +15,13 @@ from harness import ROUNDS, Command, chance, flips, results, say, tree
 from PIL import Image
 from skimage import data
 
-from degrade import Recipe, engine
+from degrade import Recipe
 from degrade.errors import UserError
-from degrade.images import ImageError
-from degrade.job import Settings, prepare
-from degrade.replay import replay
-from degrade.synth import Report, synthesize
+from degrade.images.files import ImageError
+from degrade.synthesis import engines
+from degrade.synthesis.job import Settings, prepare
+from degrade.synthesis.replay import replay
+from degrade.synthesis.run import Report, synthesize
 from sr import checkpoint
 
 COUNT = 2 * ROUNDS
@@ -30,7 +31,7 @@ COUNT = 2 * ROUNDS
 def make(photos: Path, out: Path, format: str = "folder") -> Report:
     recipe = Recipe.load("realesrgan")
     settings = Settings(str(photos), patch=32, per_image=2)
-    return synthesize(prepare(recipe, settings, out, format, shard=4), recipe, engine.inline)
+    return synthesize(prepare(recipe, settings, out, format, shard=4), recipe, engines.inline)
 
 
 def refusal(attempt: Callable[[], object]) -> str:

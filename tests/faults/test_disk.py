@@ -9,7 +9,7 @@ import pytest
 from conftest import Run
 from harness import ROUNDS, Command, chance, check_dataset, curves, results, say, tree
 
-from degrade.formats import FORMATS
+from degrade.synthesis.writers import FORMATS
 from sr import checkpoint
 
 ROOM = 8000

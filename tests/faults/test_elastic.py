@@ -19,8 +19,8 @@ from harness import LONG, curves, results
 
 from degrade.errors import UserError
 from sr import checkpoint
-from sr.config import configure
-from sr.train import train
+from sr.training.config import configure
+from sr.training.loop import train
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 TWO = ("--nproc-per-node", "2", "--max-restarts", "3")

@@ -11,7 +11,7 @@ import pytest
 from conftest import Run
 from harness import LONG, ROUNDS, Command, Ended, chance, check_dataset, say, tree
 
-from degrade.formats import FORMATS
+from degrade.synthesis.writers import FORMATS
 
 pytest.importorskip("lmdb", reason="the extra 'shards' is not installed")
 pytest.importorskip("webdataset", reason="the extra 'shards' is not installed")

@@ -10,7 +10,7 @@ import yaml
 from conftest import Run
 from harness import LONG, ROUNDS, TIMED, Command, chance, curves, results, say, tree
 
-from degrade.images import read_image
+from degrade.images.files import read_image
 from sr import checkpoint
 
 WEIGHTS = ("best.safetensors", "last.safetensors")

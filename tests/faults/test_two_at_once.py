@@ -9,10 +9,11 @@ import pytest
 from conftest import Run
 from harness import Command, Ended, check_dataset, results, tree
 
-from degrade import Recipe, engine
-from degrade.job import Settings, prepare
-from degrade.manifest import Manifest, SynthError
-from degrade.synth import describe, synthesize, versions
+from degrade import Recipe
+from degrade.synthesis import engines
+from degrade.synthesis.job import Settings, prepare
+from degrade.synthesis.manifest import Manifest, SynthError
+from degrade.synthesis.run import describe, synthesize, versions
 
 WRITING = "another degrade process is writing here; wait for it to end"
 TRAINING = "another process is training here; wait for it to end, or choose another --out"
@@ -52,8 +53,8 @@ def test_the_lock_goes_with_its_process(photos: Path, tmp_path: Path) -> None:
         Manifest.open(out, recipe, describe(job, recipe), versions()),
         pytest.raises(SynthError, match=WRITING),
     ):
-        synthesize(job, recipe, engine.inline)
-    assert synthesize(job, recipe, engine.inline).made == 5
+        synthesize(job, recipe, engines.inline)
+    assert synthesize(job, recipe, engines.inline).made == 5
 
 
 @pytest.mark.parametrize("more", [[], ["--resume"]], ids=["again", "resume"])

@@ -63,9 +63,9 @@ def serve(pipe: Connection, folder: Path) -> None:
     """What the process does."""
     os.environ["DEGRADE_MAX_PIXELS"] = str(MOST)
     warnings.simplefilter("ignore")
-    import degrade.window
+    import degrade.images.regions
 
-    degrade.window.SMALL = 0  # windows of small images too are read as those of large ones are
+    degrade.images.regions.SMALL = 0  # windows of small images too are read as those of large ones are
     attempts = readers()
     calm = peak()
     pipe.send("ready")
@@ -104,11 +104,11 @@ def readers() -> dict[str, Any]:
     """Everything that opens image files. Each asserts what it can."""
     import numpy as np
 
-    from degrade.doctor import examine
-    from degrade.images import ImageError, image_size, read_image
-    from degrade.job import Settings, load_crop
-    from degrade.patches import PatchFolder
-    from degrade.window import open_image
+    from degrade.data.patches import PatchFolder
+    from degrade.doctor.checks import examine
+    from degrade.images.files import ImageError, image_size, read_image
+    from degrade.images.regions import open_image
+    from degrade.synthesis.job import Settings, load_crop
 
     def declared(path: Path, found: dict[str, Any]) -> None:
         found["size"] = image_size(path)

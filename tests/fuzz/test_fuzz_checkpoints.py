@@ -24,11 +24,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from degrade.errors import UserError
-from degrade.samples import sample_images
-from sr import checkpoint, weights
-from sr.config import Config, configure
+from degrade.images.samples import sample_images
+from sr import checkpoint, pretrained
 from sr.models import build
-from sr.train import train
+from sr.training.config import Config, configure
+from sr.training.loop import train
 
 ROOM = 2**29
 """Bytes by which a case may raise the most that the process has held."""
@@ -105,7 +105,7 @@ def refusal(attempt: Callable[[], Any], folder: Path, kinds: Any = UserError) ->
     [
         ("last.safetensors", checkpoint.load, UserError),
         ("last.state.pt", checkpoint.load_state, UserError),
-        ("vgg.pth", lambda path: weights.features("vgg19", path), weights.MissingWeightsError),
+        ("vgg.pth", lambda path: pretrained.features("vgg19", path), pretrained.MissingWeightsError),
     ],
 )
 def test_other_files_are_refused(name: str, file: str, read: Callable[[Path], Any], kinds: Any, tmp_path: Path) -> None:

@@ -25,12 +25,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from degrade import PairedFolder, Recipe
-from degrade.engine import inline
 from degrade.errors import UserError
-from degrade.job import Settings, prepare
-from degrade.manifest import files, place
-from degrade.replay import replay
-from degrade.synth import synthesize
+from degrade.synthesis.engines import inline
+from degrade.synthesis.job import Settings, prepare
+from degrade.synthesis.manifest import files, place
+from degrade.synthesis.replay import replay
+from degrade.synthesis.run import synthesize
 
 RECIPE = {
     "name": "small",

@@ -20,8 +20,8 @@ import degrade.ops as ops
 from degrade import Key, Recipe
 from degrade.base import REGISTRY, Chance, OneOf, Range, Variable
 from degrade.errors import Problem, RecipeError, UserError
-from degrade.limit import LIMIT, PATCH, max_pixels
-from degrade.load import MOST_STEPS
+from degrade.limits import LIMIT, PATCH, max_pixels
+from degrade.loading.builder import MOST_STEPS
 
 ops.discover()
 OURS = sorted(

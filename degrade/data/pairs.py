@@ -1,0 +1,185 @@
+"""From HR images to batches of pairs: on the device, in the workers, or from a folder of ready-made pairs.
+
+All three give pair ``i`` of epoch ``e`` the key ``Key.of(seed, i, e)``, so that they agree, whatever the batch size,
+the number of workers or the moment a run was resumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from degrade.data.patches import PatchFolder
+from degrade.data.readers import Source, open_pairs
+from degrade.images.files import ImageError, read_image, to_tensor
+from degrade.recipe import Pair, Recipe
+from degrade.rng import Key
+
+__all__ = ["DegradedFolder", "PairedFolder", "PatchFolder", "pairs"]
+
+Names = tuple[str, str]
+
+
+def pairs(
+    loader: Iterable[Any],
+    recipe: Recipe,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    epoch: int = 0,
+) -> Iterator[Pair]:
+    """Degrades what a loader yields, a whole batch at a time, on the device.
+
+    Args:
+        loader: Yields HR batches: a (B, C, H, W) tensor, uint8 or float in [0, 1]; or (tensor, indices); or a mapping
+            with the tensor under ``hr``, ``gt`` or ``image`` and, if it has them, the indices under ``index``. Without
+            indices the samples are counted from 0.
+        recipe: The degradation.
+        seed: With ``epoch`` and a sample's index, its key.
+        device: Where to degrade; by default where the batch is.
+        epoch: Told to the loader's dataset too, if it has ``set_epoch``.
+
+    Yields:
+        Pairs; ``pair.lr`` is (B, C, H / scale, W / scale) and ``pair.index`` (B,).
+    """
+    set_epoch = getattr(getattr(loader, "dataset", None), "set_epoch", None)
+    if set_epoch is not None:
+        set_epoch(epoch)
+    count = 0
+    for batch in loader:
+        hr, index = unpack(batch, count)
+        count += len(hr)
+        if device is not None:
+            hr = hr.to(device, non_blocking=True)
+        yield replace(recipe.apply(hr, recipe.plan(Key.of(seed, index, epoch))), index=index)
+
+
+def unpack(batch: Any, start: int) -> tuple[Tensor, NDArray[np.int64]]:
+    """The HR images of a batch and their indices."""
+    index: Any = None
+    hr = batch
+    if isinstance(batch, Mapping):
+        names = [name for name in ("hr", "gt", "image") if name in batch]
+        if not names:
+            raise ValueError(f"the batch has {', '.join(map(str, batch))}; its images should be under hr, gt or image")
+        hr, index = batch[names[0]], batch.get("index")
+    elif isinstance(batch, tuple | list):
+        hr, index = batch[0], batch[1] if len(batch) > 1 else None
+    if not isinstance(hr, Tensor):
+        raise ValueError(f"the batch's images are {type(hr).__name__}; they should be one (B, C, H, W) tensor")
+    if index is None:
+        return hr, np.arange(start, start + len(hr))
+    index = np.asarray(index, np.int64)
+    if index.shape != (len(hr),):
+        raise ValueError(f"{len(hr)} images but indices of shape {index.shape}")
+    return hr, index
+
+
+class DegradedFolder(Dataset[dict[str, Any]]):
+    """Pairs made inside the loader's workers: for CPU training, and for code that wants a plain ``Dataset``.
+
+    Item ``i`` is ``{"lq": (C, h, w), "gt": (C, H, W), "index": i, "path": ...}``, the pair that :func:`pairs` makes of
+    item ``i`` of ``patches``.
+
+    Args:
+        patches: HR patches.
+        recipe: The degradation.
+        seed: As for :func:`pairs`.
+        names: Keys of the LR and the HR image, ``("lr", "hr")`` for example.
+    """
+
+    def __init__(self, patches: PatchFolder, recipe: Recipe, seed: int = 0, names: Names = ("lq", "gt")) -> None:
+        self.patches = patches
+        self.recipe = recipe
+        self.seed = seed
+        self.names = names
+
+    def __len__(self) -> int:
+        return len(self.patches)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begins another epoch: other crops, other degradations."""
+        self.patches.set_epoch(epoch)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        item = self.patches[i]
+        pair = self.recipe.apply(item["hr"][None], self.recipe.plan(Key.of(self.seed, i, self.patches.epoch)))
+        lr, hr = self.names
+        return {lr: pair.lr[0], hr: pair.hr[0], "index": i, "path": item["path"]}
+
+
+class PairedFolder(Dataset[dict[str, Any]]):
+    """Ready-made pairs, in any format that ``degrade synth`` writes; see :mod:`degrade.data.readers`.
+
+    Args:
+        root: Folder with ``hr`` and ``lr`` (or ``gt`` and ``lq``) of the same names, or with their LMDB databases, or
+            with WebDataset shards; or one shard. A dataset has the same items in every format.
+        size: HR patch to cut from each pair, at a place drawn from (seed, index, epoch); None for whole images.
+        seed: See above.
+        repeat: How many times an epoch goes through the folder.
+        names: Keys of the LR and the HR image.
+
+    Raises:
+        ValueError: no pairs, a name without its partner, or sizes that are not one whole multiple.
+    """
+
+    def __init__(
+        self, root: str | Path, size: int | None = None, seed: int = 0, repeat: int = 1, names: Names = ("lr", "hr")
+    ) -> None:
+        self.store = open_pairs(root)
+        self.size, self.seed, self.repeat, self.names = size, seed, repeat, names
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        lr, hr = (self._decode(file, 0).shape[-2:] for file in self.store.read(0))
+        self.scale = hr[0] // lr[0]
+        if self.scale < 1 or (lr[0] * self.scale, lr[1] * self.scale) != tuple(hr):
+            raise ValueError(f"{self.store.label(0)}: HR {tuple(hr)} should be a whole multiple of LR {tuple(lr)}")
+        if size is not None and size % self.scale:
+            raise ValueError(f"size {size} should be a multiple of the scale {self.scale}")
+
+    def __len__(self) -> int:
+        return len(self.store.names) * self.repeat
+
+    @property
+    def epoch(self) -> int:
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begins another epoch: other crops."""
+        self._epoch.fill_(epoch)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        n = i % len(self.store.names)
+        lr, hr = (self._decode(file, n) for file in self.store.read(n))
+        high = self.store.label(n)
+        if hr.shape[-2:] != (lr.shape[-2] * self.scale, lr.shape[-1] * self.scale):
+            raise ImageError(high, f"HR {tuple(hr.shape[-2:])} should be {self.scale} times LR {tuple(lr.shape[-2:])}")
+        if self.size is not None:
+            lr, hr = self._cut(lr, hr, high, i)
+        names = self.names
+        return {names[0]: lr, names[1]: hr, "index": i, "path": high}
+
+    def _decode(self, file: Source, n: int) -> Tensor:
+        try:
+            return to_tensor(read_image(file))[:3]
+        except ImageError as error:
+            if not isinstance(file, bytes):
+                raise
+            raise ImageError(self.store.label(n), error.reason) from None
+
+    def _cut(self, lr: Tensor, hr: Tensor, path: str, i: int) -> tuple[Tensor, Tensor]:
+        assert self.size is not None
+        side = self.size // self.scale
+        room = [n - side for n in lr.shape[-2:]]
+        if min(room) < 0:
+            raise ImageError(path, f"is {tuple(hr.shape[-2:])}, smaller than the patch of {self.size}")
+        levels = Key.of(self.seed, i, self.epoch).uniforms(("crop.y", "crop.x"))[0]
+        y, x = (int(level * (free + 1)) for level, free in zip(levels, room, strict=True))
+        s, n = self.scale, self.size
+        return lr[:, y : y + side, x : x + side], hr[:, y * s : y * s + n, x * s : x * s + n]

@@ -1,0 +1,83 @@
+"""Pictures of datasets and recipes: what ``degrade synth`` leaves to look at, and what ``degrade show`` shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from degrade.data.patches import in_channels, reflected
+from degrade.images.files import Image, encode_png, read_image, write_atomic
+from degrade.inspection.contact_sheet import Cell, contact_sheet, enlarge, story
+from degrade.plan import Plan
+from degrade.recipe import Recipe
+from degrade.rng import Key
+from degrade.synthesis.job import as_pixels
+from degrade.synthesis.manifest import SynthError, drawn, read_rows
+from degrade.synthesis.replay import remake
+from degrade.synthesis.run import load_settings
+from degrade.synthesis.writers import format_at, open_home
+
+__all__ = ["show_recipe", "write_contact_sheet"]
+
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+CELL = 256
+
+
+def write_contact_sheet(folder: Path, recipe: Recipe, pairs: int = 6, url: str = "") -> Path:
+    """Draws a few pairs of a dataset, HR beside LR enlarged; returns the file, which goes to ``url`` too if given."""
+    home = open_home(url or folder)
+    form = format_at(home)
+    root, settings = load_settings(folder, recipe)
+    _, rows = read_rows((folder / "manifest.csv").read_text(encoding="utf-8"))
+    picked = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(pairs, len(rows))).astype(int))]
+    cells: list[list[Cell]] = []
+    for row in picked:
+        # To make a pair again costs less than to fetch it from a store.
+        found = form.read(row) if home.near else remake(row, recipe, settings, root)
+        if found is None:
+            raise SynthError(f"{folder}: {row['name']} is gone")
+        hr, lr = (read_image(file).pixels for file in found)
+        text = story(Plan.read(recipe.columns, [drawn(row)], [int(row["key"])]), 0)
+        # Whole pictures for the impression, and the middle at one LR pixel a square of `scale`, to see the artefacts.
+        side = min(CELL // recipe.scale, *lr.shape[:2])
+        y, x = (n // 2 - side // 2 for n in lr.shape[:2])
+        s = recipe.scale
+        zoom_lr, zoom_hr = lr[y : y + side, x : x + side], hr[y * s : (y + side) * s, x * s : (x + side) * s]
+        cells.append(
+            [
+                Cell(hr.astype(np.uint8), f"{row['name']}   HR {hr.shape[1]} x {hr.shape[0]}"),
+                Cell(enlarge(lr.astype(np.uint8), s), f"LR {lr.shape[1]} x {lr.shape[0]}, enlarged"),
+                Cell(zoom_hr.astype(np.uint8), "HR, middle"),
+                Cell(enlarge(zoom_lr.astype(np.uint8), s), "LR, middle"),
+                Cell(None, "drawn", text),
+            ]
+        )
+    path = folder / "contact_sheet.png"
+    heading = f"{recipe.name}  x{recipe.scale}  {recipe.hash[:12]}   {len(rows)} pairs"
+    write_atomic(path, encode_png(contact_sheet(cells, heading, CELL)))
+    home.record(path)
+    home.settle()
+    return path
+
+
+def show_recipe(recipe: Recipe, image: Image, draws: int, crop: int, seed: int) -> NDArray[np.uint8]:
+    """The middle of an image at rising severity, and at random draws."""
+    crop = max(crop // recipe.scale, 1) * recipe.scale
+    pixels = reflected(in_channels(image, 3), crop)
+    y, x = (n // 2 - crop // 2 for n in pixels.shape[:2])
+    cut = pixels[y : y + crop, x : x + crop]
+    hr = torch.from_numpy(cut.copy()).permute(2, 0, 1)[None]
+    plans = [recipe.severity(level, Key.of(seed, 0)) for level in LEVELS]
+    titles = [f"severity {level:.0%}" for level in LEVELS]
+    plans += [recipe.plan(Key.of(seed, i)) for i in range(draws)]
+    titles += [f"draw {i}" for i in range(draws)]
+    cells = [Cell(cut, f"HR {crop} x {crop}")]
+    for plan, title in zip(plans, titles, strict=True):
+        lr = as_pixels(recipe.apply(hr, plan).lr)[0]
+        cells.append(Cell(enlarge(lr, recipe.scale), title, story(plan, 0)))
+    across = len(LEVELS) + 1
+    rows = [cells[:across], *(cells[i : i + across] for i in range(across, len(cells), across))]
+    return contact_sheet(rows, f"{recipe.name}  x{recipe.scale}   {recipe.description}", CELL)

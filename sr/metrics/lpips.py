@@ -1,0 +1,144 @@
+"""LPIPS: learned perceptual image patch similarity.
+
+.. math:: d = \\sum_l \\frac{1}{H_l W_l} \\sum_{h,w} \\sum_c w_{lc} (\\hat\\phi_l(SR) - \\hat\\phi_l(HR))_{hwc}^2
+
+with features of unit length over channels and the published weights w ("heads", version 0.1), which the wheel of
+torchmetrics carries. Its one constraint: only AlexNet or VGG16 with ImageNet weights and those heads may bear the name.
+
+References:
+    | The unreasonable effectiveness of deep features as a perceptual metric (Zhang et al., CVPR 2018)
+    | https://arxiv.org/abs/1801.03924
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from sr.pretrained import MissingWeightsError, features
+
+__all__ = ["LPIPS", "distance", "heads", "lpips"]
+
+Net = Literal["alexnet", "vgg16"]
+
+HEADS: dict[Net, str] = {"alexnet": "alex.pth", "vgg16": "vgg.pth"}
+SHIFT = (-0.030, -0.088, -0.188)
+SCALE = (0.458, 0.448, 0.450)
+"""Of images in [-1, 1], by channel."""
+LEAST = 32
+"""Smallest side that leaves a pixel in every layer."""
+
+
+class Layers(nn.Module):
+    """Convolutions numbered as in torchvision, read after each of ``ends`` (counts of layers)."""
+
+    def __init__(self, body: nn.Sequential, ends: Sequence[int]) -> None:
+        super().__init__()
+        self.body = body
+        self.ends = tuple(ends)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        read: list[Tensor] = []
+        for place, layer in enumerate(self.body, 1):
+            image = layer(image)
+            if place in self.ends:
+                read.append(image)
+        return read
+
+
+def alexnet() -> Layers:
+    """AlexNet's convolutions, read after each ReLU."""
+    first = [nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Conv2d(64, 192, 5, padding=2), nn.ReLU()]
+    then = [(192, 384), (384, 256), (256, 256)]
+    rest = [layer for a, b in then for layer in (nn.Conv2d(a, b, 3, padding=1), nn.ReLU())]
+    return Layers(nn.Sequential(*first, nn.MaxPool2d(3, 2), *rest), [2, 5, 8, 10, 12])
+
+
+def vgg16() -> Layers:
+    """VGG16's convolutions, read before each pool."""
+    layers: list[nn.Module] = []
+    before = 3
+    for width, depth in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+        for _ in range(depth):
+            layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU()]
+            before = width
+        layers.append(nn.MaxPool2d(2, 2))
+    return Layers(nn.Sequential(*layers[:-1]), [4, 9, 16, 23, 30])
+
+
+NETS: dict[Net, Callable[[], Layers]] = {"alexnet": alexnet, "vgg16": vgg16}
+
+
+def distance(a: Sequence[Tensor], b: Sequence[Tensor], heads: Sequence[Tensor]) -> Tensor:
+    """LPIPS of two lists of features (B, C_l, H_l, W_l) by heads (C_l,): (B,)."""
+    terms = [
+        (_unit(x) - _unit(y)).square().mul(head.view(1, -1, 1, 1)).sum(1).mean((1, 2))
+        for x, y, head in zip(a, b, heads, strict=True)
+    ]
+    return torch.stack(terms).sum(0)
+
+
+def _unit(x: Tensor) -> Tensor:
+    return x / torch.sqrt(x.square().sum(1, keepdim=True) + 1e-8)
+
+
+class LPIPS(nn.Module):
+    """Distance of SR and HR, (B, 3, H, W) RGB in [0, 1], sides of at least 32: (B,), 0 for equal images.
+
+    Make it with :func:`lpips`, which sees to the weights.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, body: Layers, heads: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.body = body.eval().requires_grad_(False)
+        self.heads = nn.ParameterList(nn.Parameter(head, requires_grad=False) for head in heads)
+        self.register_buffer("shift", torch.tensor(SHIFT).view(1, 3, 1, 1))
+        self.register_buffer("scale", torch.tensor(SCALE).view(1, 3, 1, 1))
+
+    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        if min(sr.shape[2:]) < LEAST:
+            raise ValueError(f"LPIPS of {list(sr.shape[2:])} pixels: each side must be at least {LEAST}")
+        a, b = (self.body((2 * image.clamp(0, 1) - 1 - self.shift) / self.scale) for image in (sr, hr))
+        return distance(a, b, list(self.heads))
+
+
+def lpips(net: Net = "alexnet", file: str | Path | None = None) -> LPIPS:
+    """LPIPS 0.1 on ``net``; the literature reports AlexNet.
+
+    Args:
+        net: ``alexnet`` or ``vgg16``.
+        file: torchvision's ImageNet weights of ``net``; by default where ``sr fetch`` puts them.
+
+    Raises:
+        ValueError: If the net is unknown.
+        MissingWeightsError: If the backbone's weights or the heads are not on this machine.
+    """
+    if net not in NETS:
+        raise ValueError(f"LPIPS net {net!r}: must be one of {', '.join(NETS)}")
+    with torch.device("meta"):
+        body = NETS[net]()
+    try:
+        body.body.load_state_dict(features(net, file), assign=True)
+    except RuntimeError as error:
+        if isinstance(error, MissingWeightsError):
+            raise
+        raise MissingWeightsError(f"{file or net}: not the weights of {net}: {error}") from error
+    return LPIPS(body, heads(net))
+
+
+def heads(net: Net) -> list[Tensor]:
+    """The published heads, one (C_l,) a layer, from torchmetrics' wheel. Raises MissingWeightsError."""
+    spec = find_spec("torchmetrics")
+    path = Path(spec.origin or "").parent / "functional/image/lpips_models" / HEADS[net] if spec else None
+    if path is None or not path.is_file():
+        raise MissingWeightsError("the heads of LPIPS come with torchmetrics: run `pip install degrade[train]`")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return [state[key].flatten() for key in sorted(state)]

@@ -1,0 +1,230 @@
+"""Config: everything a training run depends on, as one YAML file.
+
+.. math:: \\text{config} = \\text{method's defaults} < \\text{file} < \\text{flags} < \\text{--set}
+
+Two runs of equal configs on equal data are equal, to the last bit on a CPU. Its one constraint: unknown names and
+values out of range are refused before anything starts, all of them at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from degrade.errors import UserError
+
+__all__ = ["DEFAULTS", "PAIRS", "Config", "Gan", "configure", "read_yaml"]
+
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Gan(BaseModel):
+    """What only the adversarial method reads.
+
+    Args:
+        pretrain: Steps of pixel loss before the discriminator comes in.
+        init: Checkpoint of a generator to begin with, instead of ``pretrain``.
+        perceptual: Network of the content loss: vgg19, efficientnet_lite0 or none (pixels).
+        content: Weight of the content loss.
+        pixel: Weight of the pixel loss beside it.
+        adversarial: Weight of the generator's adversarial loss.
+        tv: Weight of total variation; the paper's first version had 2e-8.
+        smoothing: Photographs are labelled 1 - smoothing.
+        discriminator: Settings of :class:`sr.models.Discriminator`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pretrain: Annotated[int, Field(ge=0)] = 0
+    init: str | None = None
+    perceptual: Literal["vgg19", "efficientnet_lite0", "none"] = "vgg19"
+    content: Annotated[float, Field(ge=0)] = 1.0
+    pixel: Annotated[float, Field(ge=0)] = 0.0
+    adversarial: Annotated[float, Field(ge=0)] = 1e-3
+    tv: Annotated[float, Field(ge=0)] = 0.0
+    smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    discriminator: dict[str, Any] = {}
+
+
+class Config(BaseModel):
+    """A training run.
+
+    Args:
+        method: srcnn, srresnet, msrresnet, rrdb, srgan or sparse.
+        recipe: Name or file of a recipe, or ``pairs:DIR`` for pairs made before.
+        scale: HR size / LR size; by default the recipe's own.
+        data: HR images: folders, files or globs. Not for ``pairs:``.
+        val: HR images to validate on, or ``pairs:DIR``; the best checkpoint is the best on them. ``samples``, the
+            default of :func:`configure` but for pairs, are crops of the sample photographs. None: no validation.
+        out: The run's folder.
+        seed: Of the weights, of the order of the images and of every degradation.
+        steps: Optimiser steps.
+        batch: Samples a step, over all processes and parts.
+        patch: Side of an HR patch.
+        accumulate: Parts a process works its share of a batch in; saves memory, changes nothing else but what batch
+            normalisation sees.
+        workers: Processes that read images, for each process that trains.
+        device: auto, cpu, cuda, mps.
+        precision: 32-true, bf16-mixed or 16-mixed.
+        model: Settings of the model's constructor, the scale apart.
+        generator: Model that srgan trains.
+        loss: Pixel loss.
+        optimizer: adam or sgd.
+        rate: Base learning rate.
+        last_rate: Rate of SRCNN's last layer over that of the others.
+        momentum: Of SGD; beta_1 of Adam.
+        schedule: What multiplies the rate: constant, cosine (from 1 to ``floor``), or step (by ``gamma`` at each
+            milestone).
+        milestones: Fractions of the run.
+        gamma: See ``schedule``.
+        floor: See ``schedule``.
+        warmup: Steps over which the rate rises to its base.
+        clip: Largest norm of the gradient; 0 is no bound.
+        ema: Decay of the moving average of the weights, which is then what is validated and kept; 0 is none.
+        log_every: Steps between lines of curves.csv.
+        val_every: Steps between validations.
+        save_every: Steps between checkpoints.
+        tensorboard: Whether to log for TensorBoard too.
+        gan: What only srgan reads.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: Literal["srcnn", "srresnet", "msrresnet", "rrdb", "srgan", "sparse"]
+    recipe: str = "bicubic"
+    scale: Annotated[int, Field(ge=1, le=8)] = 4
+    data: tuple[str, ...] = ()
+    val: str | None = None
+    out: str = "runs/run"
+    seed: int = 0
+    steps: Positive = 10_000
+    batch: Positive = 16
+    patch: Positive = 96
+    accumulate: Positive = 1
+    workers: Annotated[int, Field(ge=0)] = 0
+    device: str = "auto"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    model: dict[str, Any] = {}
+    generator: Literal["srresnet", "msrresnet", "rrdb"] = "srresnet"
+    loss: Literal["l1", "mse", "charbonnier"] = "mse"
+    optimizer: Literal["adam", "sgd"] = "adam"
+    rate: Annotated[float, Field(gt=0)] = 1e-4
+    last_rate: Annotated[float, Field(gt=0)] = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    schedule: Literal["constant", "cosine", "step"] = "constant"
+    milestones: tuple[Fraction, ...] = (0.5,)
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    floor: Fraction = 0.01
+    warmup: Annotated[int, Field(ge=0)] = 0
+    clip: Annotated[float, Field(ge=0)] = 0.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    log_every: Positive = 50
+    val_every: Positive = 500
+    save_every: Positive = 500
+    tensorboard: bool = True
+    gan: Gan = Gan()
+
+    def to_yaml(self) -> str:
+        """The config as a file that ``sr train --config`` reads."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, width=120, default_flow_style=None)
+
+
+PAIRS = "pairs:"
+"""Begins the name of a folder of ready-made pairs."""
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "srcnn": {
+        "steps": 20_000,
+        "patch": 60,
+        "rate": 1e-3,
+        "last_rate": 1.0,
+        "schedule": "cosine",
+        "warmup": 100,
+        "ema": 0.998,
+        "model": {"kernels": [9, 5, 5], "padding": "valid", "residual": True, "init": "kaiming"},
+    },
+    "srresnet": {"steps": 100_000, "rate": 2e-4, "schedule": "cosine"},
+    "msrresnet": {"steps": 100_000, "rate": 2e-4, "schedule": "cosine", "loss": "l1"},
+    "rrdb": {"steps": 100_000, "rate": 2e-4, "schedule": "cosine", "loss": "l1"},
+    "srgan": {"steps": 200_000, "rate": 1e-4, "schedule": "step", "ema": 0.999},
+    "sparse": {"steps": 32, "batch": 32, "log_every": 1, "val_every": 10**9, "save_every": 10**9},
+}
+"""What a method's runs are unless they say otherwise. The settings of SRCNN's papers are in docs/training.md."""
+
+
+def configure(
+    method: str, flags: Mapping[str, Any], file: str | Path | None = None, changes: Mapping[str, Any] | None = None
+) -> Config:
+    """The config of a run.
+
+    Args:
+        method: Its name.
+        flags: Fields by name; None is "not given".
+        file: YAML of fields, such as a run's own config.yaml.
+        changes: Fields by dotted name, ``{"gan.perceptual": "none", "model.kernels": [9, 1, 5]}``. ``perceptual`` alone
+            is short for the first.
+
+    Raises:
+        UserError: All problems at once.
+    """
+    if method not in DEFAULTS:
+        raise UserError(f"method {method!r}: should be one of {', '.join(DEFAULTS)}")
+    data: dict[str, Any] = {**DEFAULTS[method], "method": method}
+    read = read_yaml(file) if file is not None else {}
+    if read.get("method", method) != method:
+        raise UserError(f"{file}: is for {read['method']}, not for {method}")
+    data.update(read)
+    data.update({name: value for name, value in flags.items() if value is not None})
+    for address, value in (changes or {}).items():
+        _put(data, "gan.perceptual" if address == "perceptual" else address, value)
+    data.setdefault("val", None if str(data.get("recipe")).startswith(PAIRS) else "samples")
+    try:
+        config = Config.model_validate(data)
+        return config if "scale" in data else config.model_copy(update={"scale": own_scale(config.recipe)})
+    except ValidationError as error:
+        raise UserError("\n".join(_line(problem) for problem in error.errors())) from None
+
+
+def own_scale(recipe: str) -> int:
+    """The scale of a recipe, or of ready-made pairs. Raises UserError."""
+    from degrade.data.pairs import PairedFolder
+    from degrade.recipe import Recipe
+
+    if not recipe.startswith(PAIRS):
+        return Recipe.load(recipe).scale
+    try:
+        return PairedFolder(recipe.removeprefix(PAIRS)).scale
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def read_yaml(file: str | Path) -> dict[str, Any]:
+    """A mapping from a YAML file. Raises UserError."""
+    try:
+        data = yaml.safe_load(Path(file).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{file}: {error}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{file}: should be a mapping of settings")
+    return {str(name): value for name, value in data.items()}
+
+
+def _put(data: dict[str, Any], address: str, value: Any) -> None:
+    *path, last = address.split(".")
+    place = data
+    for name in path:
+        # A copy, because the defaults are shared.
+        inner = place.get(name)
+        place[name] = dict(inner) if isinstance(inner, dict) else {}
+        place = place[name]
+    place[last] = value
+
+
+def _line(problem: Any) -> str:
+    place = ".".join(map(str, problem["loc"]))
+    return f"{place}: {problem['msg']} (is {problem['input']!r})"
