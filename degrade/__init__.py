@@ -11,12 +11,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from degrade.base import Chance, Draw, OneOf, Operator, Range
+    from degrade.base import Draw, Operator
     from degrade.canvas import Canvas
     from degrade.data.pairs import DegradedFolder, PairedFolder, pairs
     from degrade.data.patches import PatchFolder
     from degrade.distributions import Const, Dist
     from degrade.errors import RecipeError
+    from degrade.fields import Chance, OneOf, Range
     from degrade.plan import Plan
     from degrade.recipe import Pair, Recipe
     from degrade.rng import Key
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "base": ("Chance", "Draw", "OneOf", "Operator", "Range"),
+    "base": ("Draw", "Operator"),
     "canvas": ("Canvas",),
     "data.pairs": ("DegradedFolder", "PairedFolder", "pairs"),
     "distributions": ("Const", "Dist"),
+    "fields": ("Chance", "OneOf", "Range"),
     "errors": ("RecipeError",),
     "data.patches": ("PatchFolder",),
     "plan": ("Plan",),

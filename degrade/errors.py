@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-__all__ = ["Problem", "RecipeError", "UserError", "close"]
+__all__ = ["Problem", "RecipeError", "SynthError", "UserError", "close"]
 
 
 class UserError(ValueError):
@@ -45,3 +45,7 @@ def close(word: str, known: list[str]) -> str:
     """A suggestion: what was probably meant, or else everything there is."""
     near = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(sorted(known))}"
+
+
+class SynthError(UserError):
+    """A run that cannot begin or go on, with the reason and the remedy."""

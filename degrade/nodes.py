@@ -22,9 +22,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from degrade.base import Chance, Draw, OneOf, Operator, Range, Size, Variable
+from degrade.base import Draw, Operator, Size
 from degrade.canvas import Canvas
 from degrade.distributions import Bernoulli, Choice, Const, Dist, Integers
+from degrade.fields import Chance, OneOf, Range, Variable
 from degrade.limits import PATCH, VARIABLE, max_pixels
 from degrade.plan import Column, Plan, Sheet
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from degrade.base import Variable
 from degrade.distributions import Dist
+from degrade.fields import Variable
 from degrade.rng import Key
 
 __all__ = ["Audit", "Column", "Plan", "Sheet"]

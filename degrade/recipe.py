@@ -230,7 +230,7 @@ class Recipe:
             seed: With ``index``, the key of the draw.
             index: Number of the sample; a batch counts on from it unless it gives one each.
         """
-        from degrade.images.files import batch_of
+        from degrade.images.pixels import batch_of
 
         hr = batch_of(image)
         indices = np.arange(index, index + len(hr)) if isinstance(index, int) else np.array(list(index))

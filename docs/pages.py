@@ -30,10 +30,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import degrade.ops as ops
-from degrade.base import REGISTRY, Draw, Operator, Range, Variable
+from degrade.base import REGISTRY, Draw, Operator
 from degrade.canvas import Canvas
-from degrade.distributions import Const, Dist, Uniform, dump, parse
+from degrade.distributions import Const, Dist, Uniform
+from degrade.fields import Range, Variable
 from degrade.images.files import read_image
+from degrade.images.pixels import as_pixels
 from degrade.images.samples import sample_images
 from degrade.inspection.gallery import show_recipe
 from degrade.inspection.listing import fields
@@ -42,7 +44,7 @@ from degrade.nodes import Node, Pick, Repeat, Shuffle, Step, Steps
 from degrade.ops.adapters import Adaptor
 from degrade.recipe import Recipe
 from degrade.rng import Key
-from degrade.synthesis.job import as_pixels
+from degrade.shorthand import dump, parse
 
 ROOT = Path(__file__).parent.parent
 CROP = 128

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from degrade.errors import UserError
-from degrade.images.files import write_atomic
+from degrade.storage.files import write_atomic
 from sr.models import Model, build, name_of
 from sr.pretrained import read_tensors
 

@@ -122,13 +122,12 @@ def evaluate(
 
     from torch import Tensor
 
-    from degrade.images.files import encode_png
+    from degrade.images.pixels import encode_png
     from degrade.recipe import Recipe
     from sr.checkpoint import load, write
-    from sr.evaluate import Example, examples
     from sr.evaluate import evaluate as measure
+    from sr.examples import PAIRS, Example, examples
     from sr.figures import triplets
-    from sr.training.config import PAIRS
 
     loaded = load(model, scale, check_device(device))
     made = None if data.startswith(PAIRS) else Recipe.load(recipe, loaded.scale)
@@ -272,6 +271,7 @@ def compare(
     """Every model, trained on every recipe, judged on every recipe: a table and a page to look at."""
     from degrade.errors import UserError
     from sr.comparison import compare as comparing
+    from sr.comparison.config import change, read_comparison
     from sr.comparison.quick import quick
     from sr.comparison.tables import print_matrix, write_results
     from sr.training.progress import training_progress
@@ -282,8 +282,8 @@ def compare(
     flags |= {"reuse": tuple(reuse) or None, "device": device}
     if small and config is not None:
         raise UserError("--quick has settings of its own; leave out --config, or --quick")
-    comparison = quick(flags) if small else comparing.read_comparison(config, flags)
-    comparison = comparing.change(comparison, read_changes(changes))
+    comparison = quick(flags) if small else read_comparison(config, flags)
+    comparison = change(comparison, read_changes(changes))
     with training_progress(err) as bar:
 
         def watch(what: str, status: Status | None) -> None:

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from degrade.images.files import Image, Pixels, encode_png, read_image, to_float, write_atomic
+from degrade.images.files import Image, Pixels, read_image
+from degrade.images.pixels import encode_png, to_float
+from degrade.storage.files import write_atomic
 from sr.models import Model
 from sr.models.interpolation import enlarge
 

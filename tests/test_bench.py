@@ -14,10 +14,11 @@ from rich.console import Console
 from skimage import data
 from typer.testing import CliRunner
 
-from degrade.base import REGISTRY, Draw, Operator, Range
+from degrade.base import REGISTRY, Draw, Operator
 from degrade.canvas import Canvas
 from degrade.cli import app
 from degrade.distributions import Const, Dist
+from degrade.fields import Range
 from degrade.inspection.bench import Bench, Settings, StepTime, bench, print_bench, speed_of
 from degrade.recipe import Recipe
 

@@ -15,12 +15,11 @@ from PIL import Image
 from skimage import data
 
 from degrade import Recipe
-from degrade.errors import UserError
-from degrade.images.files import sha256
+from degrade.errors import SynthError, UserError
+from degrade.storage.files import sha256
 from degrade.synthesis import engines
 from degrade.synthesis.engines import choose
 from degrade.synthesis.job import Job, Settings, prepare
-from degrade.synthesis.manifest import SynthError
 from degrade.synthesis.run import synthesize
 
 

@@ -21,10 +21,9 @@ from degrade.distributions import (
     Reciprocal,
     Sqrt,
     Uniform,
-    dump,
-    parse,
     pick,
 )
+from degrade.shorthand import dump, parse
 
 CASES: list[tuple[Any, Dist]] = [
     (3, Const(3.0)),

@@ -30,10 +30,12 @@ from typer.testing import CliRunner
 import degrade
 from degrade import Canvas, Const, Dist, Draw, Operator, Range
 from degrade.base import REGISTRY
-from degrade.images.files import encode_png, read_image, write_atomic
+from degrade.images.files import read_image
+from degrade.images.pixels import encode_png
 from degrade.images.samples import sample_images
 from degrade.loading.search_path import names
 from degrade.recipe import Recipe
+from degrade.storage.files import write_atomic
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -132,7 +134,7 @@ def check_yaml(text, title):
         if not unknown:  # with an operator of the page's own, the command that follows loads it
             Recipe.load(title or f"{data['name']}.yaml")
     else:
-        from sr.comparison.compare import Comparison
+        from sr.comparison.config import Comparison
         from sr.training.config import Config
 
         (Comparison if "models" in data else Config).model_validate(data)

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from degrade.cli import app
 from degrade.doctor import quality as no_reference
 from degrade.doctor.checks import Exam, Limits, diagnose, doctor, examine, exclusions, to_csv
-from degrade.images.files import read_image, sha256
+from degrade.images.files import read_image
 from degrade.images.samples import sample_images
+from degrade.storage.files import sha256
 
 # Shrunk, so that nothing is left of what a camera or a JPEG may have done to them.
 ORIGINALS = {
@@ -90,7 +91,9 @@ def test_no_trace_without_jpeg(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_resizing_wipes_the_trace(name):
     """A known blind spot."""
-    assert no_reference.jpeg_grid(no_reference.luma(resized(jpeg(ORIGINALS[name], 40), 0.77))).evidence < Limits().evidence
+    assert (
+        no_reference.jpeg_grid(no_reference.luma(resized(jpeg(ORIGINALS[name], 40), 0.77))).evidence < Limits().evidence
+    )
 
 
 # --- detail ----------------------------------------------------------------------------------------------------------

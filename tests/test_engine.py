@@ -10,8 +10,8 @@ from PIL import Image
 from skimage import data
 
 from degrade import Recipe
-from degrade.images.files import sha256
 from degrade.images.regions import OpenImage
+from degrade.storage.files import sha256
 from degrade.synthesis import engines
 from degrade.synthesis.job import Settings, prepare
 from degrade.synthesis.memory import Budget

@@ -19,12 +19,12 @@ from torch.utils.data import DataLoader
 
 from degrade import PairedFolder, Recipe
 from degrade.data.readers import key_of, name_of, open_pairs
-from degrade.errors import UserError
-from degrade.images.files import ImageError, read_image, sha256
+from degrade.errors import SynthError, UserError
+from degrade.images.files import ImageError, read_image
 from degrade.inspection.gallery import write_contact_sheet
+from degrade.storage.files import sha256
 from degrade.synthesis import engines
 from degrade.synthesis.job import Job, Settings, prepare
-from degrade.synthesis.manifest import SynthError
 from degrade.synthesis.replay import replay
 from degrade.synthesis.run import Report, synthesize
 from degrade.synthesis.writers import FORMATS

@@ -17,19 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from degrade.images.files import (
-    ImageError,
-    encode_png,
-    find_images,
-    image_size,
-    read_image,
-    sha256,
-    to_float,
-    to_tensor,
-    to_uint8,
-    write_atomic,
-)
+from degrade.images.files import ImageError, find_images, image_size, read_image
+from degrade.images.pixels import encode_png, to_float, to_tensor, to_uint8
 from degrade.images.samples import CREDITS, sample_images
+from degrade.storage.files import sha256, write_atomic
 
 ODD = Path(__file__).parents[2] / "shared/data/odd-inputs"
 H, W = 13, 17

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from degrade import Canvas, Draw, Key, Operator, Plan, Range, Recipe
-from degrade.base import REGISTRY, OneOf, Variable
+from degrade.base import REGISTRY
 from degrade.distributions import Const
 from degrade.errors import RecipeError
+from degrade.fields import OneOf, Variable
 from degrade.kernels.backend import BACKENDS, use_backend
 from degrade.loading.search_path import names
 from degrade.nodes import Pick, Shuffle, Step, Steps

@@ -23,7 +23,8 @@ DIGEST = """
 import hashlib, numpy as np, torch
 from degrade import Key, Recipe
 from degrade.kernels import native
-from degrade.images.files import read_image, to_tensor
+from degrade.images.files import read_image
+from degrade.images.pixels import to_tensor
 from degrade.images.samples import sample_images
 photo = to_tensor(read_image(sample_images()[0]))
 hr = torch.stack([photo[:, y:y + 104, y:y + 132] for y in range(0, 120, 10)])

@@ -14,8 +14,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from degrade.data.patches import PatchFolder, augmented, crop, reflected
-from degrade.images.files import ImageError, encode_png, read_image
+from degrade.data.patches import PatchFolder, augmented, crop
+from degrade.images.files import ImageError, read_image
+from degrade.images.pixels import encode_png, reflected
 from degrade.images.samples import sample_images
 from degrade.rng import Key
 

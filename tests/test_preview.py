@@ -26,13 +26,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from degrade.cli import app
+from degrade.images.pixels import as_pixels
 from degrade.images.samples import sample_images
+from degrade.inspection.html import Album
 from degrade.inspection.metrics import psnr
-from degrade.inspection.preview import LEVELS, Album, Settings, describe, page, preview
+from degrade.inspection.preview import LEVELS, Settings, describe, page, preview
 from degrade.inspection.preview_server import Live, server
 from degrade.recipe import Recipe
 from degrade.rng import Key
-from degrade.synthesis.job import as_pixels
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUICK = Settings(draws=4, measured=6, plans=200, size=64)

@@ -17,14 +17,14 @@ from PIL import Image
 from skimage import data
 
 from degrade import PairedFolder, PatchFolder, Recipe
-from degrade.errors import UserError
-from degrade.images.files import ImageError, list_images, read_image, sha256, write_atomic
+from degrade.errors import SynthError, UserError
+from degrade.images.files import ImageError, list_images, read_image
 from degrade.inspection.gallery import write_contact_sheet
 from degrade.storage import destination
+from degrade.storage.files import sha256, write_atomic
 from degrade.storage.remote import is_url, join, list_files, local, open_store
 from degrade.synthesis import engines
 from degrade.synthesis.job import Job, Settings, prepare
-from degrade.synthesis.manifest import SynthError
 from degrade.synthesis.replay import replay
 from degrade.synthesis.run import Report, synthesize
 from degrade.synthesis.writers import FORMATS, open_home

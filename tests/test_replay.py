@@ -14,11 +14,10 @@ from PIL import Image
 from skimage import data
 
 from degrade import Recipe
-from degrade.errors import UserError
+from degrade.errors import SynthError, UserError
 from degrade.images.files import ImageError
 from degrade.synthesis.engines import inline
 from degrade.synthesis.job import Settings, prepare
-from degrade.synthesis.manifest import SynthError
 from degrade.synthesis.replay import replay
 from degrade.synthesis.run import synthesize
 

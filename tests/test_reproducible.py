@@ -24,9 +24,9 @@ import numpy as np
 import pytest
 
 from degrade import Key, Recipe
-from degrade.images.files import sha256
 from degrade.kernels import native
 from degrade.loading.search_path import names
+from degrade.storage.files import sha256
 from degrade.synthesis.engines import inline
 from degrade.synthesis.job import Settings, prepare
 from degrade.synthesis.run import synthesize

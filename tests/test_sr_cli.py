@@ -13,12 +13,14 @@ import torch
 from typer.testing import CliRunner
 
 from degrade.errors import UserError
-from degrade.images.files import encode_png, image_size, read_image
+from degrade.images.files import image_size, read_image
+from degrade.images.pixels import encode_png
 from degrade.images.samples import sample_images
 from degrade.recipe import Recipe
 from sr import checkpoint
 from sr.cli import app
-from sr.evaluate import evaluate, examples, hr_images
+from sr.evaluate import evaluate
+from sr.examples import examples, hr_images
 from sr.models import build
 
 SET5 = Path(__file__).parents[2] / "shared/data/set5"

@@ -17,18 +17,21 @@ from typer.testing import CliRunner
 from webdriver import browsing, needs_browser
 
 from degrade.errors import UserError
-from degrade.images.files import encode_png, read_image, to_tensor
+from degrade.images.files import read_image
+from degrade.images.pixels import encode_png, to_tensor
 from degrade.recipe import Recipe
 from degrade.rng import Key
 from sr import checkpoint
 from sr.cli import app
 from sr.comparison.bootstrap import interval
-from sr.comparison.compare import Comparison, Matrix, change, compare, read_comparison
+from sr.comparison.compare import Matrix, compare
 from sr.comparison.compare import Test as Regime
+from sr.comparison.config import Comparison, change, read_comparison
 from sr.comparison.html_report import describe, page
 from sr.comparison.quick import quick
 from sr.comparison.runs import Entry, Trained
-from sr.comparison.tables import against, gap, ranks, to_csv, to_json, write_results
+from sr.comparison.statistics import against, gap, ranks
+from sr.comparison.tables import to_csv, to_json, write_results
 from sr.metrics.psnr_ssim import psnr, ssim
 
 HOSTILE = "</script><img src=x onerror=document.body.dataset.bad=1><b id=bad>"

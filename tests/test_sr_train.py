@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from degrade.errors import UserError
-from degrade.images.files import encode_png, read_image
+from degrade.images.files import read_image
+from degrade.images.pixels import encode_png
 from degrade.images.samples import sample_images
 from degrade.recipe import Recipe
 from sr import checkpoint
@@ -25,7 +26,8 @@ from sr.training.data import Order, feed, open_data
 from sr.training.loop import Status, launch, train
 from sr.training.optimization import split
 from sr.training.run import read_history
-from sr.training.trainers import SRGAN, build_method
+from sr.training.trainers import build_method
+from sr.training.trainers.srgan import SRGAN
 
 SRCNN = {"model.kernels": [3, 1, 3], "model.filters": [6, 4]}
 TINY = {

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from degrade.images.files import Image, read_image, to_tensor
+from degrade.images.files import Image, read_image
+from degrade.images.pixels import to_tensor
 from sr.models import Model, build
 from sr.models.interpolation import enlarge
 from sr.upscale import enlarge_tiled, upscale_file, upscale_image

@@ -22,10 +22,12 @@ from PIL import Image
 from skimage import data
 
 from degrade import Recipe
-from degrade.images.files import read_image, sha256
-from degrade.synthesis import engines
+from degrade.errors import SynthError
+from degrade.images.files import read_image
+from degrade.storage.files import inside, place, sha256
+from degrade.synthesis import engines, worker
 from degrade.synthesis.job import Job, Settings, prepare, unique_names
-from degrade.synthesis.manifest import Manifest, SynthError, inside, place, read_rows
+from degrade.synthesis.manifest import Manifest, read_rows
 from degrade.synthesis.run import Report, describe, synthesize, versions
 
 RECIPE = "realesrgan"
@@ -407,7 +409,7 @@ def test_full_disk_without_one(photos: Path, tmp_path: Path, monkeypatch: pytest
             raise OSError(28, "No space left on device", str(path))
         place(path, data)
 
-    monkeypatch.setattr(engines, "place", full)
+    monkeypatch.setattr(worker, "place", full)
     with pytest.raises(OSError, match="No space left"):
         make(photos, tmp_path / "out")
     monkeypatch.undo()

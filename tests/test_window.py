@@ -18,7 +18,7 @@ from PIL import Image as Pillow
 import degrade.images.regions.png
 from degrade.images import regions
 from degrade.images.decode import ImageError, read_image
-from degrade.images.files import encode_png
+from degrade.images.pixels import encode_png
 from degrade.images.regions import Box, PngParts, TiffParts, WholeParts, open_image
 from degrade.images.regions.png import BAND
 

@@ -102,7 +102,8 @@ def replay(
     device: Device = "cpu",
 ) -> None:
     """Make pairs again from the manifest and the HR sources; say whether the bytes are equal. Exit code 1 if not."""
-    from degrade.synthesis.manifest import files, place
+    from degrade.storage.files import place
+    from degrade.synthesis.manifest import files
     from degrade.synthesis.replay import replay
 
     unequal = 0

@@ -35,9 +35,11 @@ def show(
 ) -> None:
     """A contact sheet: the same crop at rising severity and at random draws, the drawn values under each picture."""
     from degrade.errors import UserError
-    from degrade.images.files import encode_png, read_image, write_atomic
+    from degrade.images.files import read_image
+    from degrade.images.pixels import encode_png
     from degrade.images.samples import sample_images
     from degrade.inspection.gallery import show_recipe
+    from degrade.storage.files import write_atomic
 
     loaded = read_recipe(recipe, scale, changes, modules)
     picture = read_image(image or sample_images()[1])
@@ -65,11 +67,11 @@ def preview(
     modules: Modules = [],  # noqa: B006
 ) -> None:
     """One HTML page: rising severity, every step, random draws, what is drawn how often. Needs no network."""
-    from degrade.images.files import write_atomic
     from degrade.inspection.metrics import pictures
     from degrade.inspection.preview import Settings, describe, page
     from degrade.inspection.preview_server import serve
     from degrade.loading.search_path import locate
+    from degrade.storage.files import write_atomic
 
     files = pictures(images)
     # Live, a page should not keep one waiting.

@@ -19,7 +19,8 @@ from torch.utils.data import Dataset
 
 from degrade.data.patches import PatchFolder
 from degrade.data.readers import Source, open_pairs
-from degrade.images.files import ImageError, read_image, to_tensor
+from degrade.images.files import ImageError, read_image
+from degrade.images.pixels import to_tensor
 from degrade.recipe import Pair, Recipe
 from degrade.rng import Key
 

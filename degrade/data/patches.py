@@ -19,19 +19,17 @@ from typing import Any, Literal, Protocol, TypedDict
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from degrade.canvas import mirror
-from degrade.images.files import Image, ImageError, find_sources, image_size, read_image, to_uint8
+from degrade.images.files import Image, ImageError, find_sources, image_size, read_image
+from degrade.images.pixels import Uint8, channel_notes, in_channels, reflected
 from degrade.images.regions import open_image
 from degrade.rng import Key
 from degrade.storage.remote import is_url
 
-__all__ = ["Augment", "Patch", "PatchFolder", "augmented", "crop", "oriented", "reflected", "spot"]
+__all__ = ["Augment", "Patch", "PatchFolder", "augmented", "crop", "oriented", "spot"]
 
-Pixels = NDArray[np.uint8]
 
 _DRAWS = ("crop.y", "crop.x", "flip", "rotate")
 _log = logging.getLogger(__name__)
@@ -55,13 +53,13 @@ class Augment(Protocol):
 
     def set_random_state(self, random_generator: np.random.Generator, py_random: random.Random) -> None: ...
 
-    def __call__(self, *, image: Pixels) -> dict[str, Any]: ...
+    def __call__(self, *, image: Uint8) -> dict[str, Any]: ...
 
 
 # --- one image -------------------------------------------------------------------------------------------------------
 
 
-def crop(pixels: Pixels, size: int, y: float, x: float, *, flip: bool = False, turns: int = 0) -> Pixels:
+def crop(pixels: Uint8, size: int, y: float, x: float, *, flip: bool = False, turns: int = 0) -> Uint8:
     """The (size, size, C) view at ``y``, ``x``, turned.
 
     Args:
@@ -81,22 +79,12 @@ def spot(shape: tuple[int, ...], size: int, y: float, x: float) -> tuple[int, in
     return int(y * (shape[0] - size + 1)), int(x * (shape[1] - size + 1))
 
 
-def oriented(patch: Pixels, flip: bool, turns: int) -> Pixels:
+def oriented(patch: Uint8, flip: bool, turns: int) -> Uint8:
     """One of a patch's eight views; see :func:`crop`."""
     return np.rot90(patch[:, ::-1] if flip else patch, turns)
 
 
-def reflected(pixels: NDArray[Any], size: int) -> NDArray[Any]:
-    """Grown at the bottom and the right until no side is below ``size``, mirrored as often as needed (abc|baba)."""
-    height, width = pixels.shape[:2]
-    if height >= size and width >= size:
-        return pixels
-    rows = mirror(np.arange(max(height, size), dtype=np.int64), np.array(height, np.int64))
-    columns = mirror(np.arange(max(width, size), dtype=np.int64), np.array(width, np.int64))
-    return pixels[rows[:, None], columns]
-
-
-def augmented(pixels: Pixels, transform: Augment, key: Key) -> Pixels:
+def augmented(pixels: Uint8, transform: Augment, key: Key) -> Uint8:
     """One albumentations transform or composition, its draws seeded by the key of the one sample.
 
     All parts of a composition draw from one stream. (Its own ``set_random_seed`` gives each part the same seed, so that
@@ -107,35 +95,13 @@ def augmented(pixels: Pixels, transform: Augment, key: Key) -> Pixels:
     return np.asarray(transform(image=pixels)["image"])
 
 
-def in_channels(image: Image, channels: Literal[1, 3]) -> Pixels:
-    pixels = to_uint8(image.pixels)
-    if pixels.shape[-1] == channels:
-        return pixels
-    if channels == 3:
-        return np.repeat(pixels, 3, axis=-1)
-    import cv2
-
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)[:, :, None]
-
-
-def channel_notes(image: Image, channels: Literal[1, 3]) -> str:
-    notes = list(image.notes)
-    if image.pixels.dtype != np.uint8:
-        notes.append("rounded to 8 bits")
-    if image.alpha is not None:
-        notes.append("alpha dropped")
-    if image.pixels.shape[-1] != channels:
-        notes.append("grey repeated in 3 channels" if channels == 3 else "RGB reduced to grey")
-    return "; ".join(notes)
-
-
 # --- many images -----------------------------------------------------------------------------------------------------
 
 
 class PatchFolder(Dataset[Patch]):
     """Random HR patches of the images in a folder.
 
-    Item ``i`` of an epoch is a patch of image ``i mod n``. Pixels are 8-bit, as the data sets of this field are: 16
+    Item ``i`` of an epoch is a patch of image ``i mod n``. Uint8 are 8-bit, as the data sets of this field are: 16
     bits are rounded, alpha is dropped, and the item's ``notes`` say so. Images smaller than the patch are mirrored up
     or left out, never replaced by others.
 
@@ -202,7 +168,7 @@ class PatchFolder(Dataset[Patch]):
         # Shared memory, so that workers that outlive an epoch see the next one.
         self._epoch: Tensor = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()
-        self._decoded: dict[Path | str, tuple[Pixels, str]] = {}
+        self._decoded: dict[Path | str, tuple[Uint8, str]] = {}
         if check != "none":
             self._check(_full_size if check == "full" else image_size)
         if not self.paths:
@@ -242,7 +208,7 @@ class PatchFolder(Dataset[Patch]):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_decoded": {}}
 
-    def _read(self, path: Path | str) -> tuple[Pixels, str]:
+    def _read(self, path: Path | str) -> tuple[Uint8, str]:
         found = self._decoded.get(path)
         if found is None:
             image = read_image(path, limit=self.limit)
@@ -251,7 +217,7 @@ class PatchFolder(Dataset[Patch]):
                 self._decoded[path] = found
         return found
 
-    def _window(self, path: Path | str, y: float, x: float) -> tuple[Pixels, str]:
+    def _window(self, path: Path | str, y: float, x: float) -> tuple[Uint8, str]:
         """The patch at ``y``, ``x`` alone, of large images."""
         size = self.size
         with open_image(path, limit=self.limit) as image:
@@ -265,7 +231,7 @@ class PatchFolder(Dataset[Patch]):
     def _notes(self, image: Image) -> str:
         return channel_notes(image, self.channels)
 
-    def _augmented(self, pixels: Pixels, key: Key, path: Path | str) -> Pixels:
+    def _augmented(self, pixels: Uint8, key: Key, path: Path | str) -> Uint8:
         assert self.augment is not None
         pixels = augmented(pixels.copy(), self.augment, key.fold("augment"))
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or min(pixels.shape[:2]) < self.size:

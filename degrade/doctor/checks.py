@@ -33,7 +33,9 @@ from typing import TYPE_CHECKING
 
 from degrade.doctor import quality
 from degrade.doctor.duplicates import alike
-from degrade.images.files import ImageError, find_images, read_image, sha256, to_uint8
+from degrade.images.files import ImageError, find_images, read_image
+from degrade.images.pixels import to_uint8
+from degrade.storage.files import sha256
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from degrade.images.pixels import as_pixels
 from degrade.inspection import metrics
 from degrade.nodes import Node, Pick, Repeat, Shuffle, Step, Steps
 from degrade.recipe import Recipe
 from degrade.rng import Key
-from degrade.synthesis.job import as_pixels
 
 __all__ = ["MEASURES", "Change", "Effect", "changes", "effects", "parameters", "print_diff"]
 

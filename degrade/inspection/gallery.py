@@ -8,14 +8,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from degrade.data.patches import in_channels, reflected
-from degrade.images.files import Image, encode_png, read_image, write_atomic
+from degrade.errors import SynthError
+from degrade.images.files import Image, read_image
+from degrade.images.pixels import as_pixels, encode_png, in_channels, reflected
 from degrade.inspection.contact_sheet import Cell, contact_sheet, enlarge, story
 from degrade.plan import Plan
 from degrade.recipe import Recipe
 from degrade.rng import Key
-from degrade.synthesis.job import as_pixels
-from degrade.synthesis.manifest import SynthError, drawn, read_rows
+from degrade.storage.files import write_atomic
+from degrade.synthesis.manifest import drawn, read_rows
 from degrade.synthesis.replay import remake
 from degrade.synthesis.run import load_settings
 from degrade.synthesis.writers import format_at, open_home

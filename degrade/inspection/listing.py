@@ -14,10 +14,11 @@ from rich.table import Table
 
 import degrade.ops as ops
 from degrade.base import REGISTRY, Operator
-from degrade.distributions import Dist, dump
+from degrade.distributions import Dist
 from degrade.errors import UserError, close
 from degrade.loading.positions import compose
 from degrade.loading.search_path import locate, names
+from degrade.shorthand import dump
 
 __all__ = ["fields", "print_catalogue"]
 

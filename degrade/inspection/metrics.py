@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from degrade.canvas import Canvas
-from degrade.data.patches import in_channels, reflected
 from degrade.images.files import find_images, read_image
+from degrade.images.pixels import as_pixels, in_channels, reflected
 from degrade.images.samples import sample_images
 from degrade.kernels.resample import resample
-from degrade.synthesis.job import as_pixels
 
 __all__ = ["MOST", "blockiness", "high_frequency", "middles", "noise_level", "pictures", "plain", "psnr"]
 

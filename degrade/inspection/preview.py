@@ -6,36 +6,28 @@ picture as a data URI; a recipe file, which may come from a stranger, can put no
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
-import json
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from degrade.base import Range
 from degrade.canvas import Canvas
+from degrade.fields import Range
+from degrade.images.pixels import as_pixels
 from degrade.inspection import metrics
 from degrade.inspection.contact_sheet import story
+from degrade.inspection.html import Album, Data, fill
 from degrade.plan import Column, Plan
 from degrade.recipe import Recipe
 from degrade.rng import Key
-from degrade.synthesis.job import as_pixels
 
-__all__ = ["LEVELS", "Settings", "describe", "fill", "page", "preview"]
+__all__ = ["LEVELS", "Settings", "describe", "page", "preview"]
 
-Pixels = NDArray[np.uint8]
-Data = dict[str, Any]
 
 LEVELS = tuple(round(0.05 + 0.1 * i, 2) for i in range(10))
 """Where the slider stops."""
@@ -77,27 +69,6 @@ def page(data: Data, live: int | None = None) -> str:
     return fill(_TEMPLATE, {**data, "live": live}, "'self'" if live is not None else "'none'")
 
 
-def fill(template: Path, data: Data, connect: str = "'none'") -> str:
-    """A page of a template and data, which may run the template's script and no other.
-
-    Args:
-        template: HTML with one script, and @POLICY@ and @DATA@ where these go.
-        data: JSON data; text in it stays text.
-        connect: What the script may fetch.
-    """
-    # Inside a script element only "<" can end it or begin a comment; escaped, it is the same JSON.
-    text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    html = template.read_text(encoding="utf-8")
-    [script] = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
-    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    parts = {
-        "POLICY": f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{allowed}'; "
-        f"connect-src {connect}; base-uri 'none'; form-action 'none'",
-        "DATA": text,
-    }
-    return re.sub(r"@(POLICY|DATA)@", lambda match: parts[match[1]], html)
-
-
 def describe(recipe: Recipe, files: Sequence[Path], settings: Settings) -> Data:
     """What the template shows, as JSON data."""
     size = max(settings.size // recipe.scale, 1) * recipe.scale
@@ -126,41 +97,6 @@ def describe(recipe: Recipe, files: Sequence[Path], settings: Settings) -> Data:
 
 
 # --- pictures --------------------------------------------------------------------------------------------------------
-
-
-class Album:
-    """Pictures by number, equal ones once."""
-
-    def __init__(self) -> None:
-        self.quality = 100
-        self._numbers: dict[bytes, int] = {}
-        self._pictures: list[tuple[Pixels, bool]] = []
-
-    def add(self, pixels: Pixels, exact: bool) -> int:
-        """Takes an (h, w, 3) picture, to be kept without loss if ``exact``; returns its number."""
-        digest = hashlib.sha256(repr((pixels.shape, exact)).encode() + pixels.tobytes()).digest()
-        if digest not in self._numbers:
-            self._numbers[digest] = len(self._pictures)
-            self._pictures.append((pixels, exact))
-        return self._numbers[digest]
-
-    def encode(self, budget: int) -> list[str]:
-        """All as data URIs, those that need not be exact at the highest quality that stays within the budget."""
-        exact = {i: _webp(pixels, None) for i, (pixels, must) in enumerate(self._pictures) if must}
-        rest = [i for i in range(len(self._pictures)) if i not in exact]
-        coded: dict[int, bytes] = {}
-        for self.quality in (90, 75, 50, 30) if rest else (100,):
-            coded = exact | {i: _webp(self._pictures[i][0], self.quality) for i in rest}
-            if sum(map(len, coded.values())) <= budget:
-                break
-        return ["data:image/webp;base64," + base64.b64encode(coded[i]).decode() for i in range(len(coded))]
-
-
-def _webp(pixels: Pixels, quality: int | None) -> bytes:
-    stream = io.BytesIO()
-    lossless = quality is None
-    Image.fromarray(pixels).save(stream, "WEBP", lossless=lossless, quality=60 if lossless else quality, method=2)
-    return stream.getvalue()
 
 
 def _view(recipe: Recipe, name: str, hr: Tensor, album: Album, seed: int) -> Data:

@@ -16,12 +16,12 @@ from pydantic import ValidationError
 
 import degrade.ops as ops
 from degrade.base import REGISTRY
-from degrade.distributions import parse
 from degrade.errors import Problem, RecipeError, close
 from degrade.limits import PATCH
 from degrade.loading.inheritance import RESERVED, change, extend, read
 from degrade.loading.positions import Marked, Place
 from degrade.nodes import CONTROL, TIMES, Node, Pick, Repeat, Shuffle, SizeError, Sizes, Step, Steps
+from degrade.shorthand import parse
 
 __all__ = ["Spec", "load"]
 

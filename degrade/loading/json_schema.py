@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import degrade.ops as ops
-from degrade.base import REGISTRY, Range
+from degrade.base import REGISTRY
+from degrade.fields import Range
 from degrade.nodes import CONTROL
 
 __all__ = ["recipe_schema"]

@@ -16,9 +16,10 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from degrade.base import Draw, OneOf, Operator, Range
+from degrade.base import Draw, Operator
 from degrade.canvas import Canvas
 from degrade.distributions import Choice, Const, Dist
+from degrade.fields import OneOf, Range
 from degrade.kernels import psf
 from degrade.kernels.convolve import Border, convolve, convolve_separable
 

@@ -9,9 +9,10 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
-from degrade.base import Draw, OneOf, Operator, Range
+from degrade.base import Draw, Operator
 from degrade.canvas import Canvas
 from degrade.distributions import Choice, Const, Dist
+from degrade.fields import OneOf, Range
 from degrade.kernels.jpeg import CHROMA, jpeg
 
 __all__ = ["Jpeg"]

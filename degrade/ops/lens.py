@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from degrade.base import Draw, Operator, Range
+from degrade.base import Draw, Operator
 from degrade.canvas import Canvas
 from degrade.distributions import Const, Dist
+from degrade.fields import Range
 from degrade.kernels import psf
 from degrade.kernels.convolve import convolve
 

@@ -26,9 +26,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from degrade.base import Chance, Draw, Operator, Range
+from degrade.base import Draw, Operator
 from degrade.canvas import Canvas, Sizes, empty_like, to_channels_last, to_planar
 from degrade.distributions import Const, Dist
+from degrade.fields import Chance, Range
 from degrade.kernels import native
 from degrade.kernels.backend import backend_of
 from degrade.rng import Key, line_words, normal_field, uniform_field

@@ -12,10 +12,11 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from degrade.base import Chance, Draw, OneOf, Operator, Range, Size
+from degrade.base import Draw, Operator, Size
 from degrade.canvas import Canvas
 from degrade.distributions import Choice, Const, Dist
 from degrade.errors import UserError
+from degrade.fields import Chance, OneOf, Range
 from degrade.kernels.resample import FILTERS, decimate, resample
 from degrade.limits import PATCH, VARIABLE, max_pixels
 

@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from degrade.base import Draw, Operator, Range
+from degrade.base import Draw, Operator
 from degrade.canvas import Canvas, empty_like
 from degrade.distributions import Const, Dist
+from degrade.fields import Range
 from degrade.kernels import native, psf
 from degrade.kernels.backend import backend_of
 from degrade.kernels.convolve import convolve_separable, supports

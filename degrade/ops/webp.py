@@ -14,9 +14,10 @@ from typing import Annotated, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from degrade.base import Draw, Operator, Range
+from degrade.base import Draw, Operator
 from degrade.canvas import Canvas
 from degrade.distributions import Const, Dist
+from degrade.fields import Range
 from degrade.kernels.codec import check, codec
 
 __all__ = ["WebP", "webp"]

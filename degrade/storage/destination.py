@@ -21,9 +21,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from degrade.images.files import sha256, write_atomic
+from degrade.errors import SynthError
+from degrade.storage.files import sha256, write_atomic
 from degrade.storage.remote import cache_folder, is_url, join, local, open_store, remote_errors
-from degrade.synthesis.manifest import SynthError
 
 __all__ = ["ArchiveHome", "Home", "RemoteHome", "open_home"]
 

@@ -12,16 +12,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from degrade.data.patches import channel_notes, in_channels, reflected, spot
-from degrade.images.files import Image, ImageError, encode_png, find_images, list_images, sha256, to_uint8
+from degrade.data.patches import spot
+from degrade.errors import SynthError
+from degrade.images.files import Image, ImageError, find_images, list_images
+from degrade.images.pixels import as_pixels, channel_notes, encode_png, in_channels, reflected, to_uint8
 from degrade.images.regions import Box, OpenImage, open_image
 from degrade.images.regions.base import inner
 from degrade.images.samples import sample_images
 from degrade.plan import Plan
 from degrade.recipe import Recipe
 from degrade.rng import Key
+from degrade.storage.files import inside, sha256
 from degrade.storage.remote import is_url, join, local
-from degrade.synthesis.manifest import Row, SynthError, inside
+from degrade.synthesis.manifest import Row
 from degrade.synthesis.writers import FORMATS, Folder, Home, open_home
 
 __all__ = [
@@ -29,7 +32,6 @@ __all__ = [
     "Job",
     "Loaded",
     "Settings",
-    "as_pixels",
     "degrade_crops",
     "describe_pair",
     "encode",
@@ -198,11 +200,6 @@ def degrade_crops(crops: Sequence[Loaded], recipe: Recipe, plan: Plan, device: s
     pair = recipe.apply(hr.to(device), plan)
     whole = zip(crops, as_pixels(pair.hr), as_pixels(pair.lr), strict=True)
     return [(with_alpha(hr, crop.alpha), with_alpha(lr, crop.alpha)) for crop, hr, lr in whole]
-
-
-def as_pixels(images: torch.Tensor) -> NDArray[np.uint8]:
-    """(B, C, h, w) in [0, 1] -> (B, h, w, C) uint8."""
-    return (images * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def with_alpha(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> NDArray[np.uint8]:

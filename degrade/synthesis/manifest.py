@@ -19,11 +19,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-from degrade.errors import UserError
-from degrade.images.files import sweep, write_atomic
+from degrade.errors import SynthError
 from degrade.recipe import Recipe
+from degrade.storage.files import inside, sweep, write_atomic
 
-__all__ = ["FIXED", "NUMBER", "Manifest", "Row", "SynthError", "drawn", "files", "inside", "place", "read_rows"]
+__all__ = ["FIXED", "NUMBER", "Manifest", "Row", "drawn", "files", "read_rows"]
 
 Row = dict[str, str]
 FIXED = (
@@ -37,39 +37,11 @@ CHECK = "crc32"
 
 NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 """A pair's index as text."""
-LONGEST = 1000
-"""Characters of a path in a manifest."""
-
-
-class SynthError(UserError):
-    """A run that cannot begin or go on, with the reason and the remedy."""
 
 
 def files(output: Path, name: str) -> tuple[Path, Path]:
     """The HR and the LR file of a pair. Raises SynthError if the name leads out of the dataset."""
     return inside(output / "hr", f"{name}.png"), inside(output / "lr", f"{name}.png")
-
-
-def inside(root: Path, relative: str) -> Path:
-    """``root / relative``, which must lie in ``root``: manifests may come from strangers. Raises SynthError."""
-    path = Path(relative)
-    if path.is_absolute() or ".." in path.parts or "\0" in relative:
-        raise SynthError(f"{relative!r} leads out of {root}; the manifest is not one that degrade wrote")
-    if len(relative) > LONGEST or any(len(part.encode()) > 255 for part in path.parts):
-        raise SynthError(
-            f"{relative[:40]!r}...: too long for a file's name; the manifest is not one that degrade wrote"
-        )
-    return root / path
-
-
-def place(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all; leaves an equal one alone. Raises SynthError if another is there already."""
-    if path.exists():
-        if path.read_bytes() == data:
-            return
-        raise SynthError(f"{path}: exists and was not made by this run; move it away or choose another --output")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, data, sync=False)
 
 
 def read_rows(text: str) -> tuple[list[str], list[Row]]:

@@ -18,13 +18,12 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from degrade.errors import UserError
+from degrade.errors import SynthError, UserError
 from degrade.images.files import ImageError
-from degrade.synthesis.manifest import SynthError
 
 if TYPE_CHECKING:
-    from degrade.synthesis.engines import Made, Result
     from degrade.synthesis.job import Job
+    from degrade.synthesis.worker import Made, Result
 
 __all__ = ["on_ray"]
 
@@ -52,7 +51,7 @@ def on_ray(
         UserError: Ray is not installed.
         SynthError: a task whose worker died time and again; no GPU.
     """
-    from degrade.synthesis.engines import finish, groups, plugins, some_batches
+    from degrade.synthesis.worker import finish, groups, plugins, some_batches
 
     ray = _ray(workers)
     needs = "CPU" if device in (None, "cpu") else "GPU"
@@ -108,7 +107,7 @@ def _pairs(shared: list[Any], indices: list[int]) -> list[tuple[int, Made | Imag
     """On a worker: some pairs, or why there are none."""
     import ray
 
-    from degrade.synthesis.engines import begin, make, make_batches, take_device
+    from degrade.synthesis.worker import begin, make, make_batches, take_device
 
     job, modules, device, size = ray.get(shared[0])
     if shared != _AT:

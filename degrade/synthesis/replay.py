@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from degrade.images.files import sha256
+from degrade.errors import SynthError
 from degrade.recipe import Recipe
+from degrade.storage.files import sha256
 from degrade.storage.remote import is_url
 from degrade.synthesis.job import Settings, degrade_crops, encode, load_crop, place_of
-from degrade.synthesis.manifest import FIXED, NUMBER, Row, SynthError, drawn, read_rows
+from degrade.synthesis.manifest import FIXED, NUMBER, Row, drawn, read_rows
 from degrade.synthesis.run import load_settings
 from degrade.synthesis.writers import format_at, open_home
 

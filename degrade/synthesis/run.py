@@ -26,14 +26,16 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from degrade.images.files import ImageError, sha256
+from degrade.errors import SynthError
+from degrade.images.files import ImageError
 from degrade.kernels import native
 from degrade.limits import max_pixels
 from degrade.recipe import Recipe
 from degrade.storage.destination import RECORDS
+from degrade.storage.files import sha256
 from degrade.storage.remote import is_url
 from degrade.synthesis.job import Job, Settings
-from degrade.synthesis.manifest import Manifest, Row, SynthError
+from degrade.synthesis.manifest import Manifest, Row
 from degrade.synthesis.writers import FORMATS, Folder, open_home
 
 __all__ = ["Report", "describe", "load_settings", "synthesize", "versions"]

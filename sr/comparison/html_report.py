@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from degrade.base import Range
-from degrade.inspection.preview import Album, fill
+from degrade.fields import Range
+from degrade.inspection.html import Album, fill
 from degrade.plan import Column
 from degrade.recipe import Recipe
 from sr import checkpoint
 from sr.comparison.bootstrap import DRAWS, LEVEL, interval
 from sr.comparison.compare import Matrix, Test
-from sr.comparison.tables import LOWER, against, as_data, cell, finite, gap, ranks
+from sr.comparison.statistics import LOWER, against, as_data, cell, finite, gap, ranks
 
 __all__ = ["describe", "page"]
 

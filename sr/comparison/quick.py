@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from degrade.images.files import Pixels, encode_png, read_image, to_uint8
+from degrade.images.files import Pixels, read_image
+from degrade.images.pixels import encode_png, to_uint8
 from degrade.images.samples import sample_images
 from sr import checkpoint
-from sr.comparison.compare import BICUBIC, Comparison, read_comparison
+from sr.comparison.config import BICUBIC, Comparison, read_comparison
 
 __all__ = ["quick"]
 

@@ -21,7 +21,7 @@ from sr.training.config import Config, configure
 from sr.training.run import BEST, LAST, STATE, read_history
 
 if TYPE_CHECKING:
-    from sr.comparison.compare import Comparison
+    from sr.comparison.config import Comparison
     from sr.training.loop import Status
 
 __all__ = ["UNTRAINED", "Entry", "Regime", "Trained", "Watch", "given_checkpoint", "label_of", "row", "run_name"]

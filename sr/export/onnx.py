@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from degrade.errors import UserError
-from degrade.images.files import sha256
+from degrade.storage.files import sha256
 from sr.checkpoint import read_metadata, weights_file, write
 from sr.models import Model, name_of
 

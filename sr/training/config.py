@@ -16,8 +16,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from degrade.errors import UserError
+from sr.examples import PAIRS
 
-__all__ = ["DEFAULTS", "PAIRS", "Config", "Gan", "configure", "read_yaml"]
+__all__ = ["DEFAULTS", "Config", "Gan", "configure", "read_yaml"]
 
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -133,9 +134,6 @@ class Config(BaseModel):
         """The config as a file that ``sr train --config`` reads."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, width=120, default_flow_style=None)
 
-
-PAIRS = "pairs:"
-"""Begins the name of a folder of ready-made pairs."""
 
 DEFAULTS: dict[str, dict[str, Any]] = {
     "srcnn": {

@@ -22,7 +22,8 @@ from degrade.images.files import find_sources
 from degrade.plan import Plan
 from degrade.recipe import Pair, Recipe
 from degrade.rng import Key
-from sr.training.config import PAIRS, Config
+from sr.examples import PAIRS
+from sr.training.config import Config
 
 __all__ = ["Order", "feed", "open_data"]
 

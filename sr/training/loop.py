@@ -20,9 +20,9 @@ import torch
 
 from degrade.errors import UserError
 from degrade.recipe import Pair, Recipe
-from sr.evaluate import examples
+from sr.examples import PAIRS, examples
 from sr.training import distributed
-from sr.training.config import PAIRS, Config
+from sr.training.config import Config
 from sr.training.data import feed, open_data
 from sr.training.run import Run
 from sr.training.trainers import build_method

@@ -28,17 +28,19 @@ import torch
 from torch import Tensor
 
 from degrade.errors import UserError
-from degrade.images.files import encode_png, sweep
+from degrade.images.pixels import encode_png
 from degrade.recipe import Recipe
+from degrade.storage.files import sweep
 from sr import checkpoint, figures
-from sr.evaluate import Example, evaluate
+from sr.evaluate import evaluate
+from sr.examples import Example
 from sr.training import distributed
 from sr.training.config import Config
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from sr.training.trainers import Method
+    from sr.training.trainers.base import Method
 
 __all__ = ["Run"]
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from degrade.images.files import sha256
+from degrade.storage.files import sha256
 from degrade.synthesis.manifest import read_rows
 from degrade.synthesis.writers import Home, format_at
 

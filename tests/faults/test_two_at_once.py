@@ -10,9 +10,10 @@ from conftest import Run
 from harness import Command, Ended, check_dataset, results, tree
 
 from degrade import Recipe
+from degrade.errors import SynthError
 from degrade.synthesis import engines
 from degrade.synthesis.job import Settings, prepare
-from degrade.synthesis.manifest import Manifest, SynthError
+from degrade.synthesis.manifest import Manifest
 from degrade.synthesis.run import describe, synthesize, versions
 
 WRITING = "another degrade process is writing here; wait for it to end"

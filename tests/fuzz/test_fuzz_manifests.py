@@ -26,9 +26,10 @@ from PIL import Image
 
 from degrade import PairedFolder, Recipe
 from degrade.errors import UserError
+from degrade.storage.files import place
 from degrade.synthesis.engines import inline
 from degrade.synthesis.job import Settings, prepare
-from degrade.synthesis.manifest import files, place
+from degrade.synthesis.manifest import files
 from degrade.synthesis.replay import replay
 from degrade.synthesis.run import synthesize
 

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 import degrade.ops as ops
 from degrade import Key, Recipe
-from degrade.base import REGISTRY, Chance, OneOf, Range, Variable
+from degrade.base import REGISTRY
 from degrade.errors import Problem, RecipeError, UserError
+from degrade.fields import Chance, OneOf, Range, Variable
 from degrade.limits import LIMIT, PATCH, max_pixels
 from degrade.loading.builder import MOST_STEPS
 

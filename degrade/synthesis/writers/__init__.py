@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from degrade.errors import SynthError
 from degrade.storage.destination import Home, open_home
-from degrade.synthesis.manifest import SynthError
 from degrade.synthesis.writers.folder import Folder
 from degrade.synthesis.writers.huggingface import HuggingFace
 from degrade.synthesis.writers.lmdb import Lmdb

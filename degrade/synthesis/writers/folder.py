@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from degrade.images.files import sha256
 from degrade.storage.destination import Home
+from degrade.storage.files import sha256
 from degrade.synthesis.manifest import Row, files
 
 __all__ = ["Folder", "Packed", "Pair"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from degrade.images.files import write_atomic
+from degrade.storage.files import write_atomic
 from degrade.synthesis.manifest import Row
 from degrade.synthesis.writers.folder import Folder
 from degrade.synthesis.writers.json_rows import to_json

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from degrade.data.readers import key_of, open_lmdb
-from degrade.errors import UserError
-from degrade.images.files import sha256
-from degrade.synthesis.manifest import Row, SynthError
+from degrade.errors import SynthError, UserError
+from degrade.storage.files import sha256
+from degrade.synthesis.manifest import Row
 from degrade.synthesis.writers.folder import Packed, Pair
 
 __all__ = ["Lmdb"]

@@ -17,8 +17,8 @@ from typing import Any
 
 from degrade.data.readers import TarFile
 from degrade.errors import UserError
-from degrade.images.files import sha256
 from degrade.storage.destination import Home
+from degrade.storage.files import sha256
 from degrade.synthesis.manifest import Row
 from degrade.synthesis.writers.folder import Packed, Pair
 from degrade.synthesis.writers.json_rows import to_json
