@@ -1,6 +1,8 @@
-"""Builds degrade/kernels/native with the C compiler that there is; without one the package works all the same, more slowly.
+"""Builds degrade/kernels/native with the C compiler that there is; without one the package works
+all the same, more slowly.
 
-``CC`` names the compiler. ``DEGRADE_BUILD_NATIVE=0`` leaves it out, ``=1`` makes its failure an error.
+``CC`` names the compiler. ``DEGRADE_BUILD_NATIVE=0`` leaves it out, ``=1`` makes its failure an
+error.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FLAGS = (
     *("-std=gnu11", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra"),
-    # Products are fused with sums where the sources say so, or results would hang on the processor.
+    # Products are fused with sums where the sources say so, or results would hang on the
+    # processor.
     *("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"),
 )
 
@@ -31,7 +34,9 @@ class Native(BuildHookInterface[Any]):
         if self.target_name != "wheel":
             return
         folder = Path(self.root) / "degrade/kernels/native"
-        told = runpy.run_path(str(folder / "targets.py"))  # the package itself needs NumPy, which is not here
+        told = runpy.run_path(
+            str(folder / "targets.py")
+        )  # the package itself needs NumPy, which is not here
         digest, sources = told["digest"](folder), [str(folder / file) for file in told["SOURCES"]]
         wanted = os.environ.get("DEGRADE_BUILD_NATIVE", "")
         for name, flags in told["targets"](platform.machine()).items():
@@ -48,7 +53,9 @@ class Native(BuildHookInterface[Any]):
                 with suppress(OSError):  # there is none, or nothing can be changed there
                     if digest.encode() not in path.read_bytes():
                         path.unlink()  # one of other sources, which would be refused
-                sys.stderr.write(f"degrade: no native kernels for {name} ({error}); OpenCV and PyTorch do their work\n")
+                sys.stderr.write(
+                    f"degrade: no native kernels for {name} ({error}); OpenCV and PyTorch do their work\n"
+                )
                 continue
             build_data["artifacts"].append(f"/{path.relative_to(self.root).as_posix()}")
             build_data["pure_python"], build_data["infer_tag"] = False, True
@@ -61,7 +68,10 @@ def compile_to(path: Path, arguments: list[str]) -> None:
     """
     part = path.with_suffix(f".{os.getpid()}")
     try:
-        subprocess.run([*shlex.split(os.environ.get("CC") or "cc"), *FLAGS, *arguments, "-o", str(part)], check=True)
+        subprocess.run(
+            [*shlex.split(os.environ.get("CC") or "cc"), *FLAGS, *arguments, "-o", str(part)],
+            check=True,
+        )
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -1,8 +1,10 @@
-"""What the benchmarks share: photographs, interleaved rounds, tables, and what there is to say about the machine.
+"""What the benchmarks share: photographs, interleaved rounds, tables, and what there is to say
+about the machine.
 
-Candidates of one table take turns in one process (A, B, C, A, B, C, ...), so that what disturbs the machine disturbs
-all of them. Beside the wall clock stands the CPU time of the process: the steadier of the two where others use the
-machine. The one constraint: nothing is asserted; a benchmark prints what it saw.
+Candidates of one table take turns in one process (A, B, C, A, B, C, ...), so that what disturbs
+the machine disturbs all of them. Beside the wall clock stands the CPU time of the process: the
+steadier of the two where others use the machine. The one constraint: nothing is asserted; a
+benchmark prints what it saw.
 """
 
 from __future__ import annotations
@@ -28,7 +30,18 @@ from degrade.images.files import find_images, read_image
 from degrade.images.samples import sample_images
 
 __all__ = [
-    *("Entry", "Made", "children", "header", "installed", "loaded", "peak_memory", "photographs", "race", "report"),
+    *(
+        "Entry",
+        "Made",
+        "children",
+        "header",
+        "installed",
+        "loaded",
+        "peak_memory",
+        "photographs",
+        "race",
+        "report",
+    ),
     *("rollup", "threads"),
 ]
 
@@ -55,8 +68,9 @@ class Entry:
 def race(entries: Sequence[Entry], rounds: int) -> None:
     """Times the entries by turns; their ``wall`` and ``cpu`` hold the seconds of each round.
 
-    Each turn begins with a call that does not count. What the candidate before left in the caches, and OpenMP's
-    threads, which spin for a while after their work on a CPU that the next one needs, would be on its bill.
+    Each turn begins with a call that does not count. What the candidate before left in the caches,
+    and OpenMP's threads, which spin for a while after their work on a CPU that the next one needs,
+    would be on its bill.
     """
     for i in range(rounds):
         for entry in entries:
@@ -68,8 +82,12 @@ def race(entries: Sequence[Entry], rounds: int) -> None:
                 entry.cpu.append(time.process_time() - cpu)
 
 
-def report(title: str, entries: Sequence[Entry], base: str | None = None, unit: str = "patches/s") -> None:
-    """Prints a table: throughput by median and by mean of the wall clock, CPU time, and the ratios to ``base``."""
+def report(
+    title: str, entries: Sequence[Entry], base: str | None = None, unit: str = "patches/s"
+) -> None:
+    """Prints a table: throughput by median and by mean of the wall clock, CPU time, and the
+    ratios to ``base``.
+    """
     print(f"\n### {title}\n")
     lead = f"| | rounds | {unit}, median | {unit}, mean | CPU ms each |"
     print(lead + (f" x {base}: median | mean | CPU |" if base else ""))
@@ -77,16 +95,29 @@ def report(title: str, entries: Sequence[Entry], base: str | None = None, unit: 
     ruler = next((entry for entry in entries if entry.name == base), None)
     for entry in entries:
         median, mean, cpu = _each(entry)
-        cells = [entry.name, f"{len(entry.wall)}", _short(1 / median), _short(1 / mean), _short(cpu * 1e3)]
+        cells = [
+            entry.name,
+            f"{len(entry.wall)}",
+            _short(1 / median),
+            _short(1 / mean),
+            _short(cpu * 1e3),
+        ]
         if ruler is not None:
-            cells += [_short(theirs / ours) for theirs, ours in zip(_each(ruler), (median, mean, cpu), strict=True)]
+            cells += [
+                _short(theirs / ours)
+                for theirs, ours in zip(_each(ruler), (median, mean, cpu), strict=True)
+            ]
         print("| " + " | ".join(cells) + " |")
     sys.stdout.flush()
 
 
 def _each(entry: Entry) -> tuple[float, float, float]:
     """Seconds a patch: wall median, wall mean, CPU mean."""
-    times = (statistics.median(entry.wall), statistics.mean(entry.wall), statistics.mean(entry.cpu))
+    times = (
+        statistics.median(entry.wall),
+        statistics.mean(entry.wall),
+        statistics.mean(entry.cpu),
+    )
     median, mean, cpu = (seconds / entry.patches for seconds in times)
     return median, mean, cpu
 
@@ -96,11 +127,16 @@ def _short(x: float) -> str:
 
 
 def photographs(count: int, size: int, folder: str | Path | None = None) -> Tensor:
-    """(count, 3, size, size) uint8 centre crops of the images of ``folder``, or of scikit-image's photographs.
+    """(count, 3, size, size) uint8 centre crops of the images of ``folder``, or of scikit-image's
+    photographs.
 
     Small ones are mirrored to size.
     """
-    images = [read_image(path).pixels for path in find_images(folder)[: 4 * count]] if folder else _samples()
+    images = (
+        [read_image(path).pixels for path in find_images(folder)[: 4 * count]]
+        if folder
+        else _samples()
+    )
     crops: list[Tensor] = []
     for image in images:
         pixels = np.asarray(image)
@@ -108,7 +144,9 @@ def photographs(count: int, size: int, folder: str | Path | None = None) -> Tens
         tall, wide = (max(0, size - n) for n in pixels.shape[:2])
         pixels = np.pad(pixels, ((0, tall), (0, wide), (0, 0)), mode="reflect")
         top, left = ((n - size) // 2 for n in pixels.shape[:2])
-        crops.append(torch.from_numpy(pixels[top : top + size, left : left + size].copy()).permute(2, 0, 1))
+        crops.append(
+            torch.from_numpy(pixels[top : top + size, left : left + size].copy()).permute(2, 0, 1)
+        )
     return torch.stack([crops[i % len(crops)] for i in range(count)]).contiguous()
 
 
@@ -140,7 +178,8 @@ class Made(Dataset[Tensor]):
 def loaded(made: Made, workers: int, batch: int) -> tuple[float, float]:
     """Patches/s of a loader, and MiB of its workers.
 
-    The first batches, which wait for its start, do not count. Of shared memory a worker has its part.
+    The first batches, which wait for its start, do not count. Of shared memory a worker has its
+    part.
     """
     start, seen, held = 0.0, 0, 0.0
     for i, patches in enumerate(DataLoader(made, batch, num_workers=workers)):
@@ -156,13 +195,17 @@ def loaded(made: Made, workers: int, batch: int) -> tuple[float, float]:
 def children(pid: int) -> list[int]:
     """The processes that a process started; each is listed under the thread that did."""
     return [
-        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
     ]
 
 
 def rollup(pid: int) -> dict[str, float]:
     """MiB of a process by kind: Rss, Pss and so on."""
-    rows = (line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
+    rows = (
+        line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    )
     return {row[0].rstrip(":"): int(row[1]) / 1024 for row in rows}
 
 
@@ -187,9 +230,13 @@ def header() -> str:
     import cv2
 
     root = Path(__file__).parent
-    commit = subprocess.run(["git", "log", "-1", "--format=%h"], cwd=root, capture_output=True, text=True, check=False)
+    commit = subprocess.run(
+        ["git", "log", "-1", "--format=%h"], cwd=root, capture_output=True, text=True, check=False
+    )
     now = datetime.datetime.now(datetime.UTC)
-    load = ", ".join(f"{x:.1f}" for x in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
+    load = (
+        ", ".join(f"{x:.1f}" for x in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
+    )
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return "\n".join(

@@ -1,6 +1,8 @@
-"""Peers, loaded from checkouts given by path: single files of theirs, with stubs for what they import and do not need.
+"""Peers, loaded from checkouts given by path: single files of theirs, with stubs for what they
+import and do not need.
 
-None of their code is here. What has to differ for them to run on a CPU and on current libraries is said at each place:
+None of their code is here. What has to differ for them to run on a CPU and on current libraries is
+said at each place:
 
 - BasicSR imports torchvision for one function, ``rgb_to_grayscale``; here it is the same formula.
 - Real-ESRGAN calls ``.cuda()`` on construction and in its pair pool. The model is made without its constructor, and the
@@ -32,7 +34,8 @@ __all__ = ["Kair", "RealESRGAN"]
 
 
 class RealESRGAN:
-    """Real-ESRGAN's ``feed_data`` and the kernels of its dataset, with the options of its x4plus training.
+    """Real-ESRGAN's ``feed_data`` and the kernels of its dataset, with the options of its x4plus
+    training.
 
     Args:
         realesrgan: Checkout of xinntao/Real-ESRGAN.
@@ -42,11 +45,22 @@ class RealESRGAN:
         device: Where it works.
     """
 
-    def __init__(self, realesrgan: Path, basicsr: Path, images: Tensor, usm: bool = True, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        realesrgan: Path,
+        basicsr: Path,
+        images: Tensor,
+        usm: bool = True,
+        device: str = "cpu",
+    ) -> None:
         with _stubs(basicsr):
             utils = sys.modules["basicsr.utils"]
-            self.module = _load("realesrgan_model", realesrgan / "realesrgan/models/realesrgan_model.py")
-            dataset = _load("realesrgan_dataset", realesrgan / "realesrgan/data/realesrgan_dataset.py")
+            self.module = _load(
+                "realesrgan_model", realesrgan / "realesrgan/models/realesrgan_model.py"
+            )
+            dataset = _load(
+                "realesrgan_dataset", realesrgan / "realesrgan/data/realesrgan_dataset.py"
+            )
         options = yaml.safe_load((realesrgan / "options/train_realesrgan_x4plus.yml").read_text())
         self.model = object.__new__(self.module.RealESRGANModel)
         self.model.opt, self.model.device, self.model.is_train = options, device, True
@@ -80,12 +94,19 @@ class RealESRGAN:
         seconds: dict[str, float] = defaultdict(float)
         changed = {
             name: getattr(self.module, name)
-            for name in ("filter2D", "random_add_gaussian_noise_pt", "random_add_poisson_noise_pt", "F")
+            for name in (
+                "filter2D",
+                "random_add_gaussian_noise_pt",
+                "random_add_poisson_noise_pt",
+                "F",
+            )
         }
         for name in changed:
             if name != "F":
                 setattr(self.module, name, _timed(changed[name], name, seconds))
-        self.module.F = types.SimpleNamespace(interpolate=_timed(changed["F"].interpolate, "interpolate", seconds))
+        self.module.F = types.SimpleNamespace(
+            interpolate=_timed(changed["F"].interpolate, "interpolate", seconds)
+        )
         jpeger, usm = self.model.jpeger, self.model.usm_sharpener
         self.model.jpeger = _timed(jpeger, "DiffJPEG", seconds)
         self.model.usm_sharpener = _timed(usm, "USMSharp", seconds)
@@ -105,7 +126,14 @@ class Kair:
     """
 
     OPERATORS = (
-        *("add_blur", "add_resize", "add_Gaussian_noise", "add_Poisson_noise", "add_speckle_noise", "add_JPEG_noise"),
+        *(
+            "add_blur",
+            "add_resize",
+            "add_Gaussian_noise",
+            "add_Poisson_noise",
+            "add_speckle_noise",
+            "add_JPEG_noise",
+        ),
     )
 
     def __init__(self, kair: Path) -> None:
@@ -117,7 +145,10 @@ class Kair:
         scipy.finfo = np.finfo
         if not hasattr(scipy.ndimage, "filters"):
             scipy.ndimage.filters = scipy.ndimage
-        stubs = {name: types.ModuleType(name) for name in ("matplotlib", "matplotlib.pyplot", "mpl_toolkits", "utils")}
+        stubs = {
+            name: types.ModuleType(name)
+            for name in ("matplotlib", "matplotlib.pyplot", "mpl_toolkits", "utils")
+        }
         stubs["mpl_toolkits.mplot3d"] = _module("mpl_toolkits.mplot3d", Axes3D=None)
         with _modules(stubs):
             stubs["utils"].utils_image = _load("utils.utils_image", kair / "utils/utils_image.py")  # type: ignore[attr-defined]  # a stub
@@ -125,11 +156,15 @@ class Kair:
 
     def bsrgan(self, image: np.ndarray) -> np.ndarray:
         """LR patch of an (H, W, 3) float image in [0, 1]."""
-        return self.module.degradation_bsrgan(image, sf=4, lq_patchsize=min(image.shape[:2]) // 4)[0]
+        return self.module.degradation_bsrgan(image, sf=4, lq_patchsize=min(image.shape[:2]) // 4)[
+            0
+        ]
 
     def bsrgan_plus(self, image: np.ndarray) -> np.ndarray:
         """LR patch of an (H, W, 3) float image in [0, 1]."""
-        return self.module.degradation_bsrgan_plus(image, sf=4, lq_patchsize=min(image.shape[:2]) // 4)[0]
+        return self.module.degradation_bsrgan_plus(
+            image, sf=4, lq_patchsize=min(image.shape[:2]) // 4
+        )[0]
 
     @contextmanager
     def split(self) -> Iterator[dict[str, float]]:
@@ -145,7 +180,7 @@ class Kair:
                 setattr(self.module, name, function)
 
 
-# --- loading ---------------------------------------------------------------------------------------------------------
+# --- loading -------------------------------------------------------------------------------------
 
 
 def _load(name: str, path: Path) -> Any:
@@ -167,7 +202,9 @@ def _module(name: str, **content: Any) -> types.ModuleType:
 
 @contextmanager
 def _modules(stubs: Mapping[str, types.ModuleType]) -> Iterator[None]:
-    """Stands modules in for their names; afterwards what was there is there again, and nothing new."""
+    """Stands modules in for their names; afterwards what was there is there again, and nothing
+    new.
+    """
     before = dict(sys.modules)
     sys.modules.update(stubs)
     try:
@@ -194,7 +231,14 @@ def _stubs(basicsr: Path) -> Iterator[None]:
         red, green, blue = image.unbind(-3)
         return (0.2989 * red + 0.587 * green + 0.114 * blue).unsqueeze(-3)
 
-    names = ("torchvision", "torchvision.transforms", "basicsr", "basicsr.data", "basicsr.models", "basicsr.utils")
+    names = (
+        "torchvision",
+        "torchvision.transforms",
+        "basicsr",
+        "basicsr.data",
+        "basicsr.models",
+        "basicsr.utils",
+    )
     stubs = {name: types.ModuleType(name) for name in names}
     functional = "torchvision.transforms.functional"
     stubs[functional] = _module(functional, rgb_to_grayscale=to_gray)
@@ -203,7 +247,11 @@ def _stubs(basicsr: Path) -> Iterator[None]:
         "basicsr.utils.registry", MODEL_REGISTRY=Registry(), DATASET_REGISTRY=Registry()
     )
     with _modules(stubs):
-        for name in ("basicsr.data.degradations", "basicsr.data.transforms", "basicsr.utils.img_process_util"):
+        for name in (
+            "basicsr.data.degradations",
+            "basicsr.data.transforms",
+            "basicsr.utils.img_process_util",
+        ):
             _load(name, basicsr / (name.replace(".", "/") + ".py"))
         codec = _load("basicsr.utils.diffjpeg", basicsr / "basicsr/utils/diffjpeg.py")
         sharpener = sys.modules["basicsr.utils.img_process_util"]
@@ -225,7 +273,9 @@ class _OneImage:
         return b""
 
 
-def _linear_2d(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def _linear_2d(
+    x: np.ndarray, y: np.ndarray, z: np.ndarray
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """SciPy's removed ``interp2d(kind="linear")`` on a grid."""
     from scipy.interpolate import RectBivariateSpline
 
@@ -233,7 +283,9 @@ def _linear_2d(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> Callable[[np.ndar
     return lambda at_x, at_y: spline(at_x, at_y).T
 
 
-def _timed(function: Callable[..., Any], name: str, seconds: dict[str, float]) -> Callable[..., Any]:
+def _timed(
+    function: Callable[..., Any], name: str, seconds: dict[str, float]
+) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         start = time.process_time()
         try:

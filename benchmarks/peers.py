@@ -1,21 +1,25 @@
-"""Against the peers: patches a second from HR patch to LR patch, on the same photographs, by turns in one process.
+"""Against the peers: patches a second from HR patch to LR patch, on the same photographs, by turns
+in one process.
 
-    python benchmarks/peers.py --realesrgan DIR --basicsr DIR --kair DIR --pepedd DIR [--images DIR] [--only ...]
+    python benchmarks/peers.py --realesrgan DIR --basicsr DIR --kair DIR --pepedd DIR [--images
+    DIR] [--only ...]
 
-The checkouts are the reader's own (xinntao/Real-ESRGAN, XPixelGroup/BasicSR, cszn/KAIR); a peer without one is left
-out, and said to be. albumentations and kornia are dependencies, so they always run. pepedd asks for another OpenCV and
-another pydantic; its folder is made beside the environment, by ``pip install --no-deps --target DIR pepedd pepedd-nodes
-"pepeline~=1.2.2" chainner-ext colour-science pepedpid "astropy~=7.2.0" astropy-iers-data pyerfa packaging tqdm``.
+The checkouts are the reader's own (xinntao/Real-ESRGAN, XPixelGroup/BasicSR, cszn/KAIR); a peer
+without one is left out, and said to be. albumentations and kornia are dependencies, so they always
+run. pepedd asks for another OpenCV and another pydantic; its folder is made beside the
+environment, by ``pip install --no-deps --target DIR pepedd pepedd-nodes "pepeline~=1.2.2"
+chainner-ext colour-science pepedpid "astropy~=7.2.0" astropy-iers-data pyerfa packaging tqdm``.
 ``--quick`` takes under a minute.
 
-Sections: ``realesrgan`` (its ``feed_data``, without and with sharpening, against our recipe without and with its ``hr``
-stage), ``kair`` (``degradation_bsrgan`` and ``_plus``, one image at a time), ``albumentations`` (two pipelines of
-comparable operators, one image at a time), ``pepedd`` (the three that it has of them), ``kornia`` (augmentation
-classes, a whole batch), ``workers`` (DataLoader), ``memory`` (peak of a batch of 48), ``split`` (per operator) and
-``bookkeeping`` (what is not pixels).
+Sections: ``realesrgan`` (its ``feed_data``, without and with sharpening, against our recipe
+without and with its ``hr`` stage), ``kair`` (``degradation_bsrgan`` and ``_plus``, one image at a
+time), ``albumentations`` (two pipelines of comparable operators, one image at a time), ``pepedd``
+(the three that it has of them), ``kornia`` (augmentation classes, a whole batch), ``workers``
+(DataLoader), ``memory`` (peak of a batch of 48), ``split`` (per operator) and ``bookkeeping``
+(what is not pixels).
 
-What is compared is the work a user gets, not equal pixels: only Real-ESRGAN and KAIR follow the recipes they are held
-against.
+What is compared is the work a user gets, not equal pixels: only Real-ESRGAN and KAIR follow the
+recipes they are held against.
 """
 
 from __future__ import annotations
@@ -43,7 +47,17 @@ from degrade.canvas import Canvas, to_planar
 from degrade.recipe import Recipe
 from degrade.rng import Key
 
-SECTIONS = ("realesrgan", "kair", "albumentations", "pepedd", "kornia", "workers", "memory", "split", "bookkeeping")
+SECTIONS = (
+    "realesrgan",
+    "kair",
+    "albumentations",
+    "pepedd",
+    "kornia",
+    "workers",
+    "memory",
+    "split",
+    "bookkeeping",
+)
 
 
 def main() -> None:
@@ -52,13 +66,17 @@ def main() -> None:
         print(peak(options))
         return
     print(header())
-    print(f"- {options.rounds} rounds; images: {options.images or 'the photographs of scikit-image'}")
+    print(
+        f"- {options.rounds} rounds; images: {options.images or 'the photographs of scikit-image'}"
+    )
     for section in options.only:
         globals()[f"race_{section}"](options)
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for peer in ("realesrgan", "basicsr", "kair", "pepedd"):
         parser.add_argument(f"--{peer}", type=Path, metavar="DIR")
     parser.add_argument("--images", type=Path, metavar="DIR")
@@ -68,16 +86,26 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", nargs="+", type=int, default=[2, 1])
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--rounds", type=int, default=20)
-    parser.add_argument("--slow", type=int, default=10, help="the sharpening reference runs in every n-th round")
+    parser.add_argument(
+        "--slow", type=int, default=10, help="the sharpening reference runs in every n-th round"
+    )
     parser.add_argument("--quick", action="store_true", help="small and few: for a smoke test")
-    parser.add_argument("--measure-memory", choices=("nothing", "ours", "realesrgan"), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--measure-memory", choices=("nothing", "ours", "realesrgan"), help=argparse.SUPPRESS
+    )
     options = parser.parse_args()
     if options.quick:
-        options.sizes, options.batches, options.threads, options.workers, options.rounds = [256], [4], [1], [1, 2], 3
+        options.sizes, options.batches, options.threads, options.workers, options.rounds = (
+            [256],
+            [4],
+            [1],
+            [1, 2],
+            3,
+        )
     return options
 
 
-# --- ours ------------------------------------------------------------------------------------------------------------
+# --- ours ----------------------------------------------------------------------------------------
 
 
 def recipe(name: str, sharpen: bool = True) -> Recipe:
@@ -100,7 +128,7 @@ def unavailable(title: str, *checkouts: Path | None) -> bool:
     return True
 
 
-# --- Real-ESRGAN -----------------------------------------------------------------------------------------------------
+# --- Real-ESRGAN ---------------------------------------------------------------------------------
 
 
 def race_realesrgan(options: argparse.Namespace) -> None:
@@ -129,7 +157,7 @@ def race_realesrgan(options: argparse.Namespace) -> None:
         report(f"{title}, sharpening", entries[2:], "feed_data, sharpening")
 
 
-# --- KAIR ------------------------------------------------------------------------------------------------------------
+# --- KAIR ----------------------------------------------------------------------------------------
 
 
 def race_kair(options: argparse.Namespace) -> None:
@@ -144,13 +172,17 @@ def race_kair(options: argparse.Namespace) -> None:
             theirs = getattr(peer, name)
             entries = [
                 Entry("ours", ours(name, images), 8),
-                Entry(f"degradation_{name}", lambda _, f=theirs, x=floats: [f(image) for image in x], 8),
+                Entry(
+                    f"degradation_{name}",
+                    lambda _, f=theirs, x=floats: [f(image) for image in x],
+                    8,
+                ),
             ]
             race(entries, options.rounds)
             report(f"KAIR, {size} px, one process, one thread", entries, f"degradation_{name}")
 
 
-# --- albumentations --------------------------------------------------------------------------------------------------
+# --- albumentations ------------------------------------------------------------------------------
 
 
 def compose(size: int, full: bool) -> Any:
@@ -182,11 +214,16 @@ def compose(size: int, full: bool) -> Any:
             noise_limit=(1, 1),
             p=0.9,
         )
-        return A.OneOf([blur, A.RingingOvershoot(blur_limit=(7, 21), cutoff=(np.pi / 3, np.pi), p=0.1)], p=p)
+        return A.OneOf(
+            [blur, A.RingingOvershoot(blur_limit=(7, 21), cutoff=(np.pi / 3, np.pi), p=0.1)], p=p
+        )
 
     def noise(sigma: float) -> Any:
         return A.OneOf(
-            [A.GaussNoise(std_range=(1 / 255, sigma / 255)), A.ShotNoise(scale_range=(0.001, 0.03))],
+            [
+                A.GaussNoise(std_range=(1 / 255, sigma / 255)),
+                A.ShotNoise(scale_range=(0.001, 0.03)),
+            ],
             p=1,
         )
 
@@ -195,10 +232,18 @@ def compose(size: int, full: bool) -> Any:
         A.Resize(small, small, interpolation=cv2.INTER_CUBIC),
         A.RingingOvershoot(blur_limit=(7, 21), cutoff=(np.pi / 3, np.pi), p=0.8),
     ]
-    first = [kernel(3, 1), A.RandomScale((-0.85, 0.5), interpolation=cv2.INTER_AREA, p=0.9), noise(30), jpeg]
-    # No transform resizes relative to the LR size: the second resize is to the middle of its range.
+    first = [
+        kernel(3, 1),
+        A.RandomScale((-0.85, 0.5), interpolation=cv2.INTER_AREA, p=0.9),
+        noise(30),
+        jpeg,
+    ]
+    # No transform resizes relative to the LR size: the second resize is to the middle of its
+    # range.
     second = [kernel(1.5, 0.8), A.Resize(small * 4 // 5, small * 4 // 5), noise(25)]
-    return A.Compose([*first, *second, A.OneOf([A.Sequential([jpeg, *back]), A.Sequential([*back, jpeg])], p=1)])
+    return A.Compose(
+        [*first, *second, A.OneOf([A.Sequential([jpeg, *back]), A.Sequential([*back, jpeg])], p=1)]
+    )
 
 
 def race_albumentations(options: argparse.Namespace) -> None:
@@ -209,17 +254,29 @@ def race_albumentations(options: argparse.Namespace) -> None:
         entries = [Entry("ours, no sharpening", ours("realesrgan", images, False), 8)]
         for name, full in (("7 operators", False), ("two orders", True)):
             pipeline = compose(size, full)
-            entries.append(Entry(name, lambda _, f=pipeline, x=arrays: [f(image=image)["image"] for image in x], 8))
+            entries.append(
+                Entry(
+                    name,
+                    lambda _, f=pipeline, x=arrays: [f(image=image)["image"] for image in x],
+                    8,
+                )
+            )
         race(entries, options.rounds)
         for entry in entries[1:]:
-            report(f"albumentations, {size} px, one process, one thread", [entries[0], entry], entry.name)
+            report(
+                f"albumentations, {size} px, one process, one thread",
+                [entries[0], entry],
+                entry.name,
+            )
 
 
-# --- pepedd ----------------------------------------------------------------------------------------------------------
+# --- pepedd --------------------------------------------------------------------------------------
 
 
 def pepedd(folder: Path) -> tuple[Callable[[int, np.ndarray], Any], list[Any]]:
-    """What begins with an image, given a seed, and its nodes for Gaussian blur, bicubic downscale and JPEG."""
+    """What begins with an image, given a seed, and its nodes for Gaussian blur, bicubic
+    downscale and JPEG.
+    """
     sys.path.append(str(folder))
     from pepedd.core.objects.lq_hq_state import LQHQState
     from pepedd.core.objects.safe_rng import SafeRNG
@@ -231,13 +288,17 @@ def pepedd(folder: Path) -> tuple[Callable[[int, np.ndarray], Any], list[Any]]:
     nodes = [
         Blur({"filters": ["gauss"], "target_kernels": {"gauss": [0.2, 3]}}),
         Resize({**names, "spread": [1, 1, 1], "scale": 4, "olq": True}),
-        Compress({"algorithm": ["jpeg"], "samplings": ["420"], "target_compress": {"jpeg": [30, 95]}}),
+        Compress(
+            {"algorithm": ["jpeg"], "samplings": ["420"], "target_compress": {"jpeg": [30, 95]}}
+        ),
     ]
     return lambda i, image: LQHQState(rng=SafeRNG(i), lq=image.copy(), hq=image), nodes
 
 
 def race_pepedd(options: argparse.Namespace) -> None:
-    """Gaussian blur, bicubic downscale and JPEG, all that it has of these pipelines; ours are the same three."""
+    """Gaussian blur, bicubic downscale and JPEG, all that it has of these pipelines; ours are
+    the same three.
+    """
     if unavailable("pepedd", options.pepedd):
         return
     threads(1)
@@ -256,14 +317,18 @@ def race_pepedd(options: argparse.Namespace) -> None:
         images = photographs(8, size, options.images)
         floats = [image.permute(1, 2, 0).numpy().astype(np.float32) / 255 for image in images]
         entries = [
-            Entry("ours", lambda i, x=images: chosen.apply(x, chosen.plan(Key.of(0, np.arange(8) + i * 8))), 8),
+            Entry(
+                "ours",
+                lambda i, x=images: chosen.apply(x, chosen.plan(Key.of(0, np.arange(8) + i * 8))),
+                8,
+            ),
             Entry("pepedd", lambda i, x=floats: [theirs(i, image) for image in x], 8),
         ]
         race(entries, options.rounds)
         report(f"pepedd, 3 operators, {size} px, one process, one thread", entries, "pepedd")
 
 
-# --- kornia ----------------------------------------------------------------------------------------------------------
+# --- kornia --------------------------------------------------------------------------------------
 
 
 def augmentations(size: int) -> list[Any]:
@@ -287,14 +352,16 @@ def race_kornia(options: argparse.Namespace) -> None:
         pipeline = K.AugmentationSequential(*augmentations(size))
         entries = [
             Entry("ours, no sharpening", ours("realesrgan", images, False), batch),
-            Entry("kornia, 4 operators", lambda _, f=pipeline, x=images: f(x.float() / 255), batch),
+            Entry(
+                "kornia, 4 operators", lambda _, f=pipeline, x=images: f(x.float() / 255), batch
+            ),
         ]
         with torch.no_grad():
             race(entries, options.rounds)
         report(f"kornia, {size} px, batch {batch}, {count} threads", entries, entries[1].name)
 
 
-# --- workers ---------------------------------------------------------------------------------------------------------
+# --- workers -------------------------------------------------------------------------------------
 
 
 def race_workers(options: argparse.Namespace) -> None:
@@ -310,23 +377,35 @@ def race_workers(options: argparse.Namespace) -> None:
             pipeline(image=images[i % 16].permute(1, 2, 0).contiguous().numpy())["image"]
         ),
     }
-    print(f"\n### DataLoader, {size} px, batch 16\n\n| | workers | patches/s | x one worker |\n|---|--:|--:|--:|")
+    print(
+        f"\n### DataLoader, {size} px, batch 16\n\n| | workers | patches/s | x one worker |\n|---|--:|--:|--:|"
+    )
     for name, make in makers.items():
         speeds: dict[int, list[float]] = {workers: [] for workers in options.workers}
         for _, workers in itertools.product(range(3), options.workers):
             speeds[workers].append(loaded(Made(make, count), workers, 16)[0])
         one = np.median(speeds[options.workers[0]])
         for workers, values in speeds.items():
-            print(f"| {name} | {workers} | {np.median(values):.1f} | {np.median(values) / one:.2f} |")
+            print(
+                f"| {name} | {workers} | {np.median(values):.1f} | {np.median(values) / one:.2f} |"
+            )
 
 
-# --- memory ----------------------------------------------------------------------------------------------------------
+# --- memory --------------------------------------------------------------------------------------
 
 
 def race_memory(options: argparse.Namespace) -> None:
-    """Peak resident memory of a process that makes three batches of 48, less that of one that only loads them."""
-    print("\n### Peak memory, batch 48, MiB above the images and libraries\n\n| | MiB |\n|---|--:|")
-    wanted = ["nothing", "ours", *(["realesrgan"] if options.realesrgan and options.basicsr else [])]
+    """Peak resident memory of a process that makes three batches of 48, less that of one that
+    only loads them.
+    """
+    print(
+        "\n### Peak memory, batch 48, MiB above the images and libraries\n\n| | MiB |\n|---|--:|"
+    )
+    wanted = [
+        "nothing",
+        "ours",
+        *(["realesrgan"] if options.realesrgan and options.basicsr else []),
+    ]
     peaks: dict[str, float] = {}
     for what in wanted:
         command = [sys.executable, *sys.argv, "--measure-memory", what]
@@ -341,7 +420,8 @@ def peak(options: argparse.Namespace) -> float:
     images = photographs(48, options.sizes[0], options.images)
     peer = None
     if options.realesrgan and options.basicsr:
-        # Sharpening is left out: it takes minutes, and its padded batch is no larger than that of the blur.
+        # Sharpening is left out: it takes minutes, and its padded batch is no larger than that of
+        # the blur.
         peer = RealESRGAN(options.realesrgan, options.basicsr, images, usm=False)
     if options.measure_memory == "ours":
         work = ours("realesrgan", images)
@@ -353,7 +433,7 @@ def peak(options: argparse.Namespace) -> float:
     return peak_memory()
 
 
-# --- where the time goes ---------------------------------------------------------------------------------------------
+# --- where the time goes -------------------------------------------------------------------------
 
 
 def race_split(options: argparse.Namespace) -> None:
@@ -370,7 +450,9 @@ def race_split(options: argparse.Namespace) -> None:
         with peer.split() as theirs:
             for _ in range(options.rounds):
                 peer.feed(peer.batch())
-        shares(f"feed_data without sharpening, {size} px, one thread", theirs, batch * options.rounds)
+        shares(
+            f"feed_data without sharpening, {size} px, one thread", theirs, batch * options.rounds
+        )
     if options.kair:
         kair = Kair(options.kair)
         for name in ("bsrgan", "bsrgan_plus"):
@@ -397,7 +479,9 @@ def race_split(options: argparse.Namespace) -> None:
     shares(f"kornia, {size} px, batch {batch}, one thread", took, batch * options.rounds)
 
 
-def apart(steps: Iterable[Any], image: Any, call: Callable[[Any, Any], Any], seconds: Counter[str]) -> None:
+def apart(
+    steps: Iterable[Any], image: Any, call: Callable[[Any, Any], Any], seconds: Counter[str]
+) -> None:
     """Counts the CPU seconds of each step; a ``OneOf`` is one, whatever it picks."""
     for number, step in enumerate(steps, 1):
         start = time.process_time()
@@ -428,7 +512,9 @@ def spent(chosen: Recipe, images: Tensor, i: int) -> dict[str, float]:
 
 def shares(title: str, seconds: dict[str, float], patches: int) -> None:
     total = sum(seconds.values())
-    print(f"\n### Split: {title}, {total / patches * 1e3:.2f} ms a patch\n\n| | ms a patch | share |\n|---|--:|--:|")
+    print(
+        f"\n### Split: {title}, {total / patches * 1e3:.2f} ms a patch\n\n| | ms a patch | share |\n|---|--:|--:|"
+    )
     for name, value in sorted(seconds.items(), key=lambda item: -item[1]):
         print(f"| {name} | {value / patches * 1e3:.3f} | {value / total:.1%} |")
 
@@ -436,14 +522,16 @@ def shares(title: str, seconds: dict[str, float], patches: int) -> None:
 def race_bookkeeping(options: argparse.Namespace) -> None:
     """CPU time that is not pixels: planning, routing, threads.
 
-    The last column is an upper bound that counts an operator's own fixed cost too, its kernels for example: the time of
-    the same calls on patches of 16 px, where pixels cost next to nothing.
+    The last column is an upper bound that counts an operator's own fixed cost too, its kernels for
+    example: the time of the same calls on patches of 16 px, where pixels cost next to nothing.
     """
     threads(1)
     batch = 16
     chosen = recipe("realesrgan", sharpen=False)
     print("\n### Planning, routing and bookkeeping, one thread\n")
-    print("| HR px | ms a patch | planning | not pixels, planning included | same calls at 16 px |")
+    print(
+        "| HR px | ms a patch | planning | not pixels, planning included | same calls at 16 px |"
+    )
     print("|---|--:|--:|--:|--:|")
     sizes = (16, 256, 400) if not options.quick else (16, 64)
     least = 0.0
@@ -461,12 +549,16 @@ def race_bookkeeping(options: argparse.Namespace) -> None:
         total = time.process_time() - begun
         least = least or total
         cells = [f"{x / total:.1%}" for x in (planning, total - inside[0], least)]
-        print(f"| {size} | {total / batch / options.rounds * 1e3:.3f} | " + " | ".join(cells) + " |")
+        print(
+            f"| {size} | {total / batch / options.rounds * 1e3:.3f} | " + " | ".join(cells) + " |"
+        )
 
 
 @contextmanager
 def on_pixels(seconds: list[float]) -> Iterator[None]:
-    """Adds up the CPU time inside operators, and where images change type and layout on the way in and out."""
+    """Adds up the CPU time inside operators, and where images change type and layout on the way
+    in and out.
+    """
 
     def timed(work: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any) -> Any:
@@ -481,7 +573,9 @@ def on_pixels(seconds: list[float]) -> Iterator[None]:
     with ExitStack() as stack:
         for kind in REGISTRY.values():
             if "apply" in kind.__dict__:
-                stack.enter_context(mock.patch.object(kind, "apply", timed(kind.__dict__["apply"])))
+                stack.enter_context(
+                    mock.patch.object(kind, "apply", timed(kind.__dict__["apply"]))
+                )
         stack.enter_context(mock.patch.object(Canvas, "of", staticmethod(timed(Canvas.of))))
         stack.enter_context(mock.patch("degrade.recipe.to_planar", timed(to_planar)))
         yield

@@ -1,8 +1,11 @@
-"""The forms of each primitive against each other and against the best library call: milliseconds an image, by turns.
+"""The forms of each primitive against each other and against the best library call: milliseconds
+an image, by turns.
 
-    python benchmarks/primitives.py [--sizes 64 256 400] [--batches 1 16] [--threads 1] [--rounds 20] [--quick]
+    python benchmarks/primitives.py [--sizes 64 256 400] [--batches 1 16] [--threads 1] [--rounds
+    20] [--quick]
 
-A library call does less than a primitive: one kernel, one size, one quality for all. It is the mark to reach.
+A library call does less than a primitive: one kernel, one size, one quality for all. It is the
+mark to reach.
 """
 
 from __future__ import annotations
@@ -29,7 +32,9 @@ from degrade.rng import Key, normal_field, uniform_field
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--sizes", nargs="+", type=int, default=[64, 256, 400])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 16])
     parser.add_argument("--threads", type=int, default=1)
@@ -40,7 +45,9 @@ def main() -> None:
         options.sizes, options.batches, options.rounds = [64], [2], 3
     threads(options.threads)
     print(header())
-    print(f"- {options.threads} threads; OpenCV and native forms work one image after the other in the calling thread")
+    print(
+        f"- {options.threads} threads; OpenCV and native forms work one image after the other in the calling thread"
+    )
     for size, batch in itertools.product(options.sizes, options.batches):
         canvas = Canvas.of(photographs(batch, size).float() / 255)
         for title, calls in primitives(canvas).items():
@@ -74,7 +81,9 @@ def convolutions(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
     tables: dict[str, dict[str, Callable[[], object]]] = {}
     for width in (7, 13, 21):
         size, one = np.full(count, float(width)), np.ones(count)
-        kernels = psf.elliptic(size, one * 2.5, one * 1.2, one * 0.7, one, np.zeros(count, np.bool_))
+        kernels = psf.elliptic(
+            size, one * 2.5, one * 1.2, one * 0.7, one, np.zeros(count, np.bool_)
+        )
         tables[f"convolve {width} x {width}"] = {
             **forms(partial(convolve, canvas, kernels)),
             "cv2.filter2D": lambda k=kernels: [cv2.filter2D(x, -1, k[0]) for x in images],
@@ -83,7 +92,9 @@ def convolutions(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
         taps = psf.gaussian(np.full(count, float(width)), np.full(count, width / 6))
         tables[f"convolve_separable {width}"] = {
             **forms(partial(convolve_separable, canvas, taps, taps)),
-            "cv2.GaussianBlur": lambda n=width: [cv2.GaussianBlur(x, (n, n), n / 6) for x in images],
+            "cv2.GaussianBlur": lambda n=width: [
+                cv2.GaussianBlur(x, (n, n), n / 6) for x in images
+            ],
         }
     return tables
 
@@ -100,8 +111,12 @@ def resizes(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
     for name, flag in flags.items():
         tables[f"resample {name} x0.6"] = {
             **forms(partial(resample, canvas, sizes, [name] * count, np.zeros(count, np.bool_))),
-            "cv2.resize": lambda f=flag: [cv2.resize(x, (side, side), interpolation=f) for x in images],
-            "torch interpolate": lambda n=name: torch.nn.functional.interpolate(canvas.pixels, (side, side), mode=n),
+            "cv2.resize": lambda f=flag: [
+                cv2.resize(x, (side, side), interpolation=f) for x in images
+            ],
+            "torch interpolate": lambda n=name: torch.nn.functional.interpolate(
+                canvas.pixels, (side, side), mode=n
+            ),
         }
     return tables
 
@@ -110,12 +125,20 @@ def codecs(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
     import cv2
 
     count = len(canvas)
-    levels = [np.ascontiguousarray(np.rint(canvas.hwc(i) * 255).astype(np.uint8)) for i in range(count)]
+    levels = [
+        np.ascontiguousarray(np.rint(canvas.hwc(i) * 255).astype(np.uint8)) for i in range(count)
+    ]
 
     def opencv() -> object:
-        return [cv2.imdecode(cv2.imencode(".jpg", x, [cv2.IMWRITE_JPEG_QUALITY, 75])[1], 1) for x in levels]
+        return [
+            cv2.imdecode(cv2.imencode(".jpg", x, [cv2.IMWRITE_JPEG_QUALITY, 75])[1], 1)
+            for x in levels
+        ]
 
-    calls = {**forms(partial(jpeg, canvas, np.full(count, 75), ["4:2:0"] * count)), "cv2, 8 bits to 8 bits": opencv}
+    calls = {
+        **forms(partial(jpeg, canvas, np.full(count, 75), ["4:2:0"] * count)),
+        "cv2, 8 bits to 8 bits": opencv,
+    }
     if installed("PIL"):
         import io
 
@@ -134,7 +157,8 @@ def codecs(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
         import simplejpeg
 
         calls["simplejpeg"] = lambda: [
-            simplejpeg.decode_jpeg(simplejpeg.encode_jpeg(x, 75, colorsubsampling="420")) for x in levels
+            simplejpeg.decode_jpeg(simplejpeg.encode_jpeg(x, 75, colorsubsampling="420"))
+            for x in levels
         ]
     return {"jpeg 75": calls}
 
@@ -156,7 +180,9 @@ def noises(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
         },
         "Poisson noise": {
             **forms(lambda: added(PoissonNoise(), canvas, key)),
-            "uniform_field + poisson_quantile": lambda: poisson_quantile(mean, uniform_field(key, *shape[1:])),
+            "uniform_field + poisson_quantile": lambda: poisson_quantile(
+                mean, uniform_field(key, *shape[1:])
+            ),
             "poisson_quantile": lambda: poisson_quantile(mean, u),
             "torch.poisson": lambda: torch.poisson(mean),
         },

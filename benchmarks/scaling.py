@@ -1,9 +1,11 @@
-"""How time and memory grow with pixels, batch, threads and workers, and what a canvas of mixed sizes wastes.
+"""How time and memory grow with pixels, batch, threads and workers, and what a canvas of mixed
+sizes wastes.
 
     python benchmarks/scaling.py [--recipe realesrgan] [--plot FILE.png] [--rounds 5] [--quick]
 
-Memory is that of PyTorch and NumPy together: the growth of the process's peak, measured in a process of its own. That
-of workers is what they hold once they work, their part of what is shared included.
+Memory is that of PyTorch and NumPy together: the growth of the process's peak, measured in a
+process of its own. That of workers is what they hold once they work, their part of what is shared
+included.
 """
 
 from __future__ import annotations
@@ -48,14 +50,18 @@ class Case:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--recipe", default="realesrgan")
     parser.add_argument("--sizes", nargs="+", type=int, default=[64, 128, 256, 400, 512])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 2, 4, 8, 16, 48])
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--workers", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--plot", metavar="FILE", help="where to draw time and memory (needs matplotlib)")
+    parser.add_argument(
+        "--plot", metavar="FILE", help="where to draw time and memory (needs matplotlib)"
+    )
     parser.add_argument("--quick", action="store_true", help="small and few: for a smoke test")
     parser.add_argument("--peak", nargs=3, type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -68,13 +74,17 @@ def main() -> None:
     print(header())
     by_size = [Case(size, 8, options.threads[0]) for size in options.sizes]
     middle = options.sizes[-2:][0]
-    by_batch = [Case(middle, batch, count) for count in options.threads for batch in options.batches]
+    by_batch = [
+        Case(middle, batch, count) for count in options.threads for batch in options.batches
+    ]
     for i in range(options.rounds):
         for case in (*by_size, *by_batch):
             threads(case.threads)
             once(recipe, case.size, case.batch, i)  # does not count: see bench.race
             case.seconds.append(once(recipe, case.size, case.batch, i))
-    print("\n| HR px | batch | threads | ms a patch | ns a HR pixel | peak MiB |\n|--:|--:|--:|--:|--:|--:|")
+    print(
+        "\n| HR px | batch | threads | ms a patch | ns a HR pixel | peak MiB |\n|--:|--:|--:|--:|--:|--:|"
+    )
     nothing = measured(Case(0, 0, 1), options.recipe)
     for case in (*by_size, *by_batch):
         case.memory = measured(case, options.recipe) - nothing
@@ -101,7 +111,9 @@ def measured(case: Case, recipe: str) -> float:
 
 
 def peak(recipe: Recipe, size: int, batch: int, count: int) -> float:
-    """MiB at the peak of a few batches; of one small image for size 0, which loads all there is to load."""
+    """MiB at the peak of a few batches; of one small image for size 0, which loads all there is
+    to load.
+    """
     threads(count)
     for i in range(3):
         once(recipe, size or 32, batch or 1, i)
@@ -112,7 +124,9 @@ def by_workers(recipe: Recipe, size: int, workers: list[int], count: int) -> Non
     """A DataLoader whose workers degrade, each on one thread."""
     threads(1)
     images = photographs(16, size)
-    made = Made(lambda i: recipe.apply(images[i % 16][None], recipe.plan(Key.of(0, i))).lr[0], count)
+    made = Made(
+        lambda i: recipe.apply(images[i % 16][None], recipe.plan(Key.of(0, i))).lr[0], count
+    )
     print(
         f"\nDataLoader, {size} px, batch 16; median of 3\n\n| workers | patches/s | MiB of the workers |\n|--:|--:|--:|"
     )
@@ -136,7 +150,9 @@ def canvas_waste(recipe: Recipe, size: int) -> None:
         used: list[int] = []
         held: list[int] = []
 
-        def watch(address: str, canvas: Canvas, used: list[int] = used, held: list[int] = held) -> None:
+        def watch(
+            address: str, canvas: Canvas, used: list[int] = used, held: list[int] = held
+        ) -> None:
             used.append(int(canvas.sizes.prod(1).sum()))
             held.append(len(canvas) * int(np.prod(canvas.pixels.shape[-2:])))
 

@@ -1,12 +1,15 @@
-"""Whether memory stays flat over a long run: ``pairs`` on a DataLoader with workers, watched from outside.
+"""Whether memory stays flat over a long run: ``pairs`` on a DataLoader with workers, watched from
+outside.
 
-    python benchmarks/soak.py [--minutes 60] [--images DIR] [--workers 2] [--csv FILE] [--plot FILE.png] [--quick]
+    python benchmarks/soak.py [--minutes 60] [--images DIR] [--workers 2] [--csv FILE] [--plot
+    FILE.png] [--quick]
 
-Every few seconds the memory of the process and of its workers is read from ``/proc``: the proportional set size, in
-which a page that n processes share counts 1/n to each, so that the sum is what the run holds. Mapped files do not
-count: a run's part of a library's code moves as soon as another program that uses it begins or ends. The workers live
-through all epochs, as in a training with ``persistent_workers``. The slope is that of a least-squares line after the
-first sixth, in which allocators and caches fill. The one constraint: Linux.
+Every few seconds the memory of the process and of its workers is read from ``/proc``: the
+proportional set size, in which a page that n processes share counts 1/n to each, so that the sum
+is what the run holds. Mapped files do not count: a run's part of a library's code moves as soon as
+another program that uses it begins or ends. The workers live through all epochs, as in a training
+with ``persistent_workers``. The slope is that of a least-squares line after the first sixth, in
+which allocators and caches fill. The one constraint: Linux.
 """
 
 from __future__ import annotations
@@ -27,7 +30,9 @@ from degrade import PatchFolder, Recipe, pairs
 from degrade.images.samples import sample_images
 
 FLAT = 16
-"""MiB an hour below which memory is called flat: one array of 64 x 64 floats lost every four seconds."""
+"""MiB an hour below which memory is called flat: one array of 64 x 64 floats lost every four
+seconds.
+"""
 
 
 @dataclass(frozen=True)
@@ -54,15 +59,21 @@ class Sample:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--recipe", default="realesrgan")
-    parser.add_argument("--images", metavar="DIR", help="HR images; by default the built-in photographs")
+    parser.add_argument(
+        "--images", metavar="DIR", help="HR images; by default the built-in photographs"
+    )
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--every", type=float, default=5, help="seconds between samples")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--patch", type=int, default=256)
-    parser.add_argument("--csv", metavar="FILE", help="where to write what was seen, as it is seen")
+    parser.add_argument(
+        "--csv", metavar="FILE", help="where to write what was seen, as it is seen"
+    )
     parser.add_argument("--plot", metavar="FILE", help="where to draw it (needs matplotlib)")
     parser.add_argument("--quick", action="store_true", help="a few seconds: for a smoke test")
     options = parser.parse_args()
@@ -85,7 +96,9 @@ def main() -> None:
 def run(options: argparse.Namespace) -> Iterator[Sample]:
     """Makes pairs, epoch after epoch, and looks around between two batches."""
     folder = PatchFolder(options.images or sample_images(), options.patch, repeat=8)
-    loader = DataLoader(folder, options.batch, shuffle=True, num_workers=options.workers, persistent_workers=True)
+    loader = DataLoader(
+        folder, options.batch, shuffle=True, num_workers=options.workers, persistent_workers=True
+    )
     recipe = Recipe.load(options.recipe)
     start, due, made = time.monotonic(), 0.0, 0
     for epoch in count():
@@ -120,7 +133,10 @@ def own(held: dict[str, float]) -> float:
 
 def columns(samples: list[Sample]) -> dict[str, np.ndarray]:
     """The samples as arrays by name, with ``hours`` and the ``total`` memory."""
-    seen = {field.name: np.array([getattr(sample, field.name) for sample in samples]) for field in fields(Sample)}
+    seen = {
+        field.name: np.array([getattr(sample, field.name) for sample in samples])
+        for field in fields(Sample)
+    }
     return {**seen, "hours": seen["seconds"] / 3600, "total": seen["main"] + seen["workers"]}
 
 
@@ -141,10 +157,19 @@ def report(samples: list[Sample], batch: int) -> None:
     hours = seen["hours"][-1] - seen["hours"][0]
     made = seen["pairs"][-1] - seen["pairs"][0]
     cpu = seen["cpu"][-1] - seen["cpu"][0]
-    print(f"\n{samples[-1].pairs} pairs in {samples[-1].seconds / 60:.1f} minutes; of these, after the warm-up,")
-    print(f"{made} pairs in {60 * hours:.1f}: {made / hours / 3600:.2f} a second, {made / cpu:.2f} a CPU second\n")
+    print(
+        f"\n{samples[-1].pairs} pairs in {samples[-1].seconds / 60:.1f} minutes; of these, after the warm-up,"
+    )
+    print(
+        f"{made} pairs in {60 * hours:.1f}: {made / hours / 3600:.2f} a second, {made / cpu:.2f} a CPU second\n"
+    )
     print("| | least | median | most | slope an hour |\n|---|--:|--:|--:|--:|")
-    names = {"total": "MiB, all", "main": "MiB, main process", "workers": "MiB, workers", "files": "open files"}
+    names = {
+        "total": "MiB, all",
+        "main": "MiB, main process",
+        "workers": "MiB, workers",
+        "files": "open files",
+    }
     for name, label in names.items():
         values = seen[name]
         print(
@@ -155,7 +180,9 @@ def report(samples: list[Sample], batch: int) -> None:
         return
     grown = slope(seen, "total")
     each = grown * hours / (made / batch) * 1024
-    print(f"\n{'flat' if grown < FLAT else 'NOT flat'}: {grown:+.2f} MiB an hour, {each:+.3f} KiB a batch")
+    print(
+        f"\n{'flat' if grown < FLAT else 'NOT flat'}: {grown:+.2f} MiB an hour, {each:+.3f} KiB a batch"
+    )
 
 
 def draw(samples: list[Sample], file: str) -> None:
@@ -168,7 +195,11 @@ def draw(samples: list[Sample], file: str) -> None:
     for name, label in (("total", "all"), ("main", "main process"), ("workers", "workers")):
         left.plot(minutes, seen[name], label=label, linewidth=1)
     late = settled(seen)
-    left.plot(late["seconds"] / 60, np.poly1d(np.polyfit(late["hours"], late["total"], 1))(late["hours"]), "k--")
+    left.plot(
+        late["seconds"] / 60,
+        np.poly1d(np.polyfit(late["hours"], late["total"], 1))(late["hours"]),
+        "k--",
+    )
     left.set(xlabel="minutes", ylabel="MiB", title="memory", ylim=(0, None))
     left.legend()
     steps = np.linspace(0, len(samples) - 1, min(len(samples), 61)).astype(int)

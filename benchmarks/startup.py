@@ -26,7 +26,9 @@ LOADED = "import sys, degrade; print(*(name for name in ('torch', 'kornia', 'cv2
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="once each: for a smoke test")
     options = parser.parse_args()
@@ -51,7 +53,9 @@ def main() -> None:
     print("\n| | s, median | s, least |\n|---|--:|--:|")
     for name, values in seconds.items():
         print(f"| `{name}` | {statistics.median(values):.2f} | {min(values):.2f} |")
-    loaded = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True).stdout.strip()
+    loaded = subprocess.run(
+        [sys.executable, "-c", LOADED], capture_output=True, text=True, check=True
+    ).stdout.strip()
     print(f"\n`import degrade` loads of the large libraries: {loaded or 'none'}")
 
 

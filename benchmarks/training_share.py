@@ -1,9 +1,11 @@
 """What part of a training step is degradation, and whether a loader keeps up: SRCNN and SRResNet.
 
-    python benchmarks/training_share.py [--device cpu] [--batch 16] [--size 96] [--steps 5] [--quick]
+    python benchmarks/training_share.py [--device cpu] [--batch 16] [--size 96] [--steps 5]
+    [--quick]
 
-A step is timed in its parts: planning, degrading, and the model's forward, backward and update. With workers the pairs
-are made beside the step; the loader is the bound where waiting for it takes more than a tenth of the time.
+A step is timed in its parts: planning, degrading, and the model's forward, backward and update.
+With workers the pairs are made beside the step; the loader is the bound where waiting for it takes
+more than a tenth of the time.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from degrade.rng import Key
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--recipe", default="realesrgan")
     parser.add_argument("--batch", type=int, default=16)
@@ -38,15 +42,21 @@ def main() -> None:
     recipe = Recipe.load(options.recipe)
     images = photographs(options.batch, options.size)
     print(header())
-    print(f"- {options.device}, {options.recipe}, batch {options.batch}, HR {options.size}, {options.threads} threads")
-    print("\n| model | plan ms | degrade ms | model ms | degradation's share | waiting for a worker |")
+    print(
+        f"- {options.device}, {options.recipe}, batch {options.batch}, HR {options.size}, {options.threads} threads"
+    )
+    print(
+        "\n| model | plan ms | degrade ms | model ms | degradation's share | waiting for a worker |"
+    )
     print("|---|--:|--:|--:|--:|--:|")
     for name, model in models(recipe.scale).items():
         step = stepper(model.to(options.device))
         plan, degrade, train = parts(recipe, images, step, options)
         waiting = wait(recipe, images, step, options)
         share = (plan + degrade) / (plan + degrade + train)
-        print(f"| {name} | {plan * 1e3:.2f} | {degrade * 1e3:.1f} | {train * 1e3:.1f} | {share:.1%} | {waiting:.1%} |")
+        print(
+            f"| {name} | {plan * 1e3:.2f} | {degrade * 1e3:.1f} | {train * 1e3:.1f} | {share:.1%} | {waiting:.1%} |"
+        )
 
 
 def models(scale: int) -> dict[str, nn.Module]:
@@ -68,7 +78,10 @@ def stepper(model: nn.Module) -> Callable[[Tensor, Tensor], None]:
 
 
 def parts(
-    recipe: Recipe, images: Tensor, step: Callable[[Tensor, Tensor], None], options: argparse.Namespace
+    recipe: Recipe,
+    images: Tensor,
+    step: Callable[[Tensor, Tensor], None],
+    options: argparse.Namespace,
 ) -> tuple[float, float, float]:
     """Mean seconds of planning, degrading and training, after a warm-up."""
     sums = np.zeros(3)
@@ -100,13 +113,22 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         return self.count
 
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
-        pair = self.recipe.apply(self.images[i % len(self.images)][None], self.recipe.plan(Key.of(0, i)))
+        pair = self.recipe.apply(
+            self.images[i % len(self.images)][None], self.recipe.plan(Key.of(0, i))
+        )
         return pair.lr[0], pair.hr[0]
 
 
-def wait(recipe: Recipe, images: Tensor, step: Callable[[Tensor, Tensor], None], options: argparse.Namespace) -> float:
+def wait(
+    recipe: Recipe,
+    images: Tensor,
+    step: Callable[[Tensor, Tensor], None],
+    options: argparse.Namespace,
+) -> float:
     """What part of the time a training loop with one worker waits for its next batch."""
-    loader = DataLoader(Pairs(recipe, images, options.batch * (options.steps + 2)), options.batch, num_workers=1)
+    loader = DataLoader(
+        Pairs(recipe, images, options.batch * (options.steps + 2)), options.batch, num_workers=1
+    )
     waited, begun, before = 0.0, 0.0, time.perf_counter()
     for i, (lr, hr) in enumerate(loader):
         now = time.perf_counter()

@@ -1,8 +1,9 @@
-"""Operator: a frozen description of a degradation whose :class:`~degrade.distributions.Dist` fields are its random variables.
+"""Operator: a frozen description of a degradation whose :class:`~degrade.distributions.Dist`
+fields are its random variables.
 
-Three things are kept apart. The *operator* is configuration. Its fields are *distributions*, from which a plan draws
-one row a sample. :meth:`Operator.apply` is a pure function of pixels and that :class:`Draw`; it never draws anything
-itself.
+Three things are kept apart. The *operator* is configuration. Its fields are *distributions*, from
+which a plan draws one row a sample. :meth:`Operator.apply` is a pure function of pixels and that
+:class:`Draw`; it never draws anything itself.
 
 Defining a subclass with a ``name`` registers it, so that recipes can use it::
 
@@ -36,22 +37,28 @@ from degrade.rng import Key
 __all__ = ["REGISTRY", "Draw", "Operator"]
 
 Size = int | None
-"""What is known of an image's size before anything runs: how many times the final LR size it is, or None."""
+"""What is known of an image's size before anything runs: how many times the final LR size it
+is, or None.
+"""
 
 
-# --- what a field can draw -------------------------------------------------------------------------------------------
+# --- what a field can draw -----------------------------------------------------------------------
 
 
-# --- operators -------------------------------------------------------------------------------------------------------
+# --- operators -----------------------------------------------------------------------------------
 
 REGISTRY: dict[str, type[Operator]] = {}
 """Operators by their name in recipes."""
 
 
 class Operator(BaseModel, ABC):
-    """A degradation. Fields annotated with a :class:`Variable` are random; any other field is a plain setting."""
+    """A degradation. Fields annotated with a :class:`Variable` are random; any other field is a
+    plain setting.
+    """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(functools.cached_property,))
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", ignored_types=(functools.cached_property,)
+    )
 
     name: ClassVar[str]
     """Its name in recipes."""
@@ -64,7 +71,9 @@ class Operator(BaseModel, ABC):
             return
         known = REGISTRY.get(cls.name)
         if known is not None and known.__qualname__ != cls.__qualname__:
-            raise ValueError(f"operator name {cls.name!r} is taken by {known.__module__}.{known.__qualname__}")
+            raise ValueError(
+                f"operator name {cls.name!r} is taken by {known.__module__}.{known.__qualname__}"
+            )
         REGISTRY[cls.name] = cls
 
     @classmethod
@@ -74,10 +83,13 @@ class Operator(BaseModel, ABC):
 
     @abstractmethod
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
-        """Degrades every row of ``canvas`` by its own row of ``draw``. Pure: the same arguments, the same pixels."""
+        """Degrades every row of ``canvas`` by its own row of ``draw``. Pure: the same
+        arguments, the same pixels.
+        """
 
     def size_after(self, before: Size, scale: int) -> Size:
-        """The image size that :meth:`apply` leaves, known from the recipe alone. Most operators keep it.
+        """The image size that :meth:`apply` leaves, known from the recipe alone. Most operators
+        keep it.
 
         Args:
             before: The size that it meets.
@@ -89,13 +101,15 @@ class Operator(BaseModel, ABC):
         return before
 
     def side_after(self, before: int, scale: int) -> int:
-        """The most pixels that a side of at most ``before`` may have then, of an HR patch of side ``PATCH``."""
+        """The most pixels that a side of at most ``before`` may have then, of an HR patch of
+        side ``PATCH``.
+        """
         return before
 
     @classmethod
     def summary(cls) -> str:
-        """The first line of the docstring."""
-        return (inspect.getdoc(cls) or "").split("\n", 1)[0]
+        """The first paragraph of the docstring."""
+        return " ".join((inspect.getdoc(cls) or "").split("\n\n", 1)[0].split())
 
 
 @functools.cache
@@ -117,8 +131,8 @@ def _constant(variable: Variable, dist: Dist) -> float:
 class Draw:
     """What an operator gets: the drawn value of each of its fields for each row of the canvas.
 
-    ``draw.sigma`` is a (B,) tensor on the canvas's device, ``draw.host("sigma")`` its float64 original, ``draw.key``
-    the key of the operator's pixel noise.
+    ``draw.sigma`` is a (B,) tensor on the canvas's device, ``draw.host("sigma")`` its float64
+    original, ``draw.key`` the key of the operator's pixel noise.
 
     Args:
         operator: Gives the values of constant fields.
@@ -129,7 +143,12 @@ class Draw:
     """
 
     def __init__(
-        self, operator: Operator, values: dict[str, Real], key: Key, canvas: Canvas, address: str | None = None
+        self,
+        operator: Operator,
+        values: dict[str, Real],
+        key: Key,
+        canvas: Canvas,
+        address: str | None = None,
     ) -> None:
         self.operator = operator
         self._key, self.address = key, address
@@ -148,7 +167,9 @@ class Draw:
         """(B,) float64 on the host."""
         if field not in self._values:
             variable = self.operator.variables()[field]
-            self._values[field] = np.full(len(self), _constant(variable, getattr(self.operator, field)))
+            self._values[field] = np.full(
+                len(self), _constant(variable, getattr(self.operator, field))
+            )
         return self._values[field]
 
     def names(self, field: str) -> list[str]:
@@ -163,4 +184,6 @@ class Draw:
     def __getattr__(self, field: str) -> Tensor:
         if field.startswith("_") or field not in type(self.operator).variables():
             raise AttributeError(field)
-        return torch.from_numpy(self.host(field)).to(self._dtype).to(self._device, non_blocking=True)
+        return (
+            torch.from_numpy(self.host(field)).to(self._dtype).to(self._device, non_blocking=True)
+        )

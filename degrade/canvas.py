@@ -1,10 +1,12 @@
 """Canvas: images of different sizes on one dense tensor.
 
-Row ``i`` of ``pixels`` holds image ``i`` in its top left ``sizes[i] = (h, w)`` corner. Sizes live on the host, so that
-no operator ever asks the device for a shape. Pixels are RGB (or grey) floats in [0, 1].
+Row ``i`` of ``pixels`` holds image ``i`` in its top left ``sizes[i] = (h, w)`` corner. Sizes live
+on the host, so that no operator ever asks the device for a shape. Pixels are RGB (or grey) floats
+in [0, 1].
 
-One constraint holds everywhere: pixels outside a row's own size are finite and are never read. An operator that looks
-at neighbours asks for :meth:`Canvas.extend` (mirror border) or :meth:`Canvas.replicate` (repeated edge) instead.
+One constraint holds everywhere: pixels outside a row's own size are finite and are never read. An
+operator that looks at neighbours asks for :meth:`Canvas.extend` (mirror border) or
+:meth:`Canvas.replicate` (repeated edge) instead.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ class Canvas:
 
     @staticmethod
     def of(images: Sequence[Tensor] | Tensor, scale: int = 1) -> Canvas:
-        """Lays (C, H, W) images, or a (B, C, H, W) batch, on a canvas; the target is HR size / ``scale``."""
+        """Lays (C, H, W) images, or a (B, C, H, W) batch, on a canvas; the target is HR size /
+        ``scale``.
+        """
         if isinstance(images, Tensor):
             pixels = images
             sizes = np.tile(np.array(images.shape[-2:], np.int64), (len(images), 1))
@@ -75,7 +79,9 @@ class Canvas:
         return [self.image(i) for i in range(len(self))]
 
     def hwc(self, i: int) -> NDArray[np.float32]:
-        """Image ``i`` of a CPU canvas as an (h, w, C) array that shares its memory, for OpenCV and native code."""
+        """Image ``i`` of a CPU canvas as an (h, w, C) array that shares its memory, for OpenCV
+        and native code.
+        """
         h, w = self.sizes[i].tolist()
         return self.pixels.permute(0, 2, 3, 1).numpy()[i, :h, :w]
 
@@ -96,7 +102,9 @@ class Canvas:
         return Canvas(to_channels_last(pixels), sizes, self.target[rows], self.hr[rows])
 
     def put(self, rows: NDArray[np.intp], other: Canvas) -> Canvas:
-        """This canvas with ``rows`` replaced by those of ``other``, grown or shrunk as their sizes ask."""
+        """This canvas with ``rows`` replaced by those of ``other``, grown or shrunk as their
+        sizes ask.
+        """
         sizes = self.sizes.copy()
         sizes[rows] = other.sizes
         height, width = (int(n) for n in sizes.max(0))
@@ -106,7 +114,8 @@ class Canvas:
         return self.resized(to_channels_last(pixels), sizes)
 
     def extend(self, radius: int) -> Tensor:
-        """Pixels with a border of ``radius``, mirrored at each image's own edges (d c b | a b c d | c b a).
+        """Pixels with a border of ``radius``, mirrored at each image's own edges (d c b | a b c d
+        | c b a).
 
         Returns:
             (B, C, H + 2 radius, W + 2 radius); image ``i`` starts at (radius, radius).
@@ -117,7 +126,9 @@ class Canvas:
         return self._gather(y, x)
 
     def replicate(self, height: int, width: int) -> Tensor:
-        """Pixels on a (height, width) tensor, each image's last row and column repeated outward."""
+        """Pixels on a (height, width) tensor, each image's last row and column repeated
+        outward.
+        """
         y = np.minimum(np.arange(height)[None], self.sizes[:, :1] - 1)
         x = np.minimum(np.arange(width)[None], self.sizes[:, 1:] - 1)
         return self._gather(y, x)
@@ -139,19 +150,27 @@ def to_channels_last(pixels: Tensor) -> Tensor:
     """CPU canvases are channels-last, so that a row is an OpenCV image without a copy."""
     if pixels.device.type != "cpu":
         return pixels.contiguous()
-    if pixels.is_contiguous(memory_format=torch.channels_last) or pixels.shape[1] == 1 or pixels.requires_grad:
+    if (
+        pixels.is_contiguous(memory_format=torch.channels_last)
+        or pixels.shape[1] == 1
+        or pixels.requires_grad
+    ):
         return pixels.contiguous(memory_format=torch.channels_last)
     import cv2
 
     # OpenCV interleaves planes four times as fast as a strided copy of torch does.
     out = torch.empty_like(pixels, memory_format=torch.channels_last)
-    for planes, image in zip(pixels.detach().numpy(), out.permute(0, 2, 3, 1).numpy(), strict=True):
+    for planes, image in zip(
+        pixels.detach().numpy(), out.permute(0, 2, 3, 1).numpy(), strict=True
+    ):
         cv2.merge(list(planes), image)
     return out
 
 
 def to_planar(pixels: Tensor, out: Tensor | None = None) -> Tensor:
-    """The opposite of :func:`to_channels_last`: the same pixels, each channel a contiguous plane; into ``out`` if given."""
+    """The opposite of :func:`to_channels_last`: the same pixels, each channel a contiguous
+    plane; into ``out`` if given.
+    """
     if pixels.device.type != "cpu":
         return pixels.contiguous()
     import cv2

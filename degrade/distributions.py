@@ -1,8 +1,9 @@
 """Distributions, each of which *is* its quantile function ``[0, 1) -> value``.
 
-Sampling is a call on uniforms; the median is a call on 0.5; a severity sweep is a call on a grid. A mixture inverts
-exactly: the part of ``u`` that chose the component is removed and the remainder, again uniform, is used inside it.
-Choices and mixtures keep the order in which they are written, so only with parts in rising order do they rise with u.
+Sampling is a call on uniforms; the median is a call on 0.5; a severity sweep is a call on a grid.
+A mixture inverts exactly: the part of ``u`` that chose the component is removed and the remainder,
+again uniform, is used inside it. Choices and mixtures keep the order in which they are written, so
+only with parts in rising order do they rise with u.
 
 Their YAML is :mod:`degrade.shorthand`.
 """
@@ -73,7 +74,9 @@ class Const(Dist):
 
 @dataclass(frozen=True)
 class Bernoulli(Dist):
-    """1 with probability ``p``, else 0. Written as the probability alone, where a field is a yes or no."""
+    """1 with probability ``p``, else 0. Written as the probability alone, where a field is a
+    yes or no.
+    """
 
     p: float
 
@@ -164,12 +167,16 @@ class Normal(Dist):
         return np.clip(values, self.min, self.max)
 
     def dump(self) -> Any:
-        return {"normal": {name: _plain(getattr(self, name)) for name in ("mean", "std", "min", "max")}}
+        return {
+            "normal": {name: _plain(getattr(self, name)) for name in ("mean", "std", "min", "max")}
+        }
 
 
 @dataclass(frozen=True)
 class Choice(Dist):
-    """One of a list of numbers or of names; ``weights`` sum to 1. A name's value is its place in the list."""
+    """One of a list of numbers or of names; ``weights`` sum to 1. A name's value is its place
+    in the list.
+    """
 
     values: tuple[Value, ...]
     weights: tuple[float, ...]
@@ -217,7 +224,11 @@ class Mix(Dist):
         return values
 
     def dump(self) -> Any:
-        return {"mix": [{"p": w, "of": d.dump()} for w, d in zip(self.weights, self.parts, strict=True)]}
+        return {
+            "mix": [
+                {"p": w, "of": d.dump()} for w, d in zip(self.weights, self.parts, strict=True)
+            ]
+        }
 
 
 @dataclass(frozen=True)
@@ -257,7 +268,9 @@ class Reciprocal(Dist):
 
 
 def pick(weights: tuple[float, ...], u: Real) -> tuple[NDArray[np.intp], Real]:
-    """Inverts a discrete distribution: the index chosen at level ``u`` and the remainder, uniform again on [0, 1)."""
+    """Inverts a discrete distribution: the index chosen at level ``u`` and the remainder,
+    uniform again on [0, 1).
+    """
     edges, shares = _edges(weights)
     index = np.minimum(edges.searchsorted(u, side="right") - 1, len(weights) - 1)
     rest = (u - edges[index]) / shares[index]
@@ -269,7 +282,9 @@ _BELOW_ONE = np.nextafter(1, 0)
 
 @lru_cache(maxsize=1024)
 def _edges(weights: tuple[float, ...]) -> tuple[Real, Real]:
-    """Where each part of [0, 1] begins, and the weights as an array; the same objects each time, not to be changed."""
+    """Where each part of [0, 1] begins, and the weights as an array; the same objects each
+    time, not to be changed.
+    """
     edges = np.concatenate([[0.0], np.cumsum(weights)])
     return edges / edges[-1], np.asarray(weights)
 

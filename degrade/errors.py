@@ -1,4 +1,6 @@
-"""Errors that a user can mend, as opposed to those that we must. The command line prints their message alone."""
+"""Errors that a user can mend, as opposed to those that we must. The command line prints their
+message alone.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}: " if self.file else ""
-        return f"{place}{self.address}: {self.message}" if self.address else f"{place}{self.message}"
+        return (
+            f"{place}{self.address}: {self.message}" if self.address else f"{place}{self.message}"
+        )
 
 
 class RecipeError(UserError):

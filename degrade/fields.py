@@ -1,4 +1,6 @@
-"""What an operator's field may draw: :class:`Range` of numbers, names, a probability. Checked when a recipe is read."""
+"""What an operator's field may draw: :class:`Range` of numbers, names, a probability. Checked
+when a recipe is read.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +28,21 @@ Real = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Variable(ABC):
-    """What values a field admits. Used in ``Annotated[Dist, Range(0, 50, unit="grey levels")]``."""
+    """What values a field admits. Used in ``Annotated[Dist, Range(0, 50, unit="grey
+    levels")]``.
+    """
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
             self.check, serialization=core_schema.plain_serializer_function_ser_schema(dump)
         )
 
     @abstractmethod
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]: ...
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]: ...
 
     @abstractmethod
     def check(self, data: Any) -> Dist:
@@ -54,7 +62,11 @@ class Variable(ABC):
 
     def write(self, value: float) -> str:
         """A drawn value as a file keeps it: :meth:`read` gives back every bit."""
-        return str(int(value)) if float(value).is_integer() and abs(value) < 2**53 else repr(float(value))
+        return (
+            str(int(value))
+            if float(value).is_integer() and abs(value) < 2**53
+            else repr(float(value))
+        )
 
     def read(self, text: str) -> float:
         """Raises ValueError."""
@@ -93,7 +105,9 @@ class Range(Variable):
         if low < self.low or high > self.high:
             raise ValueError(f"can draw {low:g} to {high:g}; it must stay {self.describe()}")
         if (self.whole or self.odd) and not _whole(dist):
-            raise ValueError(f"must draw whole numbers only; write {{integers: [{low:g}, {high:g}]}} or {{any: [...]}}")
+            raise ValueError(
+                f"must draw whole numbers only; write {{integers: [{low:g}, {high:g}]}} or {{any: [...]}}"
+            )
         if self.odd and any(value % 2 == 0 for value in _values(dist)):
             raise ValueError("must be odd: a kernel has a centre")
         return dist
@@ -107,7 +121,9 @@ class Range(Variable):
     def read(self, text: str) -> float:
         # A manifest may come from a stranger: a kernel of a million pixels would take all memory.
         value = float(text)
-        if not self.low <= value <= self.high or ((self.whole or self.odd) and not value.is_integer()):
+        if not self.low <= value <= self.high or (
+            (self.whole or self.odd) and not value.is_integer()
+        ):
             raise ValueError(text)
         if self.odd and value % 2 == 0:
             raise ValueError(text)
@@ -118,7 +134,9 @@ class Range(Variable):
             return 0.5
         return severity if self.worse == "high" else min(1 - severity, ALMOST_ONE)
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
         return {"description": self.describe()}
 
 
@@ -134,7 +152,9 @@ class OneOf(Variable):
             raise ValueError(f"{data!r} should be {self.describe()}")
         wrong = [value for value in dist.values if value not in self.options]
         if wrong:
-            raise ValueError(f"{', '.join(map(str, wrong))}: unknown; it must be {self.describe()}")
+            raise ValueError(
+                f"{', '.join(map(str, wrong))}: unknown; it must be {self.describe()}"
+            )
         return dist
 
     def describe(self) -> str:
@@ -152,15 +172,24 @@ class OneOf(Variable):
     def encode(self, dist: Dist, values: Real) -> Real:
         """Places in the distribution's own list -> places among the options."""
         assert isinstance(dist, Choice)
-        return np.array([self.options.index(str(value)) for value in dist.values], np.float64)[values.astype(int)]
+        return np.array([self.options.index(str(value)) for value in dist.values], np.float64)[
+            values.astype(int)
+        ]
 
     def level(self, dist: Dist, severity: float) -> float:
         assert isinstance(dist, Choice)
         return modal_level(dist.weights)
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
         names = {"enum": list(self.options)}
-        several = {"anyOf": [{"type": "array", "items": names}, {"type": "object", "propertyNames": names}]}
+        several = {
+            "anyOf": [
+                {"type": "array", "items": names},
+                {"type": "object", "propertyNames": names},
+            ]
+        }
         chosen = {"type": "object", "properties": {"any": several}, "additionalProperties": False}
         return {"anyOf": [names, {"type": "array", "items": names, "minItems": 1}, chosen]}
 
@@ -194,8 +223,16 @@ class Chance(Variable):
     def level(self, dist: Dist, severity: float) -> float:
         return 0.0 if isinstance(dist, Bernoulli) and dist.p >= 0.5 else ALMOST_ONE
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "boolean"}, {"type": "string"}]}
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": 1},
+                {"type": "boolean"},
+                {"type": "string"},
+            ]
+        }
 
 
 def modal_level(weights: tuple[float, ...]) -> float:
@@ -206,7 +243,9 @@ def modal_level(weights: tuple[float, ...]) -> float:
 
 
 def _values(dist: Dist) -> list[Any]:
-    """The values of a discrete distribution; the ends of others, and of whole numbers the second."""
+    """The values of a discrete distribution; the ends of others, and of whole numbers the
+    second.
+    """
     if isinstance(dist, Choice):
         return list(dist.values)
     if isinstance(dist, Integers):
@@ -219,4 +258,6 @@ def _values(dist: Dist) -> list[Any]:
 def _whole(dist: Dist) -> bool:
     if isinstance(dist, Mix):
         return all(_whole(part) for part in dist.parts)
-    return isinstance(dist, Const | Choice | Integers) and all(float(value).is_integer() for value in _values(dist))
+    return isinstance(dist, Const | Choice | Integers) and all(
+        float(value).is_integer() for value in _values(dist)
+    )

@@ -17,7 +17,9 @@ PATCH = 256
 
 
 def max_pixels() -> int:
-    """``$DEGRADE_MAX_PIXELS``, or else :data:`LIMIT`. Raises UserError if that is no whole number."""
+    """``$DEGRADE_MAX_PIXELS``, or else :data:`LIMIT`. Raises UserError if that is no whole
+    number.
+    """
     said = os.environ.get(VARIABLE)
     if said is None:
         return LIMIT

@@ -1,12 +1,13 @@
 """The tree of a recipe: operators, and the control that arranges them.
 
-A node has two lives. :meth:`Node.draw` fills a plan: it decides, per sample, whether and in what order things happen.
-:meth:`Node.run` works the pixels and only looks up what was decided. Rows that go different ways are taken from the
-canvas by host-made indices and put back; nothing is computed to be thrown away.
+A node has two lives. :meth:`Node.draw` fills a plan: it decides, per sample, whether and in what
+order things happen. :meth:`Node.run` works the pixels and only looks up what was decided. Rows
+that go different ways are taken from the canvas by host-made indices and put back; nothing is
+computed to be thrown away.
 
-Addresses: a step's random variables are called ``stage.label.field``, whatever groups stand in between, and its gate
-``stage.label.p``. Labels are unique within a stage, except across the branches of a ``one_of``, of which a sample sees
-one.
+Addresses: a step's random variables are called ``stage.label.field``, whatever groups stand in
+between, and its gate ``stage.label.p``. Labels are unique within a stage, except across the
+branches of a ``one_of``, of which a sample sees one.
 """
 
 from __future__ import annotations
@@ -144,21 +145,32 @@ class Node(ABC):
 
     def draw(self, sheet: Sheet, scope: str, active: Active) -> None:
         if self.p < 1:
-            active = active & (sheet.draw(f"{scope}.{self.label}.p", Bernoulli(self.p), Gate(), active) == 1)
+            active = active & (
+                sheet.draw(f"{scope}.{self.label}.p", Bernoulli(self.p), Gate(), active) == 1
+            )
         self.decide(sheet, scope, active)
 
     def run(self, canvas: Canvas, plan: Plan, scope: str, watch: Watch | None = None) -> Canvas:
         if self.p == 1:
             return self.work(canvas, plan, scope, watch)
-        return on_rows(plan[f"{scope}.{self.label}.p"] == 1, canvas, plan, lambda c, q: self.work(c, q, scope, watch))
+        return on_rows(
+            plan[f"{scope}.{self.label}.p"] == 1,
+            canvas,
+            plan,
+            lambda c, q: self.work(c, q, scope, watch),
+        )
 
     def size(self, before: Sizes, scale: int) -> Sizes:
-        """The sizes that may be left, at this scale, of images that may have those ``before``. Raises SizeError."""
+        """The sizes that may be left, at this scale, of images that may have those ``before``.
+        Raises SizeError.
+        """
         after = self.resize(before, scale)
         return after if self.p == 1 else after | before
 
     def side(self, before: int, scale: int) -> int:
-        """The most pixels that may be left of a side of at most ``before``. Raises SizeError beyond the limit."""
+        """The most pixels that may be left of a side of at most ``before``. Raises SizeError
+        beyond the limit.
+        """
         after = self.grow(before, scale)
         return after if self.p == 1 else max(after, before)
 
@@ -186,10 +198,15 @@ class Step(Node):
         return {}
 
     def _addresses(self, scope: str) -> tuple[str, list[tuple[str, str]]]:
-        """Its address and its variables', by name; joined once, because they are asked for with every image."""
+        """Its address and its variables', by name; joined once, because they are asked for with
+        every image.
+        """
         if scope not in self._known:
             here = f"{scope}.{self.label}"
-            self._known[scope] = here, [(name, f"{here}.{name}") for name in self.operator.variables()]
+            self._known[scope] = (
+                here,
+                [(name, f"{here}.{name}") for name in self.operator.variables()],
+            )
         return self._known[scope]
 
     def columns(self, scope: str) -> Iterator[Column]:
@@ -290,7 +307,9 @@ class Pick(Node):
 
     def decide(self, sheet: Sheet, scope: str, active: Active) -> None:
         variable = self._variable
-        chosen = sheet.draw(f"{scope}.{self.label}", Choice(variable.options, self.weights), variable, active)
+        chosen = sheet.draw(
+            f"{scope}.{self.label}", Choice(variable.options, self.weights), variable, active
+        )
         for j, branch in enumerate(self.branches):
             branch.draw(sheet, scope, active & (chosen == j))
 
@@ -298,7 +317,9 @@ class Pick(Node):
         chosen = plan[f"{scope}.{self.label}"]
         for j in sorted(set(chosen.tolist())):
             branch = self.branches[int(j)]
-            canvas = on_rows(chosen == j, canvas, plan, lambda c, q, b=branch: b.run(c, q, scope, watch))
+            canvas = on_rows(
+                chosen == j, canvas, plan, lambda c, q, b=branch: b.run(c, q, scope, watch)
+            )
         return canvas
 
     def resize(self, before: Sizes, scale: int) -> Sizes:
@@ -313,10 +334,11 @@ class Pick(Node):
 
 @dataclass(frozen=True)
 class Shuffle(Node):
-    """All nodes, in an order drawn per sample; those labelled in ``ordered`` keep theirs among themselves.
+    """All nodes, in an order drawn per sample; those labelled in ``ordered`` keep theirs among
+    themselves.
 
-    A uniformly drawn permutation is mended by sorting the places that the ordered nodes hold, which leaves every
-    allowed order equally likely.
+    A uniformly drawn permutation is mended by sorting the places that the ordered nodes hold,
+    which leaves every allowed order equally likely.
     """
 
     nodes: tuple[Node, ...]
@@ -332,7 +354,9 @@ class Shuffle(Node):
 
     def decide(self, sheet: Sheet, scope: str, active: Active) -> None:
         count = len(self.nodes)
-        sheet.draw(f"{scope}.{self.label}", Integers(0, math.factorial(count) - 1), Order(count), active)
+        sheet.draw(
+            f"{scope}.{self.label}", Integers(0, math.factorial(count) - 1), Order(count), active
+        )
         for node in self.nodes:
             node.draw(sheet, scope, active)
 
@@ -342,7 +366,9 @@ class Shuffle(Node):
             for j in sorted(set(place)):
                 node = self.nodes[j]
                 chosen = np.array(place) == j
-                canvas = on_rows(chosen, canvas, plan, lambda c, q, n=node: n.run(c, q, scope, watch))
+                canvas = on_rows(
+                    chosen, canvas, plan, lambda c, q, n=node: n.run(c, q, scope, watch)
+                )
         return canvas
 
     def order(self, rank: int) -> list[int]:
@@ -356,7 +382,11 @@ class Shuffle(Node):
         """The allowed orders of the nodes that change sizes."""
         movers = [node for node in self.nodes if moves(node, scale)]
         kept = [node for node in movers if node.label in self.ordered]
-        return (order for order in itertools.permutations(movers) if [node for node in order if node in kept] == kept)
+        return (
+            order
+            for order in itertools.permutations(movers)
+            if [node for node in order if node in kept] == kept
+        )
 
     def resize(self, before: Sizes, scale: int) -> Sizes:
         """Whatever may come of any allowed order of the nodes that change sizes."""
@@ -369,7 +399,10 @@ class Shuffle(Node):
 
     def grow(self, before: int, scale: int) -> int:
         orders = self.orders(scale)
-        return max(functools.reduce(lambda side, node: node.side(side, scale), order, before) for order in orders)
+        return max(
+            functools.reduce(lambda side, node: node.side(side, scale), order, before)
+            for order in orders
+        )
 
     def body(self) -> Any:
         nodes = [node.dump() for node in self.nodes]
@@ -378,7 +411,9 @@ class Shuffle(Node):
 
 @dataclass(frozen=True)
 class Repeat(Node):
-    """The nodes again and again, a whole number of times drawn per sample, every round with draws of its own."""
+    """The nodes again and again, a whole number of times drawn per sample, every round with
+    draws of its own.
+    """
 
     times: Dist
     steps: Steps
@@ -400,14 +435,20 @@ class Repeat(Node):
         address = f"{scope}.{self.label}.times"
         times = sheet.draw(address, self.times, TIMES, active) if address in sheet.plan else None
         for i, steps in enumerate(self.rounds):
-            steps.draw(sheet, f"{scope}.{self.label}[{i}]", active if times is None else active & (times > i))
+            steps.draw(
+                sheet,
+                f"{scope}.{self.label}[{i}]",
+                active if times is None else active & (times > i),
+            )
 
     def work(self, canvas: Canvas, plan: Plan, scope: str, watch: Watch | None) -> Canvas:
         address = f"{scope}.{self.label}.times"
         times = plan[address] if address in plan else np.full(len(plan), len(self.rounds))
         for i, steps in enumerate(self.rounds):
             here = f"{scope}.{self.label}[{i}]"
-            canvas = on_rows(times > i, canvas, plan, lambda c, q, s=steps, h=here: s.run(c, q, h, watch))
+            canvas = on_rows(
+                times > i, canvas, plan, lambda c, q, s=steps, h=here: s.run(c, q, h, watch)
+            )
         return canvas
 
     def resize(self, before: Sizes, scale: int) -> Sizes:
@@ -438,7 +479,9 @@ def moves(node: Node, scale: int) -> bool:
 
 
 def shuffled(node: Node, scale: int) -> int:
-    """How many steps that change sizes are put in order together, in a shuffle and those inside it."""
+    """How many steps that change sizes are put in order together, in a shuffle and those inside
+    it.
+    """
     match node:
         case Pick():
             parts = node.branches
@@ -458,7 +501,9 @@ def fixed(dist: Dist) -> bool:
 
 
 def permutation(rank: int, count: int) -> list[int]:
-    """The permutation of 0 ... count-1 that is number ``rank`` in lexicographic order (Lehmer code)."""
+    """The permutation of 0 ... count-1 that is number ``rank`` in lexicographic order (Lehmer
+    code).
+    """
     left = list(range(count))
     order: list[int] = []
     for place in range(count, 0, -1):
@@ -467,7 +512,9 @@ def permutation(rank: int, count: int) -> list[int]:
     return order
 
 
-def on_rows(chosen: Active, canvas: Canvas, plan: Plan, work: Callable[[Canvas, Plan], Canvas]) -> Canvas:
+def on_rows(
+    chosen: Active, canvas: Canvas, plan: Plan, work: Callable[[Canvas, Plan], Canvas]
+) -> Canvas:
     """Works only the chosen rows and puts them back."""
     count = np.count_nonzero(chosen)
     if count == len(chosen):

@@ -1,8 +1,8 @@
 """Plan: what was drawn, one row a sample, one column a random variable.
 
-A plan is a table on the host. It is all that stands between a key and a pair of images, so a row of it, written to a
-manifest, is enough to make the pair again. A variable that a sample did not need (a branch not taken, a step not run)
-is NaN in its row, and an empty cell in a file.
+A plan is a table on the host. It is all that stands between a key and a pair of images, so a row
+of it, written to a manifest, is enough to make the pair again. A variable that a sample did not
+need (a branch not taken, a step not run) is NaN in its row, and an empty cell in a file.
 """
 
 from __future__ import annotations
@@ -88,12 +88,14 @@ class Plan:
         return cells
 
     @staticmethod
-    def read(columns: Sequence[Column], rows: Iterable[Mapping[str, str]], keys: Iterable[int]) -> Plan:
+    def read(
+        columns: Sequence[Column], rows: Iterable[Mapping[str, str]], keys: Iterable[int]
+    ) -> Plan:
         """Reads rows of precise text; missing or empty cells are NaN.
 
         Raises:
-            ValueError: a cell that is no value of its variable, a column the recipe does not have, or a key that is no
-                64-bit word.
+            ValueError: a cell that is no value of its variable, a column the recipe does not have,
+                or a key that is no 64-bit word.
         """
         rows = list(rows)
         known = {column.address for column in columns}
@@ -108,7 +110,9 @@ class Plan:
                     try:
                         values[i, j] = column.variable.read(cell)
                     except ValueError:
-                        words = f"{column.address}: {cell!r} should be {column.variable.describe()}"
+                        words = (
+                            f"{column.address}: {cell!r} should be {column.variable.describe()}"
+                        )
                         raise ValueError(words) from None
         words = list(keys)
         if any(not 0 <= word < 2**64 for word in words):
@@ -146,7 +150,9 @@ class Sheet:
         self._severity = severity
         self._levels = key.uniforms(self.plan.addresses)
 
-    def draw(self, address: str, dist: Dist, variable: Variable, active: NDArray[np.bool_]) -> Real:
+    def draw(
+        self, address: str, dist: Dist, variable: Variable, active: NDArray[np.bool_]
+    ) -> Real:
         """Draws a variable for the active rows; returns its whole column."""
         j = self.plan.place(address)
         column = self.plan.values[:, j]
@@ -159,7 +165,8 @@ class Sheet:
 
 
 class Audit(Sheet):
-    """A plan that was read, held against its recipe: steps look for the variables that their active rows need.
+    """A plan that was read, held against its recipe: steps look for the variables that their
+    active rows need.
 
     Args:
         plan: The plan.
@@ -168,7 +175,9 @@ class Audit(Sheet):
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
 
-    def draw(self, address: str, dist: Dist, variable: Variable, active: NDArray[np.bool_]) -> Real:
+    def draw(
+        self, address: str, dist: Dist, variable: Variable, active: NDArray[np.bool_]
+    ) -> Real:
         """Raises ValueError if a value is missing."""
         column = self.plan[address]
         if np.isnan(column[active]).any():

@@ -3,8 +3,8 @@
 .. math:: \\mathrm{pair} = \\mathrm{apply}(\\mathrm{recipe}, \\mathrm{hr}, \\mathrm{plan}), \\qquad
           \\mathrm{plan} = \\mathrm{recipe.plan}(\\mathrm{key})
 
-Both are pure. Sample ``i`` of a batch depends on its own HR image and its own row of the plan, never on its
-batch-mates: on a CPU the rows are even worked one by one, by a few threads.
+Both are pure. Sample ``i`` of a batch depends on its own HR image and its own row of the plan,
+never on its batch-mates: on a CPU the rows are even worked one by one, by a few threads.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class Pair:
 
     @cached_property
     def hr_raw(self) -> Tensor:
-        """(B, C, H, W) float32 in [0, 1]: the HR image as read. Made when asked for: few losses look at it."""
+        """(B, C, H, W) float32 in [0, 1]: the HR image as read. Made when asked for: few losses
+        look at it.
+        """
         return as_float(self.given)
 
 
@@ -81,14 +83,18 @@ class Recipe:
 
     @staticmethod
     def load(
-        recipe: str | Path | Mapping[str, Any], scale: int | None = None, changes: Mapping[str, Any] | None = None
+        recipe: str | Path | Mapping[str, Any],
+        scale: int | None = None,
+        changes: Mapping[str, Any] | None = None,
     ) -> Recipe:
-        """Reads a recipe by name (``realesrgan``), from a file, or from the data that :meth:`dump` gives.
+        """Reads a recipe by name (``realesrgan``), from a file, or from the data that :meth:`dump`
+        gives.
 
         Args:
             recipe: Name, path or data.
             scale: Overrides the recipe's scale.
-            changes: Overrides values by address: ``{"first.jpeg.quality": [60, 95], "second.blur.p": 0.5}``.
+            changes: Overrides values by address: ``{"first.jpeg.quality": [60, 95],
+                "second.blur.p": 0.5}``.
 
         Raises:
             RecipeError: all problems at once.
@@ -108,12 +114,16 @@ class Recipe:
 
     def to_yaml(self) -> str:
         """The resolved recipe as a YAML file."""
-        return yaml.safe_dump(self.dump(), sort_keys=False, width=120, default_flow_style=None, allow_unicode=True)
+        return yaml.safe_dump(
+            self.dump(), sort_keys=False, width=120, default_flow_style=None, allow_unicode=True
+        )
 
     @cached_property
     def hash(self) -> str:
         """SHA-256 of what the recipe does; its name and description do not count."""
-        data = {key: value for key, value in self.dump().items() if key not in ("name", "description")}
+        data = {
+            key: value for key, value in self.dump().items() if key not in ("name", "description")
+        }
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
     @cached_property
@@ -131,10 +141,11 @@ class Recipe:
         return self._fill(Sheet(self.columns, key))
 
     def severity(self, level: float, key: Key) -> Plan:
-        """Sets every variable to its quantile at ``level`` in [0, 1) instead of drawing: 0 is mild, near 1 severe.
+        """Sets every variable to its quantile at ``level`` in [0, 1) instead of drawing: 0 is
+        mild, near 1 severe.
 
-        Variables with no better or worse end take their median, choices their likeliest value; a step with probability
-        p runs from level 1 - p on.
+        Variables with no better or worse end take their median, choices their likeliest value; a
+        step with probability p runs from level 1 - p on.
         """
         if not 0 <= level < 1:
             raise ValueError(f"severity {level} should be in [0, 1)")
@@ -144,7 +155,8 @@ class Recipe:
         """Reads rows of a manifest: precise text by address, as :meth:`Plan.row` gives it.
 
         Raises:
-            ValueError: a cell that is no value of its variable, or is missing where a step needs it.
+            ValueError: a cell that is no value of its variable, or is missing where a step needs
+            it.
         """
         return self._fill(Audit(Plan.read(self.columns, rows, keys)))
 
@@ -156,18 +168,24 @@ class Recipe:
         return sheet.plan
 
     def crop(self, hr: Tensor) -> Tensor:
-        """Cuts the bottom and the right so that the size is a multiple of the scale, as the field does."""
+        """Cuts the bottom and the right so that the size is a multiple of the scale, as the
+        field does.
+        """
         height, width = (n // self.scale * self.scale for n in hr.shape[-2:])
         return hr[..., :height, :width]
 
-    def apply(self, hr: Tensor, plan: Plan, watch: Watch | None = None, chunk: int | None = None) -> Pair:
+    def apply(
+        self, hr: Tensor, plan: Plan, watch: Watch | None = None, chunk: int | None = None
+    ) -> Pair:
         """Makes the pairs that a plan describes.
 
         Args:
-            hr: (B, C, H, W) RGB or grey, uint8 or float in [0, 1]; cropped to a multiple of the scale.
+            hr: (B, C, H, W) RGB or grey, uint8 or float in [0, 1]; cropped to a multiple of the
+                scale.
             plan: B rows.
             watch: Sees the canvas after every operator.
-            chunk: Rows worked at a time; results do not depend on it. By default one on a CPU, all on other devices.
+            chunk: Rows worked at a time; results do not depend on it. By default one on a CPU, all
+                on other devices.
 
         Raises:
             ValueError: wrong shape, dtype or number of rows.
@@ -179,8 +197,16 @@ class Recipe:
         rows = chunk or (1 if alone else len(hr))
         starts = range(0, len(hr), rows)
         if not alone:
-            parts = [self._run(as_float(hr[i : i + rows]), plan.take(slice(i, i + rows)), watch) for i in starts]
-            return Pair(torch.cat([lr for lr, _ in parts]), torch.cat([target for _, target in parts]), hr, plan)
+            parts = [
+                self._run(as_float(hr[i : i + rows]), plan.take(slice(i, i + rows)), watch)
+                for i in starts
+            ]
+            return Pair(
+                torch.cat([lr for lr, _ in parts]),
+                torch.cat([target for _, target in parts]),
+                hr,
+                plan,
+            )
         lr = empty_unaligned(len(hr), hr.shape[1], height // self.scale, width // self.scale)
         same = not self.hr.nodes and hr.dtype == torch.float32
         target = hr if same else empty_unaligned(*hr.shape)
@@ -206,41 +232,53 @@ class Recipe:
                 canvas = node.run(canvas, plan, stage.label, watch)
         height, width = (int(n) for n in canvas.target[0])
         if not (canvas.sizes == canvas.target).all():
-            raise AssertionError(f"{self.name}: LR ended at {canvas.sizes[0]}, not at its target {canvas.target[0]}")
+            raise AssertionError(
+                f"{self.name}: LR ended at {canvas.sizes[0]}, not at its target {canvas.target[0]}"
+            )
         return canvas.pixels[:, :, :height, :width], target
 
     def _check(self, hr: Tensor, plan: Plan) -> None:
         if hr.ndim != 4 or hr.shape[1] not in (1, 3):
-            raise ValueError(f"hr has shape {tuple(hr.shape)}; it should be (B, 3, H, W) or (B, 1, H, W)")
+            raise ValueError(
+                f"hr has shape {tuple(hr.shape)}; it should be (B, 3, H, W) or (B, 1, H, W)"
+            )
         if len(hr) != len(plan):
             raise ValueError(f"{len(hr)} images but {len(plan)} rows in the plan")
         if min(hr.shape[-2:]) < self.scale:
-            raise ValueError(f"an image of {hr.shape[-2]} x {hr.shape[-1]} is smaller than the scale {self.scale}")
+            raise ValueError(
+                f"an image of {hr.shape[-2]} x {hr.shape[-1]} is smaller than the scale {self.scale}"
+            )
         if hr.dtype != torch.uint8 and not hr.dtype.is_floating_point:
             raise ValueError(f"hr is {hr.dtype}; it should be uint8, or float in [0, 1]")
 
     def __call__(
-        self, image: str | Path | Image | NDArray[Any] | Tensor, seed: int = 0, index: int | Iterable[int] = 0
+        self,
+        image: str | Path | Image | NDArray[Any] | Tensor,
+        seed: int = 0,
+        index: int | Iterable[int] = 0,
     ) -> Pair:
         """A pair for one image, or for a batch of them.
 
         Args:
-            image: A path, a PIL image, an (H, W), (H, W, C) or (B, H, W, C) array, uint8 or float in [0, 1],
-                or a (C, H, W) or (B, C, H, W) tensor.
+            image: A path, a PIL image, an (H, W), (H, W, C) or (B, H, W, C) array, uint8 or float
+                in [0, 1], or a (C, H, W) or (B, C, H, W) tensor.
             seed: With ``index``, the key of the draw.
             index: Number of the sample; a batch counts on from it unless it gives one each.
         """
         from degrade.images.pixels import batch_of
 
         hr = batch_of(image)
-        indices = np.arange(index, index + len(hr)) if isinstance(index, int) else np.array(list(index))
+        indices = (
+            np.arange(index, index + len(hr)) if isinstance(index, int) else np.array(list(index))
+        )
         return self.apply(hr, self.plan(Key.of(seed, indices)))
 
 
 def empty_unaligned(*shape: int) -> Tensor:
     """An empty float32 tensor in memory of NumPy's.
 
-    PyTorch asks glibc for aligned memory, which does not fit the hole that an equal block left: after a hundred batches
-    of 16 the heap was 1361 MiB, of which 111 were in use. Memory of NumPy's fits, and the heap stays at 135.
+    PyTorch asks glibc for aligned memory, which does not fit the hole that an equal block left:
+    after a hundred batches of 16 the heap was 1361 MiB, of which 111 were in use. Memory of
+    NumPy's fits, and the heap stays at 135.
     """
     return torch.from_numpy(np.empty(shape, np.float32))

@@ -1,12 +1,14 @@
-"""Addressed randomness: a draw is a hash of *which sample* and *which variable*, never a step of a stream.
+"""Addressed randomness: a draw is a hash of *which sample* and *which variable*, never a step of a
+stream.
 
-A :class:`Key` holds one 64-bit word per sample. Folding an address into it gives the key of one random variable:
+A :class:`Key` holds one 64-bit word per sample. Folding an address into it gives the key of one
+random variable:
 
 .. math:: k' = \\mathrm{mix}(k \\oplus \\mathrm{hash}(\\text{address}))
 
-so a draw depends on nothing but (seed, epoch, index) and the address. There is no state to save, to restore or to
-share; adding a variable moves no other. Noise over pixels is the same idea on the device: a 32-bit hash of (key,
-channel, y, x).
+so a draw depends on nothing but (seed, epoch, index) and the address. There is no state to save,
+to restore or to share; adding a variable moves no other. Noise over pixels is the same idea on the
+device: a 32-bit hash of (key, channel, y, x).
 
 References:
     | Fast splittable pseudorandom number generators (Steele et al., 2014) | https://doi.org/10.1145/2714064.2660195
@@ -80,17 +82,22 @@ class Key:
         return [int(word) for word in _mix(self.words) >> np.uint64(33)]
 
 
-def uniform_field(key: Key, channels: int, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
+def uniform_field(
+    key: Key, channels: int, height: int, width: int, device: torch.device | str = "cpu"
+) -> Tensor:
     """White noise, uniform in (0, 1): (B, channels, height, width) float32.
 
-    A pixel's value depends on its sample's key and on (channel, y, x) alone: not on the batch, the canvas or the
-    device.
+    A pixel's value depends on its sample's key and on (channel, y, x) alone: not on the batch, the
+    canvas or the device.
     """
     return _hash_field(key, channels, height, width, device, _uniform)
 
 
-def normal_field(key: Key, channels: int, height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
-    """White standard normal noise, the quantile of :func:`uniform_field`'s hash: (B, channels, height, width) float32.
+def normal_field(
+    key: Key, channels: int, height: int, width: int, device: torch.device | str = "cpu"
+) -> Tensor:
+    """White standard normal noise, the quantile of :func:`uniform_field`'s hash: (B, channels,
+    height, width) float32.
 
     .. math:: z = \\sqrt 2 \\, \\mathrm{erf}^{-1}(2u - 1), \\qquad |z| < 5.4
     """
@@ -102,15 +109,18 @@ def _uniform(words: Tensor) -> None:
 
 
 def _normal(words: Tensor) -> None:
-    # The largest 32-bit word rounds to 2^31 in float32, so the factor stays just below 2^-31: erfinv(1) is infinite.
+    # The largest 32-bit word rounds to 2^31 in float32, so the factor stays just below 2^-31:
+    # erfinv(1) is infinite.
     words.mul_((1 - 2.0**-24) * 2.0**-31).erfinv_().mul_(math.sqrt(2))
 
 
-# --- host hash -------------------------------------------------------------------------------------------------------
+# --- host hash -----------------------------------------------------------------------------------
 
 
 def _mix(words: Words) -> Words:
-    """The splitmix64 finaliser: every bit of the input flips every bit of the output with probability near 1/2."""
+    """The splitmix64 finaliser: every bit of the input flips every bit of the output with
+    probability near 1/2.
+    """
     words = words + np.uint64(_GOLDEN)
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -132,7 +142,7 @@ def address_hashes(addresses: tuple[str, ...]) -> Words:
     return np.array([address_hash(address) for address in addresses], np.uint64)
 
 
-# --- device hash -----------------------------------------------------------------------------------------------------
+# --- device hash ---------------------------------------------------------------------------------
 
 
 def _mix32(words: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -142,11 +152,13 @@ def _mix32(words: NDArray[np.int32]) -> NDArray[np.int32]:
     return words ^ ((words >> 16) & 0xFFFF)
 
 
-def line_words(key: Key, channels: int, height: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def line_words(
+    key: Key, channels: int, height: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Two fully mixed words for each line (sample, channel, y): (B, channels height) int32.
 
-    The line's pixels then need two rounds only, the second word entering between them, so that no two lines of a batch
-    can be shifted copies of each other.
+    The line's pixels then need two rounds only, the second word entering between them, so that no
+    two lines of a batch can be shifted copies of each other.
     """
     low = (key.words & np.uint64(0xFFFFFFFF)).astype(np.uint32).view(np.int32)[:, None]
     high = (key.words >> np.uint64(32)).astype(np.uint32).view(np.int32)[:, None]
@@ -156,26 +168,38 @@ def line_words(key: Key, channels: int, height: int) -> tuple[NDArray[np.int32],
 
 @lru_cache(maxsize=256)
 def _lines(channels: int, height: int) -> NDArray[np.int32]:
-    lines = np.arange(channels, dtype=np.int32)[:, None] * 0x01000193 + np.arange(height, dtype=np.int32)
+    lines = np.arange(channels, dtype=np.int32)[:, None] * 0x01000193 + np.arange(
+        height, dtype=np.int32
+    )
     return lines.ravel() * 0x61C88647
 
 
 def _hash_field(
-    key: Key, channels: int, height: int, width: int, device: torch.device | str, law: Callable[[Tensor], None]
+    key: Key,
+    channels: int,
+    height: int,
+    width: int,
+    device: torch.device | str,
+    law: Callable[[Tensor], None],
 ) -> Tensor:
-    """(B, C, H, W) float32 words in [-2^31, 2^31], hashed, and then changed in place by ``law``."""
+    """(B, C, H, W) float32 words in [-2^31, 2^31], hashed, and then changed in place by
+    ``law``.
+    """
     field = torch.empty(len(key), channels, height, width, device=device)
     on_cpu = field.device.type == "cpu"
     # Made on the host: NumPy is faster than a device at so few words.
-    first, second = (torch.from_numpy(x).to(device, non_blocking=True) for x in line_words(key, channels, height))
+    first, second = (
+        torch.from_numpy(x).to(device, non_blocking=True)
+        for x in line_words(key, channels, height)
+    )
     columns = torch.arange(width, dtype=torch.int32, device=device) * 0x3C6EF35F
     # On a CPU a few lines at a time: they stay in cache from the first pass to the last.
     count = max(1, _BLOCK // width) if on_cpu else first.numel()
     parts = (x.view(-1, n).split(count) for x, n in ((first, 1), (second, 1), (field, width)))
     for one, two, out in zip(*parts, strict=True):
         words = columns + one
-        # An arithmetic shift clears the top bit here: half the words are lost, but the high bits, the only ones that
-        # are used, keep their full range after the multiplication.
+        # An arithmetic shift clears the top bit here: half the words are lost, but the high bits,
+        # the only ones that are used, keep their full range after the multiplication.
         words ^= words >> 16
         words *= 0x7FEB352D
         words ^= two

@@ -58,13 +58,17 @@ def parse(data: Any) -> Dist:
         number = _fraction(data)
         return Choice((data,), (1.0,)) if number is None else Const(_finite(number))
     if _is_list(data):
-        names = bool(data) and all(isinstance(value, str) and _fraction(value) is None for value in data)
+        names = bool(data) and all(
+            isinstance(value, str) and _fraction(value) is None for value in data
+        )
         return _any(data) if names else _ordered(Uniform, data)
     if _is_mapping(data) and len(data) == 1:
         [(kind, body)] = data.items()
         if kind in _KINDS:
             return _KINDS[kind](body)
-    raise ValueError(f"{_show(data)} is no distribution; write a number, [low, high], or one of {', '.join(_KINDS)}")
+    raise ValueError(
+        f"{_show(data)} is no distribution; write a number, [low, high], or one of {', '.join(_KINDS)}"
+    )
 
 
 def dump(dist: Dist) -> Any:
@@ -78,7 +82,9 @@ def _any(body: Any) -> Dist:
     elif _is_list(body) and body:
         weights = (1 / len(body),) * len(body)
     else:
-        raise ValueError(f"any: {_show(body)} should be a list of values, or values with their weights")
+        raise ValueError(
+            f"any: {_show(body)} should be a list of values, or values with their weights"
+        )
     values = tuple(_value(value) for value in body)
     if len({isinstance(value, str) for value in values}) > 1:
         raise ValueError(f"any: {_show(body)} should be all numbers or all names")
@@ -115,7 +121,10 @@ def _mix(body: Any) -> Dist:
     for part in body:
         if not _is_mapping(part) or set(part) != {"p", "of"}:
             raise ValueError(f"mix: {_show(part)} should be {{p: weight, of: distribution}}")
-    return Mix(tuple(parse(part["of"]) for part in body), _normalised([_number(part["p"]) for part in body]))
+    return Mix(
+        tuple(parse(part["of"]) for part in body),
+        _normalised([_number(part["p"]) for part in body]),
+    )
 
 
 def _sqrt(body: Any) -> Dist:
@@ -148,7 +157,9 @@ _Interval = TypeVar("_Interval", Uniform, LogUniform)
 
 def _ordered(kind: type[_Interval], body: Any) -> _Interval:
     if not _is_list(body) or len(body) != 2:
-        raise ValueError(f"{_show(body)} should be [low, high]; to list single values write {{any: [...]}}")
+        raise ValueError(
+            f"{_show(body)} should be [low, high]; to list single values write {{any: [...]}}"
+        )
     low, high = (_number(edge) for edge in body)
     if low > high:
         raise ValueError(f"{_show(body)} is empty: {low:g} is greater than {high:g}")
@@ -169,8 +180,13 @@ def _normalised(weights: Sequence[float]) -> tuple[float, ...]:
     if max(weights) > 1e9:
         raise ValueError(f"weights {list(weights)} should be at most 1e9")
     total = math.fsum(weights)
-    # Weights that already sum to 1 up to rounding are kept, so that reading a dump changes nothing.
-    return tuple(map(float, weights)) if math.isclose(total, 1, abs_tol=1e-12) else tuple(w / total for w in weights)
+    # Weights that already sum to 1 up to rounding are kept, so that reading a dump changes
+    # nothing.
+    return (
+        tuple(map(float, weights))
+        if math.isclose(total, 1, abs_tol=1e-12)
+        else tuple(w / total for w in weights)
+    )
 
 
 def _value(data: Any) -> Value:

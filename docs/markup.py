@@ -1,6 +1,8 @@
-"""Docstrings to Markdown: the reStructuredText in them, their Google sections, and LaTeX to MathML.
+"""Docstrings to Markdown: the reStructuredText in them, their Google sections, and LaTeX to
+MathML.
 
-MathML is made when the site is built, so that formulas need neither a script nor a network to show.
+MathML is made when the site is built, so that formulas need neither a script nor a network to
+show.
 """
 
 from __future__ import annotations
@@ -32,7 +34,11 @@ def plain(text: str) -> str:
     """reStructuredText -> Markdown, sections left as they are."""
     text = re.sub(r"^([ ]*)\.\. math:: ?((?:.*\n?)(?:[ \t]+\S.*\n?)*)", _block, text, flags=re.M)
     text = re.sub(r":math:`([^`]+)`", lambda m: mathml(m[1], "inline"), text)
-    text = re.sub(r":(?:class|func|meth|mod|attr|data):`~([^`]+)`", lambda m: f"`{m[1].rpartition('.')[2]}`", text)
+    text = re.sub(
+        r":(?:class|func|meth|mod|attr|data):`~([^`]+)`",
+        lambda m: f"`{m[1].rpartition('.')[2]}`",
+        text,
+    )
     text = re.sub(r":(?:class|func|meth|mod|attr|data):`([^`]+)`", r"`\1`", text)
     text = re.sub(r"``([^`]+)``", r"`\1`", text)
     text = re.sub(r"::$", ":", text, flags=re.M)
@@ -52,7 +58,11 @@ def markdown(docstring: str) -> str:
         elif section and line.startswith("    "):
             body = line[4:]
             item = re.match(r"(\w+): (.*)", body)
-            out.append(f"- `{item[1]}`: {item[2]}" if item and section == "Args" else "  " * (section == "Args") + body)
+            out.append(
+                f"- `{item[1]}`: {item[2]}"
+                if item and section == "Args"
+                else "  " * (section == "Args") + body
+            )
         else:
             section = "" if line.strip() else section
             out.append(line)
@@ -60,7 +70,9 @@ def markdown(docstring: str) -> str:
 
 
 def field_notes(cls: type) -> dict[str, str]:
-    """What the source says of each field: in the class docstring's Args, or in the string under the field."""
+    """What the source says of each field: in the class docstring's Args, or in the string under
+    the field.
+    """
     notes: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         if not base.__module__.startswith(cls.__module__.partition(".")[0]):
@@ -69,13 +81,17 @@ def field_notes(cls: type) -> dict[str, str]:
         if section:
             items = re.split(r"^    (?=\w+: )", section[1], flags=re.M)
             notes |= {
-                name: " ".join(text.split()) for name, _, text in (item.partition(": ") for item in items if item)
+                name: " ".join(text.split())
+                for name, _, text in (item.partition(": ") for item in items if item)
             }
         body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
         assert isinstance(body, ast.ClassDef)
         for field, note in zip(body.body, body.body[1:], strict=False):
             match (field, note):
-                case (ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text)))):
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(text))),
+                ):
                     notes[name] = " ".join(text.split())
                 case _:
                     pass

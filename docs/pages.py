@@ -1,8 +1,9 @@
 """The pages that nobody writes: one an operator and one a recipe, made when the site is built.
 
-A hook of mkdocs. Both lists come from the registry and the recipe folder, so a new operator or recipe has its page by
-existing. Three fences are special on every page: ``math`` becomes MathML, ``dist`` a table of distributions with their
-quantile functions, and ``include`` the text of a file of the repository.
+A hook of mkdocs. Both lists come from the registry and the recipe folder, so a new operator or
+recipe has its page by existing. Three fences are special on every page: ``math`` becomes MathML,
+``dist`` a table of distributions with their quantile functions, and ``include`` the text of a file
+of the repository.
 """
 
 from __future__ import annotations
@@ -52,9 +53,17 @@ EYE = (60, 120)
 """Top left of the crop of Chelsea the cat that shows operators: an eye, fur and whiskers."""
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
-    "blur": [{"sigma": 1}, {"sigma": 2}, {"kernel": "aniso", "sigma": 4, "sigma_y": 1, "angle": 0.8}],
+    "blur": [
+        {"sigma": 1},
+        {"sigma": 2},
+        {"kernel": "aniso", "sigma": 4, "sigma_y": 1, "angle": 0.8},
+    ],
     "sinc": [{"cutoff": 0.6}, {"cutoff": "1/3"}, {"cutoff": "1/5"}],
-    "motion": [{"length": 5, "angle": 30}, {"length": 11, "angle": 30}, {"length": 21, "angle": 30}],
+    "motion": [
+        {"length": 5, "angle": 30},
+        {"length": 11, "angle": 30},
+        {"length": 21, "angle": 30},
+    ],
     "lens": [{"radius": 1}, {"radius": 2.5}, {"radius": 5}],
     "resize": [
         {"factor": 0.5, "filter": "area"},
@@ -81,10 +90,12 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"RandomBoxBlur": {"kernel_size": [5, 5]}},
     ],
 }
-"""What to show of each operator, mild to severe. One that is not here shows three levels of its first graded field."""
+"""What to show of each operator, mild to severe. One that is not here shows three levels of its
+first graded field.
+"""
 
 
-# --- hooks of mkdocs -------------------------------------------------------------------------------------------------
+# --- hooks of mkdocs -----------------------------------------------------------------------------
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -101,7 +112,10 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages and their pictures."""
-    made: dict[str, str | bytes] = {"operators/index.md": operator_index(), "recipes/index.md": recipe_index()}
+    made: dict[str, str | bytes] = {
+        "operators/index.md": operator_index(),
+        "recipes/index.md": recipe_index(),
+    }
     for name in sorted(REGISTRY):
         made |= operator_page(name)
     for name in names():
@@ -129,12 +143,13 @@ def _fence(match: re.Match[str]) -> str:
     return (ROOT / body.strip()).read_text(encoding="utf-8")
 
 
-# --- operators -------------------------------------------------------------------------------------------------------
+# --- operators -----------------------------------------------------------------------------------
 
 
 def operator_index() -> str:
     rows = [
-        (f"[{name}]({name}.md)", plain(REGISTRY[name].summary()), _yes(REGISTRY[name])) for name in sorted(REGISTRY)
+        (f"[{name}]({name}.md)", plain(REGISTRY[name].summary()), _yes(REGISTRY[name]))
+        for name in sorted(REGISTRY)
     ]
     note = (
         "What a recipe's steps can name. Pixels are RGB in [0, 1]; every field marked random takes a "
@@ -148,11 +163,16 @@ def operator_page(name: str) -> dict[str, str | bytes]:
     operator = REGISTRY[name]
     examples = EXAMPLES.get(name) or graded(operator)
     pictures, figures = panels(name, examples)
-    snippet = "\n".join(f"- {name}: {{{written(body)}}}" if body else f"- {name}" for body in examples)
+    snippet = "\n".join(
+        f"- {name}: {{{written(body)}}}" if body else f"- {name}" for body in examples
+    )
     doc = inspect.getdoc(operator) or ""
     doc = re.sub(r"^Args:\n((?:    .*\n?|\n)+)", "", doc, flags=re.M)
     notes = field_notes(operator)
-    rows = [(f"`{field}`", notes.get(field, ""), admits, f"`{default}`") for field, admits, default in fields(operator)]
+    rows = [
+        (f"`{field}`", notes.get(field, ""), admits, f"`{default}`")
+        for field, admits, default in fields(operator)
+    ]
     summary, _, rest = doc.partition("\n\n")
     text = f"# {name}\n\n{markdown(summary)}\n\n{figures}\n\n{markdown(rest)}\n\n```yaml\n{snippet}\n```\n\n"
     if issubclass(operator, Adaptor):
@@ -166,14 +186,18 @@ def operator_page(name: str) -> dict[str, str | bytes]:
     text += f"Gradients reach the pixels: {_yes(operator)}.\n\n"
     for function in mentioned(doc, operator.__module__):
         text += f"## How it is computed: `{function.__name__}`\n\n{markdown(inspect.getdoc(function) or '')}\n\n"
-    text += f"## The family\n\n{markdown(inspect.getdoc(sys.modules[operator.__module__]) or '')}\n\n"
+    text += (
+        f"## The family\n\n{markdown(inspect.getdoc(sys.modules[operator.__module__]) or '')}\n\n"
+    )
     users = [f"[{recipe}](../recipes/{recipe}.md)" for recipe in names() if name in used(recipe)]
     text += f"## Recipes that use it\n\n{', '.join(users) or 'None of those that come with degrade.'}\n"
     return {f"operators/{name}.md": text, **pictures}
 
 
 def mentioned(doc: str, home: str) -> Iterator[Any]:
-    """The functions that a docstring refers to, by their path or by their name in the module ``home``."""
+    """The functions that a docstring refers to, by their path or by their name in the module
+    ``home``.
+    """
     for path in dict.fromkeys(re.findall(r":func:`~?([\w.]+)`", doc)):
         module, _, function = path.rpartition(".")
         if not module or module.startswith("degrade."):
@@ -183,7 +207,11 @@ def mentioned(doc: str, home: str) -> Iterator[Any]:
 def graded(operator: type[Operator]) -> list[dict[str, Any]]:
     """Three severities of the first field that has a worse end; else the defaults."""
     for name, variable in operator.variables().items():
-        if isinstance(variable, Range) and variable.worse and np.isfinite([variable.low, variable.high]).all():
+        if (
+            isinstance(variable, Range)
+            and variable.worse
+            and np.isfinite([variable.low, variable.high]).all()
+        ):
             span = Uniform(variable.low, variable.high)
             levels = [variable.level(span, severity) for severity in (0.1, 0.3, 0.6)]
             values = [float(value) for value in span.quantile(np.array(levels))]
@@ -199,7 +227,9 @@ def panels(name: str, examples: list[dict[str, Any]]) -> tuple[dict[str, str | b
     shown = [("HR", hr)]
     for body in examples:
         operator = REGISTRY[name].model_validate(body)
-        canvas = Canvas.of(torch.from_numpy(hr.copy()).permute(2, 0, 1)[None].float() / 255, scale=4)
+        canvas = Canvas.of(
+            torch.from_numpy(hr.copy()).permute(2, 0, 1)[None].float() / 255, scale=4
+        )
         left = operator.apply(canvas, Draw(operator, {}, Key.of(0, 0).fold("docs"), canvas))
         shown.append((written(body) or name, as_pixels(left.image(0)[None])[0]))
     pictures: dict[str, str | bytes] = {}
@@ -228,14 +258,21 @@ def _yes(operator: type[Operator]) -> str:
     return "yes" if operator.differentiable else "no"
 
 
-# --- recipes ---------------------------------------------------------------------------------------------------------
+# --- recipes -------------------------------------------------------------------------------------
 
 
 def recipe_index() -> str:
     rows = []
     for name in names():
         recipe = load(name)
-        rows.append((f"[{name}]({name}.md)", f"x{recipe.scale}", recipe.description, str(len(recipe.columns))))
+        rows.append(
+            (
+                f"[{name}]({name}.md)",
+                f"x{recipe.scale}",
+                recipe.description,
+                str(len(recipe.columns)),
+            )
+        )
     note = (
         "Degradations of the literature, each with its source and every known deviation from it. "
         "`--scale` changes the scale of any of them.\n\n"
@@ -257,11 +294,11 @@ def recipe_page(name: str) -> dict[str, str | bytes]:
         for c in recipe.columns
     ]
     page = f"# {name}\n\n{recipe.description}; x{recipe.scale}, {len(rows)} random variables.\n\n"
-    page += (
-        f"[![The same crop at rising severity, and at random draws, with what was drawn]({name}.webp)]({name}.webp)\n\n"
-    )
+    page += f"[![The same crop at rising severity, and at random draws, with what was drawn]({name}.webp)]({name}.webp)\n\n"
     page += f"{header(text)}\n\n"
-    page += f"```sh\ndegrade show {name}\ndegrade synth --recipe {name} --count 1 --patch 128\n```\n\n"
+    page += (
+        f"```sh\ndegrade show {name}\ndegrade synth --recipe {name} --count 1 --patch 128\n```\n\n"
+    )
     if rows:
         page += "## Random variables\n\nOne column of a plan and of the manifest each. "
         page += "The quantiles are in the order of the distribution, which is that of severity where it has one.\n\n"
@@ -329,7 +366,7 @@ def _labelled(line: str) -> list[str]:
     return ["", bold] if bold != line else [line]
 
 
-# --- distributions ---------------------------------------------------------------------------------------------------
+# --- distributions -------------------------------------------------------------------------------
 
 
 def distributions(lines: Iterable[str]) -> str:
@@ -357,14 +394,22 @@ def curve(dist: Dist) -> str:
 
 def quantiles(dist: Dist, variable: Variable) -> str:
     values = variable.encode(dist, dist.quantile(np.array([0.05, 0.5, 0.95])))
-    labels = [f"{value:.3g}" if isinstance(variable, Range) else variable.label(value) for value in values]
+    labels = [
+        f"{value:.3g}" if isinstance(variable, Range) else variable.label(value)
+        for value in values
+    ]
     return labels[0] if len(set(labels)) == 1 and isinstance(dist, Const) else ", ".join(labels)
 
 
 def flow(dist: Dist) -> str:
     """A distribution on one line of YAML."""
     data = rounded(dump(dist))
-    return yaml.safe_dump(data, default_flow_style=True, width=10_000).strip().removesuffix("...").strip()
+    return (
+        yaml.safe_dump(data, default_flow_style=True, width=10_000)
+        .strip()
+        .removesuffix("...")
+        .strip()
+    )
 
 
 def rounded(data: Any) -> Any:
@@ -375,7 +420,7 @@ def rounded(data: Any) -> Any:
     return [rounded(value) for value in data] if isinstance(data, list) else data
 
 
-# --- commands --------------------------------------------------------------------------------------------------------
+# --- commands ------------------------------------------------------------------------------------
 
 
 def command_page() -> str:
@@ -397,12 +442,22 @@ def _option(option: Any) -> tuple[str, str, str]:
         if option.param_type_name == "option"
         else f"`{option.name.upper()}`"
     )
-    default = "" if option.default in (None, "", [], ()) or callable(option.default) else f"`{option.default}`"
-    return name, re.sub(r"\[/?b\]", "**", option.help or ""), "required" if option.required else default
+    default = (
+        ""
+        if option.default in (None, "", [], ()) or callable(option.default)
+        else f"`{option.default}`"
+    )
+    return (
+        name,
+        re.sub(r"\[/?b\]", "**", option.help or ""),
+        "required" if option.required else default,
+    )
 
 
 def borrowed(source: str, page: str, title: str) -> dict[str, str | bytes]:
-    """A report that is kept beside what it reports on, with its pictures; links to other files become plain text."""
+    """A report that is kept beside what it reports on, with its pictures; links to other files
+    become plain text.
+    """
     file = ROOT / source
     if not file.is_file():
         return {page: f"# {title}\n\nNothing was measured yet.\n"}
@@ -413,14 +468,15 @@ def borrowed(source: str, page: str, title: str) -> dict[str, str | bytes]:
     return {page: re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:|#)[^)]+\)", r"\1", text), **made}
 
 
-# --- parts -----------------------------------------------------------------------------------------------------------
+# --- parts ---------------------------------------------------------------------------------------
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     """A Markdown table."""
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in lines
+        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
+        for row in lines
     )
 
 

@@ -1,8 +1,10 @@
-"""Checkpoint: a model in one safetensors file that says what it is; the optimiser's state in another.
+"""Checkpoint: a model in one safetensors file that says what it is; the optimiser's state in
+another.
 
-``NAME.safetensors`` holds the weights and, as metadata, the model's name and config, the recipe with its hash, and
-versions: enough to build and use the model anywhere. ``NAME.state.pt`` holds what a run needs to go on, whole in
-itself. Its one constraint: nothing that is read can run code, and a file is there whole or not at all.
+``NAME.safetensors`` holds the weights and, as metadata, the model's name and config, the recipe
+with its hash, and versions: enough to build and use the model anywhere. ``NAME.state.pt`` holds
+what a run needs to go on, whole in itself. Its one constraint: nothing that is read can run code,
+and a file is there whole or not at all.
 """
 
 from __future__ import annotations
@@ -24,7 +26,16 @@ from degrade.storage.files import write_atomic
 from sr.models import Model, build, name_of
 from sr.pretrained import read_tensors
 
-__all__ = ["ZOO", "load", "load_state", "read_metadata", "save", "save_state", "versions", "weights_file"]
+__all__ = [
+    "ZOO",
+    "load",
+    "load_state",
+    "read_metadata",
+    "save",
+    "save_state",
+    "versions",
+    "weights_file",
+]
 
 ZOO = Path(__file__).parent / "zoo"
 """Trained weights that come with the package."""
@@ -34,7 +45,14 @@ FORMAT = "sr-1"
 def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
     found: dict[str, str] = {}
-    for name in ("degrade", "torch", "numpy", "opencv-python-headless", "lightning-fabric", "safetensors"):
+    for name in (
+        "degrade",
+        "torch",
+        "numpy",
+        "opencv-python-headless",
+        "lightning-fabric",
+        "safetensors",
+    ):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -42,7 +60,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-# --- weights ---------------------------------------------------------------------------------------------------------
+# --- weights -------------------------------------------------------------------------------------
 
 
 def save(path: str | Path, model: Model, notes: Mapping[str, Any] | None = None) -> None:
@@ -56,7 +74,9 @@ def save(path: str | Path, model: Model, notes: Mapping[str, Any] | None = None)
     Raises:
         UserError: If the weights are not finite, or the disk is full.
     """
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
     check_finite(tensors, path)
     metadata = {
         "format": FORMAT,
@@ -66,12 +86,17 @@ def save(path: str | Path, model: Model, notes: Mapping[str, Any] | None = None)
         "versions": versions(),
         **(notes or {}),
     }
-    text = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
+    text = {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in metadata.items()
+    }
     write(path, encode(tensors, text))
 
 
 def encode(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
-    """A safetensors file, its metadata sorted: the library's own order changes from process to process."""
+    """A safetensors file, its metadata sorted: the library's own order changes from process to
+    process.
+    """
     from safetensors.torch import save as encode
 
     data = encode(tensors, metadata)
@@ -87,8 +112,8 @@ def load(model: str | Path, scale: int | None = None, device: torch.device | str
     """A model in eval mode.
 
     Args:
-        model: A file; the name of one that comes with the package (``srcnn_x4``); a run's folder, for its best
-            checkpoint, else its last; or ``bicubic``.
+        model: A file; the name of one that comes with the package (``srcnn_x4``); a run's folder,
+            for its best checkpoint, else its last; or ``bicubic``.
         scale: The scale it must have. For ``bicubic`` the scale to make; by default 4.
         device: Where to put it.
 
@@ -101,13 +126,21 @@ def load(model: str | Path, scale: int | None = None, device: torch.device | str
     metadata = read_metadata(path)
     try:
         tensors, config = _tensors(path), json.loads(metadata["config"])
-        # What it names may be larger than memory, and take for ever to make, however small the file.
+        # What it names may be larger than memory, and take for ever to make, however small the
+        # file.
         check_plausible(config, tensors)
         with torch.device("meta"):
             check_shapes(build(metadata["name"], **config), tensors)
         built = build(metadata["name"], **config)
         built.load_state_dict(tensors)
-    except (ValueError, TypeError, RuntimeError, LookupError, AttributeError, ArithmeticError) as error:
+    except (
+        ValueError,
+        TypeError,
+        RuntimeError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+    ) as error:
         raise UserError(f"{path}: its weights do not fit the model it names: {error}") from None
     if scale is not None and scale != built.scale:
         raise UserError(f"{path}: is for scale {built.scale}, not for {scale}")
@@ -131,11 +164,15 @@ def check_shapes(model: Model, tensors: Mapping[str, Tensor]) -> None:
     wrong = [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]
     if wrong:
         name = wrong[0]
-        raise ValueError(f"{name} should be {wanted.get(name, 'absent')}, is {found.get(name, 'absent')}")
+        raise ValueError(
+            f"{name} should be {wanted.get(name, 'absent')}, is {found.get(name, 'absent')}"
+        )
 
 
 def weights_file(model: str | Path) -> Path:
-    """The file that a model's name, folder or path stands for. Raises UserError listing the names there are."""
+    """The file that a model's name, folder or path stands for. Raises UserError listing the
+    names there are.
+    """
     path = Path(model)
     if path.is_dir():
         for name in ("best", "last"):
@@ -175,11 +212,13 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: damaged ({error})") from None
 
 
-# --- state -----------------------------------------------------------------------------------------------------------
+# --- state ---------------------------------------------------------------------------------------
 
 
 def save_state(path: str | Path, state: Mapping[str, Any]) -> None:
-    """Writes tensors, numbers, strings and containers of them. Raises UserError as :func:`save` does."""
+    """Writes tensors, numbers, strings and containers of them. Raises UserError as :func:`save`
+    does.
+    """
     check_finite(state, path)
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
@@ -192,7 +231,8 @@ def load_state(path: str | Path) -> dict[str, Any]:
         # PyTorch does not look at the checksums that it writes.
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-            # One bit there makes a folder of a file, of which PyTorch then reads nothing, and says nothing.
+            # One bit there makes a folder of a file, of which PyTorch then reads nothing, and says
+            # nothing.
             folders = [part.filename for part in archive.infolist() if part.external_attr]
         if damaged is not None or folders:
             raise ValueError(damaged or folders[0])
@@ -202,7 +242,9 @@ def load_state(path: str | Path) -> dict[str, Any]:
         return {str(name): value for name, value in state.items()}
     except FileNotFoundError:
         raise UserError(f"{path}: not there; there is nothing to resume") from None
-    except Exception as error:  # zipfile and torch.load raise whatever a damaged or hostile file provokes
+    except (
+        Exception
+    ) as error:  # zipfile and torch.load raise whatever a damaged or hostile file provokes
         raise UserError(f"{path}: damaged or not a state of sr ({error})") from None
 
 
@@ -210,7 +252,9 @@ def check_finite(tree: Any, path: str | Path, place: str = "") -> None:
     """Raises UserError if a tensor in nested dicts and lists has a NaN or an infinity."""
     if isinstance(tree, Tensor):
         if tree.is_floating_point() and not bool(tree.isfinite().all()):
-            raise UserError(f"{path}: not written, {place.lstrip('.')} is not finite; the checkpoint there is kept")
+            raise UserError(
+                f"{path}: not written, {place.lstrip('.')} is not finite; the checkpoint there is kept"
+            )
     elif isinstance(tree, Mapping):
         for name, branch in tree.items():
             check_finite(branch, path, f"{place}.{name}")
@@ -225,4 +269,6 @@ def write(path: str | Path, data: bytes) -> None:
         write_atomic(path, data)
     except OSError as error:
         kept = "; the file of before is intact" if os.path.exists(path) else ""
-        raise UserError(f"{path}: {error.strerror or error}, {len(data):,} bytes were to be written{kept}") from None
+        raise UserError(
+            f"{path}: {error.strerror or error}, {len(data):,} bytes were to be written{kept}"
+        ) from None

@@ -28,7 +28,12 @@ app = typer.Typer(
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
 ModelName = Annotated[
-    str, typer.Option("--model", "-m", help="A checkpoint, a run's folder, a name from [b]sr list[/b], or bicubic.")
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A checkpoint, a run's folder, a name from [b]sr list[/b], or bicubic.",
+    ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 
@@ -59,39 +64,78 @@ def version(wanted: bool) -> None:
 @app.callback()
 def options(
     _version: Annotated[
-        bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None: ...
 
 
 @app.command()
 def train(
-    method: Annotated[str, typer.Argument(help="srcnn, srresnet, msrresnet, rrdb, srgan or sparse.")],
-    recipe: Annotated[str | None, typer.Option("--recipe", "-r", help="A recipe's name or file, or pairs:DIR.")] = None,
+    method: Annotated[
+        str, typer.Argument(help="srcnn, srresnet, msrresnet, rrdb, srgan or sparse.")
+    ],
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", "-r", help="A recipe's name or file, or pairs:DIR.")
+    ] = None,
     data: Annotated[list[str], typer.Option(help="HR images; may be given several times.")] = [],  # noqa: B006
-    scale: Annotated[int | None, typer.Option(help="HR size / LR size. Default: the recipe's.")] = None,
+    scale: Annotated[
+        int | None, typer.Option(help="HR size / LR size. Default: the recipe's.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
-    val: Annotated[str | None, typer.Option(help="HR images, or pairs:DIR, to validate on. Default: samples.")] = None,
-    output: Annotated[str | None, typer.Option("--out", "-o", help="Default: runs/METHOD_xSCALE_RECIPE.")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML of settings, such as a run's config.yaml.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    val: Annotated[
+        str | None, typer.Option(help="HR images, or pairs:DIR, to validate on. Default: samples.")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--out", "-o", help="Default: runs/METHOD_xSCALE_RECIPE.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML of settings, such as a run's config.yaml.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
+    ] = False,
     seed: Annotated[int | None, typer.Option(help="Of weights, order and degradations.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
     amp: Annotated[
-        bool, typer.Option("--amp", help="bfloat16 mixed precision (for float16: --set precision=16-mixed).")
+        bool,
+        typer.Option(
+            "--amp", help="bfloat16 mixed precision (for float16: --set precision=16-mixed)."
+        ),
     ] = False,
     changes: Annotated[
-        list[str], typer.Option("--set", metavar="NAME=VALUE", help="Any setting: rate=1e-3, model.kernels=[9,1,5].")
+        list[str],
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="Any setting: rate=1e-3, model.kernels=[9,1,5]."
+        ),
     ] = [],  # noqa: B006
 ) -> None:
     """Train a model; on several devices: torchrun --nproc-per-node N -m sr train .."""
     from sr.training.config import configure
     from sr.training.progress import training_progress
 
-    if resume and config is None and output is not None and (Path(output) / "config.yaml").is_file():
+    if (
+        resume
+        and config is None
+        and output is not None
+        and (Path(output) / "config.yaml").is_file()
+    ):
         config = Path(output) / "config.yaml"
-    flags: dict[str, Any] = {"recipe": recipe, "data": tuple(data) or None, "scale": scale, "steps": steps, "val": val}
-    flags |= {"out": output, "seed": seed, "device": device, "precision": "bf16-mixed" if amp else None}
+    flags: dict[str, Any] = {
+        "recipe": recipe,
+        "data": tuple(data) or None,
+        "scale": scale,
+        "steps": steps,
+        "val": val,
+    }
+    flags |= {
+        "out": output,
+        "seed": seed,
+        "device": device,
+        "precision": "bf16-mixed" if amp else None,
+    }
     settings = configure(method, flags, config, read_changes(changes))
     from sr.training.loop import train
 
@@ -105,8 +149,12 @@ def train(
 @app.command("eval")
 def evaluate(
     model: ModelName,
-    data: Annotated[str, typer.Option(help="HR images (X_HR files where they lie beside X_LR), or pairs:DIR.")],
-    recipe: Annotated[str, typer.Option("--recipe", "-r", help="Makes LR images of them.")] = "bicubic",
+    data: Annotated[
+        str, typer.Option(help="HR images (X_HR files where they lie beside X_LR), or pairs:DIR.")
+    ],
+    recipe: Annotated[
+        str, typer.Option("--recipe", "-r", help="Makes LR images of them.")
+    ] = "bicubic",
     scale: Annotated[int | None, typer.Option(help="Default: the model's.")] = None,
     seed: Annotated[int, typer.Option(help="Of the recipe's draws.")] = 0,
     device: Device = "cpu",
@@ -114,8 +162,12 @@ def evaluate(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write results and protocol.")
     ] = None,
-    csv_file: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a line an image.")] = None,
-    figure: Annotated[Path | None, typer.Option(help="Write LR, bicubic, SR, HR with zooms as PNG.")] = None,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write a line an image.")
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Write LR, bicubic, SR, HR with zooms as PNG.")
+    ] = None,
 ) -> None:
     """PSNR and SSIM on Y and RGB, LPIPS where its weights are: per image and mean."""
     import json
@@ -144,30 +196,46 @@ def evaluate(
     if csv_file is not None:
         write(csv_file, table.to_csv().encode())
     if figure is not None:
-        write(figure, encode_png(triplets(shown, f"{model}, {table.protocol['recipe']} x{loaded.scale}")))
+        write(
+            figure,
+            encode_png(triplets(shown, f"{model}, {table.protocol['recipe']} x{loaded.scale}")),
+        )
         out.print(f"Look at {figure}", soft_wrap=True)
 
 
 def print_table(
-    model: str, images: dict[str, dict[str, float]], mean: dict[str, float], protocol: dict[str, Any]
+    model: str,
+    images: dict[str, dict[str, float]],
+    mean: dict[str, float],
+    protocol: dict[str, Any],
 ) -> None:
     """Metrics by image, the mean last, the protocol below."""
     from rich.table import Table
 
-    table = Table("image", *(name.replace("_", " ") for name in mean), title=f"{model}  x{protocol['scale']}")
+    table = Table(
+        "image", *(name.replace("_", " ") for name in mean), title=f"{model}  x{protocol['scale']}"
+    )
     for name, row in [*images.items(), ("mean", mean)]:
         if name == "mean":
             table.add_section()
-        table.add_row(name, *(f"{row[key]:.2f}" if key.startswith("psnr") else f"{row[key]:.4f}" for key in mean))
+        table.add_row(
+            name,
+            *(f"{row[key]:.2f}" if key.startswith("psnr") else f"{row[key]:.4f}" for key in mean),
+        )
     out.print(table)
-    out.print(f"LR by {protocol['recipe']}; {protocol['shave']} pixels shaved; Y = {protocol['y']}", soft_wrap=True)
+    out.print(
+        f"LR by {protocol['recipe']}; {protocol['shave']} pixels shaved; Y = {protocol['y']}",
+        soft_wrap=True,
+    )
 
 
 @app.command()
 def upscale(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     model: ModelName = "srcnn_x4",
-    output: Annotated[Path | None, typer.Option("--out", "-o", help="Folder. Default: beside each image.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder. Default: beside each image.")
+    ] = None,
     tile: Annotated[int, typer.Option(min=0, help="Side of LR tiles; 0 for whole images.")] = 512,
     device: Device = "cpu",
 ) -> None:
@@ -180,7 +248,9 @@ def upscale(
     targets = [(output or path.parent) / f"{path.stem}_x{loaded.scale}.png" for path in images]
     twice = [str(target) for target in dict.fromkeys(targets) if targets.count(target) > 1]
     if twice:
-        raise UserError(f"{twice[0]}: would be written twice; give images of other names, or run once for each")
+        raise UserError(
+            f"{twice[0]}: would be written twice; give images of other names, or run once for each"
+        )
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
     for source, target in zip(images, targets, strict=True):
@@ -191,9 +261,15 @@ def upscale(
 @app.command()
 def export(
     model: ModelName,
-    onnx: Annotated[Path | None, typer.Option(metavar="FILE", help="ONNX of any size, checked against torch.")] = None,
-    spandrel: Annotated[Path | None, typer.Option(metavar="FILE", help="safetensors for spandrel.")] = None,
-    openmodeldb: Annotated[Path | None, typer.Option(metavar="FILE", help="JSON entry for OpenModelDB.")] = None,
+    onnx: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="ONNX of any size, checked against torch.")
+    ] = None,
+    spandrel: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="safetensors for spandrel.")
+    ] = None,
+    openmodeldb: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="JSON entry for OpenModelDB.")
+    ] = None,
     scale: Annotated[int | None, typer.Option(help="For bicubic.")] = None,
     author: Annotated[str, typer.Option(help="For OpenModelDB.")] = "unknown",
     license: Annotated[str, typer.Option(help="SPDX, for OpenModelDB.")] = "Apache-2.0",
@@ -212,7 +288,9 @@ def export(
         worst = exports.to_onnx(loaded, onnx)
         out.print(f"{onnx}  differs from torch by at most {worst:.1g}", soft_wrap=True)
     if spandrel is not None:
-        out.print(f"{spandrel}  load with: {exports.to_spandrel(loaded, spandrel)}", soft_wrap=True)
+        out.print(
+            f"{spandrel}  load with: {exports.to_spandrel(loaded, spandrel)}", soft_wrap=True
+        )
     if openmodeldb is not None:
         entry = exports.openmodeldb(model, author, license)
         write(openmodeldb, (json.dumps(entry, indent=2) + "\n").encode())
@@ -241,34 +319,55 @@ def list_() -> None:
     table = Table("name", "scale", "recipe", "steps", "validation, Y")
     for path in sorted(ZOO.glob("*.safetensors")):
         said = read_metadata(path)
-        table.add_row(path.stem, said["scale"], said["recipe"], said["step"], f"{float(said['psnr_y']):.2f} dB")
+        table.add_row(
+            path.stem,
+            said["scale"],
+            said["recipe"],
+            said["step"],
+            f"{float(said['psnr_y']):.2f} dB",
+        )
     out.print(table)
 
 
 @app.command()
 def compare(
     models: Annotated[
-        str | None, typer.Option(help="Of bicubic, sr train's methods, and checkpoints; with commas.")
+        str | None,
+        typer.Option(help="Of bicubic, sr train's methods, and checkpoints; with commas."),
     ] = None,
-    train: Annotated[str | None, typer.Option(help="Recipes that the methods are trained on.")] = None,
-    test: Annotated[str | None, typer.Option(help="Recipes that make the LR images to judge on.")] = None,
-    data: Annotated[list[str], typer.Option(help="HR images to train on; may be given several times.")] = [],  # noqa: B006
+    train: Annotated[
+        str | None, typer.Option(help="Recipes that the methods are trained on.")
+    ] = None,
+    test: Annotated[
+        str | None, typer.Option(help="Recipes that make the LR images to judge on.")
+    ] = None,
+    data: Annotated[
+        list[str], typer.Option(help="HR images to train on; may be given several times.")
+    ] = [],  # noqa: B006
     val: Annotated[str | None, typer.Option(help="HR images to judge on.")] = None,
     scale: Annotated[int | None, typer.Option(help="HR size / LR size. Default: 4.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps of each run. Default: the method's.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Optimiser steps of each run. Default: the method's.")
+    ] = None,
     seeds: Annotated[int | None, typer.Option(help="Runs of each model on each recipe.")] = None,
     output: Annotated[str | None, typer.Option("--out", "-o", help="Default: comparison.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML that says the same.")] = None,
     reuse: Annotated[
-        list[str], typer.Option(help="Checkpoints or runs to take where recipe, scale and seed fit.")
+        list[str],
+        typer.Option(help="Checkpoints or runs to take where recipe, scale and seed fit."),
     ] = [],  # noqa: B006
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
-    small: Annotated[bool, typer.Option("--quick", help="SRCNN on the sample photographs, in minutes.")] = False,
+    small: Annotated[
+        bool, typer.Option("--quick", help="SRCNN on the sample photographs, in minutes.")
+    ] = False,
     changes: Annotated[
-        list[str], typer.Option("--set", metavar="MODEL.NAME=VALUE", help="Any setting: srcnn.batch=8.")
+        list[str],
+        typer.Option("--set", metavar="MODEL.NAME=VALUE", help="Any setting: srcnn.batch=8."),
     ] = [],  # noqa: B006
 ) -> None:
-    """Every model, trained on every recipe, judged on every recipe: a table and a page to look at."""
+    """Every model, trained on every recipe, judged on every recipe: a table and a page to look
+    at.
+    """
     from degrade.errors import UserError
     from sr.comparison import compare as comparing
     from sr.comparison.config import change, read_comparison
@@ -277,8 +376,17 @@ def compare(
     from sr.training.progress import training_progress
 
     lists = {"models": models, "train": train, "test": test}
-    flags: dict[str, Any] = {name: tuple(text.split(",")) if text else None for name, text in lists.items()}
-    flags |= {"data": tuple(data) or None, "val": val, "scale": scale, "steps": steps, "seeds": seeds, "out": output}
+    flags: dict[str, Any] = {
+        name: tuple(text.split(",")) if text else None for name, text in lists.items()
+    }
+    flags |= {
+        "data": tuple(data) or None,
+        "val": val,
+        "scale": scale,
+        "steps": steps,
+        "seeds": seeds,
+        "out": output,
+    }
     flags |= {"reuse": tuple(reuse) or None, "device": device}
     if small and config is not None:
         raise UserError("--quick has settings of its own; leave out --config, or --quick")

@@ -1,9 +1,10 @@
-"""Luma and chroma: ITU-R BT.601 YCbCr with limited range, as in MATLAB's ``rgb2ycbcr`` and the SR literature.
+"""Luma and chroma: ITU-R BT.601 YCbCr with limited range, as in MATLAB's ``rgb2ycbcr`` and the SR
+literature.
 
 .. math:: Y = (16 + 65.481 R + 128.553 G + 24.966 B) / 255
 
-for R, G, B in [0, 1], so Y is in [16, 235] / 255 and Cb, Cr in [16, 240] / 255. The constraint: sums of single
-products, no matrix product, because autocast would run that in bfloat16.
+for R, G, B in [0, 1], so Y is in [16, 235] / 255 and Cb, Cr in [16, 240] / 255. The constraint:
+sums of single products, no matrix product, because autocast would run that in bfloat16.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Evaluation by the field's protocol: how near is SR to HR?
 
-HR is cropped to a multiple of the scale, LR is made from it by a recipe (``bicubic`` is MATLAB's ``imresize``), SR is
-rounded to 8 bits and ``scale`` pixels are shaved off each side; then PSNR and SSIM on Y and on RGB, and LPIPS where its
-weights are at hand. Its one constraint: a table says its protocol.
+HR is cropped to a multiple of the scale, LR is made from it by a recipe (``bicubic`` is MATLAB's
+``imresize``), SR is rounded to 8 bits and ``scale`` pixels are shaved off each side; then PSNR and
+SSIM on Y and on RGB, and LPIPS where its weights are at hand. Its one constraint: a table says its
+protocol.
 """
 
 from __future__ import annotations
@@ -48,7 +49,12 @@ class Table:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"model": self.model, "protocol": self.protocol, "mean": self.mean, "images": self.images}
+        return {
+            "model": self.model,
+            "protocol": self.protocol,
+            "mean": self.mean,
+            "images": self.images,
+        }
 
     def to_csv(self) -> str:
         """A line an image, then the mean."""
@@ -123,7 +129,9 @@ def protocol(scale: int, recipe: Recipe | None, lpips: bool) -> dict[str, Any]:
         "y": "16 + 65.481 R + 128.553 G + 24.966 B, not rounded",
         "psnr": "peak 255, MSE over all pixels (and channels) of an image",
         "ssim": "11 x 11 Gaussian window, sigma 1.5, valid region, K = 0.01, 0.03",
-        "lpips": "AlexNet, version 0.1" if lpips else "not measured: no weights of AlexNet, see `sr fetch alexnet`",
+        "lpips": "AlexNet, version 0.1"
+        if lpips
+        else "not measured: no weights of AlexNet, see `sr fetch alexnet`",
     }
 
 

@@ -54,8 +54,8 @@ def examples(source: str | Path, recipe: Recipe | None, seed: int = 0) -> Iterat
     """Images with their LR images.
 
     Args:
-        source: HR images, image i degraded with the key of sample i; ``samples`` for the middle of each sample
-            photograph; or ``pairs:DIR`` of ready-made pairs.
+        source: HR images, image i degraded with the key of sample i; ``samples`` for the middle of
+            each sample photograph; or ``pairs:DIR`` of ready-made pairs.
         recipe: What makes LR images; None only for pairs.
         seed: Of the keys.
 
@@ -66,7 +66,9 @@ def examples(source: str | Path, recipe: Recipe | None, seed: int = 0) -> Iterat
         yield from _paired(str(source).removeprefix(PAIRS))
         return
     if recipe is None:
-        raise UserError(f"--val {source}: pairs of an unknown recipe are validated on pairs: give --val {PAIRS}DIR")
+        raise UserError(
+            f"--val {source}: pairs of an unknown recipe are validated on pairs: give --val {PAIRS}DIR"
+        )
     samples = source == SAMPLES
     for i, path in enumerate(sample_images() if samples else hr_images(source)):
         image = to_tensor(read_image(path))

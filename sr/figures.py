@@ -23,20 +23,28 @@ ZOOM = 4
 def levels(image: Tensor) -> Pixels:
     """(1, 3, H, W) or (3, H, W) in [0, 1] -> (H, W, 3) 8-bit levels."""
     image = image[0] if image.ndim == 4 else image
-    return np.ascontiguousarray((image.clamp(0, 1) * 255).round().permute(1, 2, 0).cpu().numpy().astype(np.uint8))
+    return np.ascontiguousarray(
+        (image.clamp(0, 1) * 255).round().permute(1, 2, 0).cpu().numpy().astype(np.uint8)
+    )
 
 
 def busiest(hr: Tensor, side: int) -> tuple[int, int]:
-    """Top left corner of the (side, side) square of (1, 3, H, W) with the most detail, on a grid of half its side."""
+    """Top left corner of the (side, side) square of (1, 3, H, W) with the most detail, on a
+    grid of half its side.
+    """
     grey = hr.mean(1)
-    slope = (grey[:, 1:, :-1] - grey[:, :-1, :-1]).abs() + (grey[:, :-1, 1:] - grey[:, :-1, :-1]).abs()
+    slope = (grey[:, 1:, :-1] - grey[:, :-1, :-1]).abs() + (
+        grey[:, :-1, 1:] - grey[:, :-1, :-1]
+    ).abs()
     step = max(1, side // 2)
     found = torch.nn.functional.avg_pool2d(slope, side - 1, step)[0]
     y, x = divmod(int(found.argmax()), found.shape[1])
     return y * step, x * step
 
 
-def triplets(rows: Sequence[tuple[str, Tensor, Tensor, Tensor]], heading: str, width: int = 256) -> Pixels:
+def triplets(
+    rows: Sequence[tuple[str, Tensor, Tensor, Tensor]], heading: str, width: int = 256
+) -> Pixels:
     """Rows of LR, bicubic, SR and HR, each whole and zoomed into where HR has most detail.
 
     Args:
@@ -71,7 +79,11 @@ def curves(history: Sequence[Mapping[str, float]], heading: str) -> bytes:
     """A PNG of every column of a run's history against the step, one panel each."""
     from matplotlib.figure import Figure
 
-    names = [name for name in dict.fromkeys(name for row in history for name in row) if name not in ("step", "seconds")]
+    names = [
+        name
+        for name in dict.fromkeys(name for row in history for name in row)
+        if name not in ("step", "seconds")
+    ]
     figure = Figure(figsize=(8, 2.2 * max(1, len(names))), layout="constrained")
     panels = figure.subplots(max(1, len(names)), 1, sharex=True, squeeze=False)[:, 0]
     figure.suptitle(heading)

@@ -1,8 +1,9 @@
-"""Published weights of classification networks, for losses and metrics: fetched when asked, never in passing.
+"""Published weights of classification networks, for losses and metrics: fetched when asked, never
+in passing.
 
-``fetch`` is the only function of the package that uses the network. ``locate`` finds a file that is there or says how
-to get it. The one constraint: files are read with ``weights_only=True``, and a download whose SHA-256 does not begin
-with the digits in its name is thrown away.
+``fetch`` is the only function of the package that uses the network. ``locate`` finds a file that
+is there or says how to get it. The one constraint: files are read with ``weights_only=True``, and
+a download whose SHA-256 does not begin with the digits in its name is thrown away.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class MissingWeightsError(RuntimeError):
 
 
 def cache() -> Path:
-    """Folder of downloaded weights: ``$SR_CACHE``, else ``sr`` under ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    """Folder of downloaded weights: ``$SR_CACHE``, else ``sr`` under ``$XDG_CACHE_HOME`` or
+    ``~/.cache``.
+    """
     given = os.environ.get("SR_CACHE")
     if given:
         return Path(given)
@@ -38,7 +41,8 @@ def cache() -> Path:
 
 
 def fetch(name: str) -> Path:
-    """Downloads the weights ``name`` into :func:`cache`, unless they are there, and checks their hash.
+    """Downloads the weights ``name`` into :func:`cache`, unless they are there, and checks their
+    hash.
 
     Raises:
         ValueError: If the name is unknown.
@@ -72,7 +76,8 @@ def locate(name: str, file: str | Path | None = None) -> Path:
 
 
 def features(name: str, file: str | Path | None = None) -> dict[str, Tensor]:
-    """The convolutions of the weights ``name``: torchvision's keys ``features.*`` without that prefix.
+    """The convolutions of the weights ``name``: torchvision's keys ``features.*`` without that
+    prefix.
 
     Raises:
         MissingWeightsError: If the file is not there, or is not a file of such weights.
@@ -80,13 +85,20 @@ def features(name: str, file: str | Path | None = None) -> dict[str, Tensor]:
     path = locate(name, file)
     try:
         state = read_tensors(path)
-        return {key.removeprefix("features."): state[key] for key in state if key.startswith("features.")}
+        return {
+            key.removeprefix("features."): state[key]
+            for key in state
+            if key.startswith("features.")
+        }
     except Exception as error:  # torch.load raises whatever a damaged or hostile file provokes
-        raise MissingWeightsError(f"{path}: not a file of {name} weights ({error}); run `sr fetch {name}`") from error
+        raise MissingWeightsError(
+            f"{path}: not a file of {name} weights ({error}); run `sr fetch {name}`"
+        ) from error
 
 
 def read_tensors(path: str | Path) -> Any:
-    """Tensors and plain containers from a file of PyTorch, which takes no more memory than it has on disk.
+    """Tensors and plain containers from a file of PyTorch, which takes no more memory than it has
+    on disk.
 
     Raises:
         Exception: torch.load raises whatever a damaged or hostile file provokes.

@@ -1,7 +1,8 @@
 """Upscaling images of any size, in tiles, with alpha and 16 bits kept.
 
-A tile is enlarged together with ``model.reach`` LR pixels on each side, all that its pixels depend on, so the result is
-that of the whole image but for the last bits of float arithmetic. The image's own border is never moved.
+A tile is enlarged together with ``model.reach`` LR pixels on each side, all that its pixels depend
+on, so the result is that of the whole image but for the last bits of float arithmetic. The image's
+own border is never moved.
 """
 
 from __future__ import annotations
@@ -38,11 +39,17 @@ def enlarge_tiled(model: Model, image: Tensor, tile: int = 0) -> Tensor:
     out = image.new_empty((*image.shape[:2], height * scale, width * scale))
     for y in range(0, height, side):
         for x in range(0, width, side):
-            top, left = (max(0, (start - reach) // model.multiple * model.multiple) for start in (y, x))
+            top, left = (
+                max(0, (start - reach) // model.multiple * model.multiple) for start in (y, x)
+            )
             bottom, right = min(height, y + side), min(width, x + side)
             ends = (_end(edge, size, model) for edge, size in ((bottom, height), (right, width)))
             part = model(image[..., top : next(ends), left : next(ends)])
-            core = part[..., (y - top) * scale : (bottom - top) * scale, (x - left) * scale : (right - left) * scale]
+            core = part[
+                ...,
+                (y - top) * scale : (bottom - top) * scale,
+                (x - left) * scale : (right - left) * scale,
+            ]
             out[..., y * scale : bottom * scale, x * scale : right * scale] = core
     return out
 
@@ -56,7 +63,8 @@ def _end(edge: int, size: int, model: Model) -> int:
 def upscale_image(model: Model, image: Image, tile: int = 0) -> Pixels:
     """(h scale, w scale, C) pixels of the image's own depth.
 
-    C is 1 or 3, and 1 more for alpha, which is enlarged bicubically. Grey goes through the model as RGB, its mean out.
+    C is 1 or 3, and 1 more for alpha, which is enlarged bicubically. Grey goes through the model
+    as RGB, its mean out.
     """
     pixels = torch.as_tensor(to_float(image.pixels)).permute(2, 0, 1)[None].to(model.device)
     sr = enlarge_tiled(model, pixels.expand(-1, 3, -1, -1), tile)

@@ -22,8 +22,14 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 @pytest.fixture(scope="session")
 def photographs() -> torch.Tensor:
-    """(6, 3, 60, 72) uint8: four photographs, white noise and black, the last two to disturb their batch-mates."""
-    pictures = [data.astronaut()[60:120, 180:252], data.chelsea()[80:140, 100:172], data.coffee()[100:160, 200:272]]
+    """(6, 3, 60, 72) uint8: four photographs, white noise and black, the last two to disturb
+    their batch-mates.
+    """
+    pictures = [
+        data.astronaut()[60:120, 180:252],
+        data.chelsea()[80:140, 100:172],
+        data.coffee()[100:160, 200:272],
+    ]
     pictures.append(data.astronaut()[300:360, 20:92])
     noise = np.random.default_rng(0).integers(0, 256, (60, 72, 3)).astype(np.uint8)
     stack = np.stack([*pictures, noise, np.zeros_like(noise)])

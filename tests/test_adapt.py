@@ -38,7 +38,9 @@ GRAY = [step for step in STEPS if not {"ISONoise", "ColorJiggle", "RandomJPEG"} 
 
 def photographs(channels: int = 3) -> list[torch.Tensor]:
     crops = [data.astronaut()[:48, :64], data.chelsea()[50:107, 100:167], data.coffee()[:32, :40]]
-    return [torch.from_numpy(crop[..., :channels] / np.float32(255)).permute(2, 0, 1) for crop in crops]
+    return [
+        torch.from_numpy(crop[..., :channels] / np.float32(255)).permute(2, 0, 1) for crop in crops
+    ]
 
 
 def run(step: tuple[type[Adaptor], dict[str, Any]], canvas: Canvas, key: Key) -> Canvas:
@@ -114,13 +116,25 @@ def test_dump_reads_back(step: Any) -> None:
 
 
 ERRORS: list[tuple[type[Adaptor], Any, str]] = [
-    (Albumentations, {}, "albumentations should be one transform with its arguments: {Name: {argument: value}}"),
+    (
+        Albumentations,
+        {},
+        "albumentations should be one transform with its arguments: {Name: {argument: value}}",
+    ),
     (Kornia, None, "kornia should be one transform with its arguments: {Name: {argument: value}}"),
-    (Albumentations, {"Defocuss": {}}, "Defocuss: no transform of albumentations; did you mean Defocus?"),
+    (
+        Albumentations,
+        {"Defocuss": {}},
+        "Defocuss: no transform of albumentations; did you mean Defocus?",
+    ),
     (Albumentations, {"Compose": {}}, "Compose: no transform of albumentations"),
     (Albumentations, {"os.system": {}}, "os.system: no transform of albumentations"),
     (Kornia, {"AugmentationBase2D": {}}, "AugmentationBase2D: no transform of kornia"),
-    (Albumentations, {"Defocus": {"radiu": 3}}, "Defocus: no argument 'radiu'; did you mean radius?"),
+    (
+        Albumentations,
+        {"Defocus": {"radiu": 3}},
+        "Defocus: no argument 'radiu'; did you mean radius?",
+    ),
     (
         Albumentations,
         {"Defocus": {"radius": -2}},
@@ -132,12 +146,18 @@ ERRORS: list[tuple[type[Adaptor], Any, str]] = [
         {"RandomMotionBlur": {"kernel_size": 5}},
         "RandomMotionBlur: RandomMotionBlur.__init__() missing 2 required",
     ),
-    (Kornia, {"RandomJPEG": {"quality": 5}}, "RandomJPEG: no argument 'quality'; did you mean jpeg_quality?"),
+    (
+        Kornia,
+        {"RandomJPEG": {"quality": 5}},
+        "RandomJPEG: no argument 'quality'; did you mean jpeg_quality?",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("kind", "data", "message"), ERRORS, ids=lambda value: str(value)[:30])
-def test_errors_name_the_value_and_the_remedy(kind: type[Adaptor], data: Any, message: str) -> None:
+def test_errors_name_the_value_and_the_remedy(
+    kind: type[Adaptor], data: Any, message: str
+) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         kind.model_validate(data)
 
@@ -145,7 +165,10 @@ def test_errors_name_the_value_and_the_remedy(kind: type[Adaptor], data: Any, me
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        ((Albumentations, {"CenterCrop": {"height": 8, "width": 9}}), "CenterCrop made (3, 8, 9) of (3, 48, 64)"),
+        (
+            (Albumentations, {"CenterCrop": {"height": 8, "width": 9}}),
+            "CenterCrop made (3, 8, 9) of (3, 48, 64)",
+        ),
         ((Kornia, {"CenterCrop": {"size": [8, 9]}}), "CenterCrop made (3, 8, 9) of (3, 48, 64)"),
         ((Albumentations, {"ToFloat": {}}), "ToFloat made float32 of 8-bit pixels"),
     ],

@@ -79,13 +79,20 @@ def test_speed_counts_what_was_done():
     assert 5 / 0.05 < speed <= 5 / 0.01
 
 
-def of(load: float, degrade: float, end_to_end: dict[int, float], workers: int, limit: str) -> Bench:
+def of(
+    load: float, degrade: float, end_to_end: dict[int, float], workers: int, limit: str
+) -> Bench:
     steps = (StepTime("lr.[b]blur[/b]", 2.0, 1.0, 0.75), StepTime("lr.jpeg", 1.0, 0.5, 0.25))
-    return Bench("x", 4, "cpu", 16, 256, 4, load, degrade, end_to_end, workers, limit, steps, 300, 200, None)
+    return Bench(
+        "x", 4, "cpu", 16, 256, 4, load, degrade, end_to_end, workers, limit, steps, 300, 200, None
+    )
 
 
 def test_advice():
-    assert "Use 2 workers: 80 pairs/s. Degradation" in of(100, 50, {1: 40, 2: 80, 4: 82}, 2, "degradation").advice
+    assert (
+        "Use 2 workers: 80 pairs/s. Degradation"
+        in of(100, 50, {1: 40, 2: 80, 4: 82}, 2, "degradation").advice
+    )
     assert "Decoding is the limit" in of(10, 50, {1: 8}, 1, "loader").advice
 
 

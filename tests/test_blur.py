@@ -31,7 +31,14 @@ DRAWN = [
         beta_generalized=[0.5, 4],
         beta_plateau=[1, 2],
     ),
-    Blur(kernel="plateau_aniso", sigma=[1, 3], angle=ANGLE, beta_plateau=[1, 2], border="replicate", shift=1.5),
+    Blur(
+        kernel="plateau_aniso",
+        sigma=[1, 3],
+        angle=ANGLE,
+        beta_plateau=[1, 2],
+        border="replicate",
+        shift=1.5,
+    ),
     Sinc(size=SIZES, cutoff=[0.3, 1]),
     Motion(length={"any": [3, 9, 15]}, angle=[0, 360], direction=[-1, 1]),
     Lens(radius=[0, 6]),
@@ -68,10 +75,12 @@ def apply(operator: Operator, canvas: Canvas, rows: np.ndarray | None = None) ->
 @pytest.fixture(scope="module")
 def photos() -> Canvas:
     photo = torch.from_numpy(data.astronaut()).permute(2, 0, 1).float() / 255
-    return Canvas.of([photo[:, :90, 150:220], photo[:, 100:160, 100:196], photo[:, 40:47, 200:209]])
+    return Canvas.of(
+        [photo[:, :90, 150:220], photo[:, 100:160, 100:196], photo[:, 40:47, 200:209]]
+    )
 
 
-# --- kernels ---------------------------------------------------------------------------------------------------------
+# --- kernels -------------------------------------------------------------------------------------
 
 
 def formula(kernel, size, sigma_x, sigma_y, angle, beta, shift=0.0) -> np.ndarray:
@@ -79,14 +88,18 @@ def formula(kernel, size, sigma_x, sigma_y, angle, beta, shift=0.0) -> np.ndarra
     if kernel.endswith("_iso") or kernel == "iso":
         sigma_y, angle = sigma_x, 0.0
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    density = stats.multivariate_normal([shift, shift], turn @ np.diag([sigma_x**2, sigma_y**2]) @ turn.T)
+    density = stats.multivariate_normal(
+        [shift, shift], turn @ np.diag([sigma_x**2, sigma_y**2]) @ turn.T
+    )
     half = size // 2
     taps = np.empty((size, size))
     for y in range(size):
         for x in range(size):
             q = -2 * (density.logpdf([x - half, y - half]) - density.logpdf([shift, shift]))
             q = max(q, 0.0)
-            taps[y, x] = 1 / (1 + q**beta) if kernel.startswith("plateau") else math.exp(-0.5 * q**beta)
+            taps[y, x] = (
+                1 / (1 + q**beta) if kernel.startswith("plateau") else math.exp(-0.5 * q**beta)
+            )
     return taps / taps.sum()
 
 
@@ -131,7 +144,11 @@ def test_sinc_formula():
     for kernel, n, w in zip(found, size, cutoff * np.pi, strict=True):
         y, x = np.mgrid[:n, :n] - n // 2
         r = np.sqrt(x**2 + y**2)
-        wanted = np.where(r > 0, w * special.jv(1, w * r) / (2 * np.pi * np.where(r > 0, r, 1)), w**2 / (4 * np.pi))
+        wanted = np.where(
+            r > 0,
+            w * special.jv(1, w * r) / (2 * np.pi * np.where(r > 0, r, 1)),
+            w**2 / (4 * np.pi),
+        )
         np.testing.assert_allclose(centred(kernel, n), wanted / wanted.sum(), atol=1e-6)
 
 
@@ -150,15 +167,21 @@ def test_motion_is_kornias():
     angle, direction = np.array([0.0, 30, 90, 137, -45, 359]), np.array([0.0, 1, -1, 0.3, -0.5, 0])
     for length in (3, 9, 15):
         found = psf.motion(np.full(6, float(length)), angle, direction)
-        wanted = get_motion_kernel2d(length, torch.from_numpy(angle), torch.from_numpy(direction), mode="bilinear")
+        wanted = get_motion_kernel2d(
+            length, torch.from_numpy(angle), torch.from_numpy(direction), mode="bilinear"
+        )
         np.testing.assert_allclose(found, wanted.numpy(), atol=1e-6)
     ragged = psf.motion(np.array([3.0, 15]), angle[1:3], direction[1:3])
-    np.testing.assert_allclose(centred(ragged[0], 3), psf.motion(np.array([3.0]), angle[1:2], direction[1:2])[0])
+    np.testing.assert_allclose(
+        centred(ragged[0], 3), psf.motion(np.array([3.0]), angle[1:2], direction[1:2])[0]
+    )
 
 
 @pytest.mark.parametrize("radius", [1.0, 2.5, 7.3])
 def test_disk(radius):
-    """Flat inside, zero outside, its second moment that of a disk of this radius: r^2 / 4 on each axis, to 1/5 px^2."""
+    """Flat inside, zero outside, its second moment that of a disk of this radius: r^2 / 4 on
+    each axis, to 1/5 px^2.
+    """
     kernel = psf.disk(np.array([radius, 9.0]))[0]
     y, x = np.mgrid[-9:10, -9:10]
     r = np.hypot(x, y)
@@ -168,7 +191,7 @@ def test_disk(radius):
     assert (kernel * x * x).sum() == pytest.approx(radius**2 / 4, abs=0.2)
 
 
-# --- operators -------------------------------------------------------------------------------------------------------
+# --- operators -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("operator", DRAWN, ids=name)
@@ -201,7 +224,10 @@ def test_neutral(operator, backend, photos):
 
 @pytest.mark.parametrize("operator", DRAWN, ids=name)
 def test_changes_the_image_but_not_a_flat_one(operator, photos):
-    assert any(not torch.equal(a, b) for a, b in zip(apply(operator, photos).images(), photos.images(), strict=True))
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(apply(operator, photos).images(), photos.images(), strict=True)
+    )
     flat = photos.with_pixels(torch.full_like(photos.pixels, 0.7))
     for image in apply(operator, flat).images():
         torch.testing.assert_close(image, torch.full_like(image, 0.7), atol=2e-6, rtol=0)
@@ -220,7 +246,9 @@ def centroid(operator: Operator, shape: tuple[int, int] = (61, 61)) -> np.ndarra
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_impulse_response(backend):
-    """In a batch of all kernels, each row gets its own: what an impulse becomes is the formula, turned about."""
+    """In a batch of all kernels, each row gets its own: what an impulse becomes is the formula,
+    turned about.
+    """
     rows = 24
     pixels = torch.zeros(rows, 1, 31, 31)
     pixels[:, :, 15, 15] = 1
@@ -230,7 +258,9 @@ def test_impulse_response(backend):
         found = DRAWN[2].apply(canvas, drawn).pixels[:, 0].numpy()
     assert set(drawn.names("kernel")) == set(KERNELS)
     for i, kernel in enumerate(drawn.names("kernel")):
-        size, sigma, sigma_y, angle = (drawn.host(field)[i] for field in ("size", "sigma", "sigma_y", "angle"))
+        size, sigma, sigma_y, angle = (
+            drawn.host(field)[i] for field in ("size", "sigma", "sigma_y", "angle")
+        )
         beta = drawn.host(f"beta_{kernel.split('_')[0]}")[i] if "_" in kernel else 1.0
         wanted = formula(kernel, int(size), sigma, sigma_y, angle, beta)[::-1, ::-1]
         edge = 15 - int(size) // 2
@@ -244,17 +274,23 @@ def test_registered(operator):
 
 @pytest.mark.parametrize("kernel", ["iso", "aniso"])
 def test_shift(kernel):
-    """A correlation centred at s gathers from s to the right and below, so that what was at 0 appears at -s."""
+    """A correlation centred at s gathers from s to the right and below, so that what was at 0
+    appears at -s.
+    """
     operator = Blur(kernel=kernel, size=25, sigma=[1, 2.4], angle=ANGLE, shift=1.5)
     np.testing.assert_allclose(centroid(operator), -1.5, atol=2e-3)
 
 
 def test_shift_registers_a_decimation():
-    """Pixel 0 of every 4, after a blur centred 1.5 further, is the mean of a ramp over the block of 4."""
+    """Pixel 0 of every 4, after a blur centred 1.5 further, is the mean of a ramp over the
+    block of 4.
+    """
     ramp = torch.arange(80.0).expand(1, 1, 80, 80) / 80
     blurred = apply(Blur(size=25, sigma=1, shift=1.5), Canvas.of(ramp)).pixels[..., ::4, ::4]
     wanted = ramp.unfold(2, 4, 4).unfold(3, 4, 4).mean((-1, -2))
-    torch.testing.assert_close(blurred[..., 3:-4, 3:-4], wanted[..., 3:-4, 3:-4], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        blurred[..., 3:-4, 3:-4], wanted[..., 3:-4, 3:-4], atol=1e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize("operator", DRAWN, ids=name)
@@ -269,7 +305,9 @@ def test_gradient(operator, photos):
 
 
 def test_second_axis():
-    """Left out, it is distributed as the first, but drawn on its own; given, it is what is given."""
+    """Left out, it is distributed as the first, but drawn on its own; given, it is what is
+    given.
+    """
     both = Blur(kernel="aniso", sigma=[0.2, 3])
     assert both.sigma_y == both.sigma
     drawn = draw(both, Canvas.of(torch.zeros(8, 1, 2, 2)))

@@ -1,4 +1,6 @@
-"""The command line: every command's way to go well and to go wrong; no traceback for what a user can mend."""
+"""The command line: every command's way to go well and to go wrong; no traceback for what a
+user can mend.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
     """Runs ``degrade`` in an empty folder; gives exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
@@ -61,23 +65,31 @@ def test_help_and_version(run: Run) -> None:
 
 
 def test_synth_and_replay(run: Run, photos: Path, tmp_path: Path) -> None:
-    code, out, err = run("synth", "-i", "photos", "--set", "first.jpeg.quality=[60, 95]", "--workers", "1")
+    code, out, err = run(
+        "synth", "-i", "photos", "--set", "first.jpeg.quality=[60, 95]", "--workers", "1"
+    )
     assert code == 0, err
     assert "realesrgan x4  2 pairs from 2 images" in out
     assert "2 pairs made. Look at:\n  synth/realesrgan/contact_sheet.png" in out
     sheet = read_image(tmp_path / "synth/realesrgan/contact_sheet.png").pixels
     assert sheet.shape[1] > 1000
-    code, out, _ = run("synth", "-i", "photos", "--set", "first.jpeg.quality=[60, 95]", "--workers", "1")
+    code, out, _ = run(
+        "synth", "-i", "photos", "--set", "first.jpeg.quality=[60, 95]", "--workers", "1"
+    )
     assert (code, "0 pairs made, 2 were there" in out) == (0, True)
     assert run("replay", "synth/realesrgan")[:2] == (0, "equal  0\nequal  1\n")
     assert run("replay", "synth/realesrgan", "--row", "1", "-o", "again")[:2] == (0, "equal  1\n")
-    assert (tmp_path / "again/lr/1.png").read_bytes() == (tmp_path / "synth/realesrgan/lr/1.png").read_bytes()
+    assert (tmp_path / "again/lr/1.png").read_bytes() == (
+        tmp_path / "synth/realesrgan/lr/1.png"
+    ).read_bytes()
     Image.fromarray(data.astronaut()[:60, :60]).save(photos / "0.png")
     assert run("replay", "synth/realesrgan")[:2] == (1, "different  0\nequal  1\n")
 
 
 def test_synth_of_the_samples(run: Run) -> None:
-    code, out, _ = run("synth", "--recipe", "bicubic", "--patch", "48", "--count", "2", "--workers", "1")
+    code, out, _ = run(
+        "synth", "--recipe", "bicubic", "--patch", "48", "--count", "2", "--workers", "1"
+    )
     assert code == 0
     assert "2 pairs made" in out
 
@@ -118,8 +130,12 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("args", "message"), WRONG, ids=[" ".join(args)[:50] for args, _ in WRONG])
-def test_what_a_user_can_mend(run: Run, tmp_path: Path, args: tuple[str, ...], message: str) -> None:
+@pytest.mark.parametrize(
+    ("args", "message"), WRONG, ids=[" ".join(args)[:50] for args, _ in WRONG]
+)
+def test_what_a_user_can_mend(
+    run: Run, tmp_path: Path, args: tuple[str, ...], message: str
+) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad/x.png").write_text("x")
@@ -142,7 +158,9 @@ def test_check(run: Run, tmp_path: Path) -> None:
     assert code == 0
     assert [line.split(":")[0] for line in out.splitlines()] == names()
     assert all(": fine, x" in line for line in out.splitlines())
-    (tmp_path / "a.yaml").write_text("name: a\nscale: 2\nfirst:\n  - blurr\n  - jpeg: {quality: 0}\n")
+    (tmp_path / "a.yaml").write_text(
+        "name: a\nscale: 2\nfirst:\n  - blurr\n  - jpeg: {quality: 0}\n"
+    )
     code, out, err = run("check", "bicubic", "a.yaml", "nowhere")
     assert code == 2
     assert out.splitlines()[1:] == [
@@ -162,7 +180,9 @@ def test_list(run: Run) -> None:
         code, out, _ = run("list", name)
         assert code == 0
         assert REGISTRY[name].summary()[:40] in out
-    assert run("list", "bicubic")[1].strip() == locate("bicubic").read_text(encoding="utf-8").strip()
+    assert (
+        run("list", "bicubic")[1].strip() == locate("bicubic").read_text(encoding="utf-8").strip()
+    )
 
 
 def test_plug_ins(run: Run, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,11 +193,24 @@ def test_plug_ins(run: Run, tmp_path: Path, photos: Path, monkeypatch: pytest.Mo
         "    gain: Annotated[Dist, Range(0, 1)] = Const(1)\n\n"
         "    def apply(self, canvas, draw):\n        return canvas.with_pixels(canvas.pixels * draw.column('gain'))\n"
     )
-    (tmp_path / "fade.yaml").write_text("name: fade\nscale: 1\na:\n  - test_fade: {gain: [0, 1]}\n  - quantize\n")
+    (tmp_path / "fade.yaml").write_text(
+        "name: fade\nscale: 1\na:\n  - test_fade: {gain: [0, 1]}\n  - quantize\n"
+    )
     monkeypatch.setattr(sys, "path", [*sys.path])
     assert run("check", "fade.yaml")[0] == 2
     try:
-        args = ("-i", "photos", "--per-image", "8", "--import", "plug_in_fade", "--workers", "2", "-r", "fade.yaml")
+        args = (
+            "-i",
+            "photos",
+            "--per-image",
+            "8",
+            "--import",
+            "plug_in_fade",
+            "--workers",
+            "2",
+            "-r",
+            "fade.yaml",
+        )
         code, out, err = run("synth", *args)
         assert code == 0, err
         assert "16 pairs made" in out
@@ -186,7 +219,7 @@ def test_plug_ins(run: Run, tmp_path: Path, photos: Path, monkeypatch: pytest.Mo
         REGISTRY.pop("test_fade", None)
 
 
-# --- schema ----------------------------------------------------------------------------------------------------------
+# --- schema --------------------------------------------------------------------------------------
 
 
 def fits(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> bool:
@@ -220,7 +253,9 @@ def fits(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> bool:
         return False
     if isinstance(value, str) and not re.search(schema.get("pattern", ""), value):
         return False
-    if isinstance(value, int | float) and not (schema.get("minimum", value) <= value <= schema.get("maximum", value)):
+    if isinstance(value, int | float) and not (
+        schema.get("minimum", value) <= value <= schema.get("maximum", value)
+    ):
         return False
     if isinstance(value, list):
         if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
@@ -228,7 +263,9 @@ def fits(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> bool:
         return all(fits(part, schema.get("items", {}), root) for part in value)
     if isinstance(value, dict):
         known, others = schema.get("properties", {}), schema.get("additionalProperties", {})
-        if any(name not in value for name in schema.get("required", [])) or len(value) < schema.get("minProperties", 0):
+        if any(name not in value for name in schema.get("required", [])) or len(
+            value
+        ) < schema.get("minProperties", 0):
             return False
         if len(value) > schema.get("maxProperties", len(value)):
             return False

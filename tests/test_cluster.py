@@ -39,7 +39,9 @@ def busy_workers() -> list[int]:
                 continue
             pid = int(folder.name)
             while pid > 1 and pid != os.getpid():
-                pid = int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+                pid = int(
+                    (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1]
+                )
         except OSError:  # it has ended
             continue
         if pid == os.getpid():
@@ -68,7 +70,9 @@ def test_same_bytes_after_a_killed_worker(tmp_path: Path, monkeypatch: pytest.Mo
         Image.fromarray(image).save(tmp_path / f"in/{name}.png")
     try:
         found = make(tmp_path / "in", tmp_path / "ray", disturbed)
-        batches = make(tmp_path / "in", tmp_path / "batches", partial(on_ray, device="cpu", size=6))
+        batches = make(
+            tmp_path / "in", tmp_path / "batches", partial(on_ray, device="cpu", size=6)
+        )
         with pytest.raises(SynthError, match="--engine ray: this cluster has no GPU"):
             make(tmp_path / "in", tmp_path / "gpu", choose("cuda", name="ray"))
     finally:
@@ -88,7 +92,9 @@ def test_choice(monkeypatch: pytest.MonkeyPatch) -> None:
         assert run.func is engines.processes
     with pytest.raises(SynthError, match="--engine spark: should be auto, inline, processes, ray"):
         choose("cpu", name="spark")
-    with pytest.raises(SynthError, match="--engine ray: should have --device cpu or cuda, not cuda:1"):
+    with pytest.raises(
+        SynthError, match="--engine ray: should have --device cpu or cuda, not cuda:1"
+    ):
         choose("cuda:1", name="ray")
     with pytest.raises(SynthError, match="--engine inline: works on the CPU"):
         choose("cuda", name="inline")

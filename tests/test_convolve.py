@@ -18,7 +18,10 @@ TOLERANCE = 3e-6
 def ragged(channels: int = 3, seed: int = 0) -> Canvas:
     """Three sizes; what lies outside is large, so that reading it shows."""
     rng = np.random.default_rng(seed)
-    images = [torch.from_numpy(rng.random((channels, h, w), np.float32)) for h, w in [(40, 57), (71, 30), (3, 5)]]
+    images = [
+        torch.from_numpy(rng.random((channels, h, w), np.float32))
+        for h, w in [(40, 57), (71, 30), (3, 5)]
+    ]
     canvas = Canvas.of(images)
     pixels = torch.full_like(canvas.pixels, 1e6)
     for row, image in zip(pixels, images, strict=True):
@@ -41,7 +44,9 @@ def expected(canvas: Canvas, kernels: np.ndarray, border: str) -> Canvas:
     for i, kernel in enumerate(kernels):
         image = canvas.image(i).double().numpy()
         h, w = image.shape[1:]
-        pixels[i, :, :h, :w] = torch.from_numpy(ndimage.correlate(image, kernel[None], mode=BORDERS[border]))
+        pixels[i, :, :h, :w] = torch.from_numpy(
+            ndimage.correlate(image, kernel[None], mode=BORDERS[border])
+        )
     return canvas.with_pixels(pixels)
 
 
@@ -77,7 +82,10 @@ def test_separable_equals_scipy(backend, channels, border):
     canvas, rows, columns = ragged(channels), taps((3, 21), 2), taps((3, 21), 3)
     with use_backend(backend):
         found = convolve_separable(canvas, rows, columns, border)
-    assert difference(found, expected(canvas, columns[:, :, None] * rows[:, None], border)) < TOLERANCE
+    assert (
+        difference(found, expected(canvas, columns[:, :, None] * rows[:, None], border))
+        < TOLERANCE
+    )
 
 
 def test_bands_are_tiled():
@@ -92,7 +100,9 @@ def test_bands_are_tiled():
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_orientation(backend):
-    """The tap right of the centre brings in the pixel to the right; the tap below, the one below."""
+    """The tap right of the centre brings in the pixel to the right; the tap below, the one
+    below.
+    """
     canvas = ragged()
     right, below = np.zeros((3, 3, 3)), np.zeros((3, 3, 3))
     right[:, 1, 2] = below[:, 2, 1] = 1
@@ -145,11 +155,17 @@ def test_mask(backend):
 
 def test_gradient():
     """The gradient of a correlation is exact; PyTorch's own differences are the oracle."""
-    canvas = Canvas.of([torch.rand(2, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))])
+    canvas = Canvas.of(
+        [torch.rand(2, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))]
+    )
     kernels, rows = taps((1, 5, 5)), taps((1, 3))
     pixels = canvas.pixels.requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: convolve(canvas.with_pixels(x), kernels).pixels, pixels)
-    assert torch.autograd.gradcheck(lambda x: convolve_separable(canvas.with_pixels(x), rows, rows).pixels, pixels)
+    assert torch.autograd.gradcheck(
+        lambda x: convolve(canvas.with_pixels(x), kernels).pixels, pixels
+    )
+    assert torch.autograd.gradcheck(
+        lambda x: convolve_separable(canvas.with_pixels(x), rows, rows).pixels, pixels
+    )
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 3), (3, 4, 4), (3, 3, 5)])
@@ -165,4 +181,7 @@ def test_no_tf32():
     kernels = taps((3, 11, 11))
     device = canvas.with_pixels(canvas.pixels.cuda())
     found = convolve(device, kernels)
-    assert difference(found.with_pixels(found.pixels.cpu()), expected(canvas, kernels, "reflect")) < TOLERANCE
+    assert (
+        difference(found.with_pixels(found.pixels.cpu()), expected(canvas, kernels, "reflect"))
+        < TOLERANCE
+    )

@@ -1,4 +1,6 @@
-"""Batches of pairs: on the fly, in the workers or written before, the same index gives the same pair."""
+"""Batches of pairs: on the fly, in the workers or written before, the same index gives the same
+pair.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from degrade.synthesis.run import synthesize
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
     for i in range(3):
-        Image.fromarray(data.astronaut()[30 * i : 30 * i + 70, 90 : 150 + i]).save(folder / f"{i}.png")
+        Image.fromarray(data.astronaut()[30 * i : 30 * i + 70, 90 : 150 + i]).save(
+            folder / f"{i}.png"
+        )
     return folder
 
 
@@ -35,14 +39,18 @@ def patches(photos: Path, **kwargs: bool) -> PatchFolder:
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_three_speeds(photos: Path, tmp_path: Path, workers: int) -> None:
-    """On the fly, by batches or in workers; from images cached in memory; baked by ``synth --patch``: equal, bit for
-    bit."""
+    """On the fly, by batches or in workers; from images cached in memory; baked by ``synth
+    --patch``: equal, bit for bit."""
     plain = {"flip": False, "rotate": False}
-    live = list(pairs(DataLoader(patches(photos, **plain), 5, num_workers=workers), RECIPE, seed=5))
+    live = list(
+        pairs(DataLoader(patches(photos, **plain), 5, num_workers=workers), RECIPE, seed=5)
+    )
     index = np.concatenate([pair.index for pair in live if pair.index is not None])
     assert index.tolist() == list(range(12))
     lr, hr = torch.cat([pair.lr for pair in live]), torch.cat([pair.hr for pair in live])
-    inside = DataLoader(DegradedFolder(patches(photos, **plain), RECIPE, seed=5), 4, num_workers=workers)
+    inside = DataLoader(
+        DegradedFolder(patches(photos, **plain), RECIPE, seed=5), 4, num_workers=workers
+    )
     batches = list(inside)
     assert torch.equal(torch.cat([batch["lq"] for batch in batches]), lr)
     assert torch.equal(torch.cat([batch["gt"] for batch in batches]), hr)
@@ -66,7 +74,10 @@ def test_three_speeds(photos: Path, tmp_path: Path, workers: int) -> None:
 def test_results_do_not_depend_on_batches_or_resume(photos: Path) -> None:
     whole = torch.cat([pair.lr for pair in pairs(DataLoader(patches(photos), 12), RECIPE, seed=1)])
     for size in (1, 5):
-        assert torch.equal(torch.cat([p.lr for p in pairs(DataLoader(patches(photos), size), RECIPE, seed=1)]), whole)
+        assert torch.equal(
+            torch.cat([p.lr for p in pairs(DataLoader(patches(photos), size), RECIPE, seed=1)]),
+            whole,
+        )
     rest = DataLoader(torch.utils.data.Subset(patches(photos), [7, 3]), 2)
     [pair] = pairs(rest, RECIPE, seed=1)
     assert torch.equal(pair.lr, whole[[7, 3]])
@@ -99,7 +110,9 @@ def test_every_kind_of_batch() -> None:
         [pair] = pairs([batch], RECIPE)
         assert torch.equal(pair.lr, expected)
     first, second = pairs([hr[:2], hr[2:]], RECIPE)
-    assert torch.equal(torch.cat([first.lr, second.lr]), expected), "without indices, samples are counted"
+    assert torch.equal(torch.cat([first.lr, second.lr]), expected), (
+        "without indices, samples are counted"
+    )
 
 
 @pytest.mark.parametrize(
@@ -169,7 +182,9 @@ def test_paired_folder_of_others(tmp_path: Path) -> None:
         ([("hr", "a.png", (8, 9)), ("lr", "a.png", (4, 4))], "should be a whole multiple of LR"),
     ],
 )
-def test_folders_that_do_not_pair(tmp_path: Path, files: list[tuple[str, str, tuple[int, int]]], message: str) -> None:
+def test_folders_that_do_not_pair(
+    tmp_path: Path, files: list[tuple[str, str, tuple[int, int]]], message: str
+) -> None:
     for side, name, size in files:
         write(tmp_path, side, name, size)
     with pytest.raises(ValueError, match=message):

@@ -52,7 +52,9 @@ KERNELS = {**kernels("", 3), **kernels("2", 1.5), "final_sinc_prob": 0.8}
 FLAGS = {"l1_gt_usm": True, "percep_gt_usm": True, "gan_gt_usm": False}
 
 
-def basicsr(root: dict | None = None, train: dict | None = None, drop: tuple[str, ...] = ()) -> dict:
+def basicsr(
+    root: dict | None = None, train: dict | None = None, drop: tuple[str, ...] = ()
+) -> dict:
     """A Real-ESRGAN option file, with changes."""
     data = {**STAGES, **FLAGS, **(root or {})}
     data["datasets"] = {"train": {"type": "X", **KERNELS, **(train or {})}}
@@ -69,10 +71,12 @@ def read(folder: Path, data: dict | str, name: str = "options.yml"):
 
 
 def said(imported, key: str, severity: str | None = None) -> list[str]:
-    return [f.message for f in imported.findings if f.key == key and severity in (None, f.severity)]
+    return [
+        f.message for f in imported.findings if f.key == key and severity in (None, f.severity)
+    ]
 
 
-# --- what they become ------------------------------------------------------------------------------------------------
+# --- what they become ----------------------------------------------------------------------------
 
 
 def test_the_published_numbers_give_the_packaged_recipe(tmp_path):
@@ -91,7 +95,10 @@ def test_realesrnet_too(tmp_path):
 
 def test_a_changed_number_changes_that_address_only(tmp_path):
     imported = read(tmp_path, basicsr({"jpeg_range": [60, 80]}))
-    assert Recipe.load(imported.recipe).hash == Recipe.load("realesrgan", changes={"first.jpeg.quality": [60, 80]}).hash
+    assert (
+        Recipe.load(imported.recipe).hash
+        == Recipe.load("realesrgan", changes={"first.jpeg.quality": [60, 80]}).hash
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,7 +115,9 @@ def test_where_the_sharpened_image_goes(tmp_path, flags, hr, sharpens):
 
 
 def test_params_is_realesrgan_without_sharpening(tmp_path):
-    imported = read(tmp_path, {**STAGES, "color_jitter_prob": 0.0, "gray_prob": 0.0, "kernel_info": KERNELS})
+    imported = read(
+        tmp_path, {**STAGES, "color_jitter_prob": 0.0, "gray_prob": 0.0, "kernel_info": KERNELS}
+    )
     assert imported.dialect == "params"
     mine, packaged = Recipe.load(imported.recipe), Recipe.load("realesrgan")
     assert not mine.hr.nodes
@@ -139,27 +148,40 @@ def test_neosr_is_the_same_graph(tmp_path):
     assert "--patch 256" in finding.message
 
 
-REDUX = {"scale": 2, "high_order_degradation": True, "jpeg_prob": 0.5, "datasets": {"train": {"lq_size": 32}}}
+REDUX = {
+    "scale": 2,
+    "high_order_degradation": True,
+    "jpeg_prob": 0.5,
+    "datasets": {"train": {"lq_size": 32}},
+}
 
 
 def test_redux_defaults_and_graph(tmp_path):
     imported = read(tmp_path, REDUX)
     assert imported.dialect == "redux"
     recipe = Recipe.load(imported.recipe)
-    assert [node.label for node in recipe.stages[0].nodes] == ["rescale", "jpeg"]  # no blur, no noise by default
+    assert [node.label for node in recipe.stages[0].nodes] == [
+        "rescale",
+        "jpeg",
+    ]  # no blur, no noise by default
     [rescale, jpeg] = imported.recipe["first"]
     assert rescale["p"] == 0.9
     assert rescale["steps"][0]["resize"]["antialias"] == 1
     assert jpeg["p"] == 0.5
     assert imported.recipe["second"][0]["p"] == 0.7  # keep, at 0.3, is no resize to the LR size
-    assert "kernel_range" in next(f.message for f in imported.findings if "upstream's default" in f.message)
+    assert "kernel_range" in next(
+        f.message for f in imported.findings if "upstream's default" in f.message
+    )
 
 
 def test_redux_kernel_sizes_and_sharpening(tmp_path):
     data = copy.deepcopy(REDUX) | {"blur_prob": 1, "lq_usm": True, "lq_usm_radius_range": [3, 5]}
     data["datasets"]["train"] |= {"kernel_range": [11, 15], "sinc_prob": 0.3}
     [sharpen, kernel, *_] = read(tmp_path, data).recipe["first"]
-    assert [(b["p"], b["unsharp"]["size"]) for b in sharpen["one_of"]] == [(1, 3), (2, 5)]  # 4 becomes 5
+    assert [(b["p"], b["unsharp"]["size"]) for b in sharpen["one_of"]] == [
+        (1, 3),
+        (2, 5),
+    ]  # 4 becomes 5
     blur, small, large = kernel["one_of"]
     assert (blur["p"], small["p"], large["p"]) == (0.7, 0.1, 0.2)
     assert small["sinc"] == {"size": 11, "cutoff": ["1/3", 1]}
@@ -168,7 +190,11 @@ def test_redux_kernel_sizes_and_sharpening(tmp_path):
 
 @pytest.mark.parametrize(
     ("key", "value", "label"),
-    [("sinc_prob", 0, "blur"), ("sinc_prob", 1, "one_of"), ("kernel_prob", [1, 0, 0, 0, 0, 0], "one_of")],
+    [
+        ("sinc_prob", 0, "blur"),
+        ("sinc_prob", 1, "one_of"),
+        ("kernel_prob", [1, 0, 0, 0, 0, 0], "one_of"),
+    ],
 )
 def test_ends_of_probabilities(tmp_path, key, value, label):
     recipe = read(tmp_path, basicsr(train={key: value})).recipe
@@ -179,19 +205,26 @@ def test_ends_of_probabilities(tmp_path, key, value, label):
 @pytest.mark.parametrize("p", [0, 1])
 def test_one_kind_of_noise(tmp_path, p):
     recipe = read(tmp_path, basicsr({"gaussian_noise_prob": p})).recipe
-    assert ("gaussian_noise" in recipe["first"][2], "poisson_noise" in recipe["first"][2]) == (p == 1, p == 0)
+    assert ("gaussian_noise" in recipe["first"][2], "poisson_noise" in recipe["first"][2]) == (
+        p == 1,
+        p == 0,
+    )
     Recipe.load(recipe)
 
 
-# --- findings --------------------------------------------------------------------------------------------------------
+# --- findings ------------------------------------------------------------------------------------
 
 
 def test_every_finding_names_file_line_and_key(tmp_path):
     lines = yaml.safe_dump(basicsr({"queue_size": 180}), sort_keys=False).splitlines()
     imported = read(tmp_path, "\n".join(lines))
-    assert {"queue_size", "blur_kernel_size", "betap_range", "resize_prob"} <= {f.key for f in imported.findings}
+    assert {"queue_size", "blur_kernel_size", "betap_range", "resize_prob"} <= {
+        f.key for f in imported.findings
+    }
     for finding in imported.findings:
-        assert str(finding).startswith(f"{tmp_path / 'options.yml'}:{finding.line}: {finding.key}: ")
+        assert str(finding).startswith(
+            f"{tmp_path / 'options.yml'}:{finding.line}: {finding.key}: "
+        )
         assert lines[finding.line - 1].strip().startswith(f"{finding.key}:")
 
 
@@ -223,7 +256,12 @@ WRONG = [
     ({"resize_prob": [0.5, 0.5]}, {}, "resize_prob", "should be 3 probabilities"),
     ({"scale": 0}, {}, "scale", "from 1 to 16"),
     ({"high_order_degradation": False}, {}, "high_order_degradation", "degrades nothing"),
-    ({}, {"kernel_list": [*KINDS[:-1], "plateau_anis"]}, "kernel_list", "did you mean plateau_aniso?"),
+    (
+        {},
+        {"kernel_list": [*KINDS[:-1], "plateau_anis"]},
+        "kernel_list",
+        "did you mean plateau_aniso?",
+    ),
     ({"jpeg_range": [0, 95]}, {}, "", "first.jpeg.quality"),
 ]
 
@@ -237,7 +275,10 @@ def test_errors(tmp_path, root, train, key, message):
 
 def test_a_missing_key_is_said_once(tmp_path):
     imported = read(tmp_path, basicsr(drop=("kernel_list", "final_sinc_prob")))
-    assert [f.key for f in imported.findings if f.severity == "error"] == ["kernel_list", "final_sinc_prob"]
+    assert [f.key for f in imported.findings if f.severity == "error"] == [
+        "kernel_list",
+        "final_sinc_prob",
+    ]
     assert not said(imported, "kernel_list", "warning")
 
 

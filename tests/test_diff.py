@@ -1,4 +1,6 @@
-"""Measures against images whose noise, blocks and sharpness are known; diffs of recipes that differ in a known way."""
+"""Measures against images whose noise, blocks and sharpness are known; diffs of recipes that
+differ in a known way.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ def recipe(*steps: object, scale: int = 2, name: str = "test") -> Recipe:
 
 @pytest.mark.parametrize("sigma", [3, 10, 25])
 def test_noise_level_finds_the_noise(sigma: float):
-    # 3 x 128 x 128 details: the estimate's own deviation is below 1 %; rounding to 8 bits adds 1/12 to the variance.
+    # 3 x 128 x 128 details: the estimate's own deviation is below 1 %; rounding to 8 bits adds
+    # 1/12 to the variance.
     assert metrics.noise_level(noisy(sigma)) == pytest.approx(np.hypot(sigma, 12**-0.5), rel=0.05)
 
 
@@ -42,7 +45,9 @@ def test_noise_level_of_nothing():
 
 def test_blockiness_is_one_without_and_above_with_a_grid():
     assert metrics.blockiness(noisy(10)) == pytest.approx(1, abs=0.05)
-    blocks = np.kron(np.random.default_rng(1).integers(0, 256, (16, 16, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    blocks = np.kron(
+        np.random.default_rng(1).integers(0, 256, (16, 16, 3)), np.ones((8, 8, 1))
+    ).astype(np.uint8)
     blocks[::2] ^= 1  # some step inside, else the ratio is by zero
     assert metrics.blockiness(blocks) > 50
     assert metrics.blockiness(np.zeros((64, 64, 3), np.uint8)) == 1
@@ -67,7 +72,9 @@ def test_high_frequency_of_single_waves():
 def test_psnr_is_that_of_skimage():
     one = noisy(5)
     other = noisy(12)
-    assert metrics.psnr(one, other) == pytest.approx(peak_signal_noise_ratio(one, other, data_range=255), abs=1e-9)
+    assert metrics.psnr(one, other) == pytest.approx(
+        peak_signal_noise_ratio(one, other, data_range=255), abs=1e-9
+    )
     assert metrics.psnr(one, one) == metrics.MOST
 
 
@@ -81,7 +88,9 @@ def test_plain_is_the_bicubic_recipe():
 
 def test_changes_by_address():
     a = recipe({"gaussian_noise": {"sigma": [1, 30]}}, {"p": 0.5, "jpeg": {"quality": 60}})
-    b = recipe({"gaussian_noise": {"sigma": [1, 20]}}, {"jpeg": {"quality": 60}}, {"blur": {"sigma": 2}})
+    b = recipe(
+        {"gaussian_noise": {"sigma": [1, 20]}}, {"jpeg": {"quality": 60}}, {"blur": {"sigma": 2}}
+    )
     found = {change.address: change for change in changes(a, b)}
     sigma = found["lr.gaussian_noise.sigma"]
     assert (sigma.kind, sigma.a, sigma.b) == ("different", "[1, 30]", "[1, 20]")
@@ -104,7 +113,9 @@ def test_a_recipe_is_its_own_equal_and_no_variable_is_missed(name: str):
 def test_effects_are_paired():
     a = recipe({"gaussian_noise": {"sigma": 5}}, scale=1)
     b = recipe({"gaussian_noise": {"sigma": 20}}, scale=1)
-    found = {effect.name: effect for effect in effects(a, b, sample_images()[:2], draws=6, size=96)}
+    found = {
+        effect.name: effect for effect in effects(a, b, sample_images()[:2], draws=6, size=96)
+    }
     assert all(np.ptp(effect.a) > 0 for effect in found.values())
     assert (found["noise"].b > found["noise"].a + 5).all()
     assert (found["psnr"].b < found["psnr"].a - 8).all()
@@ -122,7 +133,9 @@ def test_fewer_draws_than_images():
 def test_tables_show_hostile_text_as_it_is():
     a, b = (recipe({"gaussian_noise": {"sigma": s}}, name="[red]x[/red]") for s in (1, 2))
     console = Console(width=120, file=io.StringIO(), force_terminal=False)
-    print_diff(console, a, b, changes(a, b), effects(a, b, sample_images()[:1], 2, 64), every=False)
+    print_diff(
+        console, a, b, changes(a, b), effects(a, b, sample_images()[:1], 2, 64), every=False
+    )
     text = console.file.getvalue()
     assert "[red]x[/red] (A)" in text
     assert "1 parameter differs" in text

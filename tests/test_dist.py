@@ -1,4 +1,6 @@
-"""Distributions: laws over a list of instances, SciPy as the oracle, and the words of every error."""
+"""Distributions: laws over a list of instances, SciPy as the oracle, and the words of every
+error.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,9 @@ def test_dump_reads_back(dist: Dist) -> None:
     assert parse(dist) is dist
 
 
-@pytest.mark.parametrize("dist", [*DISTS, Bernoulli(0.3), Bernoulli(0.0), Bernoulli(1.0)], ids=repr)
+@pytest.mark.parametrize(
+    "dist", [*DISTS, Bernoulli(0.3), Bernoulli(0.0), Bernoulli(1.0)], ids=repr
+)
 def test_values_fill_the_support(dist: Dist) -> None:
     values = dist.quantile(LEVELS)
     low, high = dist.support
@@ -104,9 +108,13 @@ LAWS = [
 ]
 
 
-@pytest.mark.parametrize(("dist", "law"), LAWS, ids=lambda value: repr(value) if isinstance(value, Dist) else "scipy")
+@pytest.mark.parametrize(
+    ("dist", "law"), LAWS, ids=lambda value: repr(value) if isinstance(value, Dist) else "scipy"
+)
 def test_distribution_equals_scipy(dist: Dist, law: Any) -> None:
-    """Kolmogorov's distance between a grid of quantiles and the law: half a step of the grid, 1/40000, and rounding."""
+    """Kolmogorov's distance between a grid of quantiles and the law: half a step of the grid,
+    1/40000, and rounding.
+    """
     values = np.sort(dist.quantile(LEVELS[1:-1]))
     points = np.unique(values)
     empirical = np.searchsorted(values, points, side="right") / len(values)
@@ -119,12 +127,19 @@ def test_normal_quantile_equals_scipy() -> None:
 
 
 def test_reciprocal_and_sqrt_transform_the_law() -> None:
-    reciprocal, root = Reciprocal(Uniform(1.0, 8.0)).quantile(LEVELS[1:-1]), Sqrt(Uniform(4.0, 9.0)).quantile(LEVELS)
-    np.testing.assert_allclose(np.sort(1 / reciprocal), Uniform(1.0, 8.0).quantile(LEVELS[1:-1]), rtol=1e-12)
+    reciprocal, root = (
+        Reciprocal(Uniform(1.0, 8.0)).quantile(LEVELS[1:-1]),
+        Sqrt(Uniform(4.0, 9.0)).quantile(LEVELS),
+    )
+    np.testing.assert_allclose(
+        np.sort(1 / reciprocal), Uniform(1.0, 8.0).quantile(LEVELS[1:-1]), rtol=1e-12
+    )
     np.testing.assert_allclose(root**2, Uniform(4.0, 9.0).quantile(LEVELS), rtol=1e-12)
 
 
-@pytest.mark.parametrize("weights", [(0.2, 0.7, 0.1), (0.0, 0.5, 0.5), (1.0, 0.0, 0.0), (0.1,) * 10])
+@pytest.mark.parametrize(
+    "weights", [(0.2, 0.7, 0.1), (0.0, 0.5, 0.5), (1.0, 0.0, 0.0), (0.1,) * 10]
+)
 def test_pick_inverts_exactly(weights: tuple[float, ...]) -> None:
     """Each part is chosen as often as it should be, and the remainder is uniform inside it."""
     index, rest = pick(weights, LEVELS)
@@ -148,7 +163,10 @@ def test_mix_draws_each_part_with_its_weight() -> None:
 KINDS = "any, integers, mix, log_uniform, normal, sqrt, reciprocal"
 ERRORS: list[tuple[Any, str]] = [
     (None, f"None is no distribution; write a number, [low, high], or one of {KINDS}"),
-    ({"gauss": 1}, f"{{'gauss': 1}} is no distribution; write a number, [low, high], or one of {KINDS}"),
+    (
+        {"gauss": 1},
+        f"{{'gauss': 1}} is no distribution; write a number, [low, high], or one of {KINDS}",
+    ),
     ([1, 2, 3], "[1, 2, 3] should be [low, high]; to list single values write {any: [...]}"),
     ([3, 1], "[3, 1] is empty: 3 is greater than 1"),
     ([True, 2], "True should be a number"),

@@ -1,11 +1,12 @@
 """README and docs: what they tell people to type runs, in the order in which they tell it.
 
-Each file's blocks run in one folder of its own, which holds a few tiny images. Before they run, blocks are changed as
-:data:`CHANGES` says, and only so: no GPU, few steps and few workers.
+Each file's blocks run in one folder of its own, which holds a few tiny images. Before they run,
+blocks are changed as :data:`CHANGES` says, and only so: no GPU, few steps and few workers.
 
 - ``python``: executed; with a title, also written to a file of that name.
 - ``yaml``: a recipe or a list of steps must load; a recipe is also written to its title or to ``NAME.yaml``. Titles
-  that end in ``.yml`` are other projects' files, which are only written. Anything else configures ``sr``.
+  that end in ``.yml`` are other projects' files, which are only written. Anything else configures
+  ``sr``.
 - ``sh``: lines that begin with ``degrade`` or ``sr`` are run. Others (make, pip, torchrun) are what CI does.
 
 ``docs/training.md`` is left out: it records runs of hours on data that is not here.
@@ -40,7 +41,9 @@ from degrade.storage.files import write_atomic
 ROOT = Path(__file__).parent.parent
 PAGES = [
     path
-    for path in sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+    for path in sorted(
+        [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    )
     if path.name != "training.md"
 ]
 SLOW = ("README.md", "compare.md", "looking.md", "tutorial.md")
@@ -59,11 +62,15 @@ TITLE = re.compile(r'title="([^"]+)"')
 
 def blocks(page: Path) -> list[tuple[str, str, str]]:
     """Language, title and text of every fenced block, wherever it is indented."""
-    found = re.findall(r"^([ ]*)```(\w+)([^\n]*)\n(.*?)^\1```$", page.read_text("utf-8"), re.M | re.S)
+    found = re.findall(
+        r"^([ ]*)```(\w+)([^\n]*)\n(.*?)^\1```$", page.read_text("utf-8"), re.M | re.S
+    )
     out = []
     for indent, language, info, body in found:
         title = TITLE.search(info)
-        out.append((language, title[1] if title else "", re.sub(f"^{indent}", "", body, flags=re.M)))
+        out.append(
+            (language, title[1] if title else "", re.sub(f"^{indent}", "", body, flags=re.M))
+        )
     return out
 
 
@@ -83,7 +90,9 @@ def folder(tmp_path, monkeypatch):
             cut = np.ascontiguousarray(photo[60 + 8 * i :, 100 + 16 * i :][:96, :80])
             write_atomic(tmp_path / place / f"{i}.png", encode_png(cut))
     write_atomic(tmp_path / "photo.jpg", encode_png(np.ascontiguousarray(photo[:128, :128])))
-    [options] = [text for _, title, text in blocks(ROOT / "docs/looking.md") if title == "options.yml"]
+    [options] = [
+        text for _, title, text in blocks(ROOT / "docs/looking.md") if title == "options.yml"
+    ]
     (tmp_path / "options.yml").write_text(options, "utf-8")
     known = dict(REGISTRY)
     monkeypatch.chdir(tmp_path)
@@ -130,7 +139,15 @@ def check_yaml(text, title):
         Recipe.load({"name": "steps", "scale": 4, "first": data, "last": ending})
     elif "name" in data:
         Path(title or f"{data['name']}.yaml").write_text(text, "utf-8")
-        unknown = set(re.findall(r"- (\w+):", text)) - {*REGISTRY, "as", "p", "one_of", "shuffle", "repeat", "steps"}
+        unknown = set(re.findall(r"- (\w+):", text)) - {
+            *REGISTRY,
+            "as",
+            "p",
+            "one_of",
+            "shuffle",
+            "repeat",
+            "steps",
+        }
         if not unknown:  # with an operator of the page's own, the command that follows loads it
             Recipe.load(title or f"{data['name']}.yaml")
     else:
@@ -150,7 +167,10 @@ def shell(line):
 
 
 def test_reference_lists_every_public_name():
-    listed = {entry.rpartition(".")[2] for entry in re.findall(r"^::: (\S+)", (ROOT / "docs/api.md").read_text(), re.M)}
+    listed = {
+        entry.rpartition(".")[2]
+        for entry in re.findall(r"^::: (\S+)", (ROOT / "docs/api.md").read_text(), re.M)
+    }
     assert set(degrade.__all__) <= listed
 
 
@@ -191,10 +211,16 @@ def test_site_builds_and_needs_no_network(tmp_path):
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    built_in = [name for name, kind in REGISTRY.items() if kind.__module__.startswith("degrade.ops.")]
+    built_in = [
+        name for name, kind in REGISTRY.items() if kind.__module__.startswith("degrade.ops.")
+    ]
     for kind, wanted in (("operators", built_in), ("recipes", names())):
-        assert {f"{name}.html" for name in wanted} <= {path.name for path in (site / kind).iterdir()}
-    foreign = re.compile(r"""<(?:script|img|link rel="?stylesheet)[^>]*(?:src|href)="?(?:https?:)?//""")
+        assert {f"{name}.html" for name in wanted} <= {
+            path.name for path in (site / kind).iterdir()
+        }
+    foreign = re.compile(
+        r"""<(?:script|img|link rel="?stylesheet)[^>]*(?:src|href)="?(?:https?:)?//"""
+    )
     for page in site.rglob("*.html"):
         text = page.read_text("utf-8")
         assert not foreign.search(text), page

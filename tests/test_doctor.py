@@ -21,7 +21,9 @@ from degrade.storage.files import sha256
 # Shrunk, so that nothing is left of what a camera or a JPEG may have done to them.
 ORIGINALS = {
     path.stem: np.asarray(
-        Image.fromarray(np.asarray(read_image(path).pixels)).resize((320, 240), Image.Resampling.LANCZOS, box=None)
+        Image.fromarray(np.asarray(read_image(path).pixels)).resize(
+            (320, 240), Image.Resampling.LANCZOS, box=None
+        )
     )
     for path in sample_images()[:3]
 }
@@ -34,7 +36,9 @@ def jpeg(image: np.ndarray, quality: int, **options) -> np.ndarray:
     return np.asarray(Image.open(file).convert("RGB"))
 
 
-def resized(image: np.ndarray, factor: float, how: Image.Resampling = Image.Resampling.BICUBIC) -> np.ndarray:
+def resized(
+    image: np.ndarray, factor: float, how: Image.Resampling = Image.Resampling.BICUBIC
+) -> np.ndarray:
     size = round(image.shape[1] * factor), round(image.shape[0] * factor)
     return np.asarray(Image.fromarray(image).resize(size, how))
 
@@ -48,7 +52,7 @@ def save(folder, **images) -> None:
         Image.fromarray(image).save(folder / f"{name}.png")
 
 
-# --- JPEG ------------------------------------------------------------------------------------------------------------
+# --- JPEG ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("quality", [5, 20, 30, 49, 50, 51, 75, 90, 95, 99])
@@ -60,7 +64,9 @@ def test_quality_from_tables_is_exact(quality):
 
 def test_quality_of_foreign_tables_is_near():
     file = io.BytesIO()
-    Image.fromarray(ORIGINALS["coffee"]).save(file, "JPEG", qtables=[[round(s * 1.03 + 0.3) for s in tables(60)]] * 2)
+    Image.fromarray(ORIGINALS["coffee"]).save(
+        file, "JPEG", qtables=[[round(s * 1.03 + 0.3) for s in tables(60)]] * 2
+    )
     assert abs(no_reference.table_quality([Image.open(file).quantization[0]]) - 60) <= 2
 
 
@@ -85,18 +91,23 @@ def test_no_trace_without_jpeg(name):
     y = no_reference.luma(ORIGINALS[name])
     assert no_reference.jpeg_grid(y).evidence < 0
     # Half of the least that quality 40 leaves.
-    assert no_reference.blockiness(y) < 0.5 * no_reference.blockiness(no_reference.luma(jpeg(ORIGINALS[name], 40)))
+    assert no_reference.blockiness(y) < 0.5 * no_reference.blockiness(
+        no_reference.luma(jpeg(ORIGINALS[name], 40))
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_resizing_wipes_the_trace(name):
     """A known blind spot."""
     assert (
-        no_reference.jpeg_grid(no_reference.luma(resized(jpeg(ORIGINALS[name], 40), 0.77))).evidence < Limits().evidence
+        no_reference.jpeg_grid(
+            no_reference.luma(resized(jpeg(ORIGINALS[name], 40), 0.77))
+        ).evidence
+        < Limits().evidence
     )
 
 
-# --- detail ----------------------------------------------------------------------------------------------------------
+# --- detail --------------------------------------------------------------------------------------
 
 SOFT = {
     "bicubic x2": lambda image: resized(image, 2),
@@ -120,7 +131,9 @@ def test_soft_images_are_told(name, how):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("change", [lambda image: image, lambda image: jpeg(image, 40), lambda image: image // 2])
+@pytest.mark.parametrize(
+    "change", [lambda image: image, lambda image: jpeg(image, 40), lambda image: image // 2]
+)
 def test_sharp_images_are_not(name, change):
     assert not soft(change(ORIGINALS[name]))
 
@@ -129,13 +142,17 @@ def test_sharp_images_are_not(name, change):
 def test_softness_estimates_the_factor(factor, low, high):
     """From below: an interpolated image has a little detail beyond its first size's limit."""
     for image in ORIGINALS.values():
-        assert low <= no_reference.detail(no_reference.luma(resized(image, factor))).softness <= high
+        assert (
+            low <= no_reference.detail(no_reference.luma(resized(image, factor))).softness <= high
+        )
 
 
 def test_noise_hides_blur():
     """A known blind spot."""
     noise = np.random.default_rng(0).normal(0, 5, (240, 320, 1))
-    assert not soft(np.clip(np.rint(blurred(ORIGINALS["coffee"], 3) + noise), 0, 255).astype(np.uint8))
+    assert not soft(
+        np.clip(np.rint(blurred(ORIGINALS["coffee"], 3) + noise), 0, 255).astype(np.uint8)
+    )
 
 
 def test_detail_of_nothing_is_unknown():
@@ -153,7 +170,7 @@ def test_flatness_and_laplacian():
     assert no_reference.laplacian(half) > 1000
 
 
-# --- duplicates ------------------------------------------------------------------------------------------------------
+# --- duplicates ----------------------------------------------------------------------------------
 
 COPIES = {
     "half": lambda image: resized(image, 0.5),
@@ -167,11 +184,15 @@ COPIES = {
 def test_copies_are_doubles_and_others_not(tmp_path, how):
     save(tmp_path, **ORIGINALS)
     save(tmp_path, **{f"{name}-copy": COPIES[how](image) for name, image in ORIGINALS.items()})
-    doubles = {d.exam.file: d.problems["duplicate"] for d in doctor(tmp_path) if "duplicate" in d.problems}
+    doubles = {
+        d.exam.file: d.problems["duplicate"] for d in doctor(tmp_path) if "duplicate" in d.problems
+    }
     if how == "darker":
         assert len(doubles) == 3
     else:
-        assert set(doubles) == {f"{name}-copy.png" for name in NAMES}  # smaller, or harmed, or enlarged
+        assert set(doubles) == {
+            f"{name}-copy.png" for name in NAMES
+        }  # smaller, or harmed, or enlarged
     for file, said in doubles.items():
         assert file.removesuffix(".png").removesuffix("-copy") in said
 
@@ -191,14 +212,22 @@ def test_many_exams():
         for i, (a, b) in enumerate(random)
     ]
     exams.append(
-        Exam("copy", height=100, width=100, flat=0, dhash=exams[0].dhash ^ 7, phash=exams[0].phash, sha256="x")
+        Exam(
+            "copy",
+            height=100,
+            width=100,
+            flat=0,
+            dhash=exams[0].dhash ^ 7,
+            phash=exams[0].phash,
+            sha256="x",
+        )
     )
     found = [(d.exam.file, d.problems) for d in diagnose(exams) if "duplicate" in d.problems]
     assert [file for file, _ in found] == ["copy"]
     assert found[0][1]["duplicate"] == "looks like 0"
 
 
-# --- a folder --------------------------------------------------------------------------------------------------------
+# --- a folder ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -206,8 +235,17 @@ def folder(tmp_path):
     """One image of every kind, in two levels."""
     (tmp_path / "in").mkdir()
     image = ORIGINALS["coffee"]
-    save(tmp_path, good=image, upscaled=resized(ORIGINALS["chelsea"], 2), flat=np.full((200, 200, 3), 9, np.uint8))
-    save(tmp_path / "in", small=ORIGINALS["coffee"][70:170, 110:210], grey=ORIGINALS["chelsea"][..., 1])
+    save(
+        tmp_path,
+        good=image,
+        upscaled=resized(ORIGINALS["chelsea"], 2),
+        flat=np.full((200, 200, 3), 9, np.uint8),
+    )
+    save(
+        tmp_path / "in",
+        small=ORIGINALS["coffee"][70:170, 110:210],
+        grey=ORIGINALS["chelsea"][..., 1],
+    )
     save(tmp_path, waspjpeg=jpeg(ORIGINALS["astronaut"], 40))
     Image.fromarray(ORIGINALS["astronaut"][::-1].copy()).save(tmp_path / "low.jpg", quality=50)
     Image.fromarray(ORIGINALS["astronaut"][:, ::-1].copy()).save(tmp_path / "fine.jpg", quality=93)
@@ -252,12 +290,22 @@ def test_csv_and_list(folder):
     assert float(rows["upscaled.png"]["softness"]) >= 1.4
     assert rows["broken.png"]["softness"] == ""
     excluded = exclusions(found).split()
-    assert sorted(excluded) == sorted(file for file, row in rows.items() if row["verdict"] == "exclude")
+    assert sorted(excluded) == sorted(
+        file for file, row in rows.items() if row["verdict"] == "exclude"
+    )
 
 
 def test_command(folder, tmp_path):
     out = CliRunner().invoke(
-        app, ["doctor", str(folder), "--csv", str(tmp_path / "x.csv"), "--exclude", str(tmp_path / "x.txt")]
+        app,
+        [
+            "doctor",
+            str(folder),
+            "--csv",
+            str(tmp_path / "x.csv"),
+            "--exclude",
+            str(tmp_path / "x.txt"),
+        ],
     )
     assert out.exit_code == 0, out.output
     assert "3 of 9 images without a problem" in out.stdout

@@ -1,4 +1,6 @@
-"""Engines: one source decoded for several pairs, memory shared out, and devices that share the pairs."""
+"""Engines: one source decoded for several pairs, memory shared out, and devices that share the
+pairs.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,15 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def make(source: Path, output: Path, run: engines.Engine, format: str = "folder") -> dict[str, str]:
+def make(
+    source: Path, output: Path, run: engines.Engine, format: str = "folder"
+) -> dict[str, str]:
     recipe = Recipe.load("realesrgan")
-    synthesize(prepare(recipe, Settings(str(source), patch=64, per_image=8), output, format, shard=10), recipe, run)
+    synthesize(
+        prepare(recipe, Settings(str(source), patch=64, per_image=8), output, format, shard=10),
+        recipe,
+        run,
+    )
     return {p.relative_to(output).as_posix(): sha256(p) for p in output.rglob("*") if p.is_file()}
 
 
@@ -48,7 +56,9 @@ def test_a_source_is_decoded_once_for_its_pairs(
     """Unless the pairs are packed by their numbers."""
     decoded: list[str] = []
     windows = OpenImage.windows
-    monkeypatch.setattr(OpenImage, "windows", lambda self, boxes: decoded.append(self.name) or windows(self, boxes))
+    monkeypatch.setattr(
+        OpenImage, "windows", lambda self, boxes: decoded.append(self.name) or windows(self, boxes)
+    )
     make(photos, tmp_path / "out", engines.inline, format)
     assert len(decoded) == times
 

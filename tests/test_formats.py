@@ -1,4 +1,6 @@
-"""Formats: one dataset in each of them has the same pairs, survives kills, and gives the same bytes each time."""
+"""Formats: one dataset in each of them has the same pairs, survives kills, and gives the same
+bytes each time.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def plan(source: Path, output: Path, format: str, **kwargs: Any) -> tuple[Job, R
     return prepare(recipe, Settings(str(source), **kwargs), output, format, shard=2), recipe
 
 
-def make(source: Path, output: Path, format: str, run: engines.Engine = engines.inline, **kwargs: Any) -> Report:
+def make(
+    source: Path, output: Path, format: str, run: engines.Engine = engines.inline, **kwargs: Any
+) -> Report:
     job, recipe = plan(source, output, format, **kwargs)
     return synthesize(job, recipe, run)
 
@@ -72,7 +76,11 @@ def dies_after(count: int) -> engines.Engine:
 
 
 def content(folder: Path) -> dict[str, str]:
-    paths = [path for path in folder.rglob("*") if path.is_file() and path.name not in (".lock", "lock.mdb")]
+    paths = [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in (".lock", "lock.mdb")
+    ]
     return {path.relative_to(folder).as_posix(): sha256(path) for path in paths}
 
 
@@ -85,7 +93,7 @@ def made(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
     return {format: root / format for format in FORMATS}
 
 
-# --- laws over formats -----------------------------------------------------------------------------------------------
+# --- laws over formats ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("format", OTHERS)
@@ -105,14 +113,18 @@ def test_same_items(made: dict[str, Path], format: str) -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_same_bytes_in_any_order(photos: Path, made: dict[str, Path], tmp_path: Path, format: str) -> None:
+def test_same_bytes_in_any_order(
+    photos: Path, made: dict[str, Path], tmp_path: Path, format: str
+) -> None:
     make(photos, tmp_path / "out", format, backwards, per_image=2)
     assert content(tmp_path / "out") == content(made[format])
 
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("count", [0, 1, 5, 9])
-def test_a_run_that_died_goes_on(photos: Path, made: dict[str, Path], tmp_path: Path, format: str, count: int) -> None:
+def test_a_run_that_died_goes_on(
+    photos: Path, made: dict[str, Path], tmp_path: Path, format: str, count: int
+) -> None:
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         make(photos, out, format, dies_after(count), per_image=2)
@@ -139,12 +151,16 @@ def test_records_beside(made: dict[str, Path], tmp_path: Path, format: str) -> N
 
 
 @pytest.mark.parametrize("format", OTHERS)
-def test_damage_is_mended(photos: Path, made: dict[str, Path], tmp_path: Path, format: str) -> None:
+def test_damage_is_mended(
+    photos: Path, made: dict[str, Path], tmp_path: Path, format: str
+) -> None:
     """A flipped bit in a pair: found when the run is started again, and the pair made anew."""
     out = shutil.copytree(made[format], tmp_path / "out")
     pair = (made["folder"] / "lr/c_s001.png").read_bytes()
     [victim] = [path for path in out.rglob("*") if path.is_file() and pair in path.read_bytes()]
-    victim.write_bytes(victim.read_bytes().replace(pair, pair[:200] + bytes([pair[200] ^ 1]) + pair[201:]))
+    victim.write_bytes(
+        victim.read_bytes().replace(pair, pair[:200] + bytes([pair[200] ^ 1]) + pair[201:])
+    )
     assert not all(pair.on_disk for pair in replay(out))
     assert make(photos, out, format, per_image=2).made == 1
     assert content(out) == content(made[format])
@@ -152,7 +168,9 @@ def test_damage_is_mended(photos: Path, made: dict[str, Path], tmp_path: Path, f
 
 @pytest.mark.parametrize("format", ["webdataset", "lmdb"])
 def test_a_source_that_can_be_used_later(photos: Path, tmp_path: Path, format: str) -> None:
-    """Its pair joins those that were packed without it, and the bytes are those of an undisturbed run."""
+    """Its pair joins those that were packed without it, and the bytes are those of an
+    undisturbed run.
+    """
     source = shutil.copytree(photos, tmp_path / "photos")
     whole = (source / "b/dotted.name.png").read_bytes()
     (source / "b/dotted.name.png").write_bytes(whole[:200])
@@ -164,7 +182,7 @@ def test_a_source_that_can_be_used_later(photos: Path, tmp_path: Path, format: s
     assert content(tmp_path / "out") == content(tmp_path / "undisturbed")
 
 
-# --- as others read them ---------------------------------------------------------------------------------------------
+# --- as others read them -------------------------------------------------------------------------
 
 
 def test_webdataset_reads_shards(made: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +197,10 @@ def test_webdataset_reads_shards(made: dict[str, Path], monkeypatch: pytest.Monk
         said = json.loads(sample["json"])
         assert said["hr_sha256"] == sha256(sample["hr.png"])
         assert said["lr_sha256"] == sha256(sample["lr.png"])
-        assert isinstance(said["last.jpeg.quality"] if "last.jpeg.quality" in said else said["hr_width"], int | float)
+        assert isinstance(
+            said["last.jpeg.quality"] if "last.jpeg.quality" in said else said["hr_width"],
+            int | float,
+        )
 
 
 def test_shards_say_nothing_of_when_and_who(made: dict[str, Path]) -> None:
@@ -221,14 +242,17 @@ def test_alpha_in_meta_info(tmp_path: Path) -> None:
 
 
 def test_metadata_of_image_folder(made: dict[str, Path]) -> None:
-    lines = [json.loads(line) for line in (made["huggingface"] / "metadata.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (made["huggingface"] / "metadata.jsonl").read_text().splitlines()
+    ]
     assert [line["index"] for line in lines] == list(range(10))
     for line in lines:
         assert sha256(made["huggingface"] / line["hr_file_name"]) == line["hr_sha256"]
         assert sha256(made["huggingface"] / line["lr_file_name"]) == line["lr_sha256"]
 
 
-# --- PairedFolder ----------------------------------------------------------------------------------------------------
+# --- PairedFolder --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -282,7 +306,9 @@ def test_what_is_wrong_is_said(made: dict[str, Path], tmp_path: Path) -> None:
 
 def test_errors_of_settings(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = Recipe.load("realesrgan")
-    with pytest.raises(SynthError, match="--format tar: should be folder, webdataset, lmdb, huggingface"):
+    with pytest.raises(
+        SynthError, match="--format tar: should be folder, webdataset, lmdb, huggingface"
+    ):
         prepare(recipe, Settings(str(photos)), tmp_path, "tar")
     with pytest.raises(SynthError, match="--shard 0"):
         prepare(recipe, Settings(str(photos)), tmp_path, "webdataset", 0)
@@ -291,7 +317,9 @@ def test_errors_of_settings(photos: Path, tmp_path: Path, monkeypatch: pytest.Mo
         make(photos, tmp_path / "out", "lmdb", count=1)
     for format, module in (("webdataset", "webdataset.writer"), ("lmdb", "lmdb")):
         monkeypatch.setitem(__import__("sys").modules, module, None)
-        with pytest.raises(UserError, match=rf"--format {format}: .*pip install 'degrade\[shards\]'"):
+        with pytest.raises(
+            UserError, match=rf"--format {format}: .*pip install 'degrade\[shards\]'"
+        ):
             prepare(recipe, Settings(str(photos)), tmp_path / "new", format)
 
 
@@ -301,7 +329,9 @@ def test_datasets_reads_the_huggingface_format(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     datasets = pytest.importorskip("datasets", reason="Hugging Face's datasets is not installed")
     folder = made["huggingface"]
-    loaded = datasets.load_dataset("imagefolder", data_dir=str(folder), split="train", cache_dir=str(tmp_path))
+    loaded = datasets.load_dataset(
+        "imagefolder", data_dir=str(folder), split="train", cache_dir=str(tmp_path)
+    )
     assert len(loaded) == 2 * len(NAMES)
     for item in loaded:
         for side in ("hr", "lr"):

@@ -41,7 +41,9 @@ def chunk(tag: bytes, data: bytes) -> bytes:
 
 def png(samples: np.ndarray, colour: int, depth: int, extra: bytes = b"") -> bytes:
     """A PNG written by hand: (h, w, channels) samples of 8 or 16 bits."""
-    rows = b"".join(b"\0" + row.astype(">u2" if depth == 16 else "u1").tobytes() for row in samples)
+    rows = b"".join(
+        b"\0" + row.astype(">u2" if depth == 16 else "u1").tobytes() for row in samples
+    )
     header = struct.pack(">IIBBBBB", samples.shape[1], samples.shape[0], depth, colour, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
@@ -54,13 +56,16 @@ def png(samples: np.ndarray, colour: int, depth: int, extra: bytes = b"") -> byt
 
 def tiff16(samples: np.ndarray, compression: int = 1, orientation: int | None = None) -> bytes:
     done, data = cv2.imencode(
-        ".tif", samples[..., ::-1] if samples.ndim == 3 else samples, [cv2.IMWRITE_TIFF_COMPRESSION, compression]
+        ".tif",
+        samples[..., ::-1] if samples.ndim == 3 else samples,
+        [cv2.IMWRITE_TIFF_COMPRESSION, compression],
     )
     assert done
     data = data.tobytes()
     if orientation is None:
         return data
-    # Adds the tag by rewriting the directory at the end of the file (little-endian, entries sorted by tag).
+    # Adds the tag by rewriting the directory at the end of the file (little-endian, entries sorted
+    # by tag).
     (place,) = struct.unpack("<I", data[4:8])
     (count,) = struct.unpack("<H", data[place : place + 2])
     entries = [data[place + 2 + 12 * i : place + 14 + 12 * i] for i in range(count)]
@@ -71,7 +76,9 @@ def tiff16(samples: np.ndarray, compression: int = 1, orientation: int | None = 
     return data[:4] + struct.pack("<I", len(data)) + data[8:] + table
 
 
-def check(data: bytes, pixels: np.ndarray, alpha: np.ndarray | None = None, note: str | None = None) -> None:
+def check(
+    data: bytes, pixels: np.ndarray, alpha: np.ndarray | None = None, note: str | None = None
+) -> None:
     image = read_image(data)
     assert image.pixels.dtype == pixels.dtype
     np.testing.assert_array_equal(image.pixels, pixels)
@@ -82,7 +89,7 @@ def check(data: bytes, pixels: np.ndarray, alpha: np.ndarray | None = None, note
     assert note is None or any(note in each for each in image.notes), image.notes
 
 
-# --- what files hold -------------------------------------------------------------------------------------------------
+# --- what files hold -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP", "PPM"])
@@ -112,7 +119,10 @@ def test_jpeg_equals_opencv(channels):
     pixels = pixels if channels == 3 else pixels[..., 1]
     data = saved(pixels, "JPEG", quality=90)
     flag = cv2.IMREAD_COLOR_RGB if channels == 3 else cv2.IMREAD_GRAYSCALE
-    check(data, cv2.imdecode(np.frombuffer(data, np.uint8), flag).reshape(*pixels.shape[:2], channels))
+    check(
+        data,
+        cv2.imdecode(np.frombuffer(data, np.uint8), flag).reshape(*pixels.shape[:2], channels),
+    )
 
 
 def test_sixteen_bit_png():
@@ -131,14 +141,22 @@ def test_sixteen_bit_tiff(compression):
 def test_sixteen_bit_ppm():
     head = f"P6\n{W} {H}\n65535\n".encode()
     check(head + RGB16[..., :3].astype(">u2").tobytes(), RGB16[..., :3], note="16-bit")
-    check(head.replace(b"P6", b"P5") + RGB16[..., 0].astype(">u2").tobytes(), RGB16[..., :1], note="16-bit")
+    check(
+        head.replace(b"P6", b"P5") + RGB16[..., 0].astype(">u2").tobytes(),
+        RGB16[..., :1],
+        note="16-bit",
+    )
 
 
 def test_transparent_colour():
     key = RGB16[3, 5]
     clear = np.where((RGB16[..., :3] == key[:3]).all(-1), 0, 65535).astype(np.uint16)
     assert (clear == 0).any()
-    check(png(RGB16[..., :3], 2, 16, chunk(b"tRNS", struct.pack(">HHH", *map(int, key[:3])))), RGB16[..., :3], clear)
+    check(
+        png(RGB16[..., :3], 2, 16, chunk(b"tRNS", struct.pack(">HHH", *map(int, key[:3])))),
+        RGB16[..., :3],
+        clear,
+    )
     grey = RGB16[..., :1]
     clear = np.where(grey[..., 0] == key[0], 0, 65535).astype(np.uint16)
     check(png(grey, 0, 16, chunk(b"tRNS", struct.pack(">H", int(key[0])))), grey, clear)
@@ -195,7 +213,11 @@ def test_orientation(orientation):
     upright = UPRIGHT[orientation]
     for kind in ("PNG", "WEBP", "TIFF"):
         options = {"lossless": True} if kind == "WEBP" else {}
-        check(saved(RGB8[..., :3], kind, exif=exif.tobytes(), **options), upright(RGB8[..., :3]), note=note)
+        check(
+            saved(RGB8[..., :3], kind, exif=exif.tobytes(), **options),
+            upright(RGB8[..., :3]),
+            note=note,
+        )
     jpeg = saved(RGB8[..., :3], "JPEG", exif=exif.tobytes())
     check(jpeg, upright(np.asarray(Pillow.open(io.BytesIO(jpeg)))), note=note)
     check(tiff16(RGB16[..., :3], orientation=orientation), upright(RGB16[..., :3]), note=note)
@@ -205,7 +227,9 @@ def test_orientation(orientation):
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF", "PNG"])
 def test_first_frame(kind):
-    frames = [Pillow.new("RGB", (W, H), colour) for colour in ((255, 0, 0), (0, 255, 0), (0, 0, 255))]
+    frames = [
+        Pillow.new("RGB", (W, H), colour) for colour in ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+    ]
     file = io.BytesIO()
     options = {"lossless": True} if kind == "WEBP" else {}
     frames[0].save(file, kind, save_all=True, append_images=frames[1:], **options)
@@ -215,7 +239,10 @@ def test_first_frame(kind):
 
 
 def test_profile_is_noted():
-    assert "ICC profile ignored" in read_image(saved(RGB8[..., :3], "PNG", icc_profile=b"x" * 200)).notes
+    assert (
+        "ICC profile ignored"
+        in read_image(saved(RGB8[..., :3], "PNG", icc_profile=b"x" * 200)).notes
+    )
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
@@ -244,7 +271,7 @@ def test_shared_odd_inputs():
         assert images[path.name].pixels.shape[:2] == image_size(path)
 
 
-# --- what is refused -------------------------------------------------------------------------------------------------
+# --- what is refused -----------------------------------------------------------------------------
 
 WHOLE = {
     "png": saved(RGB8[..., :3], "PNG"),
@@ -267,7 +294,8 @@ def test_truncated(name):
     data = WHOLE[name]
     whole = read_image(data).pixels
     for length in {0, 1, 8, 16, *np.linspace(20, len(data) - 1, 40).astype(int).tolist()}:
-        # The last bytes may be a mere end mark; then the image is all there. It is never anything in between.
+        # The last bytes may be a mere end mark; then the image is all there. It is never anything
+        # in between.
         try:
             cut = read_image(data[:length]).pixels
         except ImageError:
@@ -282,7 +310,9 @@ def test_flipped_bytes_end_in_an_image_or_an_error(name):
     for _ in range(150):
         data = bytearray(WHOLE[name])
         # Headers are where the harm is.
-        for place in draw.integers(0, min(len(data), draw.choice([40, 10**6])), draw.integers(1, 4)):
+        for place in draw.integers(
+            0, min(len(data), draw.choice([40, 10**6])), draw.integers(1, 4)
+        ):
             data[place] ^= 1 << draw.integers(8)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -309,7 +339,10 @@ def test_flipped_png_bytes_are_found():
         (b"", "empty"),
         (b"Not a picture, but a text that someone named .png", "not an image"),
         (b"\x89PNG\r\n\x1a\n", "PNG"),
-        (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 0, 5, 8, 2, 0, 0, 0)), "PNG"),
+        (
+            b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 0, 5, 8, 2, 0, 0, 0)),
+            "PNG",
+        ),
         (saved(RGB8[..., 0].astype(np.float32), "TIFF"), "floating"),
         (saved(RGB8[..., 0].astype(np.int32), "TIFF"), "floating"),
     ],
@@ -326,7 +359,9 @@ def test_refused(tmp_path, data, reason):
 @pytest.mark.parametrize("side", [100_000, 20_000])
 def test_bomb_is_refused_from_its_header(side):
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10**6)))
+    bomb = (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(10**6)))
+    )
     start = time.thread_time()
     for read in (read_image, image_size):
         with pytest.raises(ImageError, match=r"more than the limit of 134,217,728"):
@@ -385,12 +420,16 @@ def test_permission_denied_for_root_too(tmp_path, monkeypatch):
 
 def test_error_survives_a_process_border():
     error = pickle.loads(pickle.dumps(ImageError("a.png", "the file is empty")))
-    assert (str(error), error.path, error.reason) == ("a.png: the file is empty", "a.png", "the file is empty")
+    assert (str(error), error.path, error.reason) == (
+        "a.png: the file is empty",
+        "a.png",
+        "the file is empty",
+    )
     # What torch's workers do with an exception.
     assert str(ImageError("Caught ImageError in worker")) == "Caught ImageError in worker"
 
 
-# --- pixels and files ------------------------------------------------------------------------------------------------
+# --- pixels and files ----------------------------------------------------------------------------
 
 
 def test_levels():
@@ -401,7 +440,9 @@ def test_levels():
     np.testing.assert_array_equal(to_uint8(np.arange(256, dtype=np.uint16) * 257), np.arange(256))
     tensor = to_tensor(read_image(WHOLE["png"]))
     assert tensor.shape == (3, H, W)
-    np.testing.assert_array_equal(tensor[2].numpy(), RGB8[..., 2].astype(np.float32) / np.float32(255))
+    np.testing.assert_array_equal(
+        tensor[2].numpy(), RGB8[..., 2].astype(np.float32) / np.float32(255)
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -414,7 +455,9 @@ def test_png_round_trip(samples, channels):
     whole = image.pixels if image.alpha is None else np.dstack([image.pixels, image.alpha])
     np.testing.assert_array_equal(whole, pixels)
     if samples.dtype == np.uint8:
-        np.testing.assert_array_equal(np.asarray(Pillow.open(io.BytesIO(data))).reshape(pixels.shape), pixels)
+        np.testing.assert_array_equal(
+            np.asarray(Pillow.open(io.BytesIO(data))).reshape(pixels.shape), pixels
+        )
 
 
 def test_find_images(tmp_path):
@@ -423,13 +466,17 @@ def test_find_images(tmp_path):
     for name in names + others:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    assert [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)] == sorted(names)
+    assert [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)] == sorted(
+        names
+    )
     assert find_images(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
     assert find_images(f"{tmp_path}/*.jpg") == [tmp_path / "a.jpg"]
     assert find_images(f"{tmp_path}/sub/**/*.webp") == [tmp_path / "sub/deep/c.webp"]
     assert find_images(tmp_path / "sub/a [1].tiff") == [tmp_path / "sub/a [1].tiff"]
     os.symlink(tmp_path, tmp_path / "sub" / "loop")
-    assert [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)] == sorted(names)
+    assert [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)] == sorted(
+        names
+    )
     with pytest.raises(ImageError, match="does not exist"):
         find_images(tmp_path / "missing")
     with pytest.raises(ImageError, match="no images here"):

@@ -33,7 +33,9 @@ RANK = {name: i for i, layer in enumerate(LAYERS) for name in layer}
 
 
 def imports(path: Path, package: str) -> set[str]:
-    """The modules of ``package`` that a file imports when it is itself imported or run, at any depth, types aside."""
+    """The modules of ``package`` that a file imports when it is itself imported or run, at any
+    depth, types aside.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -46,11 +48,17 @@ def imports(path: Path, package: str) -> set[str]:
             elif node.module.startswith(f"{package}."):
                 found.add(node.module.split(".")[1])
         elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith(f"{package}.")}
+            found |= {
+                alias.name.split(".")[1]
+                for alias in node.names
+                if alias.name.startswith(f"{package}.")
+            }
     return found
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "degrade").rglob("*.py")), ids=lambda p: p.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "degrade").rglob("*.py")), ids=lambda p: p.relative_to(ROOT).as_posix()
+)
 def test_arrows_point_one_way(path: Path) -> None:
     own = path.relative_to(ROOT / "degrade").parts[0].removesuffix(".py")
     if own.startswith("__"):
@@ -60,11 +68,15 @@ def test_arrows_point_one_way(path: Path) -> None:
     assert not above, f"{own} may not import {', '.join(above)}"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "degrade").rglob("*.py")), ids=lambda p: p.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "degrade").rglob("*.py")), ids=lambda p: p.relative_to(ROOT).as_posix()
+)
 def test_the_toolkit_knows_no_models(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     roots = {
-        (node.module or "").split(".")[0] if isinstance(node, ast.ImportFrom) else alias.name.split(".")[0]
+        (node.module or "").split(".")[0]
+        if isinstance(node, ast.ImportFrom)
+        else alias.name.split(".")[0]
         for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.Import | ast.ImportFrom)
         for alias in node.names
@@ -73,7 +85,9 @@ def test_the_toolkit_knows_no_models(path: Path) -> None:
 
 
 def test_no_cycles() -> None:
-    """No way leads from a module back to itself, those outside the layers too, imports in functions aside."""
+    """No way leads from a module back to itself, those outside the layers too, imports in
+    functions aside.
+    """
     graph: dict[str, set[str]] = {}
     for path in (ROOT / "degrade").rglob("*.py"):
         own = path.relative_to(ROOT / "degrade").parts[0].removesuffix(".py")
@@ -81,7 +95,9 @@ def test_no_cycles() -> None:
         named = {
             node.module.split(".")[1]
             for node in top
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("degrade.")
+            if isinstance(node, ast.ImportFrom)
+            and node.module
+            and node.module.startswith("degrade.")
         }
         graph.setdefault(own, set()).update(named - {own})
     done: set[str] = set()
@@ -109,7 +125,9 @@ def test_no_cycles() -> None:
 def test_light_imports(code: str) -> None:
     heavy = "['torch', 'cv2', 'kornia', 'albumentations', 'scipy', 'skimage', 'numpy', 'pydantic']"
     asked = f"{code}\nimport sys\nprint('HEAVY', [m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", asked], capture_output=True, text=True, check=True
+    )
     assert done.stdout.splitlines()[-1] == "HEAVY []"
 
 
@@ -125,15 +143,17 @@ def test_light_imports(code: str) -> None:
     ],
 )
 def test_adapted_libraries_wait_until_they_are_used(module: str) -> None:
-    asked = (
-        f"import sys, {module}\nprint([m for m in ('kornia', 'albumentations', 'cv2', 'skimage') if m in sys.modules])"
+    asked = f"import sys, {module}\nprint([m for m in ('kornia', 'albumentations', 'cv2', 'skimage') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", asked], capture_output=True, text=True, check=True
     )
-    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_start_up_is_fast() -> None:
-    """``--help`` takes 0.5 s on an idle core; here CPU time, with slack, since a test's machine is not idle."""
+    """``--help`` takes 0.5 s on an idle core; here CPU time, with slack, since a test's machine
+    is not idle.
+    """
     import resource
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -36,13 +36,20 @@ def picture(kind: str, h: int, w: int, rng: np.random.Generator) -> np.ndarray:
     if kind == "gradient":
         y, x = np.mgrid[:h, :w]
         slope = rng.normal(0, 5, (2, 3))
-        return np.clip(128 + y[..., None] * slope[0] + x[..., None] * slope[1], 0, 255).astype(np.uint8)
+        return np.clip(128 + y[..., None] * slope[0] + x[..., None] * slope[1], 0, 255).astype(
+            np.uint8
+        )
     y, x = rng.integers(0, 512 - h), rng.integers(0, 512 - w)
     return data.astronaut()[y : y + h, x : x + w]
 
 
 def canvas_of(images: list[np.ndarray]) -> Canvas:
-    return Canvas.of([torch.from_numpy(i.reshape(*i.shape[:2], -1) / np.float32(255)).permute(2, 0, 1) for i in images])
+    return Canvas.of(
+        [
+            torch.from_numpy(i.reshape(*i.shape[:2], -1) / np.float32(255)).permute(2, 0, 1)
+            for i in images
+        ]
+    )
 
 
 def image(canvas: Canvas, i: int) -> np.ndarray:
@@ -76,18 +83,28 @@ def assert_is_libjpeg(pictures: list[np.ndarray], quality: list[int], chroma: li
         for codec in (pillow, opencv):
             expected = codec(source, q, c)
             for backend, result in backends.items():
-                assert np.array_equal(image(result, i), expected), (backend, codec.__name__, source.shape, q, c)
+                assert np.array_equal(image(result, i), expected), (
+                    backend,
+                    codec.__name__,
+                    source.shape,
+                    q,
+                    c,
+                )
 
 
-# --- the codec -------------------------------------------------------------------------------------------------------
+# --- the codec -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("decade", range(10))
 def test_every_quality_on_a_ragged_canvas(decade):
     rng = np.random.default_rng(decade)
-    cases = [(q, c, k) for q in range(10 * decade + 1, 10 * decade + 11) for c in CHROMA for k in KINDS]
+    cases = [
+        (q, c, k) for q in range(10 * decade + 1, 10 * decade + 11) for c in CHROMA for k in KINDS
+    ]
     quality, chroma, kinds = (list(column) for column in zip(*cases, strict=True))
-    assert_is_libjpeg([picture(kind, *rng.integers(1, 41, 2), rng) for kind in kinds], quality, chroma)
+    assert_is_libjpeg(
+        [picture(kind, *rng.integers(1, 41, 2), rng) for kind in kinds], quality, chroma
+    )
 
 
 @pytest.mark.parametrize("chroma", CHROMA)
@@ -100,20 +117,26 @@ def test_every_small_size(chroma):
 
 def test_grey():
     rng = np.random.default_rng(2)
-    pictures = [picture(KINDS[q % 4], *rng.integers(1, 41, 2), rng)[..., 1].copy() for q in range(100)]
+    pictures = [
+        picture(KINDS[q % 4], *rng.integers(1, 41, 2), rng)[..., 1].copy() for q in range(100)
+    ]
     assert_is_libjpeg(pictures, list(range(1, 101)), ["4:2:0"] * 100)
 
 
 @pytest.mark.parametrize("quality", [1, 10, 37, 75, 100])
 def test_larger_pictures(quality):
     rng = np.random.default_rng(quality)
-    pictures = [picture(kind, h, w, rng) for kind in KINDS for h, w in ((160, 160), (97, 203), (112, 65))]
+    pictures = [
+        picture(kind, h, w, rng) for kind in KINDS for h, w in ((160, 160), (97, 203), (112, 65))
+    ]
     assert_is_libjpeg(pictures, [quality] * 12, [list(CHROMA)[i % 3] for i in range(12)])
 
 
 @pytest.mark.parametrize("quality", [1, 3, 8, 20, 95, 100])
 def test_the_largest_coefficients(quality):
-    """Black and white pixels, by the sign of a few DCT waves: nothing swings further, before or after quantisation."""
+    """Black and white pixels, by the sign of a few DCT waves: nothing swings further, before or
+    after quantisation.
+    """
     rng = np.random.default_rng(quality)
     waves = module._DCT / 8192
     spectrum = rng.normal(size=(3, 16, 16, 8, 8)) * (rng.random((3, 16, 16, 8, 8)) < 0.05)
@@ -132,19 +155,30 @@ def test_tables_are_those_in_the_file():
 
 
 def test_the_dct_is_libjpegs():
-    """Close to sqrt(8) times the orthonormal DCT-II, in units of 2^-13; a wrong entry would show."""
+    """Close to sqrt(8) times the orthonormal DCT-II, in units of 2^-13; a wrong entry would
+    show.
+    """
     k, x = np.mgrid[:8, :8]
-    exact = 8192 * np.sqrt(2) * np.cos((2 * x + 1) * k * np.pi / 16) * np.where(k == 0, np.sqrt(0.5), 1)
+    exact = (
+        8192
+        * np.sqrt(2)
+        * np.cos((2 * x + 1) * k * np.pi / 16)
+        * np.where(k == 0, np.sqrt(0.5), 1)
+    )
     assert np.abs(module._DCT - exact).max() < 2
 
 
-# --- laws ------------------------------------------------------------------------------------------------------------
+# --- laws ----------------------------------------------------------------------------------------
 
 
 def mixed(rows: int = 9) -> tuple[Canvas, list[int], list[str]]:
     rng = np.random.default_rng(5)
     pictures = [picture(KINDS[i % 4], *rng.integers(1, 60, 2), rng) for i in range(rows)]
-    return canvas_of(pictures), rng.integers(1, 101, rows).tolist(), [list(CHROMA)[i % 3] for i in range(rows)]
+    return (
+        canvas_of(pictures),
+        rng.integers(1, 101, rows).tolist(),
+        [list(CHROMA)[i % 3] for i in range(rows)],
+    )
 
 
 @pytest.mark.parametrize("backend", ["torch", "opencv"])
@@ -169,7 +203,9 @@ def test_chunks_do_not_matter(monkeypatch):
         with use_backend("torch"):
             results.append(jpeg(canvas, quality, chroma))
     for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0].images(), other.images(), strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(results[0].images(), other.images(), strict=True)
+        )
 
 
 def test_neither_autocast_nor_reduced_precision_touches_it():
@@ -214,16 +250,20 @@ def test_flat_pictures_stay_flat():
     assert torch.equal(jpeg(Canvas.of(flat), [50], ["4:2:0"]).pixels, flat)
 
 
-# --- operator and errors ---------------------------------------------------------------------------------------------
+# --- operator and errors -------------------------------------------------------------------------
 
 
 def draw_of(operator: Jpeg, canvas: Canvas, quality: list[float]) -> Draw:
-    return Draw(operator, {"quality": np.array(quality)}, Key.of(0, np.arange(len(canvas))), canvas)
+    return Draw(
+        operator, {"quality": np.array(quality)}, Key.of(0, np.arange(len(canvas))), canvas
+    )
 
 
 def test_operator_rounds_the_drawn_quality():
     canvas = canvas_of([data.astronaut()[:40, :50]] * 4)
-    result = Jpeg(quality=[30, 95]).apply(canvas, draw_of(Jpeg(quality=[30, 95]), canvas, [30.0, 30.4, 30.6, 31.0]))
+    result = Jpeg(quality=[30, 95]).apply(
+        canvas, draw_of(Jpeg(quality=[30, 95]), canvas, [30.0, 30.4, 30.6, 31.0])
+    )
     expected = jpeg(canvas, [30, 30, 31, 31], ["4:2:0"] * 4)
     assert torch.equal(result.pixels, expected.pixels)
     assert not torch.equal(expected.pixels[0], expected.pixels[3])
@@ -239,7 +279,10 @@ def test_operator_draws_chroma_and_passes_gradients_on():
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"quality": [0, 95]}, r"can draw 0 to 95; it must stay in \[1, 100\]"), ({"chroma": "4:1:1"}, "4:1:1")],
+    [
+        ({"quality": [0, 95]}, r"can draw 0 to 95; it must stay in \[1, 100\]"),
+        ({"chroma": "4:1:1"}, "4:1:1"),
+    ],
 )
 def test_operator_rejects(fields, message):
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,6 @@
-"""JPEG's straight-through gradient, against a JPEG without rounding and against finite differences."""
+"""JPEG's straight-through gradient, against a JPEG without rounding and against finite
+differences.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,18 @@ def mid_grey(h: int, w: int) -> torch.Tensor:
 
 
 def smooth_pipeline(x: torch.Tensor, chroma: str) -> torch.Tensor:
-    """JPEG without rounding: only the loss of chroma resolution remains. Sides that are whole blocks."""
-    to_ycc = torch.tensor([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]])
+    """JPEG without rounding: only the loss of chroma resolution remains. Sides that are whole
+    blocks.
+    """
+    to_ycc = torch.tensor(
+        [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]]
+    )
     y, colour = (torch.einsum("ij,bjhw->bihw", to_ycc, x)).split([1, 2], 1)
     spans = CHROMA[chroma]
     colour = torch.nn.functional.avg_pool2d(colour, spans)
-    colour = torch.nn.functional.interpolate(colour, scale_factor=tuple(map(float, spans)), mode="bilinear")
+    colour = torch.nn.functional.interpolate(
+        colour, scale_factor=tuple(map(float, spans)), mode="bilinear"
+    )
     return torch.einsum("ij,bjhw->bihw", torch.linalg.inv(to_ycc), torch.cat([y, colour], 1))
 
 
@@ -44,7 +52,9 @@ def test_gradient_is_that_of_the_smooth_pipeline(chroma):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_gradient_follows_finite_differences(channels):
-    """A step of many grey levels, over which roundings average out, changes the pixels as the gradient says."""
+    """A step of many grey levels, over which roundings average out, changes the pixels as the
+    gradient says.
+    """
     x = mid_grey(32, 32)[:, :channels]
     direction = torch.nn.functional.interpolate(
         torch.tensor([[[[1.0, -0.5], [-1.0, 0.5]]]]), size=(32, 32), mode="bicubic"

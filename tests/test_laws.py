@@ -1,4 +1,6 @@
-"""The laws, over every registered operator and every packaged recipe: one that is added joins by existing."""
+"""The laws, over every registered operator and every packaged recipe: one that is added joins
+by existing.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,11 @@ from degrade.loading.search_path import names
 from degrade.nodes import Pick, Shuffle, Step, Steps
 
 RECIPES = [name for name in names() if "degrade" not in name]
-OPERATORS = sorted(name for name, kind in REGISTRY.items() if kind.__module__.startswith("degrade.ops."))
+OPERATORS = sorted(
+    name for name, kind in REGISTRY.items() if kind.__module__.startswith("degrade.ops.")
+)
 
-# --- an instance of every operator, all its variables random ---------------------------------------------------------
+# --- an instance of every operator, all its variables random -------------------------------------
 
 BODIES: dict[str, dict[str, Any]] = {
     "albumentations": {"Defocus": {"radius": [2, 4], "alias_blur": [0.1, 0.3]}},
@@ -36,7 +40,12 @@ BODIES: dict[str, dict[str, Any]] = {
 
 NEUTRAL: dict[str, dict[str, Any] | None] = {
     "albumentations": {"Defocus": {"p": 0}},
-    "blur": {"kernel": {"any": ["iso", "aniso", "plateau_aniso"]}, "sigma": 0, "sigma_y": 0, "size": {"any": [1, 7]}},
+    "blur": {
+        "kernel": {"any": ["iso", "aniso", "plateau_aniso"]},
+        "sigma": 0,
+        "sigma_y": 0,
+        "size": {"any": [1, 7]},
+    },
     "clip": {},
     "decimate": {},
     "gaussian_noise": {"sigma": 0, "gray": 0.5, "correlated": 0.5},
@@ -46,14 +55,19 @@ NEUTRAL: dict[str, dict[str, Any] | None] = {
     "motion": {"length": 1, "angle": [-180, 180]},
     "poisson_noise": {"scale": 0, "gray": 0.5},
     "quantize": {},
-    "resize": {"filter": {"any": ["area", "bilinear", "bicubic", "lanczos", "nearest", "matlab"]}, "antialias": 0.5},
+    "resize": {
+        "filter": {"any": ["area", "bilinear", "bicubic", "lanczos", "nearest", "matlab"]},
+        "antialias": 0.5,
+    },
     "salt_pepper": {"amount": 0},
     "sinc": {"size": 1, "cutoff": [0.1, 1]},
     "speckle_noise": {"sigma": 0, "gray": 0.5, "correlated": 0.5},
     "unsharp": {"amount": 0},
     "webp": None,
 }
-"""The parameters at which an operator changes nothing on 8-bit pixels; None for lossy codecs, which have none."""
+"""The parameters at which an operator changes nothing on 8-bit pixels; None for lossy codecs,
+which have none.
+"""
 
 
 def spread(variable: Variable) -> Any:
@@ -71,13 +85,17 @@ def spread(variable: Variable) -> Any:
 
 def random(name: str) -> Operator:
     kind = REGISTRY[name]
-    return kind.model_validate(BODIES.get(name, {field: spread(v) for field, v in kind.variables().items()}))
+    return kind.model_validate(
+        BODIES.get(name, {field: spread(v) for field, v in kind.variables().items()})
+    )
 
 
 def draw(operator: Operator, key: Key, canvas: Canvas) -> Draw:
     """What a recipe would hand to the operator."""
     values = {
-        field: variable.encode(dist := getattr(operator, field), dist.quantile(key.fold(field).uniform()))
+        field: variable.encode(
+            dist := getattr(operator, field), dist.quantile(key.fold(field).uniform())
+        )
         for field, variable in operator.variables().items()
     }
     return Draw(operator, values, key, canvas)
@@ -86,7 +104,9 @@ def draw(operator: Operator, key: Key, canvas: Canvas) -> Draw:
 def ragged(photographs: Tensor, scale: int = 2) -> Canvas:
     """Six images of different sizes in [0, 1]; outside of each, values that would show."""
     sizes = [(60, 72), (34, 72), (58, 32), (24, 26), (44, 44), (16, 60)]
-    images = [image[:, :h, :w].float() / 255 for image, (h, w) in zip(photographs, sizes, strict=True)]
+    images = [
+        image[:, :h, :w].float() / 255 for image, (h, w) in zip(photographs, sizes, strict=True)
+    ]
     canvas = Canvas.of(images, scale)
     for row, (h, w) in zip(canvas.pixels, sizes, strict=True):
         row[:, h:, :] = 7.0
@@ -99,7 +119,9 @@ def work(operator: Operator, canvas: Canvas, key: Key) -> list[Tensor]:
 
 
 def test_every_operator_has_a_neutral_parameter_or_none() -> None:
-    assert set(OPERATORS) <= set(NEUTRAL), "say in NEUTRAL at which parameters the new operator changes nothing"
+    assert set(OPERATORS) <= set(NEUTRAL), (
+        "say in NEUTRAL at which parameters the new operator changes nothing"
+    )
 
 
 @pytest.mark.parametrize("name", OPERATORS)
@@ -120,17 +142,24 @@ class TestOperators:
     ) -> None:
         """On a canvas of mixed sizes whose outside is poisoned, in any order.
 
-        Bitwise; but the torch backend of a single channel, where convolutions sum in another order, to 4 last bits.
+        Bitwise; but the torch backend of a single channel, where convolutions sum in another
+        order, to 4 last bits.
         """
         if backend != "torch" and device.type != "cpu":
             pytest.skip("it works on CPUs")
-        operator, canvas, key = random(name), ragged(photographs[:, :channels]), Key.of(2, np.arange(6))
+        operator, canvas, key = (
+            random(name),
+            ragged(photographs[:, :channels]),
+            Key.of(2, np.arange(6)),
+        )
         canvas = canvas.with_pixels(canvas.pixels.to(device))
         with use_backend(backend):
             together = work(operator, canvas, key)
             order = np.array([4, 2, 5, 0, 1, 3])
             permuted = work(operator, canvas.take(order), key[order])
-            alone = [work(operator, canvas.take(np.array([i])), key[i : i + 1])[0] for i in range(6)]
+            alone = [
+                work(operator, canvas.take(np.array([i])), key[i : i + 1])[0] for i in range(6)
+            ]
         atol = 5e-7 if backend == "torch" and channels == 1 else 0
         for i in range(6):
             for other in (together[i], permuted[int(np.flatnonzero(order == i)[0])]):
@@ -138,9 +167,17 @@ class TestOperators:
 
     @pytest.mark.parametrize("channels", [1, 3])
     @pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend != "torch"])
-    def test_forms_agree(self, name: str, photographs: Tensor, backend: Any, channels: int) -> None:
-        """To 5e-3 grey levels; where an 8-bit rounding ends the operator, on all but 1 in 1000 values."""
-        operator, canvas, key = random(name), ragged(photographs[:, :channels]), Key.of(3, np.arange(6))
+    def test_forms_agree(
+        self, name: str, photographs: Tensor, backend: Any, channels: int
+    ) -> None:
+        """To 5e-3 grey levels; where an 8-bit rounding ends the operator, on all but 1 in 1000
+        values.
+        """
+        operator, canvas, key = (
+            random(name),
+            ragged(photographs[:, :channels]),
+            Key.of(3, np.arange(6)),
+        )
         with use_backend("torch"):
             one = work(operator, canvas, key)
         with use_backend(backend):
@@ -159,7 +196,9 @@ class TestOperators:
             with use_backend(backend):
                 after = work(operator, canvas, Key.of(4, np.arange(6)))
             for one, two in zip(canvas.images(), after, strict=True):
-                assert torch.equal(one, two), f"{backend}: {float((one - two).abs().max()) * 255} grey levels"
+                assert torch.equal(one, two), (
+                    f"{backend}: {float((one - two).abs().max()) * 255} grey levels"
+                )
 
     def test_gradients_are_finite(self, name: str, photographs: Tensor) -> None:
         if not REGISTRY[name].differentiable:
@@ -180,9 +219,14 @@ class TestOperators:
         operator = random(name)
         for size in ((1, 1), (1, 5), (3, 2)):
             for backend in BACKENDS:
-                canvas = Canvas.of(torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0)), 1)
+                canvas = Canvas.of(
+                    torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0)), 1
+                )
                 with use_backend(backend):
-                    assert all(torch.isfinite(image).all() for image in work(operator, canvas, Key.of(6, [0, 1])))
+                    assert all(
+                        torch.isfinite(image).all()
+                        for image in work(operator, canvas, Key.of(6, [0, 1]))
+                    )
 
     def test_adding_it_moves_no_other_draw(self, name: str) -> None:
         """At each place of a stage, and around the stage's own steps."""
@@ -196,12 +240,14 @@ class TestOperators:
         key = Key.of(7, np.arange(50))
         before = Recipe.load({"name": "x", "scale": 2, "a": stage}).plan(key)
         for place in range(len(stage)):
-            after = Recipe.load({"name": "x", "scale": 2, "a": [*stage[:place], added, *stage[place:]]}).plan(key)
+            after = Recipe.load(
+                {"name": "x", "scale": 2, "a": [*stage[:place], added, *stage[place:]]}
+            ).plan(key)
             for address in before.addresses:
                 assert np.array_equal(before[address], after[address], equal_nan=True)
 
 
-# --- recipes ---------------------------------------------------------------------------------------------------------
+# --- recipes -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -212,14 +258,18 @@ class TestRecipes:
         read = Plan.from_csv(recipe.columns, plan.to_csv())
         assert np.array_equal(plan.values, read.values, equal_nan=True)
         assert np.array_equal(plan.key.words, read.key.words)
-        rows = recipe.read_plan([plan.row(i) for i in range(6)], [int(word) for word in plan.key.words])
+        rows = recipe.read_plan(
+            [plan.row(i) for i in range(6)], [int(word) for word in plan.key.words]
+        )
         first = recipe.apply(photographs, plan)
         for other in (plan, read, rows):
             pair = recipe.apply(photographs, other)
             assert torch.equal(first.lr, pair.lr)
             assert torch.equal(first.hr, pair.hr)
 
-    def test_a_row_does_not_see_its_mates(self, name: str, photographs: Tensor, device: torch.device) -> None:
+    def test_a_row_does_not_see_its_mates(
+        self, name: str, photographs: Tensor, device: torch.device
+    ) -> None:
         """Bitwise: alone, in another order, in chunks, in the whole-batch backend, from floats."""
         recipe, hr = Recipe.load(name), photographs.to(device)
         plan = recipe.plan(Key.of(3, np.arange(6)))
@@ -232,7 +282,9 @@ class TestRecipes:
                     "in fours": recipe.apply(hr, plan, chunk=4),
                     "floats": recipe.apply(hr.float() / 255, plan, chunk=6),
                 }
-                permuted = recipe.apply(hr[torch.from_numpy(order).to(device)], plan.take(order), chunk=6)
+                permuted = recipe.apply(
+                    hr[torch.from_numpy(order).to(device)], plan.take(order), chunk=6
+                )
             for what, pair in others.items():
                 assert torch.equal(pair.lr, together.lr), what
                 assert torch.equal(pair.hr, together.hr), what
@@ -242,8 +294,8 @@ class TestRecipes:
     def test_forms_agree(self, name: str, photographs: Tensor, backend: Any) -> None:
         """Forms differ in last bits, which may flip a rounding, a coefficient, a Poisson count.
 
-        Of 24 samples a recipe, three in four are equal but for 1 in 100 values, and the mean difference over all values
-        is below 0.1 grey levels.
+        Of 24 samples a recipe, three in four are equal but for 1 in 100 values, and the mean
+        difference over all values is below 0.1 grey levels.
         """
         recipe = Recipe.load(name)
         plan, hr = recipe.plan(Key.of(8, np.arange(24))), photographs.repeat(4, 1, 1, 1)
@@ -268,7 +320,9 @@ class TestRecipes:
         recipe = Recipe.load(name)
         pair = recipe.apply(photographs, recipe.plan(Key.of(9, np.arange(6))))
         for image in (pair.lr, pair.hr):
-            assert torch.equal(image, (image * 255).round().clamp(0, 255).to(torch.uint8).float() / 255)
+            assert torch.equal(
+                image, (image * 255).round().clamp(0, 255).to(torch.uint8).float() / 255
+            )
 
     def test_size_is_exact(self, name: str) -> None:
         """At every scale that loads, for odd sizes and the smallest, for colour and grey."""
@@ -296,10 +350,16 @@ class TestRecipes:
             plan = recipe.severity(level, Key.of(0, 0))
             pair = recipe.apply(hr, plan)
             assert torch.isfinite(pair.lr).all()
-            assert np.array_equal(Plan.from_csv(recipe.columns, plan.to_csv()).values, plan.values, equal_nan=True), (
-                "a severity plan survives its file"
+            assert np.array_equal(
+                Plan.from_csv(recipe.columns, plan.to_csv()).values, plan.values, equal_nan=True
+            ), "a severity plan survives its file"
+            error.append(
+                float(
+                    (pair.lr - torch.nn.functional.avg_pool2d(pair.hr, recipe.scale))
+                    .square()
+                    .mean()
+                )
             )
-            error.append(float((pair.lr - torch.nn.functional.avg_pool2d(pair.hr, recipe.scale)).square().mean()))
         assert error[-1] >= error[0]
 
     def test_survives_its_dump(self, name: str) -> None:
@@ -308,7 +368,10 @@ class TestRecipes:
         assert again == recipe
         assert again.hash == recipe.hash
         assert again.columns == recipe.columns
-        assert Recipe.load({**recipe.dump(), "name": "other", "description": "else"}).hash == recipe.hash
+        assert (
+            Recipe.load({**recipe.dump(), "name": "other", "description": "else"}).hash
+            == recipe.hash
+        )
 
     def test_survives_its_file(self, name: str, tmp_path: Any) -> None:
         recipe = Recipe.load(name)
@@ -323,11 +386,12 @@ class TestRecipes:
         assert Recipe.load(data).hash != Recipe.load(name).hash
 
     def test_registered(self, name: str) -> None:
-        """LR and HR share their frame: the mean place of a blob moves by less than 0.02 HR pixels over 64 draws.
+        """LR and HR share their frame: the mean place of a blob moves by less than 0.02 HR pixels
+        over 64 draws.
 
-        Noise is switched off (its effect on a centroid is not that of a shift); the blob is in the middle, where
-        mirrored borders pull evenly. The reference's resize by ``scale_factor=``, or a decimation off the block's
-        centre, moves it by a pixel and more.
+        Noise is switched off (its effect on a centroid is not that of a shift); the blob is in the
+        middle, where mirrored borders pull evenly. The reference's resize by ``scale_factor=``, or
+        a decimation off the block's centre, moves it by a pixel and more.
         """
         recipe = quiet(Recipe.load(name))
         pair = recipe.apply(blobs(24 * recipe.scale, 64), recipe.plan(Key.of(10, np.arange(64))))
@@ -339,7 +403,12 @@ class TestRecipes:
 def blobs(side: int, count: int) -> Tensor:
     """(count, 3, side, side): a Gaussian in the middle of a grey field."""
     line = np.exp(-((np.arange(side) - (side - 1) / 2) ** 2) / (2 * (side / 11) ** 2))
-    return torch.from_numpy(0.1 + 0.8 * np.outer(line, line)).float().expand(count, 3, side, side).contiguous()
+    return (
+        torch.from_numpy(0.1 + 0.8 * np.outer(line, line))
+        .float()
+        .expand(count, 3, side, side)
+        .contiguous()
+    )
 
 
 def displacement(lr: Tensor, hr: Tensor, scale: int) -> np.ndarray:
@@ -348,7 +417,9 @@ def displacement(lr: Tensor, hr: Tensor, scale: int) -> np.ndarray:
 
 
 def centroid(images: Tensor) -> np.ndarray:
-    """(B, 2): the centre of mass of what stands out from the background by a quarter of the height."""
+    """(B, 2): the centre of mass of what stands out from the background by a quarter of the
+    height.
+    """
     grey = images.mean(1).double().numpy()
     low = np.median(grey, (1, 2), keepdims=True)
     weight = np.maximum(grey - low - 0.25 * (grey.max((1, 2), keepdims=True) - low), 0)
@@ -377,8 +448,16 @@ def quiet(recipe: Recipe) -> Recipe:
 
 
 def test_registration_law_notices_a_shift() -> None:
-    """The law can fail: the same blob, decimated at the block's corner without a shifted kernel."""
-    recipe = Recipe.load({"name": "x", "scale": 4, "a": [{"blur": {"sigma": 1.6}}, {"decimate": {"phase": "corner"}}]})
+    """The law can fail: the same blob, decimated at the block's corner without a shifted
+    kernel.
+    """
+    recipe = Recipe.load(
+        {
+            "name": "x",
+            "scale": 4,
+            "a": [{"blur": {"sigma": 1.6}}, {"decimate": {"phase": "corner"}}],
+        }
+    )
     pair = recipe.apply(blobs(96, 1), recipe.plan(Key.of(0, 0)))
     assert np.allclose(displacement(pair.lr, pair.hr, 4), -1.5, atol=0.1) or np.allclose(
         displacement(pair.lr, pair.hr, 4), 1.5, atol=0.1
@@ -392,7 +471,7 @@ def test_batch_law_notices_a_mate() -> None:
     assert not torch.equal(together[:1], canvas.pixels[:1] - canvas.pixels[:1].mean())
 
 
-# --- draws -----------------------------------------------------------------------------------------------------------
+# --- draws ---------------------------------------------------------------------------------------
 
 
 def nodes(recipe: Recipe) -> Iterator[Any]:
@@ -400,7 +479,11 @@ def nodes(recipe: Recipe) -> Iterator[Any]:
 
     def walk(node: Any) -> Iterator[Any]:
         yield node
-        for part in getattr(node, "nodes", ()) or getattr(node, "branches", ()) or getattr(node, "rounds", ()):
+        for part in (
+            getattr(node, "nodes", ())
+            or getattr(node, "branches", ())
+            or getattr(node, "rounds", ())
+        ):
             yield from walk(part)
 
     for stage in (recipe.hr, *recipe.stages):

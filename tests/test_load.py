@@ -1,4 +1,6 @@
-"""Loading recipes: what is written is either a recipe that runs, or an error with file, line, address and remedy."""
+"""Loading recipes: what is written is either a recipe that runs, or an error with file, line,
+address and remedy.
+"""
 
 from __future__ import annotations
 
@@ -35,35 +37,71 @@ def problems(tmp_path: Path, text: str) -> str:
     return str(caught.value).replace(f"{tmp_path}/", "")
 
 
-# --- golden texts ----------------------------------------------------------------------------------------------------
+# --- golden texts --------------------------------------------------------------------------------
 
 GOLDEN = [
     ("  - blurr: {sigma: 1}", "r.yaml:5: first.blurr: no such operator; did you mean blur?"),
     ("  - blur: {sigmaa: 1}", "r.yaml:5: first.blur.sigmaa: no such field; did you mean sigma?"),
-    ("  - jpeg: {quality: [0, 95]}", "r.yaml:5: first.jpeg.quality: can draw 0 to 95; it must stay in [1, 100]"),
+    (
+        "  - jpeg: {quality: [0, 95]}",
+        "r.yaml:5: first.jpeg.quality: can draw 0 to 95; it must stay in [1, 100]",
+    ),
     (
         "  - jpeg:\n      quality: [95, 30]",
         "r.yaml:6: first.jpeg.quality: [95, 30] is empty: 95 is greater than 30",
     ),
-    ("  - jpeg: {quality: {any: []}}", "r.yaml:5: first.jpeg.quality: any: [] should be a list of values, or values w"),
+    (
+        "  - jpeg: {quality: {any: []}}",
+        "r.yaml:5: first.jpeg.quality: any: [] should be a list of values, or values w",
+    ),
     ("  - jpeg: {quality: .nan}", "r.yaml:5: first.jpeg.quality: nan should be finite"),
     ("  - jpeg: {quality: .inf}", "r.yaml:5: first.jpeg.quality: inf should be finite"),
-    ("  - jpeg: {quality: lots}", "r.yaml:5: first.jpeg.quality: 'lots' should be a number, in [1, 100]"),
-    ("  - jpeg: [30, 95]", "r.yaml:5: first.jpeg: [30, 95] should be a mapping of fields to values"),
+    (
+        "  - jpeg: {quality: lots}",
+        "r.yaml:5: first.jpeg.quality: 'lots' should be a number, in [1, 100]",
+    ),
+    (
+        "  - jpeg: [30, 95]",
+        "r.yaml:5: first.jpeg: [30, 95] should be a mapping of fields to values",
+    ),
     ("  - jpeg: {3: 4}", "r.yaml:5: first.jpeg.3: Keys should be strings"),
-    ("  - resize: {filter: cubic}", "r.yaml:5: first.resize.filter: cubic: unknown; it must be one of "),
+    (
+        "  - resize: {filter: cubic}",
+        "r.yaml:5: first.resize.filter: cubic: unknown; it must be one of ",
+    ),
     ("  - blur: {size: 8}", "r.yaml:5: first.blur.size: must be odd: a kernel has a centre"),
-    ("  - blur: {size: [3, 7]}", "r.yaml:5: first.blur.size: must draw whole numbers only; write {integers: [3, 7]}"),
+    (
+        "  - blur: {size: [3, 7]}",
+        "r.yaml:5: first.blur.size: must draw whole numbers only; write {integers: [3, 7]}",
+    ),
     ("  - {p: 2, clip: }", "r.yaml:5: first.clip.p: 2 should be a probability in [0, 1]"),
-    ("  - {p: [0.1, 0.2], clip: }", "r.yaml:5: first.clip.p: [0.1, 0.2] should be a probability in [0, 1]"),
-    ("  - {clip: , quantize: }", "r.yaml:5: first: a step names clip, quantize; it should name exactly one"),
+    (
+        "  - {p: [0.1, 0.2], clip: }",
+        "r.yaml:5: first.clip.p: [0.1, 0.2] should be a probability in [0, 1]",
+    ),
+    (
+        "  - {clip: , quantize: }",
+        "r.yaml:5: first: a step names clip, quantize; it should name exactly one",
+    ),
     ("  - {p: 0.5}", "r.yaml:5: first: a step names no operator; it should name exactly one"),
     ("  - 3: {}", "r.yaml:5: first: a step names 3; it should name an operator"),
     ("  - 17", "r.yaml:5: first: 17 should be a step such as  jpeg: {quality: [30, 95]}"),
-    ("  - {as: a.b, clip: }", "r.yaml:5: first.a.b: as: should be a word of letters, digits and underscores"),
-    ("  - clip\n  - clip", "r.yaml:6: first.clip: there are two steps called clip; give this one a name with  as:"),
-    ("  - one_of: []", "r.yaml:5: first.one_of: should be a list of steps, each with its weight p"),
-    ("  - one_of: [{p: -1, clip: }, quantize]", "r.yaml:5: first.one_of: p: -1 should be a weight from 0 to 1e9"),
+    (
+        "  - {as: a.b, clip: }",
+        "r.yaml:5: first.a.b: as: should be a word of letters, digits and underscores",
+    ),
+    (
+        "  - clip\n  - clip",
+        "r.yaml:6: first.clip: there are two steps called clip; give this one a name with  as:",
+    ),
+    (
+        "  - one_of: []",
+        "r.yaml:5: first.one_of: should be a list of steps, each with its weight p",
+    ),
+    (
+        "  - one_of: [{p: -1, clip: }, quantize]",
+        "r.yaml:5: first.one_of: p: -1 should be a weight from 0 to 1e9",
+    ),
     ("  - one_of: [{p: 0, clip: }]", "r.yaml:5: first.one_of: no branch has a positive weight"),
     ("  - shuffle: [clip]", "r.yaml:5: first.shuffle: should be a list of 2 to 15 steps"),
     (
@@ -74,8 +112,14 @@ GOLDEN = [
         "  - shuffle: {ordered: [quantize, clip], steps: [clip, quantize]}",
         "r.yaml:5: first.shuffle.ordered: name them as the steps stand: clip, quantize",
     ),
-    ("  - shuffle: {ordered: 3, steps: [clip, quantize]}", "r.yaml:5: first.shuffle.ordered: 3 is none of its steps"),
-    ("  - repeat: {times: [1, 2], steps: [clip]}", "r.yaml:5: first.repeat.times: must draw whole numbers only; write"),
+    (
+        "  - shuffle: {ordered: 3, steps: [clip, quantize]}",
+        "r.yaml:5: first.shuffle.ordered: 3 is none of its steps",
+    ),
+    (
+        "  - repeat: {times: [1, 2], steps: [clip]}",
+        "r.yaml:5: first.repeat.times: must draw whole numbers only; write",
+    ),
     ("  - repeat: {steps: [clip]}", "r.yaml:5: first.repeat: should have exactly times and steps"),
     (
         "  - resize: {factor: 0.5}",
@@ -85,8 +129,14 @@ GOLDEN = [
         "  - {as: up, resize: {factor: 0.7}}\n  - decimate",
         "r.yaml:3: first.decimate: the size here may be no whole mul",
     ),
-    ("  - albumentations: {Defocuss: {}}", "r.yaml:5: first.albumentations: Defocuss: no transform of albumentations;"),
-    ("  - albumentations: {GaussNoise: {mean: [2, 2]}}", "r.yaml:5: first.albumentations: GaussNoise: no argument 'me"),
+    (
+        "  - albumentations: {Defocuss: {}}",
+        "r.yaml:5: first.albumentations: Defocuss: no transform of albumentations;",
+    ),
+    (
+        "  - albumentations: {GaussNoise: {mean: [2, 2]}}",
+        "r.yaml:5: first.albumentations: GaussNoise: no argument 'me",
+    ),
     ("second: {}", "r.yaml:5: second: a stage should be a list of steps"),
     ("3: []", "r.yaml:5: 3: a stage is named by a word of letters, digits and underscores"),
     ("first: []", "r.yaml:5: 'first' is said twice; remove one"),
@@ -101,13 +151,22 @@ GOLDEN = [
         "  - jpeg: !!python/object:os.system {quality: 3}",
         "r.yaml:5: the tag python/object:os.system has no place here;",
     ),
-    ("  - jpeg: {quality: !!python/name:os.system x}", "r.yaml:5: the tag python/name:os.system has no place here;"),
+    (
+        "  - jpeg: {quality: !!python/name:os.system x}",
+        "r.yaml:5: the tag python/name:os.system has no place here;",
+    ),
     ("  - jpeg: {quality: !mine 3}", "r.yaml:5: the tag !mine has no place here"),
     ("  - jpeg: {quality: !!bool perhaps}", "r.yaml:5: 'perhaps' is no bool"),
     ("  - jpeg: {quality: !!int many}", "r.yaml:5: 'many' is no int"),
-    ("  - jpeg: {quality: !!timestamp soon}", "r.yaml:5: first.jpeg.quality: 'soon' should be a number"),
+    (
+        "  - jpeg: {quality: !!timestamp soon}",
+        "r.yaml:5: first.jpeg.quality: 'soon' should be a number",
+    ),
     ("  - jpeg: {quality: 0x" + "f" * 5000 + "}", "r.yaml:5: a number too large to work with"),
-    ("  - jpeg: {quality: {any: {3: 1e308, 4: 1e308}}}", "r.yaml:5: first.jpeg.quality: weights [1e+308, 1e+308] shou"),
+    (
+        "  - jpeg: {quality: {any: {3: 1e308, 4: 1e308}}}",
+        "r.yaml:5: first.jpeg.quality: weights [1e+308, 1e+308] shou",
+    ),
     ("  - jpeg: {<<: 3}", "r.yaml:5: <<: should name a mapping, or a list of them"),
     ("  - \0", "r.yaml:5: a character that YAML does not allow"),
     ("---\nname: y", "r.yaml:5: but found another document"),
@@ -136,7 +195,10 @@ WHOLE = [
     ("extends: r.yaml\nname: x", "r.yaml:1: extends: the recipe extends itself"),
     ("extends: 3\nname: x", "r.yaml:1: extends: 3: no such recipe"),
     ("extends: bicubic\nscale: 0", "r.yaml:2: scale: 0 should be a whole number from 1 to 16"),
-    ("extends: bicubic\nresampel: {resize: null}", "r.yaml:2: resampel.resize: there is no stage 'resampel'; did you "),
+    (
+        "extends: bicubic\nresampel: {resize: null}",
+        "r.yaml:2: resampel.resize: there is no stage 'resampel'; did you ",
+    ),
     (
         "extends: bicubic\nresample: {risize: null}",
         "r.yaml:2: resample.risize: stage 'resample' has no step 'risize'; ",
@@ -191,12 +253,15 @@ def test_billion_laughs_by_merge_keys(tmp_path: Path) -> None:
 
 def test_merge_keys_may_be_overridden(tmp_path: Path) -> None:
     recipe = load(
-        tmp_path, f"define: {{a: &a {{quality: 3, chroma: '4:4:4'}}}}\n{HEAD}  - jpeg: {{<<: *a, quality: 5}}\n"
+        tmp_path,
+        f"define: {{a: &a {{quality: 3, chroma: '4:4:4'}}}}\n{HEAD}  - jpeg: {{<<: *a, quality: 5}}\n",
     )
     assert recipe.dump()["first"][1] == {"jpeg": {"quality": 5, "chroma": "4:4:4"}}
 
 
-@pytest.mark.parametrize("name", ["nowhere", "x" * 5000, "x" * 5000 + ".yaml", "/", ".", "a\0b", "", "no/such.yaml"])
+@pytest.mark.parametrize(
+    "name", ["nowhere", "x" * 5000, "x" * 5000 + ".yaml", "/", ".", "a\0b", "", "no/such.yaml"]
+)
 def test_no_such_recipe(name: str) -> None:
     with pytest.raises(RecipeError, match="no such"):
         Recipe.load(name)
@@ -216,7 +281,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
         Recipe.load(tmp_path / "folder.yaml")
 
 
-# --- overlays and changes --------------------------------------------------------------------------------------------
+# --- overlays and changes ------------------------------------------------------------------------
 
 
 def test_extends_cycle(tmp_path: Path) -> None:
@@ -243,13 +308,17 @@ def test_overlay_by_label(tmp_path: Path) -> None:
 
 
 def test_data_may_extend() -> None:
-    recipe = Recipe.load({"extends": "realesrgan", "name": "y", "first": {"jpeg": {"quality": 50}}})
+    recipe = Recipe.load(
+        {"extends": "realesrgan", "name": "y", "first": {"jpeg": {"quality": 50}}}
+    )
     assert "first.jpeg.quality" not in {c.address for c in recipe.columns}
     assert "second.jpeg.quality" in {c.address for c in recipe.columns}
 
 
 def test_errors_of_an_overlay_stand_at_its_line(tmp_path: Path) -> None:
-    said = problems(tmp_path, "extends: realesrgan\nname: y\nfirst:\n  jpeg:\n    quality: [0, 9]\n")
+    said = problems(
+        tmp_path, "extends: realesrgan\nname: y\nfirst:\n  jpeg:\n    quality: [0, 9]\n"
+    )
     assert said == "r.yaml:5: first.jpeg.quality: can draw 0 to 9; it must stay in [1, 100]"
 
 
@@ -275,7 +344,9 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "message"), CHANGES, ids=[str(changes)[:40] for changes, _ in CHANGES])
+@pytest.mark.parametrize(
+    ("changes", "message"), CHANGES, ids=[str(changes)[:40] for changes, _ in CHANGES]
+)
 def test_changes(changes: dict[str, Any], message: str | None) -> None:
     if message is None:
         recipe = Recipe.load("realesrgan", changes=changes)
@@ -296,21 +367,30 @@ def test_a_change_leaves_its_data_alone() -> None:
 
 
 def test_removing_a_label_removes_it_in_every_branch() -> None:
-    branches = [{"jpeg": None}, {"as": "both", "steps": [{"jpeg": None}, {"clip": None}]}, {"blur": None}]
+    branches = [
+        {"jpeg": None},
+        {"as": "both", "steps": [{"jpeg": None}, {"clip": None}]},
+        {"blur": None},
+    ]
     data = {"name": "x", "scale": 1, "a": [{"one_of": branches}]}
     recipe = Recipe.load(data, changes={"a.jpeg": None})
     assert "jpeg" not in str(recipe.dump()["a"])
-    assert Recipe.load(data, changes={"a.jpeg.quality": [3, 9]}).columns[1].address == "a.jpeg.quality"
+    assert (
+        Recipe.load(data, changes={"a.jpeg.quality": [3, 9]}).columns[1].address
+        == "a.jpeg.quality"
+    )
 
 
-# --- fuzz ------------------------------------------------------------------------------------------------------------
+# --- fuzz ----------------------------------------------------------------------------------------
 
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-3, 120),
     st.sampled_from([0.0, -0.0, 0.5, 1e-320, 1e308, float("nan"), float("inf"), 10**400, 2**70]),
-    st.sampled_from(["", "iso", "area", "target", "clip", "1/3", "1/0", "nan", "p", "x.y", "jpeg", "4:2:0"]),
+    st.sampled_from(
+        ["", "iso", "area", "target", "clip", "1/3", "1/0", "nan", "p", "x.y", "jpeg", "4:2:0"]
+    ),
 )
 VALUES = st.recursive(
     SCALARS,
@@ -318,7 +398,20 @@ VALUES = st.recursive(
         st.lists(inner, max_size=3),
         st.dictionaries(
             st.sampled_from(
-                ["any", "mix", "normal", "sqrt", "reciprocal", "of", "p", "integers", "as", "clip", 3, None]
+                [
+                    "any",
+                    "mix",
+                    "normal",
+                    "sqrt",
+                    "reciprocal",
+                    "of",
+                    "p",
+                    "integers",
+                    "as",
+                    "clip",
+                    3,
+                    None,
+                ]
             ),
             inner,
             max_size=3,
@@ -330,7 +423,13 @@ VALUES = st.recursive(
 
 def places(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Every path into nested data."""
-    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    items = (
+        data.items()
+        if isinstance(data, dict)
+        else enumerate(data)
+        if isinstance(data, list)
+        else ()
+    )
     return [path, *(inner for key, value in items for inner in places(value, (*path, key)))]
 
 
@@ -345,7 +444,9 @@ def mutated(data: Any, path: tuple[Any, ...], how: str, value: Any) -> Any:
         del parent[path[-1]]
     elif how == "double" and isinstance(parent, list):
         parent.append(parent[path[-1]])
-    elif how == "rename" and isinstance(parent, dict) and isinstance(value, str | int | type(None)):
+    elif (
+        how == "rename" and isinstance(parent, dict) and isinstance(value, str | int | type(None))
+    ):
         parent[value] = parent.pop(path[-1])
     else:
         parent[path[-1]] = value
@@ -354,12 +455,24 @@ def mutated(data: Any, path: tuple[Any, ...], how: str, value: Any) -> Any:
 
 def heavy(data: Any) -> bool:
     """Whether a recipe would enlarge images beyond what a test should take."""
-    factors = [data.get("factor"), *data.values()] if isinstance(data, dict) else data if isinstance(data, list) else []
-    own = Resize(factor=factors[0]).factor.support[1] if isinstance(data, dict) and factors[0] is not None else 0
+    factors = (
+        [data.get("factor"), *data.values()]
+        if isinstance(data, dict)
+        else data
+        if isinstance(data, list)
+        else []
+    )
+    own = (
+        Resize(factor=factors[0]).factor.support[1]
+        if isinstance(data, dict) and factors[0] is not None
+        else 0
+    )
     return own > 4 or any(heavy(part) for part in factors[isinstance(data, dict) :])
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 @given(st.data())
 def test_accepted_recipes_run_and_others_are_refused_with_an_address(data: st.DataObject) -> None:
     recipe: Any = Recipe.load(data.draw(st.sampled_from(names()))).dump()
@@ -374,7 +487,9 @@ def test_accepted_recipes_run_and_others_are_refused_with_an_address(data: st.Da
     assert Recipe.load(loaded.dump()) == loaded
     if heavy(loaded.dump()):
         return
-    hr = torch.rand(2, 3, 2 * loaded.scale, 3 * loaded.scale, generator=torch.Generator().manual_seed(0))
+    hr = torch.rand(
+        2, 3, 2 * loaded.scale, 3 * loaded.scale, generator=torch.Generator().manual_seed(0)
+    )
     pair = loaded.apply(hr, loaded.plan(Key.of(0, np.arange(2))))
     assert pair.lr.shape == (2, 3, 2, 3)
     assert torch.isfinite(pair.lr).all()
@@ -385,10 +500,39 @@ def test_accepted_recipes_run_and_others_are_refused_with_an_address(data: st.Da
     st.lists(
         st.one_of(
             st.sampled_from(
-                ["name: x", "scale: 2", "first:", "  - ", "clip", "{", "}", "[", "]", "&a ", "*a", "<<: ", ": "]
+                [
+                    "name: x",
+                    "scale: 2",
+                    "first:",
+                    "  - ",
+                    "clip",
+                    "{",
+                    "}",
+                    "[",
+                    "]",
+                    "&a ",
+                    "*a",
+                    "<<: ",
+                    ": ",
+                ]
             ),
             st.sampled_from(
-                ["!!int ", "!!set ", "!x ", "? ", "| ", "> ", "'", '"', "#", "\n", "\n  ", "\t", "---", "..."]
+                [
+                    "!!int ",
+                    "!!set ",
+                    "!x ",
+                    "? ",
+                    "| ",
+                    "> ",
+                    "'",
+                    '"',
+                    "#",
+                    "\n",
+                    "\n  ",
+                    "\t",
+                    "---",
+                    "...",
+                ]
             ),
             st.text(max_size=3),
         ),

@@ -1,5 +1,6 @@
-"""Native code: the same bits whatever it was compiled for, and nothing lost without it. That it agrees with the torch
-and OpenCV forms, and with the oracles, is held where those are: tests of convolve, jpeg, noise, sharpen, and the laws.
+"""Native code: the same bits whatever it was compiled for, and nothing lost without it. That it
+agrees with the torch and OpenCV forms, and with the oracles, is held where those are: tests of
+convolve, jpeg, noise, sharpen, and the laws.
 """
 
 from __future__ import annotations
@@ -40,12 +41,20 @@ print(native.available() or "none", total.hexdigest())
 
 def run(setting: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "DEGRADE_NATIVE": setting}
-    return subprocess.run([sys.executable, "-c", DIGEST], env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", DIGEST],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.skipif(len(BUILT) < 2, reason="one instruction set")
 def test_same_bits_on_every_instruction_set() -> None:
-    """Whole pairs, sides that are no multiple of a vector, and images smaller than a block of registers."""
+    """Whole pairs, sides that are no multiple of a vector, and images smaller than a block of
+    registers.
+    """
     digests = {}
     for name in BUILT:
         done = run(name)
@@ -77,12 +86,17 @@ def test_sources_are_listed() -> None:
 @pytest.mark.skipif(not native.available(), reason="no native code here")
 def test_a_library_of_other_sources_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "digest", lambda folder: "another")
-    with pytest.raises(UserError, match="was built from other sources; install degrade again, or set DEGRADE_NATIVE=0"):
+    with pytest.raises(
+        UserError,
+        match="was built from other sources; install degrade again, or set DEGRADE_NATIVE=0",
+    ):
         native._load.__wrapped__()
 
 
 @pytest.mark.skipif(not native.available(), reason="no native code here")
-def test_a_library_that_cannot_be_loaded_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_that_cannot_be_loaded_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in BUILT:
         (tmp_path / f"{name}.so").touch()
     monkeypatch.setattr(native, "__file__", str(tmp_path / "__init__.py"))

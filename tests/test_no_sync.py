@@ -1,7 +1,9 @@
-"""The tensor backends never wait for a device: no operation in them asks for a number, or for a size that depends on one.
+"""The tensor backends never wait for a device: no operation in them asks for a number, or for a
+size that depends on one.
 
-A dispatch mode sees every operation, also on a CPU, and refuses those that synchronise on a GPU. The one constraint: it
-cannot see a blocking copy; `torch.cuda.set_sync_debug_mode("error")` does, where there is a GPU.
+A dispatch mode sees every operation, also on a CPU, and refuses those that synchronise on a GPU.
+The one constraint: it cannot see a blocking copy; `torch.cuda.set_sync_debug_mode("error")` does,
+where there is a GPU.
 """
 
 from typing import Any
@@ -20,7 +22,16 @@ from degrade.rng import Key
 
 RECIPES = names()
 WAITING = {
-    *("_local_scalar_dense", "item", "nonzero", "masked_select", "equal", "is_nonzero", "bincount", "unique_dim"),
+    *(
+        "_local_scalar_dense",
+        "item",
+        "nonzero",
+        "masked_select",
+        "equal",
+        "is_nonzero",
+        "bincount",
+        "unique_dim",
+    ),
     *("_unique2", "unique_consecutive", "repeat_interleave.Tensor", "histc"),
 }
 """Operations whose result, or its size, has to be known on the host."""
@@ -42,7 +53,9 @@ class NoWaiting(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_no_operation_waits(name: str, photographs: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_operation_waits(
+    name: str, photographs: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every recipe, the whole ragged batch at once, several draws."""
     recipe = Recipe.load(name)
     # The mode belongs to this thread, so the rows may not go to others.

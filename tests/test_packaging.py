@@ -20,9 +20,18 @@ ROOT = Path(__file__).parent.parent
 def test_recipes_are_found_from_anywhere(tmp_path: Path) -> None:
     code = "from degrade import Recipe\nfrom degrade.loading.search_path import names\n"
     code += "for name in names(): Recipe.load(name)\nprint(*names())"
-    env = {name: value for name, value in os.environ.items() if name not in ("DEGRADE_RECIPES", "PYTHONPATH")}
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("DEGRADE_RECIPES", "PYTHONPATH")
+    }
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert set(done.stdout.split()) >= {"realesrgan", "bsrgan", "bicubic", "clean"}
 
@@ -39,10 +48,12 @@ def test_every_recipe_says_where_it_is_from() -> None:
     for path in sorted((ROOT / "recipes").glob("*.yaml")):
         text = path.read_text(encoding="utf-8")
         assert "# Source: " in text or path.stem == "clean", path.name
-        assert re.search(r"^# Deviations|^# Where the reference is wrong|reference is wrong", text, re.MULTILINE), (
-            path.name
+        assert re.search(
+            r"^# Deviations|^# Where the reference is wrong|reference is wrong", text, re.MULTILINE
+        ), path.name
+        assert re.search(r"^name: " + path.stem + "$", text, re.MULTILINE), (
+            f"{path.name} is named like its file"
         )
-        assert re.search(r"^name: " + path.stem + "$", text, re.MULTILINE), f"{path.name} is named like its file"
 
 
 def test_nothing_needs_torchvision() -> None:
@@ -50,7 +61,9 @@ def test_nothing_needs_torchvision() -> None:
     needs = metadata.requires("degrade") or []
     assert not any(need.startswith("torchvision") for need in needs)
     for path in [*(ROOT / "degrade").rglob("*.py"), *(ROOT / "sr").rglob("*.py")]:
-        assert not re.search(r"^\s*(import|from) torchvision", path.read_text(encoding="utf-8"), re.MULTILINE), path
+        assert not re.search(
+            r"^\s*(import|from) torchvision", path.read_text(encoding="utf-8"), re.MULTILINE
+        ), path
 
 
 def test_version_is_that_of_the_distribution() -> None:

@@ -44,7 +44,7 @@ def plain(patches, index):
     return patches[index]["hr"].permute(1, 2, 0).numpy()
 
 
-# --- an item is a function of its key --------------------------------------------------------------------------------
+# --- an item is a function of its key ------------------------------------------------------------
 
 
 def test_item(folder):
@@ -72,14 +72,24 @@ def test_order_does_not_matter(folder):
 def test_workers_and_batches_do_not_matter(folder, workers, batch):
     patches = PatchFolder(folder, 32, seed=7, repeat=3)
     loader = DataLoader(patches, batch_size=batch, num_workers=workers, shuffle=True)
-    found = {int(i): hr.numpy().tobytes() for got in loader for i, hr in zip(got["index"], got["hr"], strict=True)}
+    found = {
+        int(i): hr.numpy().tobytes()
+        for got in loader
+        for i, hr in zip(got["index"], got["hr"], strict=True)
+    }
     assert found == items(folder)
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_persistent_workers_see_the_epoch(folder, start):
     patches = PatchFolder(folder, 32, seed=7, repeat=3)
-    loader = DataLoader(patches, batch_size=4, num_workers=1, persistent_workers=True, multiprocessing_context=start)
+    loader = DataLoader(
+        patches,
+        batch_size=4,
+        num_workers=1,
+        persistent_workers=True,
+        multiprocessing_context=start,
+    )
     epochs = []
     for epoch in (0, 1, 0):
         patches.set_epoch(epoch)
@@ -132,17 +142,21 @@ def test_cache_changes_nothing(folder):
         warnings.simplefilter("error")
         for channels in (1, 3):
             # A patch of the size of the image is a copy too.
-            whole = PatchFolder([folder / "2.png"], 64, cache=True, flip=False, rotate=False, channels=channels)
+            whole = PatchFolder(
+                [folder / "2.png"], 64, cache=True, flip=False, rotate=False, channels=channels
+            )
             before = whole[0]["hr"].clone()
             whole[0]["hr"].zero_()
             assert torch.equal(whole[0]["hr"], before)
 
 
-# --- what is drawn ---------------------------------------------------------------------------------------------------
+# --- what is drawn -------------------------------------------------------------------------------
 
 
 def test_every_turn_is_drawn_equally_and_every_place_possible(folder):
-    """Eight turns, 2000 draws: each count is within 5 standard deviations of 250; and 29 x 5 places of the crop."""
+    """Eight turns, 2000 draws: each count is within 5 standard deviations of 250; and 29 x 5
+    places of the crop.
+    """
     patches = PatchFolder([folder / "0.png"], 32, repeat=2000, cache=True)
     turns, tops, lefts = Counter(), Counter(), Counter()
     for index in range(2000):
@@ -161,7 +175,9 @@ def test_every_turn_is_drawn_equally_and_every_place_possible(folder):
     assert all(abs(count - 2000 / 29) < 5 * np.sqrt(2000 / 29) for count in lefts.values())
 
 
-@pytest.mark.parametrize(("flip", "rotate", "kinds"), [(False, False, 1), (True, False, 2), (False, True, 4)])
+@pytest.mark.parametrize(
+    ("flip", "rotate", "kinds"), [(False, False, 1), (True, False, 2), (False, True, 4)]
+)
 def test_turns_that_are_switched_off_are_not_drawn(folder, flip, rotate, kinds):
     patches = PatchFolder([folder / "2.png"], 64, repeat=60, flip=flip, rotate=rotate, cache=True)
     assert len({plain(patches, i).tobytes() for i in range(60)}) == kinds
@@ -170,17 +186,22 @@ def test_turns_that_are_switched_off_are_not_drawn(folder, flip, rotate, kinds):
 def test_switching_turns_moves_no_crop(folder):
     turned, still = (PatchFolder(folder, 32, flip=on, rotate=on) for on in (True, False))
     for index in range(4):
-        assert np.sort(plain(turned, index).ravel()).tobytes() == np.sort(plain(still, index).ravel()).tobytes()
+        assert (
+            np.sort(plain(turned, index).ravel()).tobytes()
+            == np.sort(plain(still, index).ravel()).tobytes()
+        )
 
 
 def test_crop():
     pixels = coordinates(10, 20, 0)
     np.testing.assert_array_equal(crop(pixels, 4, 0, 0), pixels[:4, :4])
     np.testing.assert_array_equal(crop(pixels, 4, 0.9999, 0.9999), pixels[-4:, -4:])
-    np.testing.assert_array_equal(crop(pixels, 4, 0.5, 0.5, flip=True, turns=1), np.rot90(pixels[3:7, 11:7:-1]))
+    np.testing.assert_array_equal(
+        crop(pixels, 4, 0.5, 0.5, flip=True, turns=1), np.rot90(pixels[3:7, 11:7:-1])
+    )
 
 
-# --- small images ----------------------------------------------------------------------------------------------------
+# --- small images --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (1, 1), (1, 30), (40, 3), (32, 32)])
@@ -188,7 +209,9 @@ def test_small_images_are_mirrored(shape):
     pixels = coordinates(*shape, 9)
     grown = reflected(pixels, 32)
     after = [max(32 - side, 0) for side in shape]
-    np.testing.assert_array_equal(grown, np.pad(pixels, ((0, after[0]), (0, after[1]), (0, 0)), mode="reflect"))
+    np.testing.assert_array_equal(
+        grown, np.pad(pixels, ((0, after[0]), (0, after[1]), (0, 0)), mode="reflect")
+    )
 
 
 def test_small_images_in_a_folder(folder):
@@ -199,17 +222,26 @@ def test_small_images_in_a_folder(folder):
     np.testing.assert_array_equal(plain(grown, 1), source[top : top + 64])
     left_out = PatchFolder(folder, 64, small="skip")
     assert [path.name for path in left_out.paths] == ["2.png", "3.png"]
-    assert left_out.skipped[1] == (str(folder / "1.png"), "33 x 90 pixels, smaller than the patch of 64")
+    assert left_out.skipped[1] == (
+        str(folder / "1.png"),
+        "33 x 90 pixels, smaller than the patch of 64",
+    )
     with pytest.raises(ImageError, match="no usable image, 4 skipped"):
         PatchFolder(folder, 500, small="skip")
 
 
-# --- bad files and odd ones ------------------------------------------------------------------------------------------
+# --- bad files and odd ones ----------------------------------------------------------------------
 
 
 def test_bad_files_are_left_out_with_a_reason(tmp_path, caplog):
     good = encode_png(coordinates(40, 40, 1))
-    contents = {"a.png": good, "b.png": b"text", "c.png": b"", "d.png": good[: len(good) // 2], "e.png": good}
+    contents = {
+        "a.png": good,
+        "b.png": b"text",
+        "c.png": b"",
+        "d.png": good[: len(good) // 2],
+        "e.png": good,
+    }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     with caplog.at_level(logging.WARNING):
@@ -222,7 +254,9 @@ def test_bad_files_are_left_out_with_a_reason(tmp_path, caplog):
     full = PatchFolder(tmp_path, 32, check="full")
     assert [path.name for path in full.paths] == ["a.png", "e.png"]
     assert len(PatchFolder(tmp_path, 32, check="none")) == 5
-    with pytest.raises(ImageError, match=r"no usable image, 1 skipped; first, .*c\.png: the file is empty"):
+    with pytest.raises(
+        ImageError, match=r"no usable image, 1 skipped; first, .*c\.png: the file is empty"
+    ):
         PatchFolder([tmp_path / "c.png"])
     with pytest.raises(ImageError, match="does not exist"):
         PatchFolder(tmp_path / "missing")
@@ -262,15 +296,18 @@ def test_wrong_parameters(folder, options, message):
         PatchFolder(folder, **options)
 
 
-# --- albumentations --------------------------------------------------------------------------------------------------
+# --- albumentations ------------------------------------------------------------------------------
 
 
 def test_augment_runs_before_the_crop(folder):
     cut = albumentations.RandomCrop(40, 33, p=1)
     patches = PatchFolder(folder, 32, augment=cut, flip=False, rotate=False, repeat=3)
-    assert [plain(patches, i).tobytes() for i in range(12)] == [plain(patches, i).tobytes() for i in range(12)]
+    assert [plain(patches, i).tobytes() for i in range(12)] == [
+        plain(patches, i).tobytes() for i in range(12)
+    ]
     assert {plain(patches, i).tobytes() for i in range(12)} != {
-        plain(PatchFolder(folder, 32, flip=False, rotate=False, repeat=3), i).tobytes() for i in range(12)
+        plain(PatchFolder(folder, 32, flip=False, rotate=False, repeat=3), i).tobytes()
+        for i in range(12)
     }
     with pytest.raises(ValueError, match="both sides at least 32"):
         PatchFolder(folder, 32, augment=albumentations.RandomCrop(20, 40, p=1))[0]
@@ -285,8 +322,12 @@ def test_augment_does_not_depend_on_workers(folder):
 
 
 def test_parts_of_a_composition_are_independent():
-    """Two flips of probability 1/2 give four outcomes, 100 times each of 400, within 5 standard deviations."""
-    transform = albumentations.Compose([albumentations.HorizontalFlip(p=0.5), albumentations.VerticalFlip(p=0.5)])
+    """Two flips of probability 1/2 give four outcomes, 100 times each of 400, within 5 standard
+    deviations.
+    """
+    transform = albumentations.Compose(
+        [albumentations.HorizontalFlip(p=0.5), albumentations.VerticalFlip(p=0.5)]
+    )
     pixels = coordinates(2, 2, 0)
     counts = Counter(augmented(pixels, transform, Key.of(0, i)).tobytes() for i in range(400))
     assert len(counts) == 4

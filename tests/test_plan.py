@@ -12,8 +12,22 @@ from degrade.distributions import Uniform
 from degrade.nodes import Order, permutation
 from degrade.plan import Column
 
-COLUMNS = (Column("a.b.c", Uniform(0, 1), Range(0, 1e20)), Column("a.b.p", Uniform(0, 1), Range(-10, 10)))
-AWKWARD = [0.1 + 0.2, 1 / 3, math.pi, 5e-324, 2.0**53, 2.0**53 - 1, 123456789.123456789, 0.0, 1e-17, 1.0]
+COLUMNS = (
+    Column("a.b.c", Uniform(0, 1), Range(0, 1e20)),
+    Column("a.b.p", Uniform(0, 1), Range(-10, 10)),
+)
+AWKWARD = [
+    0.1 + 0.2,
+    1 / 3,
+    math.pi,
+    5e-324,
+    2.0**53,
+    2.0**53 - 1,
+    123456789.123456789,
+    0.0,
+    1e-17,
+    1.0,
+]
 
 
 def plan() -> Plan:
@@ -68,7 +82,9 @@ def test_missing_cells_are_noticed() -> None:
         recipe.read_plan([row], [word])
         for address in row:
             with pytest.raises(ValueError, match="has no value"):
-                recipe.read_plan([{name: cell for name, cell in row.items() if name != address}], [word])
+                recipe.read_plan(
+                    [{name: cell for name, cell in row.items() if name != address}], [word]
+                )
 
 
 def test_orders() -> None:

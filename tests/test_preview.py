@@ -1,4 +1,6 @@
-"""The preview page: its data against the recipe, the page in a browser, the server that follows a file."""
+"""The preview page: its data against the recipe, the page in a browser, the server that follows
+a file.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +37,11 @@ from degrade.inspection.preview_server import Live, server
 from degrade.recipe import Recipe
 from degrade.rng import Key
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUICK = Settings(draws=4, measured=6, plans=200, size=64)
-HOSTILE = (
-    "</script><script>document.title='owned'</script><img src=x onerror=document.title='owned'> \u2028 &amp; @DATA@"
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
+QUICK = Settings(draws=4, measured=6, plans=200, size=64)
+HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=document.title='owned'> \u2028 &amp; @DATA@"
 
 
 def recipe(**more: Any) -> Recipe:
@@ -53,7 +55,9 @@ def recipe(**more: Any) -> Recipe:
 
 
 def decoded(uri: str) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGB"))
+    return np.asarray(
+        Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGB")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +65,7 @@ def described() -> dict[str, Any]:
     return describe(recipe(), sample_images()[:2], QUICK)
 
 
-# --- data ------------------------------------------------------------------------------------------------------------
+# --- data ----------------------------------------------------------------------------------------
 
 
 def test_draws_are_the_recipes_own_and_sorted(described: dict[str, Any]):
@@ -69,7 +73,9 @@ def test_draws_are_the_recipes_own_and_sorted(described: dict[str, Any]):
     found = [draw["psnr"] for draw in draws]
     assert found == sorted(found, reverse=True)
     assert sorted(draw["index"] for draw in draws) == [0, 1, 2, 3]
-    crops = {view["file"]: decoded(described["pictures"][view["hr"]]) for view in described["views"]}
+    crops = {
+        view["file"]: decoded(described["pictures"][view["hr"]]) for view in described["views"]
+    }
     for draw in draws:
         pair = recipe()(crops[draw["file"]], seed=0, index=draw["index"])
         assert np.array_equal(decoded(described["pictures"][draw["lr"]]), as_pixels(pair.lr)[0])
@@ -89,7 +95,9 @@ def test_steps_are_in_order_and_end_at_the_lr(described: dict[str, Any]):
             assert addresses == expected
             plan = loaded.severity(level, Key.of(0, 0))
             told = dict(one["steps"][0]["drawn"])
-            assert float(told["sigma"]) == pytest.approx(plan["first.gaussian_noise.sigma"][0], rel=1e-3)
+            assert float(told["sigma"]) == pytest.approx(
+                plan["first.gaussian_noise.sigma"][0], rel=1e-3
+            )
             lr = decoded(described["pictures"][one["lr"]])
             assert (one["steps"][-1]["height"], one["steps"][-1]["width"]) == lr.shape[:2]
             # Pictures between the steps are compressed, but not beyond recognition.
@@ -131,7 +139,11 @@ def test_branches_that_share_an_address_share_a_histogram():
         {"p": 0.5, "sinc": {"size": 9, "cutoff": [0.2, 0.3]}},
     ]
     loaded = Recipe.load(
-        {"name": "two", "scale": 2, "lr": [{"as": "kernel", "one_of": branches}, {"resize": {"of": "target"}}]}
+        {
+            "name": "two",
+            "scale": 2,
+            "lr": [{"as": "kernel", "one_of": branches}, {"resize": {"of": "target"}}],
+        }
     )
     found = describe(loaded, sample_images()[:1], QUICK)["histograms"]
     [cutoff] = [chart for chart in found if chart["address"] == "lr.sinc.cutoff"]
@@ -155,7 +167,7 @@ def test_album_keeps_exact_pictures_and_the_budget():
     assert np.array_equal(decoded(small[first]), pixels)
 
 
-# --- page ------------------------------------------------------------------------------------------------------------
+# --- page ----------------------------------------------------------------------------------------
 
 
 class Addresses(HTMLParser):
@@ -168,7 +180,11 @@ class Addresses(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.scripts += tag == "script"
-        self.found += [str(value) for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
+        self.found += [
+            str(value)
+            for name, value in attrs
+            if name in ("src", "href", "srcset", "action", "data")
+        ]
 
 
 def test_page_is_self_contained(described: dict[str, Any]):
@@ -192,26 +208,40 @@ def test_hostile_recipe_stays_text():
 
 
 def test_realesrgan_is_below_five_megabytes():
-    html = preview(Recipe.load("realesrgan"), sample_images()[:1], Settings(draws=4, measured=4, plans=50))
+    html = preview(
+        Recipe.load("realesrgan"), sample_images()[:1], Settings(draws=4, measured=4, plans=50)
+    )
     assert len(html) < 5_000_000
 
 
 @pytest.mark.parametrize("name", ["bicubic", "clean"])
 def test_recipe_without_variables(name: str):
-    found = describe(Recipe.load(name), sample_images()[:1], Settings(draws=2, measured=2, plans=5, size=32))
+    found = describe(
+        Recipe.load(name), sample_images()[:1], Settings(draws=2, measured=2, plans=5, size=32)
+    )
     assert found["histograms"] == []
     page(found)
 
 
 def test_command_writes_the_page(tmp_path: Path):
     target = tmp_path / "out.html"
-    arguments = ["preview", "bicubic", str(sample_images()[0]), "--html", str(target), "--draws", "2", "--crop", "32"]
+    arguments = [
+        "preview",
+        "bicubic",
+        str(sample_images()[0]),
+        "--html",
+        str(target),
+        "--draws",
+        "2",
+        "--crop",
+        "32",
+    ]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert target.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
-# --- browser ---------------------------------------------------------------------------------------------------------
+# --- browser -------------------------------------------------------------------------------------
 
 browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
 
@@ -222,7 +252,14 @@ def dom(url: str, profile: Path, *more: str) -> str:
         "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
         "--disable-component-update --disable-sync --hide-scrollbars"
     )
-    command = [str(CHROMIUM), *flags.split(), f"--user-data-dir={profile}", *more, "--dump-dom", url]
+    command = [
+        str(CHROMIUM),
+        *flags.split(),
+        f"--user-data-dir={profile}",
+        *more,
+        "--dump-dom",
+        url,
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
@@ -248,7 +285,9 @@ def test_page_in_a_browser(described: dict[str, Any], tmp_path: Path):
     assert f'src="{described["pictures"][shown["hr"]]}"' in source[0]
     assert html.count("drawn values</summary>") == 4
     assert len(re.findall(r'<button[^>]*data-step="', html)) == len(shown["steps"]) + 1
-    assert len(re.findall(r"<svg [^>]*role", html)) == 1 + sum("counts" in chart for chart in described["histograms"])
+    assert len(re.findall(r"<svg [^>]*role", html)) == 1 + sum(
+        "counts" in chart for chart in described["histograms"]
+    )
     html = dom(f"{file.as_uri()}#level=0&step=1", tmp_path / "profile")
     assert tag(html, "percent") == "5.0 %"
     assert "After first.resize, 32 \N{MULTIPLICATION SIGN} 32" in tag(html, "caption")
@@ -306,11 +345,13 @@ def test_hostile_recipe_in_a_browser(tmp_path: Path):
     file.write_text(preview(loaded, sample_images()[:1], small), encoding="utf-8")
     html = dom(file.as_uri(), tmp_path / "profile")
     assert "owned</title>" not in html
-    assert "onerror" not in re.sub(r"&lt;.*?&gt;", "", re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL))
+    assert "onerror" not in re.sub(
+        r"&lt;.*?&gt;", "", re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)
+    )
     assert tag(html, "description").startswith("&lt;/script&gt;")
 
 
-# --- live ------------------------------------------------------------------------------------------------------------
+# --- live ----------------------------------------------------------------------------------------
 
 BODY = "name: mine\nscale: 2\nlr:\n  - gaussian_noise: {sigma: SIGMA}\n  - resize: {of: target}\n"
 
@@ -318,7 +359,9 @@ BODY = "name: mine\nscale: 2\nlr:\n  - gaussian_noise: {sigma: SIGMA}\n  - resiz
 @contextmanager
 def serving(file: Path) -> Iterator[tuple[Live, int]]:
     def build() -> dict[str, Any]:
-        return describe(Recipe.load(file), sample_images()[:1], Settings(draws=1, measured=1, plans=5, size=32))
+        return describe(
+            Recipe.load(file), sample_images()[:1], Settings(draws=1, measured=1, plans=5, size=32)
+        )
 
     live = Live(str(file), build)
     http_server = server(live)

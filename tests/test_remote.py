@@ -33,7 +33,11 @@ from sr.training.data import feed, open_data
 
 fsspec = pytest.importorskip("fsspec", reason="the extra 'cloud' is not installed")
 NAMES = ("a.png", "b/c.png", "b/d.jpg", "e.png")
-ACCOUNT = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
+ACCOUNT = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +93,10 @@ def upload(folder: Path, url: str) -> str:
 
 
 def make(
-    source: Path | str, output: Path | str, format: str = "folder", run: engines.Engine = engines.inline
+    source: Path | str,
+    output: Path | str,
+    format: str = "folder",
+    run: engines.Engine = engines.inline,
 ) -> Report:
     recipe = Recipe.load("realesrgan")
     return synthesize(prepare(recipe, Settings(str(source)), output, format, shard=3), recipe, run)
@@ -97,8 +104,14 @@ def make(
 
 def hashes(folder: Path) -> dict[str, str]:
     """Of what must not depend on where a dataset lies or its sources lay."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
-    return {p.relative_to(folder).as_posix(): sha256(p) for p in paths if p.name not in ("synth.json", "lock.mdb")}
+    paths = [
+        path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")
+    ]
+    return {
+        p.relative_to(folder).as_posix(): sha256(p)
+        for p in paths
+        if p.name not in ("synth.json", "lock.mdb")
+    }
 
 
 def fetched(url: str, folder: Path) -> dict[str, str]:
@@ -120,7 +133,7 @@ def made(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, di
     return {format: hashes(root / format) for format in FORMATS}
 
 
-# --- URLs ------------------------------------------------------------------------------------------------------------
+# --- URLs ----------------------------------------------------------------------------------------
 
 
 def test_urls() -> None:
@@ -159,7 +172,7 @@ def test_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         list_images("memory://texts")
 
 
-# --- input -----------------------------------------------------------------------------------------------------------
+# --- input ---------------------------------------------------------------------------------------
 
 
 def test_listing(photos: Path) -> None:
@@ -168,7 +181,10 @@ def test_listing(photos: Path) -> None:
     assert list_images(f"{url}/*.png")[1] == ["a.png", "e.png"]
     assert list_images(f"{url}/b/d.jpg")[1] == ["d.jpg"]
     root, [name] = list_images(f"{url}/b/d.jpg")
-    assert read_image(join(root, name)).pixels.tobytes() == read_image(photos / "b/d.jpg").pixels.tobytes()
+    assert (
+        read_image(join(root, name)).pixels.tobytes()
+        == read_image(photos / "b/d.jpg").pixels.tobytes()
+    )
 
 
 @pytest.fixture
@@ -180,19 +196,25 @@ def archive(photos: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("form", ["zip://{}", "zip://::{}", "zip://::file://{}"])
-def test_from_zip(archive: Path, tmp_path: Path, made: dict[str, dict[str, str]], form: str) -> None:
+def test_from_zip(
+    archive: Path, tmp_path: Path, made: dict[str, dict[str, str]], form: str
+) -> None:
     make(form.format(archive), tmp_path / "out")
     assert hashes(tmp_path / "out") == made["folder"]
     assert all(pair.equal for pair in replay(tmp_path / "out"))
 
 
-def test_from_memory_and_file_url(photos: Path, tmp_path: Path, made: dict[str, dict[str, str]]) -> None:
+def test_from_memory_and_file_url(
+    photos: Path, tmp_path: Path, made: dict[str, dict[str, str]]
+) -> None:
     make(upload(photos, f"memory://{uuid4().hex}/deep"), tmp_path / "out")
     make(f"file://{photos}", tmp_path / "other")
     assert hashes(tmp_path / "out") == hashes(tmp_path / "other") == made["folder"]
 
 
-def test_from_s3(photos: Path, archive: Path, bucket: str, tmp_path: Path, made: dict[str, dict[str, str]]) -> None:
+def test_from_s3(
+    photos: Path, archive: Path, bucket: str, tmp_path: Path, made: dict[str, dict[str, str]]
+) -> None:
     make(upload(photos, f"{bucket}/in"), tmp_path / "out")
     assert hashes(tmp_path / "out") == made["folder"]
     moved = shutil.copytree(tmp_path / "out", tmp_path / "moved")
@@ -203,7 +225,7 @@ def test_from_s3(photos: Path, archive: Path, bucket: str, tmp_path: Path, made:
     assert hashes(tmp_path / "zipped") == made["folder"]
 
 
-# --- output ----------------------------------------------------------------------------------------------------------
+# --- output --------------------------------------------------------------------------------------
 
 
 def dies_after(count: int) -> engines.Engine:
@@ -217,18 +239,26 @@ def dies_after(count: int) -> engines.Engine:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_to_s3(photos: Path, bucket: str, tmp_path: Path, made: dict[str, dict[str, str]], format: str) -> None:
-    """Interrupted, gone on with, looked at, replayed; the bytes in the bucket are those of a folder."""
+def test_to_s3(
+    photos: Path, bucket: str, tmp_path: Path, made: dict[str, dict[str, str]], format: str
+) -> None:
+    """Interrupted, gone on with, looked at, replayed; the bytes in the bucket are those of a
+    folder.
+    """
     url = f"{bucket}/sets/one"
     with pytest.raises(KeyboardInterrupt):
         make(photos, url, format, dies_after(2))
     assert make(photos, url, format).made <= len(NAMES)
     sheet = write_contact_sheet(
-        prepare(Recipe.load("realesrgan"), Settings(str(photos)), url).output, Recipe.load("realesrgan"), url=url
+        prepare(Recipe.load("realesrgan"), Settings(str(photos)), url).output,
+        Recipe.load("realesrgan"),
+        url=url,
     )
     assert open_store(url)[0].exists(f"{open_store(url)[1]}/contact_sheet.png")
     assert sheet.is_file()
-    assert {k: v for k, v in fetched(url, tmp_path / "got").items() if k != "contact_sheet.png"} == made[format]
+    assert {
+        k: v for k, v in fetched(url, tmp_path / "got").items() if k != "contact_sheet.png"
+    } == made[format]
     assert make(photos, url, format).made == 0
     assert all(pair.equal and pair.on_disk for pair in replay(url))
     assert all(pair.equal and pair.on_disk for pair in replay(f"{url}/manifest.csv"))
@@ -236,7 +266,12 @@ def test_to_s3(photos: Path, bucket: str, tmp_path: Path, made: dict[str, dict[s
 
 @pytest.mark.parametrize("format", ["folder", "webdataset", "huggingface"])
 def test_another_machine_goes_on(
-    photos: Path, bucket: str, cache: Path, tmp_path: Path, made: dict[str, dict[str, str]], format: str
+    photos: Path,
+    bucket: str,
+    cache: Path,
+    tmp_path: Path,
+    made: dict[str, dict[str, str]],
+    format: str,
 ) -> None:
     """The working folder is lost: what the bucket holds is enough."""
     url = f"{bucket}/one"
@@ -254,9 +289,16 @@ def test_another_machine_goes_on(
 
 @pytest.mark.parametrize("last", [0, 1, 2])
 def test_killed_while_it_fetches_what_is_there(
-    photos: Path, bucket: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int
+    photos: Path,
+    bucket: str,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    last: int,
 ) -> None:
-    """Another machine's first run dies before one of its three records is written; the next goes on all the same."""
+    """Another machine's first run dies before one of its three records is written; the next
+    goes on all the same.
+    """
     url = f"{bucket}/one"
     make(photos, url)
     shutil.rmtree(cache)
@@ -277,7 +319,9 @@ def test_killed_while_it_fetches_what_is_there(
     assert all(pair.equal and pair.on_disk for pair in replay(url))
 
 
-def test_a_download_that_was_cut_short(photos: Path, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_that_was_cut_short(
+    photos: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is not taken for the shard; nor is a copy of what the shard was before."""
     url = f"{bucket}/one"
     make(photos, url, "webdataset")
@@ -313,14 +357,20 @@ def test_nothing_is_overwritten(photos: Path, bucket: str, tmp_path: Path) -> No
         make(photos / "a.png", f"{bucket}/one")
 
 
-def test_one_machine_at_a_time(photos: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Machines are told apart by where they work, here by their caches; a killed run's lock stays, for its own next."""
+def test_one_machine_at_a_time(
+    photos: Path, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Machines are told apart by where they work, here by their caches; a killed run's lock
+    stays, for its own next.
+    """
     url, places = f"{bucket}/one", [str(tmp_path / name) for name in ("here", "there")]
 
     def meanwhile(job: Job, indices: list[int]) -> Iterator[engines.Result]:
         for result in engines.inline(job, indices):
             monkeypatch.setenv("DEGRADE_CACHE", places[1])
-            with pytest.raises(SynthError, match=r"has been writing here since 20.*delete s3://.*/one/\.lock"):
+            with pytest.raises(
+                SynthError, match=r"has been writing here since 20.*delete s3://.*/one/\.lock"
+            ):
                 make(photos, url)
             yield result
 
@@ -338,8 +388,12 @@ def test_one_machine_at_a_time(photos: Path, bucket: str, tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("format", ["folder", "webdataset", "lmdb", "huggingface"])
-def test_to_an_archive(photos: Path, tmp_path: Path, made: dict[str, dict[str, str]], format: str) -> None:
-    """The files of the folder, the same bytes each time; it goes on from the cache, or without it from the archive."""
+def test_to_an_archive(
+    photos: Path, tmp_path: Path, made: dict[str, dict[str, str]], format: str
+) -> None:
+    """The files of the folder, the same bytes each time; it goes on from the cache, or without
+    it from the archive.
+    """
     archive = tmp_path / "new.zip"
     url = f"zip://{archive}"
 
@@ -390,7 +444,7 @@ def test_to_memory(photos: Path, tmp_path: Path, made: dict[str, dict[str, Any]]
     assert fetched(url, tmp_path / "got") == made["folder"]
 
 
-# --- reading for training ---------------------------------------------------------------------------------------------
+# --- reading for training ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -403,14 +457,21 @@ def test_pairs_are_read_from_s3(photos: Path, bucket: str, tmp_path: Path, forma
     for i in range(len(NAMES)):
         for side in ("lr", "hr"):
             assert torch.equal(here[i][side], there[i][side])
-    config = configure("srcnn", {"recipe": f"pairs:{bucket}/pairs", "patch": 16, "steps": 1, "batch": 2, "val": None})
+    config = configure(
+        "srcnn",
+        {"recipe": f"pairs:{bucket}/pairs", "patch": 16, "steps": 1, "batch": 2, "val": None},
+    )
     [pair] = feed(config, None, open_data(config), 0, torch.device("cpu"))
     assert pair.lr.shape == (2, 3, 4, 4)
 
 
 def test_patches_are_read_from_urls(photos: Path, archive: Path, bucket: str) -> None:
     here = PatchFolder(photos, 32, repeat=2)
-    for url in (upload(photos, f"{bucket}/hr"), upload(photos, f"memory://{uuid4().hex}"), f"zip://{archive}"):
+    for url in (
+        upload(photos, f"{bucket}/hr"),
+        upload(photos, f"memory://{uuid4().hex}"),
+        f"zip://{archive}",
+    ):
         there = PatchFolder(url, 32, repeat=2)
         assert len(there) == len(here)
         assert all(torch.equal(there[i]["hr"], here[i]["hr"]) for i in range(len(here)))

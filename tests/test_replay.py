@@ -71,7 +71,9 @@ def test_a_changed_source(dataset: Path, photos: Path) -> None:
     Image.fromarray(pixels).save(photos / "1.png")
     assert [pair.equal for pair in replay(dataset)] == [True, False, True, True, False, True]
     Image.fromarray(pixels[:50]).save(photos / "1.png")
-    with pytest.raises(SynthError, match=r"row 1: 1.png now gives another crop; is it the same image\?"):
+    with pytest.raises(
+        SynthError, match=r"row 1: 1.png now gives another crop; is it the same image\?"
+    ):
         list(replay(dataset))
 
 
@@ -112,7 +114,10 @@ def test_what_was_drawn_counts_not_the_seed(dataset: Path) -> None:
         ({"first__jpeg__quality": "lots"}, r"first.jpeg.quality: 'lots' should be in \[1, 100\]"),
         ({"first__jpeg__quality": "1e9"}, r"first.jpeg.quality: '1e9' should be in \[1, 100\]"),
         ({"first__jpeg__quality": "nan"}, r"first.jpeg.quality: 'nan' should be in \[1, 100\]"),
-        ({"first__blur__size": "99999999"}, r"first.blur.size: '99999999' should be odd, in \[1, 201\]"),
+        (
+            {"first__blur__size": "99999999"},
+            r"first.blur.size: '99999999' should be odd, in \[1, 201\]",
+        ),
         ({"first__resize__filter": "cubic"}, r"first.resize.filter: 'cubic' should be one of"),
         ({"second__kernel__p": "2"}, r"second.kernel.p: '2' should be a probability"),
         ({"second__shuffle": "24"}, r"second.shuffle: '24' should be an order of 2 steps"),
@@ -134,7 +139,10 @@ def test_manifests_of_strangers(dataset: Path, cells: dict[str, str], message: s
         (lambda d: (d / "manifest.csv").write_text("x" * 200_000 + "\n"), "is no CSV table"),
         (lambda d: (d / "recipe.yaml").unlink(), "no such file"),
         (lambda d: (d / "recipe.yaml").write_text("name: [\n"), r"recipe.yaml:2: "),
-        (lambda d: shutil.copy("recipes/bicubic.yaml", d / "recipe.yaml"), "is not the recipe that made this dataset"),
+        (
+            lambda d: shutil.copy("recipes/bicubic.yaml", d / "recipe.yaml"),
+            "is not the recipe that made this dataset",
+        ),
         (lambda d: (d / "synth.json").unlink(), "is not what degrade synth writes"),
         (lambda d: (d / "synth.json").write_text("[]"), "is not what degrade synth writes"),
         (

@@ -1,14 +1,17 @@
-"""The same bytes on every machine of a kind, and the same draws on all: hashes that were recorded once.
+"""The same bytes on every machine of a kind, and the same draws on all: hashes that were recorded
+once.
 
-``DATASETS`` holds, by platform, the SHA-256 of the manifest that README's first command writes: each row of it names
-the hashes of its two files and all that was drawn. It holds for the versions of ``constraints.txt``. To renew it, or
-to add a platform, take the line that ``pytest -rs tests/test_reproducible.py`` prints, or::
+``DATASETS`` holds, by platform, the SHA-256 of the manifest that README's first command writes:
+each row of it names the hashes of its two files and all that was drawn. It holds for the versions
+of ``constraints.txt``. To renew it, or to add a platform, take the line that ``pytest -rs
+tests/test_reproducible.py`` prints, or::
 
     degrade synth --recipe realesrgan --output made && sha256sum made/manifest.csv
 
-A platform is a system and a processor's family, and either native code, which has the same bits on all of them, or the
-widest vectors that OpenCV uses: those change the last bit of its floats, hence a few pixels. On a platform without a
-line the test skips and prints the one to add; what nobody recorded can be neither right nor wrong.
+A platform is a system and a processor's family, and either native code, which has the same bits on
+all of them, or the widest vectors that OpenCV uses: those change the last bit of its floats, hence
+a few pixels. On a platform without a line the test skips and prints the one to add; what nobody
+recorded can be neither right nor wrong.
 """
 
 from __future__ import annotations
@@ -60,11 +63,35 @@ PLANS = {
     "resshift": "2cb709a44e0aaa86",
     "srcnn": "1e9fa46e714648dc",
 }
-"""By recipe, the SHA-256 of what it draws for 64 samples, to nine digits: ``exp`` may differ in the last."""
+"""By recipe, the SHA-256 of what it draws for 64 samples, to nine digits: ``exp`` may differ in
+the last.
+"""
+
+
+RECIPES = {
+    "bd": "7c4e06a6a5879bfd",
+    "bicubic": "bf95fdf30008e0b3",
+    "bsrgan": "9bfe174203582904",
+    "bsrgan_plus": "1a73258e6cc03baf",
+    "clean": "0944cce849b3f7b3",
+    "dasr_severe": "6b20140a8d968a64",
+    "dasr_standard": "c89bd5c4a5a63465",
+    "dasr_weak": "835f751464023129",
+    "dn": "5ea0a2bd93df6a3b",
+    "realesrgan": "358a1532cf255a45",
+    "realesrgan_light": "bee3ce2495612d09",
+    "realesrgan_x2": "852b505fa8e2f9c9",
+    "realesrnet": "358a1532cf255a45",
+    "resshift": "579b6284cf566ea3",
+    "srcnn": "17b0efff4a24de97",
+}
+"""By recipe, the beginning of :attr:`degrade.Recipe.hash`, which manifests name."""
 
 
 def here() -> str:
-    """This platform. OpenCV lists vectors from narrow to wide, those that the processor lacks with a question mark."""
+    """This platform. OpenCV lists vectors from narrow to wide, those that the processor lacks
+    with a question mark.
+    """
     if native.available():
         return f"{platform.system()} {platform.machine()} native"
     widest = [name for name in cv2.getCPUFeaturesLine().split() if not name.endswith("?")][-1]
@@ -84,7 +111,11 @@ def installed(package: str) -> str:
 
 def versions_that_differ() -> list[str]:
     pinned = pins("constraints.txt")
-    return [f"{name} {installed(name)}, not {pinned[name]}" for name in DECIDING if installed(name) != pinned[name]]
+    return [
+        f"{name} {installed(name)}, not {pinned[name]}"
+        for name in DECIDING
+        if installed(name) != pinned[name]
+    ]
 
 
 def test_the_dataset_of_the_first_command(tmp_path: Path) -> None:
@@ -96,7 +127,9 @@ def test_the_dataset_of_the_first_command(tmp_path: Path) -> None:
     line = f'"{here()}": "{found}",'
     if here() not in DATASETS:
         pytest.skip(f"nobody recorded this platform yet; add to DATASETS: {line}")
-    assert DATASETS[here()] == found, f"other bytes than were recorded; if that is meant, put into DATASETS: {line}"
+    assert DATASETS[here()] == found, (
+        f"other bytes than were recorded; if that is meant, put into DATASETS: {line}"
+    )
 
 
 def digest(name: str) -> str:
@@ -113,7 +146,15 @@ def test_what_is_drawn(name: str) -> None:
     )
 
 
-# --- versions --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", names())
+def test_recipe_hash(name: str) -> None:
+    found = Recipe.load(name).hash[:16]
+    assert found == RECIPES.get(name), (
+        f'put into RECIPES if the recipe changed: "{name}": "{found}",'
+    )
+
+
+# --- versions ------------------------------------------------------------------------------------
 
 BOUND = re.compile(r"([\w.-]+)(?:\[.*\])?(?:[=>]=([\d.]+))?")
 
@@ -123,14 +164,21 @@ def bounds() -> dict[str, dict[str, str]]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     needs = {"": project["dependencies"], **project["optional-dependencies"]}
     found = {extra: [BOUND.match(need) for need in each] for extra, each in needs.items()}
-    return {extra: {match[1].lower(): match[2] for match in matches if match} for extra, matches in found.items()}
+    return {
+        extra: {match[1].lower(): match[2] for match in matches if match}
+        for extra, matches in found.items()
+    }
 
 
 @pytest.mark.parametrize("extra", bounds())
 def test_bounds_are_tested(extra: str) -> None:
-    """All is pinned, and a lower bound is the version that ``make test-minimum`` installs; of tools, ``make test``."""
+    """All is pinned, and a lower bound is the version that ``make test-minimum`` installs; of
+    tools, ``make test``.
+    """
     lowest = pins("constraints.txt" if extra in ("docs", "dev") else "constraints-minimum.txt")
     newest = pins("constraints.txt")
     for name, bound in bounds()[extra].items():
         assert name in newest, f"{name} is not in constraints.txt"
-        assert bound == lowest[name], f"pyproject.toml asks for {name}>={bound}, tests run with {lowest[name]}"
+        assert bound == lowest[name], (
+            f"pyproject.toml asks for {name}>={bound}, tests run with {lowest[name]}"
+        )

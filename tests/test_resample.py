@@ -1,4 +1,6 @@
-"""The resample primitive, ``resize`` and ``decimate``: equal to torch, OpenCV, Pillow and MATLAB, and registered."""
+"""The resample primitive, ``resize`` and ``decimate``: equal to torch, OpenCV, Pillow and
+MATLAB, and registered.
+"""
 
 from pathlib import Path
 
@@ -24,7 +26,9 @@ CASES = [(name, flag) for name in FILTERS for flag in (False, True)]
 
 
 def photo(height: int, width: int, channels: int = 3) -> torch.Tensor:
-    image = torch.from_numpy(data.astronaut()[60 : 60 + height, 130 : 130 + width, :channels].copy())
+    image = torch.from_numpy(
+        data.astronaut()[60 : 60 + height, 130 : 130 + width, :channels].copy()
+    )
     return image.permute(2, 0, 1).float() / 255
 
 
@@ -32,22 +36,27 @@ def noise(*shape: int) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
 
-def one(image: torch.Tensor, size: tuple[int, int], name: str, antialias: bool = False) -> torch.Tensor:
+def one(
+    image: torch.Tensor, size: tuple[int, int], name: str, antialias: bool = False
+) -> torch.Tensor:
     """One image resized alone."""
     return resample(Canvas.of(image[None]), np.array([size]), [name], [antialias]).pixels[0]
 
 
-# --- oracles ---------------------------------------------------------------------------------------------------------
+# --- oracles -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", ["area", "bilinear", "bicubic"])
 @pytest.mark.parametrize("antialias", [False, True])
 def test_torch(name: str, antialias: bool, size: tuple[int, int]) -> None:
-    """In float64, where torch's own coordinates are exact too, the torch backend equals F.interpolate to 1e-6."""
+    """In float64, where torch's own coordinates are exact too, the torch backend equals
+    F.interpolate to 1e-6.
+    """
     image = noise(3, 64, 40).double()
     flags = {} if name == "area" else {"align_corners": False, "antialias": antialias}
-    # Channels-last: torch 2.13 is wrong by up to 0.17 for contiguous images, antialias and one column out.
+    # Channels-last: torch 2.13 is wrong by up to 0.17 for contiguous images, antialias and one
+    # column out.
     batch = image[None].contiguous(memory_format=torch.channels_last)
     want = F.interpolate(batch, size=size, mode=name, **flags)[0]
     with use_backend("torch"):
@@ -83,7 +92,9 @@ def test_coverage_is_opencv_area(size: tuple[int, int]) -> None:
 def test_pillow(name: str, resampling: Image.Resampling, size: tuple[int, int]) -> None:
     image = noise(1, 64, 40)
     want = np.array(Image.fromarray(image[0].numpy()).resize(size[::-1], resampling))
-    np.testing.assert_allclose(one(image, size, name, antialias=True)[0].numpy(), want, atol=2e-6, rtol=0)
+    np.testing.assert_allclose(
+        one(image, size, name, antialias=True)[0].numpy(), want, atol=2e-6, rtol=0
+    )
 
 
 def imresize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -127,16 +138,28 @@ def test_matlab(size: tuple[int, int], backend: str) -> None:
 @pytest.mark.skipif(not SET5.is_dir(), reason="Set5 is not here")
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_set5(scale: int) -> None:
-    """MATLAB's own LR images, pixel by pixel, but for the border of 4 (they were cropped after)."""
+    """MATLAB's own LR images, pixel by pixel, but for the border of 4 (they were cropped
+    after).
+    """
     for path in sorted((SET5 / f"x{scale}").glob("*_HR.png")):
-        hr = torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1).float() / 255
+        hr = (
+            torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1).float()
+            / 255
+        )
         want = np.array(Image.open(str(path).replace("_HR", "_LR")).convert("RGB"))
         canvas = Canvas.of(hr[None], scale)
-        got = resample(canvas, canvas.target, ["matlab"], [False]).pixels[0].permute(1, 2, 0).mul(255).round().numpy()
+        got = (
+            resample(canvas, canvas.target, ["matlab"], [False])
+            .pixels[0]
+            .permute(1, 2, 0)
+            .mul(255)
+            .round()
+            .numpy()
+        )
         assert np.array_equal(got[4:-4, 4:-4], want[4:-4, 4:-4]), path.name
 
 
-# --- laws ------------------------------------------------------------------------------------------------------------
+# --- laws ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "antialias"), CASES)
@@ -155,11 +178,16 @@ def test_forms_agree(name: str, antialias: bool, channels: int, backend: Backend
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_rows_are_independent(backend: str) -> None:
-    """Bit for bit, on a canvas of mixed sizes, filters and targets whose outside is full of rubbish."""
+    """Bit for bit, on a canvas of mixed sizes, filters and targets whose outside is full of
+    rubbish.
+    """
     sizes = [(40 + 7 * (i % 5), 30 + 5 * (i % 7)) for i in range(len(CASES))]
     images = [photo(*size) for size in sizes]
     goals = np.array(
-        [[max(1, (h * (3 + i % 9)) // 6), max(1, (w * (2 + i % 8)) // 5)] for i, (h, w) in enumerate(sizes)]
+        [
+            [max(1, (h * (3 + i % 9)) // 6), max(1, (w * (2 + i % 8)) // 5)]
+            for i, (h, w) in enumerate(sizes)
+        ]
     )
     goals[3] = sizes[3]
     canvas = Canvas.of(images)
@@ -202,7 +230,8 @@ def test_weights(name: str, antialias: bool) -> None:
 def test_registered(name: str, antialias: bool, size: tuple[int, int]) -> None:
     """The centre of gravity of a smooth blob stays where it is, to 0.02 input pixels.
 
-    To 0.1 for ``area`` and ``nearest``, whose single samples are up to half a pixel off either way, by definition.
+    To 0.1 for ``area`` and ``nearest``, whose single samples are up to half a pixel off either
+    way, by definition.
     """
     tolerance = 0.1 if name in ("area", "nearest") else 0.02
     n = 99
@@ -219,7 +248,9 @@ def test_registered(name: str, antialias: bool, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize(("name", "antialias"), CASES)
 @pytest.mark.parametrize("size", [(53, 41), (33, 1), (140, 203)])
 def test_mirrored(name: str, antialias: bool, size: tuple[int, int]) -> None:
-    """Neither end of the frame is preferred, so the mean shift is zero: a mirrored image gives the mirrored result."""
+    """Neither end of the frame is preferred, so the mean shift is zero: a mirrored image gives
+    the mirrored result.
+    """
     image = photo(99, 75)
     result = one(image.flip(1, 2), size, name, antialias).flip(1, 2)
     torch.testing.assert_close(result, one(image, size, name, antialias), atol=2e-6, rtol=0)
@@ -251,7 +282,7 @@ def test_errors() -> None:
         decimate(canvas, np.array([[3, 2]]), np.zeros((1, 2), np.int64))
 
 
-# --- operators -------------------------------------------------------------------------------------------------------
+# --- operators -----------------------------------------------------------------------------------
 
 
 def apply(operator: Resize | Decimate, canvas: Canvas, **values: list[float]) -> Canvas:
@@ -266,7 +297,10 @@ def test_resize_sizes() -> None:
     assert halves.sizes.tolist() == [[10, 8], [1, 1]]  # 7.5 goes up; never below 1
     assert apply(Resize(of="target"), halves).sizes.tolist() == canvas.target.tolist()
     assert apply(Resize(of="hr"), halves).sizes.tolist() == canvas.hr.tolist()
-    assert apply(Resize(of="target"), halves, factor=[1.5, 1.1]).sizes.tolist() == [[30, 23], [11, 28]]
+    assert apply(Resize(of="target"), halves, factor=[1.5, 1.1]).sizes.tolist() == [
+        [30, 23],
+        [11, 28],
+    ]
 
 
 def test_resize_draws_filters() -> None:

@@ -1,7 +1,8 @@
 """Addressed randomness: replay, independence, and the statistics of the pixel hash.
 
-Thresholds are in standard errors of fixed keys, so a test cannot fail by chance; 4 to 6 of them, by how many values are
-looked at. A hash with one round fewer fails the spectrum and the autocorrelation at once.
+Thresholds are in standard errors of fixed keys, so a test cannot fail by chance; 4 to 6 of them,
+by how many values are looked at. A hash with one round fewer fails the spectrum and the
+autocorrelation at once.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def planes(count: int = 24, channels: int = 3, height: int = 128, width: int = 1
     return normal_field(KEY[:count], channels, height, width).numpy().astype(np.float64)
 
 
-# --- scalar draws ----------------------------------------------------------------------------------------------------
+# --- scalar draws --------------------------------------------------------------------------------
 
 
 def test_draws_replay() -> None:
@@ -30,8 +31,17 @@ def test_draws_replay() -> None:
 
 def test_draws_depend_on_seed_epoch_index_and_address() -> None:
     base = Key.of(0, 0).fold("a").uniform()[0]
-    others = [Key.of(1, 0).fold("a"), Key.of(0, 0, epoch=1).fold("a"), Key.of(0, 1).fold("a"), Key.of(0, 0).fold("b")]
-    values = [base, *(other.uniform()[0] for other in others), Key.of(1, 1, epoch=1).fold("a").uniform()[0]]
+    others = [
+        Key.of(1, 0).fold("a"),
+        Key.of(0, 0, epoch=1).fold("a"),
+        Key.of(0, 1).fold("a"),
+        Key.of(0, 0).fold("b"),
+    ]
+    values = [
+        base,
+        *(other.uniform()[0] for other in others),
+        Key.of(1, 1, epoch=1).fold("a").uniform()[0],
+    ]
     assert len(set(values)) == len(values)
 
 
@@ -74,7 +84,7 @@ def test_integers_are_seeds() -> None:
     assert all(0 <= seed < 2**31 for seed in seeds)
 
 
-# --- pixel fields ----------------------------------------------------------------------------------------------------
+# --- pixel fields --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("field", [normal_field, uniform_field])
@@ -109,13 +119,19 @@ def test_normal_field_is_normal() -> None:
     assert 4.5 < np.abs(z).max() < 5.5
 
 
-@pytest.mark.parametrize("shape", [lambda z: z, lambda z: z**2 - 1, np.sign], ids=["z", "z^2", "sign"])
+@pytest.mark.parametrize(
+    "shape", [lambda z: z, lambda z: z**2 - 1, np.sign], ids=["z", "z^2", "sign"]
+)
 @pytest.mark.parametrize("axis", [2, 3], ids=["y", "x"])
 def test_spectrum_of_lines_is_flat(shape, axis: int) -> None:
-    """Averaged over n lines: the power at a frequency is exponential of mean 1, so its mean has error n^-1/2."""
+    """Averaged over n lines: the power at a frequency is exponential of mean 1, so its mean has
+    error n^-1/2.
+    """
     f = shape(planes())
     n = f.shape[axis]
-    power = np.moveaxis(np.abs(np.fft.rfft(f, axis=axis)) ** 2 / (n * f.var()), axis, -1)[..., 1 : n // 2]
+    power = np.moveaxis(np.abs(np.fft.rfft(f, axis=axis)) ** 2 / (n * f.var()), axis, -1)[
+        ..., 1 : n // 2
+    ]
     lines = power[..., 0].size
     score = (power.reshape(lines, -1).mean(0) - 1) * np.sqrt(lines)
     assert np.abs(score).max() < 4
@@ -127,14 +143,25 @@ def test_spectrum_of_planes_is_flat() -> None:
     power = (np.abs(np.fft.fft2(z)) ** 2 / z[0, 0].size).mean((0, 1))
     half = power[:, 1:80]  # the other half mirrors it
     n = z.shape[0] * z.shape[1]
-    assert np.abs((half - 1) * np.sqrt(n)).max() < 7  # means of 72 exponentials have a heavy right tail
+    assert (
+        np.abs((half - 1) * np.sqrt(n)).max() < 7
+    )  # means of 72 exponentials have a heavy right tail
     assert abs(np.mean((half - 1) ** 2) * n - 1) < 0.05
 
 
 @pytest.mark.parametrize("shape", [lambda z: z, lambda z: z**2 - 1], ids=["z", "z^2"])
 @pytest.mark.parametrize(
     "lag",
-    [(0, 0, 0, 1), (0, 0, 0, 2), (0, 0, 1, 0), (0, 0, 2, 1), (0, 1, 0, 0), (0, 2, 0, 0), (1, 0, 0, 0), (1, 1, 1, 1)],
+    [
+        (0, 0, 0, 1),
+        (0, 0, 0, 2),
+        (0, 0, 1, 0),
+        (0, 0, 2, 1),
+        (0, 1, 0, 0),
+        (0, 2, 0, 0),
+        (1, 0, 0, 0),
+        (1, 1, 1, 1),
+    ],
 )
 def test_lagged_pixels_are_uncorrelated(shape, lag: tuple[int, ...]) -> None:
     """Along x, y, channels and samples."""
@@ -147,13 +174,20 @@ def test_lagged_pixels_are_uncorrelated(shape, lag: tuple[int, ...]) -> None:
 def test_neighbours_are_jointly_uniform() -> None:
     u = uniform_field(KEY, 3, 128, 160).numpy()
     q = (u * 32).astype(int)
-    for a, b in [(q[..., 1:], q[..., :-1]), (q[..., 1:, :], q[..., :-1, :]), (q[:, 1:], q[:, :-1]), (q[1:], q[:-1])]:
+    for a, b in [
+        (q[..., 1:], q[..., :-1]),
+        (q[..., 1:, :], q[..., :-1, :]),
+        (q[:, 1:], q[:, :-1]),
+        (q[1:], q[:-1]),
+    ]:
         counts = np.bincount((a * 32 + b).ravel(), minlength=1024)
         assert stats.chisquare(counts).pvalue > 1e-3
 
 
 def test_no_line_is_a_weak_one() -> None:
-    """Per line: the mean, and the autocorrelation at every lag, vary over lines as those of independent pixels do."""
+    """Per line: the mean, and the autocorrelation at every lag, vary over lines as those of
+    independent pixels do.
+    """
     z = planes().reshape(-1, 160)
     lines = len(z)
     assert abs(z.mean(1).var() * 160 - 1) < 4 * np.sqrt(2 / lines)
@@ -174,17 +208,23 @@ def test_planes_of_different_keys_are_not_shifted_copies(kind: str) -> None:
     z = normal_field(Key(words), 1, 64, 64)[:, 0].numpy().astype(np.float64)
     f = np.fft.fft2(z)
     first = 1 if kind == "one bit" else len(z) - 1
-    peak = max(np.abs(np.fft.ifft2(f[i] * f[i + 1 :].conj()).real).max() / 64 for i in range(first))
+    peak = max(
+        np.abs(np.fft.ifft2(f[i] * f[i + 1 :].conj()).real).max() / 64 for i in range(first)
+    )
     assert peak < 6.5
 
 
 def test_fields_of_other_addresses_differ() -> None:
-    a, b = (normal_field(KEY[:4].fold(address), 3, 64, 64).flatten() for address in ("noise", "noise2"))
+    a, b = (
+        normal_field(KEY[:4].fold(address), 3, 64, 64).flatten() for address in ("noise", "noise2")
+    )
     assert abs((a * b).mean().item()) < 4 / np.sqrt(a.numel())
 
 
 def test_no_two_lines_share_a_run() -> None:
-    """Without the second word of a line, some 20 of these 18432 lines would be shifted copies of another."""
+    """Without the second word of a line, some 20 of these 18432 lines would be shifted copies
+    of another.
+    """
     bits = uniform_field(KEY, 3, 256, 256).numpy().view(np.uint32).astype(np.uint64)
     pairs = np.sort((bits[..., 1:] << np.uint64(32) | bits[..., :-1]).ravel())
     assert (pairs[1:] != pairs[:-1]).all()

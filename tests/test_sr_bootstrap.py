@@ -21,9 +21,12 @@ SAMPLES = {
 def test_against_scipy(name: str) -> None:
     values = SAMPLES[name]
     ours = interval(values)
-    theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(5))
+    theirs = stats.bootstrap(
+        (values,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(5)
+    )
     error = values.std() / math.sqrt(len(values))
-    # Quantiles at 2.5 % of 2000 resamples are off by about 0.06 standard errors; 0.2 is three times that.
+    # Quantiles at 2.5 % of 2000 resamples are off by about 0.06 standard errors; 0.2 is three
+    # times that.
     assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.2 * error)
     assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.2 * error)
     assert ours.mean == pytest.approx(values.mean(), rel=1e-12)

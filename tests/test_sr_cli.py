@@ -46,7 +46,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.safetensors"
-    checkpoint.save(path, build("srcnn", scale=2, filters=[4, 3]), {"recipe": "bicubic", "hash": "0", "step": 0})
+    checkpoint.save(
+        path,
+        build("srcnn", scale=2, filters=[4, 3]),
+        {"recipe": "bicubic", "hash": "0", "step": 0},
+    )
     return path
 
 
@@ -66,9 +70,29 @@ def test_errors_are_a_message_and_exit_code_2(tmp_path: Path):
 
 def test_train_then_eval_by_folder(data: Path, tmp_path: Path):
     out = tmp_path / "run"
-    quick = ["batch=2", "patch=16", "tensorboard=false", "model.filters=[4,3]", "model.kernels=[3,1,3]"]
+    quick = [
+        "batch=2",
+        "patch=16",
+        "tensorboard=false",
+        "model.filters=[4,3]",
+        "model.kernels=[3,1,3]",
+    ]
     sets = [word for setting in quick for word in ("--set", setting)]
-    common = ["train", "srcnn", "--data", data, "--data", data, "--scale", 2, "--out", out, "--device", "cpu", *sets]
+    common = [
+        "train",
+        "srcnn",
+        "--data",
+        data,
+        "--data",
+        data,
+        "--scale",
+        2,
+        "--out",
+        out,
+        "--device",
+        "cpu",
+        *sets,
+    ]
     assert "Look at" in sr(*common, "--steps", 2, "--val", data)
     sr("train", "srcnn", "--out", out, "--steps", 3, "--resume")
     assert checkpoint.load_state(out / "last.state.pt")["method"]["done"] == 3
@@ -76,7 +100,14 @@ def test_train_then_eval_by_folder(data: Path, tmp_path: Path):
 
 
 def test_eval_writes_what_it_measured_and_how(data: Path, tmp_path: Path):
-    files = ["--json", tmp_path / "e.json", "--csv", tmp_path / "e.csv", "--figure", tmp_path / "e.png"]
+    files = [
+        "--json",
+        tmp_path / "e.json",
+        "--csv",
+        tmp_path / "e.csv",
+        "--figure",
+        tmp_path / "e.png",
+    ]
     sr("eval", "--model", "bicubic", "--scale", 3, "--data", data, *files)
     found = json.loads((tmp_path / "e.json").read_text())
     assert found.keys() == {"model", "protocol", "mean", "images"}
@@ -105,7 +136,17 @@ def test_eval_takes_hr_files_where_pairs_lie_together(tmp_path: Path, data: Path
 @pytest.mark.skipif(not SET5.is_dir(), reason="the images of Set5 are not here")
 @pytest.mark.parametrize("scale", PUBLISHED)
 def test_bicubic_has_its_published_rows(scale: int, tmp_path: Path):
-    sr("eval", "--model", "bicubic", "--scale", scale, "--data", SET5 / f"x{scale}", "--json", tmp_path / "e.json")
+    sr(
+        "eval",
+        "--model",
+        "bicubic",
+        "--scale",
+        scale,
+        "--data",
+        SET5 / f"x{scale}",
+        "--json",
+        tmp_path / "e.json",
+    )
     mean = json.loads((tmp_path / "e.json").read_text())["mean"]
     psnr, ssim = PUBLISHED[scale]
     assert mean["psnr_y"] == pytest.approx(psnr, abs=0.02)
@@ -113,12 +154,24 @@ def test_bicubic_has_its_published_rows(scale: int, tmp_path: Path):
 
 
 def test_upscale(data: Path, tmp_path: Path, model: Path):
-    output = sr("upscale", data / "0.png", data / "1.png", "--model", model, "--tile", 16, "--out", tmp_path / "up")
+    output = sr(
+        "upscale",
+        data / "0.png",
+        data / "1.png",
+        "--model",
+        model,
+        "--tile",
+        16,
+        "--out",
+        tmp_path / "up",
+    )
     assert "162 x 194" in output
     assert image_size(tmp_path / "up" / "0_x2.png") == (194, 162)
     whole = tmp_path / "whole"
     sr("upscale", data / "0.png", "--model", model, "--tile", 0, "--out", whole)
-    a, b = (read_image(folder / "0_x2.png").pixels.astype(int) for folder in (tmp_path / "up", whole))
+    a, b = (
+        read_image(folder / "0_x2.png").pixels.astype(int) for folder in (tmp_path / "up", whole)
+    )
     assert abs(a - b).max() <= 1, "a last bit may fall on either side of a rounding"
     assert (a != b).mean() < 1e-3
 
@@ -141,7 +194,17 @@ def test_fetch_of_an_unknown_name():
 def test_export_for_openmodeldb(tmp_path: Path, model: Path):
     sr("export", "--model", model, "--openmodeldb", tmp_path / "m.json", "--author", "me")
     entry = json.loads((tmp_path / "m.json").read_text())
-    required = {"name", "author", "license", "tags", "description", "date", "architecture", "size", "scale"}
+    required = {
+        "name",
+        "author",
+        "license",
+        "tags",
+        "description",
+        "date",
+        "architecture",
+        "size",
+        "scale",
+    }
     assert required | {"inputChannels", "outputChannels", "resources", "images"} <= entry.keys()
     assert entry["scale"] == 2
     assert len(entry["resources"][0]["sha256"]) == 64
@@ -197,4 +260,7 @@ def test_packaged_models_reach_the_papers_rows(scale: int, least: float):
     """SRCNN, ECCV 2014, trained on T91: PSNR of Y on Set5."""
     recipe = Recipe.load("bicubic", scale)
     model = checkpoint.load(f"srcnn_x{scale}", scale)
-    assert evaluate(model, "srcnn", examples(SET5 / f"x{scale}", recipe), recipe).mean["psnr_y"] >= least
+    assert (
+        evaluate(model, "srcnn", examples(SET5 / f"x{scale}", recipe), recipe).mean["psnr_y"]
+        >= least
+    )

@@ -1,4 +1,6 @@
-"""sr compare: its numbers against a second way to get them, its runs found and gone on with, its page in a browser."""
+"""sr compare: its numbers against a second way to get them, its runs found and gone on with,
+its page in a browser.
+"""
 
 from __future__ import annotations
 
@@ -49,15 +51,21 @@ NOISY = {
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, photographs: torch.Tensor) -> Path:
-    """A folder with images to train on, images to judge on, and a recipe that is hard on careless pages."""
+    """A folder with images to train on, images to judge on, and a recipe that is hard on
+    careless pages.
+    """
     root = tmp_path_factory.mktemp("compare")
     for name, rows in (("train", [2, 3]), ("test", [0, 1, 2])):
         (root / name).mkdir()
         for i in rows:
             pixels = photographs[i].permute(1, 2, 0).contiguous().numpy()
             # Photograph 2 is in both, but a part of it each.
-            pixels = {("train", 2): pixels[:, :32], ("test", 2): pixels[:, 32:]}.get((name, i), pixels)
-            (root / name / f"{i}{HOSTILE.replace('/', '') if i == 1 else ''}.png").write_bytes(encode_png(pixels))
+            pixels = {("train", 2): pixels[:, :32], ("test", 2): pixels[:, 32:]}.get(
+                (name, i), pixels
+            )
+            (root / name / f"{i}{HOSTILE.replace('/', '') if i == 1 else ''}.png").write_bytes(
+                encode_png(pixels)
+            )
     (root / "noisy.yaml").write_text(json.dumps(NOISY))
     return root
 
@@ -72,7 +80,9 @@ def settings(place: Path, **more: Any) -> Comparison:
         "scale": 2,
         "steps": 6,
         "out": str(place / "out"),
-        "settings": {"srcnn": {"model.kernels": [3, 1, 3], "model.filters": [4, 4], "batch": 2, "patch": 24}},
+        "settings": {
+            "srcnn": {"model.kernels": [3, 1, 3], "model.filters": [4, 4], "batch": 2, "patch": 24}
+        },
     }
     return read_comparison(None, {**base, **more})
 
@@ -86,7 +96,7 @@ def names_of_runs(folder: Path) -> set[str]:
     return {path.name for path in (folder / "runs").iterdir()}
 
 
-# --- numbers ---------------------------------------------------------------------------------------------------------
+# --- numbers -------------------------------------------------------------------------------------
 
 
 def test_values_are_those_of_models_run_by_hand(matrix: Matrix, place: Path) -> None:
@@ -104,8 +114,12 @@ def test_values_are_those_of_models_run_by_hand(matrix: Matrix, place: Path) -> 
                 with torch.no_grad():
                     sr = model(pair.lr).clamp(0, 1)
                 # Float sums in another order; 8-bit rounding may flip a level or two of 4320.
-                assert matrix.values["psnr_y"][row][column][i] == pytest.approx(float(psnr(sr, pair.hr, 2)), abs=0.01)
-                assert matrix.values["ssim_y"][row][column][i] == pytest.approx(float(ssim(sr, pair.hr, 2)), abs=1e-3)
+                assert matrix.values["psnr_y"][row][column][i] == pytest.approx(
+                    float(psnr(sr, pair.hr, 2)), abs=0.01
+                )
+                assert matrix.values["ssim_y"][row][column][i] == pytest.approx(
+                    float(ssim(sr, pair.hr, 2)), abs=1e-3
+                )
 
 
 def test_csv(matrix: Matrix) -> None:
@@ -113,7 +127,9 @@ def test_csv(matrix: Matrix) -> None:
     assert text.splitlines()[0] == "model,train,test,metric,mean,low,high,images"
     rows = list(csv.DictReader(io.StringIO(text)))
     assert len(rows) == 3 * 2 * len(matrix.metrics)
-    one = next(r for r in rows if (r["train"], r["test"], r["metric"]) == ("noisy", "bicubic", "psnr_y"))
+    one = next(
+        r for r in rows if (r["train"], r["test"], r["metric"]) == ("noisy", "bicubic", "psnr_y")
+    )
     values = matrix.values["psnr_y"][2][0]
     assert float(one["mean"]) == pytest.approx(sum(values) / 3, rel=1e-5)
     assert float(one["low"]) <= float(one["mean"]) <= float(one["high"])
@@ -123,7 +139,12 @@ def test_csv(matrix: Matrix) -> None:
 def test_json_says_what_was_done(matrix: Matrix, place: Path) -> None:
     data = json.loads(json.dumps(to_json(matrix), allow_nan=False))
     noisy = Recipe.load(place / "noisy.yaml", 2)
-    assert data["tests"][1]["hash"] == data["rows"][2]["hash"] == data["rows"][2]["runs"][0]["hash"] == noisy.hash
+    assert (
+        data["tests"][1]["hash"]
+        == data["rows"][2]["hash"]
+        == data["rows"][2]["runs"][0]["hash"]
+        == noisy.hash
+    )
     assert data["rows"][2]["runs"][0] | {"file": ""} == {
         "file": "",
         "seed": 0,
@@ -139,26 +160,45 @@ def test_json_says_what_was_done(matrix: Matrix, place: Path) -> None:
     found = data["rows"][1]["cells"][1]["metrics"]["psnr_y"]
     own, other = (matrix.values["psnr_y"][row][1] for row in (1, 2))
     assert found["by_seed"] == [pytest.approx(own, abs=1e-5)]
-    assert found["against_matched"]["mean"] == pytest.approx(np.mean(own) - np.mean(other), abs=1e-5)
+    assert found["against_matched"]["mean"] == pytest.approx(
+        np.mean(own) - np.mean(other), abs=1e-5
+    )
     assert data["rows"][2]["cells"][1]["metrics"]["psnr_y"]["against_matched"] is None
 
 
 def by_hand(values: list[list[list[float]]]) -> Matrix:
     """A matrix of rows bicubic, m / a, m / b and columns a, b with values of two images."""
     recipes = [
-        Recipe.load({**NOISY, "name": name, "first": [*NOISY["first"][:1], {"jpeg": {"quality": q}}]})
+        Recipe.load(
+            {**NOISY, "name": name, "first": [*NOISY["first"][:1], {"jpeg": {"quality": q}}]}
+        )
         for name, q in (("a", 50), ("b", 90))
     ]
     trained = Trained(Path("x"), 0, {}, [])
-    entries = [Entry("bicubic", "none", ""), *(Entry("m", r.name, r.hash, (trained,)) for r in recipes)]
+    entries = [
+        Entry("bicubic", "none", ""),
+        *(Entry("m", r.name, r.hash, (trained,)) for r in recipes),
+    ]
     tests = [Regime(recipe, [], recipe.plan(Key.of(0, [0, 1])), {}) for recipe in recipes]
-    return Matrix(Comparison(), entries, tests, ("psnr_y", "lpips"), {"psnr_y": values, "lpips": values}, [], [])
+    return Matrix(
+        Comparison(),
+        entries,
+        tests,
+        ("psnr_y", "lpips"),
+        {"psnr_y": values, "lpips": values},
+        [],
+        [],
+    )
 
 
 def test_differences_gap_and_ranks() -> None:
     matrix = by_hand([[[20, 30], [10, 12]], [[24, 34], [9, 12]], [[19, 30], [15, 16]]])
     assert matrix.plain == 0
-    assert [[matrix.matched(row, column) for column in (0, 1)] for row in (0, 1, 2)] == [[None, None], [1, 2], [1, 2]]
+    assert [[matrix.matched(row, column) for column in (0, 1)] for row in (0, 1, 2)] == [
+        [None, None],
+        [1, 2],
+        [1, 2],
+    ]
     assert against(matrix, "psnr_y", 1, 0, 0) == interval([4.0, 4.0])
     assert against(matrix, "psnr_y", 1, 1, 2) == interval([-6.0, -4.0])
     assert against(matrix, "psnr_y", 1, 0, 1) is None
@@ -171,7 +211,7 @@ def test_differences_gap_and_ranks() -> None:
     assert ranks(matrix, "lpips", 1) == [2, 1, 3]
 
 
-# --- runs ------------------------------------------------------------------------------------------------------------
+# --- runs ----------------------------------------------------------------------------------------
 
 
 def test_runs_are_found_again(matrix: Matrix, place: Path) -> None:
@@ -194,9 +234,15 @@ def test_a_run_depends_on_what_it_says(matrix: Matrix, place: Path, tmp_path: Pa
         with pytest.raises(RuntimeError, match="far enough"):
             compare(other, tell)
     assert told == ["training srcnn / bicubic, seed 0"] * 2
-    # Another place for results, other images to judge on and a device say nothing of what is learned.
+    # Another place for results, other images to judge on and a device say nothing of what is
+    # learned.
     moved = settings(
-        place, out=str(tmp_path), test=("bicubic",), seeds=1, device="cpu", reuse=(str(place / "out/runs"),)
+        place,
+        out=str(tmp_path),
+        test=("bicubic",),
+        seeds=1,
+        device="cpu",
+        reuse=(str(place / "out/runs"),),
     )
     reused = compare(moved)
     assert reused.entries[2].runs[0].file.parent.parent == place / "out" / "runs"
@@ -212,7 +258,9 @@ def test_a_stopped_run_goes_on(matrix: Matrix, place: Path, tmp_path: Path) -> N
     with pytest.raises(KeyboardInterrupt):
         compare(comparison, stop)
     steps: list[int] = []
-    gone_on = compare(comparison, lambda _what, status: steps.append(status.done) if status else None)
+    gone_on = compare(
+        comparison, lambda _what, status: steps.append(status.done) if status else None
+    )
     assert steps == [4, 5, 6]
     assert gone_on.values["psnr_y"][1] == matrix.values["psnr_y"][1]
 
@@ -250,17 +298,23 @@ def test_seeds_and_checkpoints(matrix: Matrix, place: Path, tmp_path: Path) -> N
         ({"settings": {"srcnn": {"rate": -1}}}, "rate: Input should be greater than 0"),
     ],
 )
-def test_errors_before_anything_is_trained(place: Path, tmp_path: Path, more: dict[str, Any], message: str) -> None:
+def test_errors_before_anything_is_trained(
+    place: Path, tmp_path: Path, more: dict[str, Any], message: str
+) -> None:
     if more.get("val"):
         more = {"val": str(place / more["val"])}
     with pytest.raises(UserError, match=message):
-        compare(settings(place, out=str(tmp_path), **more), lambda what, _status: pytest.fail(what))
+        compare(
+            settings(place, out=str(tmp_path), **more), lambda what, _status: pytest.fail(what)
+        )
 
 
 def test_errors_of_the_settings(place: Path) -> None:
     with pytest.raises(UserError, match="scale: Input should be less than or equal to 8"):
         settings(place, scale=9)
-    with pytest.raises(UserError, match="batch: should begin with one of bicubic, srcnn and a dot"):
+    with pytest.raises(
+        UserError, match="batch: should begin with one of bicubic, srcnn and a dot"
+    ):
         change(settings(place), {"batch": 8})
 
 
@@ -285,14 +339,16 @@ def test_command(matrix: Matrix, place: Path) -> None:
         assert (place / "out" / name).stat().st_size > 100
 
 
-# --- page ------------------------------------------------------------------------------------------------------------
+# --- page ----------------------------------------------------------------------------------------
 
 
 def test_page_data(matrix: Matrix) -> None:
     data = describe(matrix)
     plan = matrix.tests[1].plan
     shown = {one["address"]: one for one in data["tests"][1]["parameters"]}
-    assert shown["first.jpeg.quality"]["values"] == pytest.approx(plan["first.jpeg.quality"].tolist())
+    assert shown["first.jpeg.quality"]["values"] == pytest.approx(
+        plan["first.jpeg.quality"].tolist()
+    )
     assert data["tests"][0]["parameters"] == []
     gain = np.subtract(matrix.values["psnr_y"][2][1], matrix.values["psnr_y"][0][1])
     assert data["gains"]["psnr_y"][2][1] == pytest.approx(gain.tolist(), abs=1e-5)
@@ -320,13 +376,20 @@ def test_page_in_a_browser(matrix: Matrix, tmp_path: Path) -> None:
         cells = browser.run(
             "return [...document.querySelectorAll('#maps table:first-child td b')].map(b => b.textContent)"
         )
-        assert cells[:6] == [f"{np.mean(mean[row][column]):.2f}" for row in range(3) for column in range(2)]
+        assert cells[:6] == [
+            f"{np.mean(mean[row][column]):.2f}" for row in range(3) for column in range(2)
+        ]
 
         browser.click("#to-matched")
         assert "trained on the test's own regime" in browser.text("#about-differences")
         expected = float(np.mean(mean[1][1]) - np.mean(mean[2][1]))
-        shown = browser.run("return [...document.querySelectorAll('#differences td b')].map(b => b.textContent)")
-        assert shown[0].replace("\N{MINUS SIGN}", "-").replace("\N{PLUS-MINUS SIGN}", "") == f"{expected:+.2f}"
+        shown = browser.run(
+            "return [...document.querySelectorAll('#differences td b')].map(b => b.textContent)"
+        )
+        assert (
+            shown[0].replace("\N{MINUS SIGN}", "-").replace("\N{PLUS-MINUS SIGN}", "")
+            == f"{expected:+.2f}"
+        )
         browser.choose("#metric", "1")
         assert browser.text("#about-differences").startswith("SSIM on Y")
         browser.click("#to-bicubic")
@@ -337,9 +400,7 @@ def test_page_in_a_browser(matrix: Matrix, tmp_path: Path) -> None:
         browser.choose("#image", "1")
         assert browser.run("return document.querySelectorAll('#crops figure').length") == 5
         browser.point("#crops figure:nth-child(3) .panel", 10, -10)
-        lenses = (
-            "return [...document.querySelectorAll('.lens')].map(l => [l.hidden, l.style.left, l.style.backgroundSize])"
-        )
+        lenses = "return [...document.querySelectorAll('.lens')].map(l => [l.hidden, l.style.left, l.style.backgroundSize])"
         before = browser.run(lenses)
         assert [lens[0] for lens in before] == [False] * 5
         browser.click("#closer")

@@ -29,14 +29,16 @@ def no_weights(monkeypatch, tmp_path):
     return tmp_path
 
 
-# --- pixels and logits -----------------------------------------------------------------------------------------------
+# --- pixels and logits ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", PIXEL)
 def test_pixel_losses(name):
     a, b = image(2, 3, 8, 8), image(2, 3, 8, 8, seed=1)
     assert PIXEL[name](a, b) > PIXEL[name](a, (a + b) / 2) > PIXEL[name](a, a)
-    torch.testing.assert_close(PIXEL[name](a.repeat(3, 1, 1, 1), b.repeat(3, 1, 1, 1)), PIXEL[name](a, b))
+    torch.testing.assert_close(
+        PIXEL[name](a.repeat(3, 1, 1, 1), b.repeat(3, 1, 1, 1)), PIXEL[name](a, b)
+    )
 
 
 def test_charbonnier():
@@ -49,7 +51,9 @@ def test_adversarial_losses_are_the_papers():
     real, fake = image(6, 1).double() * 6 - 3, image(6, 1, seed=1).double() * 6 - 3
     d_real, d_fake = torch.sigmoid(real), torch.sigmoid(fake)
     torch.testing.assert_close(generator_loss(fake), -d_fake.log().mean())
-    torch.testing.assert_close(discriminator_loss(real, fake), -d_real.log().mean() - (1 - d_fake).log().mean())
+    torch.testing.assert_close(
+        discriminator_loss(real, fake), -d_real.log().mean() - (1 - d_fake).log().mean()
+    )
     smooth = -(0.9 * d_real.log() + 0.1 * (1 - d_real).log()).mean() - (1 - d_fake).log().mean()
     torch.testing.assert_close(discriminator_loss(real, fake, 0.1), smooth)
     extreme = torch.tensor([[-200.0], [200.0]], requires_grad=True)
@@ -68,7 +72,9 @@ def test_total_variation():
 
 
 def test_gan_step():
-    """The discriminator learns to tell, the generator learns to fool it: one step lowers each loss."""
+    """The discriminator learns to tell, the generator learns to fool it: one step lowers each
+    loss.
+    """
     torch.manual_seed(0)
     generator = build("srresnet", scale=2, channels=8, blocks=1)
     critic = Discriminator(channels=4, dense=16)
@@ -93,7 +99,7 @@ def test_gan_step():
     assert losses[1] < losses[0]
 
 
-# --- content ---------------------------------------------------------------------------------------------------------
+# --- content -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +110,9 @@ def lite0():
 
 def test_content_loss_grows_with_the_difference(lite0):
     hr = F.avg_pool2d(image(2, 3, 128, 128), 2)
-    blurred = [F.avg_pool2d(hr, size, 1, size // 2, count_include_pad=False) for size in (1, 3, 5, 9)]
+    blurred = [
+        F.avg_pool2d(hr, size, 1, size // 2, count_include_pad=False) for size in (1, 3, 5, 9)
+    ]
     values = [lite0(sr, hr).item() for sr in blurred]
     assert values[0] == 0
     assert values == sorted(values)
@@ -148,12 +156,17 @@ def vgg19_file(folder):
 
     torch.manual_seed(0)
     layers = make_layers(cfgs["E"])
-    torch.save({f"features.{key}": value for key, value in layers.state_dict().items()}, folder / "vgg19.pth")
+    torch.save(
+        {f"features.{key}": value for key, value in layers.state_dict().items()},
+        folder / "vgg19.pth",
+    )
     return folder / "vgg19.pth", layers
 
 
 def test_vgg54(tmp_path):
-    """Features are those after the ReLU of the 16th convolution and before the last pool, on normalised images."""
+    """Features are those after the ReLU of the 16th convolution and before the last pool, on
+    normalised images.
+    """
     file, layers = vgg19_file(tmp_path)
     state = torch.random.get_rng_state()
     loss = content_loss("vgg19", file)
@@ -209,7 +222,7 @@ def test_backbones():
         content_loss("vgg")
 
 
-# --- LPIPS -----------------------------------------------------------------------------------------------------------
+# --- LPIPS ---------------------------------------------------------------------------------------
 
 
 def test_lpips_distance_is_its_formula():
@@ -255,7 +268,15 @@ def test_lpips_reads_torchvision_files(tmp_path):
     torch.save({**state, "classifier.1.weight": torch.zeros(2)}, tmp_path / "alexnet.pth")
     a, b = image(1, 3, 64, 64), image(1, 3, 64, 64, seed=1)
     assert sorted(state)[0] == "features.0.bias"
-    assert {key.split(".")[1] for key in state} == {"0", "3", "6", "8", "10"}  # torchvision's numbers
-    assert torch.equal(lpips("alexnet", tmp_path / "alexnet.pth")(a, b), LPIPS(body, heads("alexnet"))(a, b))
+    assert {key.split(".")[1] for key in state} == {
+        "0",
+        "3",
+        "6",
+        "8",
+        "10",
+    }  # torchvision's numbers
+    assert torch.equal(
+        lpips("alexnet", tmp_path / "alexnet.pth")(a, b), LPIPS(body, heads("alexnet"))(a, b)
+    )
     with pytest.raises(ValueError, match="must be one of alexnet, vgg16"):
         lpips("squeeze")

@@ -14,7 +14,12 @@ SET5 = Path(__file__).parents[2] / "shared/data/set5"
 
 
 def pair(rows=3):
-    hr = torch.from_numpy(data.astronaut()[: 64 * rows, :80].copy()).reshape(rows, 64, 80, 3).permute(0, 3, 1, 2) / 255
+    hr = (
+        torch.from_numpy(data.astronaut()[: 64 * rows, :80].copy())
+        .reshape(rows, 64, 80, 3)
+        .permute(0, 3, 1, 2)
+        / 255
+    )
     noise = torch.randn(hr.shape, generator=torch.Generator().manual_seed(0))
     return hr + torch.linspace(0.01, 0.1, rows).view(-1, 1, 1, 1) * noise, hr
 
@@ -37,14 +42,22 @@ def test_equal_torchmetrics(channel, shave):
     sr, hr = pair()
     got = psnr(sr, hr, shave, channel), ssim(sr, hr, shave, channel)
     for row in range(len(hr)):
-        a, b = (levels(x[row : row + 1], channel)[..., shave : 64 - shave, shave : 80 - shave] for x in (sr, hr))
+        a, b = (
+            levels(x[row : row + 1], channel)[..., shave : 64 - shave, shave : 80 - shave]
+            for x in (sr, hr)
+        )
         expected = functional.peak_signal_noise_ratio(a, b, data_range=255.0)
-        assert got[0][row].item() == pytest.approx(expected.item(), abs=1e-5)  # skimage's coefficients end earlier
-        # torchmetrics averages over a reflected border as well; the valid region is cut from its map
+        assert got[0][row].item() == pytest.approx(
+            expected.item(), abs=1e-5
+        )  # skimage's coefficients end earlier
+        # torchmetrics averages over a reflected border as well; the valid region is cut from its
+        # map
         _, similarity = functional.structural_similarity_index_measure(
             a, b, sigma=1.5, data_range=255.0, return_full_image=True
         )
-        assert got[1][row].item() == pytest.approx(similarity[..., 5:-5, 5:-5].mean().item(), abs=1e-6)
+        assert got[1][row].item() == pytest.approx(
+            similarity[..., 5:-5, 5:-5].mean().item(), abs=1e-6
+        )
 
 
 def test_ssim_equals_skimage():
@@ -53,7 +66,13 @@ def test_ssim_equals_skimage():
     sr, hr = pair(1)
     a, b = (levels(x, "rgb")[0].permute(1, 2, 0).numpy() for x in (sr, hr))
     expected = structural_similarity(
-        a, b, data_range=255, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        a,
+        b,
+        data_range=255,
+        channel_axis=2,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
     )
     assert ssim(sr, hr, 0, "rgb").item() == pytest.approx(expected, abs=1e-9)
 
@@ -66,7 +85,9 @@ def test_laws(metric, channel):
     assert values.dtype == torch.float64
     assert values.shape == (3,)
     assert (values.diff() < 0).all()  # the noise grows
-    torch.testing.assert_close(metric(sr[1:2], hr[1:2], 2, channel), values[1:2], rtol=1e-12, atol=0)
+    torch.testing.assert_close(
+        metric(sr[1:2], hr[1:2], 2, channel), values[1:2], rtol=1e-12, atol=0
+    )
     assert metric(hr, hr, 2, channel)[0] == (float("inf") if metric is psnr else 1)
     border = hr.clone()
     border[..., :2, :] = border[..., :2] = 0
@@ -92,18 +113,24 @@ def test_errors():
 
 @pytest.mark.skipif(not SET5.is_dir(), reason="the Set5 images are not on this machine")
 @pytest.mark.parametrize(
-    ("scale", "decibels", "similarity"), [(2, 33.66, 0.9299), (3, 30.39, 0.8682), (4, 28.42, 0.8104)]
+    ("scale", "decibels", "similarity"),
+    [(2, 33.66, 0.9299), (3, 30.39, 0.8682), (4, 28.42, 0.8104)],
 )
 def test_published_bicubic(scale, decibels, similarity):
     from PIL import Image
 
     def read(path):
-        return torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)[None] / 255
+        return (
+            torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)[None]
+            / 255
+        )
 
     model = build("bicubic", scale=scale)
     scores = []
     for place in range(1, 6):
-        lr, hr = (read(SET5 / f"x{scale}" / f"img_{place:03d}_{kind}.png") for kind in ("LR", "HR"))
+        lr, hr = (
+            read(SET5 / f"x{scale}" / f"img_{place:03d}_{kind}.png") for kind in ("LR", "HR")
+        )
         sr = model(lr)
         scores.append([psnr(sr, hr, scale).item(), ssim(sr, hr, scale).item()])
     mean = np.mean(scores, 0)

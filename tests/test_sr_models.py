@@ -28,7 +28,10 @@ each_model = pytest.mark.parametrize(("name", "config"), MODELS_TO_TRY, ids=str)
 def make(name, config):
     torch.manual_seed(0)
     model = build(name, **config).eval()
-    for place, module in model.named_modules():  # as if trained: neither branch of a residual vanishes
+    for (
+        place,
+        module,
+    ) in model.named_modules():  # as if trained: neither branch of a residual vanishes
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_var.fill_(0.1)
         if isinstance(module, torch.nn.Conv2d) and "rdb" in place:
@@ -63,7 +66,9 @@ def test_config_rebuilds(name, config):
 
 @each_model
 def test_reach(name, config):
-    """A pixel changes the output nowhere beyond ``reach``, and ``reach`` is not wastefully large."""
+    """A pixel changes the output nowhere beyond ``reach``, and ``reach`` is not wastefully
+    large.
+    """
     model = make(name, config).double()
     size, centre = 2 * (model.reach + 4) + 1, model.reach + 4
     centre -= centre % model.multiple
@@ -91,12 +96,16 @@ def test_tiles_equal_the_whole(name, config):
     torch.testing.assert_close(tile, whole, atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize(("name", "config"), [case for case in MODELS_TO_TRY if case[0] != "bicubic"], ids=str)
+@pytest.mark.parametrize(
+    ("name", "config"), [case for case in MODELS_TO_TRY if case[0] != "bicubic"], ids=str
+)
 def test_one_step_lowers_the_loss(name, config):
     model = make(name, config).train()
     lr = image(2, 3, 16, 16)
     hr = image(2, 3, 16 * model.scale, 16 * model.scale, seed=1)
-    hr = hr[..., model.margin : hr.shape[2] - model.margin, model.margin : hr.shape[3] - model.margin]
+    hr = hr[
+        ..., model.margin : hr.shape[2] - model.margin, model.margin : hr.shape[3] - model.margin
+    ]
     optimiser = torch.optim.SGD(model.param_groups(1e-3))
     losses = []
     for _ in range(2):
@@ -134,10 +143,19 @@ def test_keys():
     ups = [f"upconv{i}.{part}" for i in (1, 2) for part in ("bias", "weight")]
     keys = sorted(build("msrresnet", **SMALL).state_dict())
     assert keys == sorted([f"body.0.{key}" for key in block] + first + ends + ups)
-    dense = [f"body.0.rdb{i}.conv{j}.{part}" for i in (1, 2, 3) for j in range(1, 6) for part in ("bias", "weight")]
-    ups = [f"conv_{place}.{part}" for place in ("body", "up1", "up2") for part in ("bias", "weight")]
+    dense = [
+        f"body.0.rdb{i}.conv{j}.{part}"
+        for i in (1, 2, 3)
+        for j in range(1, 6)
+        for part in ("bias", "weight")
+    ]
+    ups = [
+        f"conv_{place}.{part}" for place in ("body", "up1", "up2") for part in ("bias", "weight")
+    ]
     assert sorted(build("rrdb", **SMALL).state_dict()) == sorted(dense + first + ends + ups)
-    assert list(build("srcnn").state_dict()) == [f"conv{i}.{part}" for i in (1, 2, 3) for part in ("weight", "bias")]
+    assert list(build("srcnn").state_dict()) == [
+        f"conv{i}.{part}" for i in (1, 2, 3) for part in ("weight", "bias")
+    ]
     # spandrel takes any file with body.0.weight for Compact
     assert not any("body.0.weight" in build(name).state_dict() for name in MODELS)
 
@@ -163,7 +181,9 @@ def test_srcnn_luma():
     model, lr = make("srcnn", {"scale": 2, "init": "kaiming"}), image(2, 3, 9, 11)
     with torch.no_grad():
         ycbcr = rgb_to_ycbcr(model(lr))
-        torch.testing.assert_close(ycbcr[:, 1:], rgb_to_ycbcr(enlarge(lr, 2))[:, 1:], atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            ycbcr[:, 1:], rgb_to_ycbcr(enlarge(lr, 2))[:, 1:], atol=1e-6, rtol=0
+        )
         torch.testing.assert_close(ycbcr[:, :1], model(rgb_to_ycbcr(lr)[:, :1]), atol=1e-5, rtol=0)
 
 
@@ -176,7 +196,9 @@ def test_srcnn_valid_equals_same_inside(color, residual):
     with torch.no_grad():
         whole = same(lr)[..., margin:-margin, margin:-margin]
         torch.testing.assert_close(valid.train()(lr), whole, atol=1e-6, rtol=0)
-        torch.testing.assert_close(valid.eval()(lr)[..., margin:-margin, margin:-margin], whole, atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            valid.eval()(lr)[..., margin:-margin, margin:-margin], whole, atol=1e-6, rtol=0
+        )
     assert margin == 6
 
 
@@ -192,7 +214,9 @@ def test_discriminator_sizes(size, spectral):
 
 
 def test_discriminator_as_published():
-    convolutions = [layer for layer in Discriminator().features if isinstance(layer, torch.nn.Conv2d)]
+    convolutions = [
+        layer for layer in Discriminator().features if isinstance(layer, torch.nn.Conv2d)
+    ]
     assert [c.out_channels for c in convolutions] == [64, 64, 128, 128, 256, 256, 512, 512]
     assert [c.stride[0] for c in convolutions] == [1, 2, 1, 2, 1, 2, 1, 2]
     assert count(Discriminator()) == 23_563_649
@@ -202,13 +226,17 @@ def test_spectral_norm_bounds_every_layer():
     model = Discriminator(channels=4, dense=16, spectral=True)
     for _ in range(30):  # the power iteration runs with the forward pass
         model(image(1, 3, 24, 24))
-    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)]
+    layers = [
+        layer for layer in model.modules() if isinstance(layer, torch.nn.Conv2d | torch.nn.Linear)
+    ]
     assert len(layers) == 10
     for layer in layers:
-        assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=0.02)
+        assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(
+            1, abs=0.02
+        )
 
 
-# --- colour and interpolation ----------------------------------------------------------------------------------------
+# --- colour and interpolation --------------------------------------------------------------------
 
 
 def test_ycbcr():
@@ -247,7 +275,9 @@ def test_enlarge_is_imresize(scale, size):
     x = image(2, 2, *size).double()
     y = enlarge(x, scale)
     for plane, got in zip(x.flatten(0, 1), y.flatten(0, 1), strict=True):
-        np.testing.assert_allclose(got, imresize(plane.numpy(), *(scale * side for side in size)), atol=2e-7)
+        np.testing.assert_allclose(
+            got, imresize(plane.numpy(), *(scale * side for side in size)), atol=2e-7
+        )
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
@@ -261,10 +291,12 @@ def test_enlarge_keeps_its_precision_under_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(enlarge(x, 2), enlarge(x.clone(), 2))
         assert enlarge(x, 2).dtype == torch.float32
-    assert torch.autograd.gradcheck(lambda x: enlarge(x, 2), x[..., :4, :3].double().requires_grad_())
+    assert torch.autograd.gradcheck(
+        lambda x: enlarge(x, 2), x[..., :4, :3].double().requires_grad_()
+    )
 
 
-# --- errors ----------------------------------------------------------------------------------------------------------
+# --- errors --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -272,7 +304,11 @@ def test_enlarge_keeps_its_precision_under_autocast():
     [
         ("vdsr", {}, "model 'vdsr': unknown; it must be one of bicubic, sparse, srcnn"),
         ("srcnn", {"depth": 20}, "model srcnn: no setting depth; it takes scale, kernels"),
-        ("srcnn", {"scale": 5}, "model srcnn: scale 5: not made by this model; it must be one of 1, 2, 3, 4, 8"),
+        (
+            "srcnn",
+            {"scale": 5},
+            "model srcnn: scale 5: not made by this model; it must be one of 1, 2, 3, 4, 8",
+        ),
         ("srcnn", {"kernels": [9, 2, 5]}, "must be three odd sizes"),
         ("srcnn", {"color": "lab"}, "color 'lab': must be one of y, rgb"),
         ("rrdb", {"scale": 3}, "must be one of 1, 2, 4"),

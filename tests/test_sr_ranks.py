@@ -1,4 +1,6 @@
-"""Ranks: they find each other whatever an earlier start left behind, and leave nothing that ends with a crash."""
+"""Ranks: they find each other whatever an earlier start left behind, and leave nothing that
+ends with a crash.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,15 @@ from sr.training.distributed import meet
 
 @pytest.mark.parametrize("world", [2, 5])
 def test_ranks_meet_whatever_was_left(world: int) -> None:
-    """What an earlier start left in the store is not taken for what is there now, in whatever order they come."""
+    """What an earlier start left in the store is not taken for what is there now, in whatever
+    order they come.
+    """
     store = HashStore()
     words = [meet_in(store, list(range(world)), world) for _ in range(3)]
     store.set("ranks/1", "one that died before it was answered")
-    words += [meet_in(store, order, world) for order in (list(range(world)), list(range(world))[::-1])]
+    words += [
+        meet_in(store, order, world) for order in (list(range(world)), list(range(world))[::-1])
+    ]
     assert len(set(words)) == 5
 
 
@@ -39,7 +45,9 @@ def test_a_rank_that_does_not_come() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the names of threads from /proc")
 def test_no_thread_of_a_group_outlives_python():
-    """One that lets go of a tensor of Python's after that aborts the process: rare, and only under load."""
+    """One that lets go of a tensor of Python's after that aborts the process: rare, and only
+    under load.
+    """
     code = """
 import atexit, time
 from pathlib import Path
@@ -66,6 +74,10 @@ print(becomes(True))
         port = free.getsockname()[1]
     alone = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": "0", "WORLD_SIZE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **alone}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env={**os.environ, **alone},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.split() == ["True", "True"], done.stderr

@@ -18,7 +18,12 @@ SETTINGS = {"atoms": 48, "components": 24, "nonzeros": 3}
 
 
 def photo(name):
-    rgb = torch.from_numpy(np.ascontiguousarray(getattr(data, name)()[:240, :240])).permute(2, 0, 1)[None] / 255
+    rgb = (
+        torch.from_numpy(np.ascontiguousarray(getattr(data, name)()[:240, :240])).permute(2, 0, 1)[
+            None
+        ]
+        / 255
+    )
     return rgb
 
 
@@ -63,8 +68,12 @@ def test_pursuit_of_nothing():
 def test_derivatives():
     """A ramp along x has first derivatives across only, and no second ones."""
     ramp = torch.arange(12.0).expand(1, 1, 12, 12)
-    maps = derivatives(ramp).view(4, 36, 10, 10)[:, :, 3:7, 3:7]  # first across, first down, second across, second down
-    torch.testing.assert_close(maps[0], torch.ones_like(maps[0]), atol=1e-4, rtol=0)  # two fine pixels: one LR pixel
+    maps = derivatives(ramp).view(4, 36, 10, 10)[
+        :, :, 3:7, 3:7
+    ]  # first across, first down, second across, second down
+    torch.testing.assert_close(
+        maps[0], torch.ones_like(maps[0]), atol=1e-4, rtol=0
+    )  # two fine pixels: one LR pixel
     assert maps[1:].abs().max() < 1e-4
 
 
@@ -77,7 +86,9 @@ def test_model_laws(model):
     # chroma is bicubic, a Y plane alone gives the same Y
     base = rgb_to_ycbcr(enlarge(lr, model.scale))
     torch.testing.assert_close(rgb_to_ycbcr(sr)[:, 1:], base[:, 1:], atol=1e-5, rtol=0)
-    torch.testing.assert_close(model(rgb_to_ycbcr(lr)[:, :1]), rgb_to_ycbcr(sr)[:, :1], atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        model(rgb_to_ycbcr(lr)[:, :1]), rgb_to_ycbcr(sr)[:, :1], atol=1e-4, rtol=0
+    )
 
 
 def test_reach(model):
@@ -113,7 +124,10 @@ def test_back_projection_agrees_with_the_image(model):
 def test_fit_is_seeded_and_saved(model, tmp_path):
     safetensors = pytest.importorskip("safetensors.torch")
     pairs = [planes("coffee", model.scale)]
-    fits = [build("sparse", scale=model.scale, **SETTINGS).fit(pairs, patches=500, seed=seed) for seed in (1, 1, 2)]
+    fits = [
+        build("sparse", scale=model.scale, **SETTINGS).fit(pairs, patches=500, seed=seed)
+        for seed in (1, 1, 2)
+    ]
     assert torch.equal(fits[0].high, fits[1].high)
     assert not torch.equal(fits[0].high, fits[2].high)
     safetensors.save_file(model.state_dict(), tmp_path / "sparse.safetensors")

@@ -1,4 +1,6 @@
-"""Training: a run is a function of its config, whatever interrupts it; what goes wrong leaves the last checkpoint."""
+"""Training: a run is a function of its config, whatever interrupts it; what goes wrong leaves
+the last checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,13 @@ TINY = {
     "srcnn": SRCNN,
     "srresnet": {"model.channels": 4, "model.blocks": 1},
     "srgan": {
-        **{"model.channels": 4, "model.blocks": 1, "perceptual": "none", "gan.pretrain": 2, "gan.tv": 1e-3},
+        **{
+            "model.channels": 4,
+            "model.blocks": 1,
+            "perceptual": "none",
+            "gan.pretrain": 2,
+            "gan.tv": 1e-3,
+        },
         **{"gan.discriminator": {"channels": 4, "dense": 8}},
     },
 }
@@ -68,7 +76,14 @@ def config(method: str, data: Path, out: Path, **changes: object) -> Config:
         "tensorboard": False,
         "val": None,
     }
-    flags = {"recipe": "bicubic", "scale": 2, "data": (str(data),), "out": str(out), "device": "cpu", "steps": 6}
+    flags = {
+        "recipe": "bicubic",
+        "scale": 2,
+        "data": (str(data),),
+        "out": str(out),
+        "device": "cpu",
+        "steps": 6,
+    }
     named = {name.replace("__", "."): value for name, value in changes.items()}
     return configure(method, flags, changes={"ema": 0.9, **quick, **TINY.get(method, {}), **named})
 
@@ -89,13 +104,15 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-# --- config ----------------------------------------------------------------------------------------------------------
+# --- config --------------------------------------------------------------------------------------
 
 
 def test_later_settings_win(tmp_path: Path):
     file = tmp_path / "c.yaml"
     file.write_text("steps: 7\nrate: 0.5\nseed: 3\n")
-    made = configure("srcnn", {"steps": 8, "seed": None}, file, {"rate": "1e-3", "model.kernels": [9, 1, 5]})
+    made = configure(
+        "srcnn", {"steps": 8, "seed": None}, file, {"rate": "1e-3", "model.kernels": [9, 1, 5]}
+    )
     assert (made.steps, made.rate, made.seed) == (8, 1e-3, 3)
     assert made.model["kernels"] == [9, 1, 5]
     assert made.model["residual"] is True, "the defaults beside it stay"
@@ -125,7 +142,7 @@ def test_unknown_method_and_setting_of_a_model(data: Path, tmp_path: Path):
         train(config("srcnn", data, tmp_path, model__depth=3))
 
 
-# --- feed ------------------------------------------------------------------------------------------------------------
+# --- feed ----------------------------------------------------------------------------------------
 
 
 def test_order_is_a_function_of_seed_and_step():
@@ -149,7 +166,11 @@ def test_processes_share_out_each_step(world: int):
 
 
 def test_pairs_do_not_depend_on_where_the_run_began(data: Path, tmp_path: Path):
-    made, recipe, cpu = config("srcnn", data, tmp_path, patch=24), Recipe.load("realesrgan", 2), torch.device("cpu")
+    made, recipe, cpu = (
+        config("srcnn", data, tmp_path, patch=24),
+        Recipe.load("realesrgan", 2),
+        torch.device("cpu"),
+    )
     from_start = list(feed(made, recipe, open_data(made), 0, cpu))
     resumed = list(feed(made, recipe, open_data(made), 4, cpu))
     assert len(resumed) == 2
@@ -158,7 +179,7 @@ def test_pairs_do_not_depend_on_where_the_run_began(data: Path, tmp_path: Path):
         assert torch.equal(a.hr, b.hr)
 
 
-# --- runs ------------------------------------------------------------------------------------------------------------
+# --- runs ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["srcnn", "srresnet", "srgan"])
@@ -183,7 +204,11 @@ def test_seed_decides_the_weights(data: Path, tmp_path: Path):
 
 def test_parts_of_a_batch_change_nothing_but_rounding(data: Path, tmp_path: Path):
     for parts in (1, 2):
-        train(config("srcnn", data, tmp_path / str(parts), accumulate=parts, optimizer="sgd", rate=0.1))
+        train(
+            config(
+                "srcnn", data, tmp_path / str(parts), accumulate=parts, optimizer="sgd", rate=0.1
+            )
+        )
     one, two = weights(tmp_path / "1"), weights(tmp_path / "2")
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-6)
@@ -191,7 +216,11 @@ def test_parts_of_a_batch_change_nothing_but_rounding(data: Path, tmp_path: Path
 
 def test_run_folder(data: Path, tmp_path: Path):
     train(config("srcnn", data, tmp_path / "run", val=str(data), val_every=3, tensorboard=True))
-    found = {str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    found = {
+        str(path.relative_to(tmp_path / "run"))
+        for path in (tmp_path / "run").rglob("*")
+        if path.is_file()
+    }
     logs = {name for name in found if name.startswith("tensorboard")}
     assert logs
     assert found - logs == {
@@ -206,7 +235,9 @@ def test_run_folder(data: Path, tmp_path: Path):
         *("srcnn", "2", "bicubic", recipe.hash)
     }
     rows = read_history(tmp_path / "run" / "curves.csv")
-    assert float(metadata["psnr_y"]) == pytest.approx(max(row.get("psnr_y", 0) for row in rows), abs=1e-5)
+    assert float(metadata["psnr_y"]) == pytest.approx(
+        max(row.get("psnr_y", 0) for row in rows), abs=1e-5
+    )
 
 
 def test_without_images_of_its_own_a_run_is_validated_on_samples(data: Path, tmp_path: Path):
@@ -244,7 +275,7 @@ def test_sparse_coding_trains(data: Path, tmp_path: Path):
     assert checkpoint.load(tmp_path / "run").scale == 2
 
 
-# --- methods ---------------------------------------------------------------------------------------------------------
+# --- methods -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["srcnn", "srresnet", "msrresnet", "rrdb"])
@@ -259,7 +290,9 @@ def test_steps_lower_the_pixel_loss(method: str, data: Path, tmp_path: Path):
 
 
 def test_a_step_lowers_the_loss_it_is_for(data: Path, tmp_path: Path):
-    """The generator's step its own weighted sum, the discriminator's step its own, on the batch they saw."""
+    """The generator's step its own weighted sum, the discriminator's step its own, on the batch
+    they saw.
+    """
     made = config("srgan", data, tmp_path, gan__pretrain=0, schedule="constant", rate=1e-4, ema=0)
     fabric = launch(made)
     gan = build_method(made, fabric)
@@ -280,16 +313,31 @@ def test_generator_steps_leave_the_discriminator_alone(data: Path, tmp_path: Pat
     pair = next(feed(made, Recipe.load("bicubic", 2), open_data(made), 0, fabric.device))
     parameters = [tensor.clone() for tensor in gan.critic.plain.parameters()]
     assert set(gan.step(pair)) == {"pixel", "loss"}, "while pretraining"
-    assert all(torch.equal(a, b) for a, b in zip(parameters, gan.critic.plain.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(parameters, gan.critic.plain.parameters(), strict=True)
+    )
     assert set(gan.step(pair)) == {"adversarial", "content", "tv", "loss", "discriminator"}
-    assert not all(torch.equal(a, b) for a, b in zip(parameters, gan.critic.plain.parameters(), strict=True))
+    assert not all(
+        torch.equal(a, b) for a, b in zip(parameters, gan.critic.plain.parameters(), strict=True)
+    )
     assert all(tensor.requires_grad for tensor in gan.critic.plain.parameters())
 
 
 @pytest.mark.slow
 def test_gan_stays_balanced(data: Path, tmp_path: Path):
-    """Over 300 steps neither side wins outright: the discriminator's loss stays off 0 and near 2 log 2 = 1.39."""
-    made = config("srgan", data, tmp_path, steps=300, gan__pretrain=50, rate=1e-4, gan__smoothing=0.1, log_every=10)
+    """Over 300 steps neither side wins outright: the discriminator's loss stays off 0 and near
+    2 log 2 = 1.39.
+    """
+    made = config(
+        "srgan",
+        data,
+        tmp_path,
+        steps=300,
+        gan__pretrain=50,
+        rate=1e-4,
+        gan__smoothing=0.1,
+        log_every=10,
+    )
     train(made)
     rows = [row for row in read_history(tmp_path / "curves.csv") if "discriminator" in row]
     late = [row["discriminator"] for row in rows[-10:]]
@@ -298,9 +346,13 @@ def test_gan_stays_balanced(data: Path, tmp_path: Path):
     assert np.mean([row["content"] for row in rows[-5:]]) < 0.05
 
 
-def test_missing_weights_name_the_remedy(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_missing_weights_name_the_remedy(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("SR_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(UserError, match=r"(?s)sr fetch vgg19.*perceptual=efficientnet_lite0.*perceptual=none"):
+    with pytest.raises(
+        UserError, match=r"(?s)sr fetch vgg19.*perceptual=efficientnet_lite0.*perceptual=none"
+    ):
         train(config("srgan", data, tmp_path / "run", perceptual="vgg19"))
 
 
@@ -310,7 +362,15 @@ def test_generator_to_begin_with(data: Path, tmp_path: Path):
     start = build_method(made, launch(made)).model
     assert equal(start.state_dict(), weights(tmp_path / "first"))
     with pytest.raises(UserError, match="not a srresnet of these settings"):
-        train(config("srgan", data, tmp_path / "third", gan__init=str(tmp_path / "first"), model__channels=6))
+        train(
+            config(
+                "srgan",
+                data,
+                tmp_path / "third",
+                gan__init=str(tmp_path / "first"),
+                model__channels=6,
+            )
+        )
 
 
 def test_split_keeps_rows_together(data: Path, tmp_path: Path):
@@ -321,7 +381,7 @@ def test_split_keeps_rows_together(data: Path, tmp_path: Path):
     assert [len(part.plan) for part in parts] == [2, 2]
 
 
-# --- what goes wrong -------------------------------------------------------------------------------------------------
+# --- what goes wrong -----------------------------------------------------------------------------
 
 
 def test_nan_ends_the_run_and_leaves_the_checkpoint(data: Path, tmp_path: Path):
@@ -366,7 +426,9 @@ def test_full_disk(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         ("srcnn", {"model.filters": [5, 4]}, "is of another model"),
     ],
 )
-def test_resume_of_another_run(method: str, changes: dict[str, object], message: str, data: Path, tmp_path: Path):
+def test_resume_of_another_run(
+    method: str, changes: dict[str, object], message: str, data: Path, tmp_path: Path
+):
     train(config("srcnn", data, tmp_path, steps=1))
     with pytest.raises(UserError, match=message):
         train(config(method, data, tmp_path, **changes), resume=True)
@@ -418,7 +480,7 @@ def test_a_state_cannot_run_code(tmp_path: Path):
     assert not (tmp_path / "made").exists()
 
 
-# --- several processes -----------------------------------------------------------------------------------------------
+# --- several processes ---------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -427,7 +489,14 @@ def test_two_processes_train_what_one_would(data: Path, tmp_path: Path):
     train(config("srcnn", data, tmp_path / "one", **settings))
     two = config("srcnn", data, tmp_path / "two", **settings)
     (tmp_path / "two.yaml").write_text(two.to_yaml())
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     done = subprocess.run(
         [*command, "-m", "sr", "train", "srcnn", "--config", str(tmp_path / "two.yaml")],
         env={**os.environ, "OMP_NUM_THREADS": "1"},

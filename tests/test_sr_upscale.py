@@ -18,7 +18,16 @@ from sr.upscale import enlarge_tiled, upscale_file, upscale_image
 MODELS: list[tuple[str, dict[str, object]]] = [
     ("bicubic", {"scale": 3}),
     ("srcnn", {"scale": 2, "filters": [6, 4], "init": "kaiming"}),
-    ("srcnn", {"scale": 3, "kernels": [9, 5, 5], "filters": [6, 4], "padding": "valid", "init": "kaiming"}),
+    (
+        "srcnn",
+        {
+            "scale": 3,
+            "kernels": [9, 5, 5],
+            "filters": [6, 4],
+            "padding": "valid",
+            "init": "kaiming",
+        },
+    ),
     ("srcnn", {"scale": 4, "filters": [6, 4], "color": "rgb", "init": "kaiming"}),
     ("srresnet", {"scale": 4, "channels": 4, "blocks": 2}),
     ("msrresnet", {"scale": 3, "channels": 4, "blocks": 2}),
@@ -85,7 +94,10 @@ def test_depth_channels_and_alpha_are_kept(depth: type, channels: int, alpha: bo
     assert found.shape == (18, 14, channels + alpha)
     planes = np.dstack([pixels, cover]) if cover is not None else pixels
     wanted = enlarge(to_tensor(planes)[None], 2)[0].clamp(0, 1).double() * top
-    assert np.abs(found.astype(np.float64) - wanted.permute(1, 2, 0).numpy()).max() <= 0.5 + top * 1e-6
+    assert (
+        np.abs(found.astype(np.float64) - wanted.permute(1, 2, 0).numpy()).max()
+        <= 0.5 + top * 1e-6
+    )
 
 
 def test_files(tmp_path: Path):

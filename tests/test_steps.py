@@ -22,7 +22,11 @@ def seen(loaded: Recipe, count: int = 40) -> list[list[str]]:
     hr = torch.rand(1, 3, 8, 8)
     for i in range(count):
         ran: list[str] = []
-        loaded.apply(hr, loaded.plan(Key.of(0, i)), watch=lambda address, canvas, ran=ran: ran.append(address))
+        loaded.apply(
+            hr,
+            loaded.plan(Key.of(0, i)),
+            watch=lambda address, canvas, ran=ran: ran.append(address),
+        )
         runs.append(ran)
     return runs
 
@@ -35,7 +39,9 @@ def test_gates() -> None:
 
 
 def test_choices_run_one_branch() -> None:
-    loaded = recipe({"one_of": [{"p": 3, "clip": None}, {"p": 1, "quantize": None}, {"p": 0, "blur": None}]})
+    loaded = recipe(
+        {"one_of": [{"p": 3, "clip": None}, {"p": 1, "quantize": None}, {"p": 0, "blur": None}]}
+    )
     runs = seen(loaded, 200)
     assert all(len(run) == 1 for run in runs)
     share = sum(run == ["a.clip"] for run in runs) / 200
@@ -62,7 +68,12 @@ def test_shuffles_take_every_order() -> None:
     orders = {tuple(run) for run in seen(loaded, 80)}
     assert len(orders) == 6
     kept = recipe(
-        {"shuffle": {"ordered": ["clip", "again"], "steps": ["clip", "quantize", {"as": "again", "clip": None}]}}
+        {
+            "shuffle": {
+                "ordered": ["clip", "again"],
+                "steps": ["clip", "quantize", {"as": "again", "clip": None}],
+            }
+        }
     )
     orders = {tuple(run) for run in seen(kept, 80)}
     assert len(orders) == 3
@@ -70,7 +81,9 @@ def test_shuffles_take_every_order() -> None:
 
 
 def test_repeats_draw_anew() -> None:
-    loaded = recipe({"repeat": {"times": {"integers": [0, 3]}, "steps": [{"jpeg": {"quality": [30, 95]}}]}})
+    loaded = recipe(
+        {"repeat": {"times": {"integers": [0, 3]}, "steps": [{"jpeg": {"quality": [30, 95]}}]}}
+    )
     plan = loaded.plan(Key.of(0, np.arange(40)))
     assert [len(run) for run in seen(loaded)] == plan["a.repeat.times"].astype(int).tolist()
     thrice = plan["a.repeat.times"] == 3
@@ -82,14 +95,26 @@ def test_rows_that_part_come_together(photographs: torch.Tensor) -> None:
     """A batch that goes every way equals its rows alone, in images of their own."""
     loaded = recipe(
         {"p": 0.5, "blur": {"sigma": [0.5, 2]}},
-        {"one_of": [{"resize": {"factor": [0.3, 1.5]}}, {"p": 0.5, "gaussian_noise": {"sigma": 20}}]},
-        {"shuffle": [{"as": "noise", "gaussian_noise": {"sigma": 5}}, {"jpeg": {"quality": [30, 90]}}]},
+        {
+            "one_of": [
+                {"resize": {"factor": [0.3, 1.5]}},
+                {"p": 0.5, "gaussian_noise": {"sigma": 20}},
+            ]
+        },
+        {
+            "shuffle": [
+                {"as": "noise", "gaussian_noise": {"sigma": 5}},
+                {"jpeg": {"quality": [30, 90]}},
+            ]
+        },
         {"as": "end", "resize": {"of": "target"}},
     )
     plan = loaded.plan(Key.of(1, np.arange(6)))
     together = loaded.apply(photographs, plan, chunk=6).lr
     for i in range(6):
-        assert torch.equal(together[i], loaded.apply(photographs[i : i + 1], plan.take(slice(i, i + 1))).lr[0])
+        assert torch.equal(
+            together[i], loaded.apply(photographs[i : i + 1], plan.take(slice(i, i + 1))).lr[0]
+        )
 
 
 SIZED = [
@@ -100,27 +125,52 @@ SIZED = [
     ([{"resize": {"factor": [0.5, 1]}}], 4, {None}),
     ([{"resize": {"factor": 0.5}}, "decimate"], 4, {1}),
     ([{"one_of": [{"resize": {"of": "target"}}, "decimate"]}], 4, {1}),
-    ([{"shuffle": [{"resize": {"of": "target"}}, {"as": "other", "resize": {"factor": [0.5, 2]}}]}], 4, {1, None}),
+    (
+        [
+            {
+                "shuffle": [
+                    {"resize": {"of": "target"}},
+                    {"as": "other", "resize": {"factor": [0.5, 2]}},
+                ]
+            }
+        ],
+        4,
+        {1, None},
+    ),
     (
         [
             {
                 "shuffle": {
                     "ordered": ["other", "resize"],
-                    "steps": [{"as": "other", "resize": {"factor": [0.5, 2]}}, "clip", {"resize": {"of": "target"}}],
+                    "steps": [
+                        {"as": "other", "resize": {"factor": [0.5, 2]}},
+                        "clip",
+                        {"resize": {"of": "target"}},
+                    ],
                 }
             }
         ],
         4,
         {1},
     ),
-    ([{"repeat": {"times": {"integers": [0, 1]}, "steps": [{"resize": {"of": "target"}}]}}], 4, {1, 4}),
+    (
+        [{"repeat": {"times": {"integers": [0, 1]}, "steps": [{"resize": {"of": "target"}}]}}],
+        4,
+        {1, 4},
+    ),
     ([{"repeat": {"times": 2, "steps": [{"resize": {"factor": 0.5}}]}}], 4, {1}),
 ]
 
 
-@pytest.mark.parametrize(("stage", "scale", "sizes"), SIZED, ids=[str(i) for i in range(len(SIZED))])
-def test_sizes_are_known_before_anything_runs(stage: list[Any], scale: int, sizes: set[int | None]) -> None:
-    whole = Recipe.load({"name": "x", "scale": scale, "a": stage, "z": [{"resize": {"of": "target"}}]})
+@pytest.mark.parametrize(
+    ("stage", "scale", "sizes"), SIZED, ids=[str(i) for i in range(len(SIZED))]
+)
+def test_sizes_are_known_before_anything_runs(
+    stage: list[Any], scale: int, sizes: set[int | None]
+) -> None:
+    whole = Recipe.load(
+        {"name": "x", "scale": scale, "a": stage, "z": [{"resize": {"of": "target"}}]}
+    )
     assert whole.stages[0].size(frozenset({scale}), scale) == sizes
     if sizes == {1}:
         Recipe.load({"name": "x", "scale": scale, "a": stage})
@@ -139,7 +189,9 @@ def test_a_decimation_that_may_not_fit() -> None:
 
 
 def test_the_hr_stage_keeps_its_size() -> None:
-    with pytest.raises(RecipeError, match="hr: changes the size of the HR image; resize in a later stage instead"):
+    with pytest.raises(
+        RecipeError, match="hr: changes the size of the HR image; resize in a later stage instead"
+    ):
         Recipe.load({"name": "x", "scale": 1, "hr": [{"resize": {"factor": 0.5}}], "a": ["clip"]})
 
 

@@ -1,4 +1,6 @@
-"""Synthesis: the same bytes however it runs, nothing lost when it is killed, nobody else's files touched."""
+"""Synthesis: the same bytes however it runs, nothing lost when it is killed, nobody else's
+files touched.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +41,15 @@ def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     (folder / "below").mkdir(parents=True)
     for i, name in enumerate(["a.png", "b.png", "b.bmp", "below/c.png", "below/a.webp"]):
-        Image.fromarray(data.astronaut()[40 * i : 40 * i + 50 + i, 60:117]).save(folder / name, lossless=True)
+        Image.fromarray(data.astronaut()[40 * i : 40 * i + 50 + i, 60:117]).save(
+            folder / name, lossless=True
+        )
     return folder
 
 
-def make(source: Path | str, output: Path, run: engines.Engine = engines.inline, **kwargs: Any) -> Report:
+def make(
+    source: Path | str, output: Path, run: engines.Engine = engines.inline, **kwargs: Any
+) -> Report:
     recipe = Recipe.load(kwargs.pop("recipe", RECIPE))
     job = prepare(recipe, Settings(str(source), **kwargs), output)
     return synthesize(job, recipe, run)
@@ -52,7 +58,9 @@ def make(source: Path | str, output: Path, run: engines.Engine = engines.inline,
 def content(folder: Path) -> dict[str, bytes]:
     """All bytes of a dataset that a trainer sees, and of its manifest."""
     paths = [
-        p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".") and p.name != "contact_sheet.png"
+        p
+        for p in folder.rglob("*")
+        if p.is_file() and not p.name.startswith(".") and p.name != "contact_sheet.png"
     ]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
@@ -61,7 +69,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((folder / "manifest.csv").open(encoding="utf-8")))
 
 
-# --- what a run leaves -----------------------------------------------------------------------------------------------
+# --- what a run leaves ---------------------------------------------------------------------------
 
 
 def test_a_setting_that_is_not_said_is_not_the_same(tmp_path: Path) -> None:
@@ -93,7 +101,11 @@ def test_what_a_run_leaves(photos: Path, tmp_path: Path) -> None:
         assert int(row["index"]) == i
         assert (sha256(hr), sha256(lr)) == (row["hr_sha256"], row["lr_sha256"])
         high, low = read_image(hr).pixels, read_image(lr).pixels
-        assert high.shape[:2] == (4 * low.shape[0], 4 * low.shape[1]) == (int(row["hr_height"]), int(row["hr_width"]))
+        assert (
+            high.shape[:2]
+            == (4 * low.shape[0], 4 * low.shape[1])
+            == (int(row["hr_height"]), int(row["hr_width"]))
+        )
         assert (photos / row["source"]).is_file()
 
 
@@ -102,7 +114,12 @@ def test_engines_agree(photos: Path, tmp_path: Path) -> None:
     kwargs = {"patch": 32, "per_image": 4}
     make(photos, tmp_path / "inline", **kwargs)
     make(photos, tmp_path / "processes", partial(engines.processes, workers=2), **kwargs)
-    make(photos, tmp_path / "batches", partial(engines.batches, device="cpu", size=6, workers=2), **kwargs)
+    make(
+        photos,
+        tmp_path / "batches",
+        partial(engines.batches, device="cpu", size=6, workers=2),
+        **kwargs,
+    )
     first = content(tmp_path / "inline")
     assert len(rows(tmp_path / "inline")) == 20
     for other in ("processes", "batches"):
@@ -128,7 +145,10 @@ def test_seed_and_patch_matter(photos: Path, tmp_path: Path) -> None:
 def test_small_images(photos: Path, tmp_path: Path) -> None:
     Image.fromarray(data.astronaut()[:20, :90]).save(photos / "small.png")
     make(photos, tmp_path / "up", patch=48)
-    assert next(r for r in rows(tmp_path / "up") if r["name"] == "small")["notes"] == "mirrored up from 90 x 20"
+    assert (
+        next(r for r in rows(tmp_path / "up") if r["name"] == "small")["notes"]
+        == "mirrored up from 90 x 20"
+    )
     report = make(photos, tmp_path / "skip", patch=48, small="skip")
     assert [reason for _, reason in report.skipped] == ["90 x 20 pixels, smaller than 48"]
     assert 'small.png,"90 x 20 pixels' in (tmp_path / "skip" / "skipped.csv").read_text()
@@ -152,7 +172,8 @@ def test_alpha(photos: Path, tmp_path: Path) -> None:
     assert (alpha[:5] == 0).all()
     assert (alpha[5:] == 128).all()
     assert np.array_equal(
-        read_image(tmp_path / "keep/lr/glass.png").pixels, read_image(tmp_path / "drop/lr/glass.png").pixels
+        read_image(tmp_path / "keep/lr/glass.png").pixels,
+        read_image(tmp_path / "drop/lr/glass.png").pixels,
     )
 
 
@@ -172,7 +193,8 @@ def test_nothing_usable(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/text.png").write_text("no image")
     with pytest.raises(
-        SynthError, match=r"no pair could be made; all 1 sources were skipped:\n.*text.png: not an image"
+        SynthError,
+        match=r"no pair could be made; all 1 sources were skipped:\n.*text.png: not an image",
     ):
         make(tmp_path / "in", tmp_path / "out")
 
@@ -201,7 +223,9 @@ def test_names_are_unique(sources: tuple[str, ...], names: tuple[str, ...]) -> N
         ({"count": 0}, "should be at least 1"),
     ],
 )
-def test_settings_are_checked(photos: Path, tmp_path: Path, kwargs: dict[str, Any], message: str) -> None:
+def test_settings_are_checked(
+    photos: Path, tmp_path: Path, kwargs: dict[str, Any], message: str
+) -> None:
     with pytest.raises(SynthError, match=message):
         make(photos, tmp_path / "out", **kwargs)
     assert not (tmp_path / "out").exists()
@@ -213,7 +237,7 @@ def test_a_dataset_within_its_sources(photos: Path) -> None:
     assert make(photos, photos / "out").kept == 5
 
 
-# --- going on --------------------------------------------------------------------------------------------------------
+# --- going on ------------------------------------------------------------------------------------
 
 
 def test_again_makes_nothing(photos: Path, tmp_path: Path) -> None:
@@ -268,14 +292,18 @@ synthesize(job, recipe, engines.inline)
 
 def start(photos: Path, out: Path) -> subprocess.Popen[bytes]:
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(photos), str(out)], stdout=subprocess.PIPE, env=env)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(photos), str(out)], stdout=subprocess.PIPE, env=env
+    )
     assert process.stdout is not None
     process.stdout.readline()
     return process
 
 
 def test_killed_at_any_moment(photos: Path, tmp_path: Path) -> None:
-    """SIGKILL, three times in one dataset; then it ends with the bytes of a run that was let be."""
+    """SIGKILL, three times in one dataset; then it ends with the bytes of a run that was let
+    be.
+    """
     make(photos, tmp_path / "whole", patch=32, per_image=8)
     out, moments = tmp_path / "out", random.Random(0)
     progress = []
@@ -287,7 +315,9 @@ def test_killed_at_any_moment(photos: Path, tmp_path: Path) -> None:
         manifest = out / "manifest.csv"
         for row in read_rows(manifest.read_text())[1] if manifest.exists() else []:
             for side in ("hr", "lr"):
-                assert sha256(out / side / f"{row['name']}.png") == row[f"{side}_sha256"], "a row without its file"
+                assert sha256(out / side / f"{row['name']}.png") == row[f"{side}_sha256"], (
+                    "a row without its file"
+                )
         progress.append(len(list(out.rglob("lr/*.png"))))
     report = make(photos, out, patch=32, per_image=8)
     assert report.made + report.kept == 40
@@ -301,19 +331,23 @@ def test_one_writer(photos: Path, tmp_path: Path) -> None:
     job = prepare(recipe, Settings(str(photos)), out)
     with (
         Manifest.open(out, recipe, describe(job, recipe), versions()),
-        pytest.raises(SynthError, match="another degrade process is writing here; wait for it to end"),
+        pytest.raises(
+            SynthError, match="another degrade process is writing here; wait for it to end"
+        ),
     ):
         make(photos, out)
     assert make(photos, out).made == 5, "the lock went with its process"
 
 
-# --- other people's files --------------------------------------------------------------------------------------------
+# --- other people's files ------------------------------------------------------------------------
 
 
 def test_a_folder_of_other_files_is_refused(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/thesis.tex").write_text("all there is")
-    with pytest.raises(SynthError, match=r"holds thesis.tex, which degrade did not write; choose another --output"):
+    with pytest.raises(
+        SynthError, match=r"holds thesis.tex, which degrade did not write; choose another --output"
+    ):
         make(photos, tmp_path / "out")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.tex"]
     with pytest.raises(SynthError, match="is a file; name a folder with --output"):
@@ -328,16 +362,22 @@ def test_a_foreign_file_is_not_overwritten(photos: Path, tmp_path: Path) -> None
     (out / "manifest.csv").unlink()
     (out / "hr").mkdir()
     (out / "hr/a.png").write_bytes(b"mine")
-    with pytest.raises(SynthError, match=r"a.png: exists and was not made by this run; move it away"):
+    with pytest.raises(
+        SynthError, match=r"a.png: exists and was not made by this run; move it away"
+    ):
         make(photos, out, count=1)
     assert (out / "hr/a.png").read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"patch": 32}, {"per_image": 2}, {"recipe": "realesrnet"}])
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"patch": 32}, {"per_image": 2}, {"recipe": "realesrnet"}]
+)
 def test_another_run_is_refused(photos: Path, tmp_path: Path, change: dict[str, Any]) -> None:
     make(photos, tmp_path / "out")
     before = content(tmp_path / "out")
-    with pytest.raises(SynthError, match=r"holds another run \((seed|patch|per_image|recipe|pairs) was"):
+    with pytest.raises(
+        SynthError, match=r"holds another run \((seed|patch|per_image|recipe|pairs) was"
+    ):
         make(photos, tmp_path / "out", **change)
     assert content(tmp_path / "out") == before
 
@@ -366,7 +406,7 @@ def test_no_path_leads_out(tmp_path: Path, name: str) -> None:
         inside(tmp_path, name)
 
 
-# --- the disk --------------------------------------------------------------------------------------------------------
+# --- the disk ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -375,7 +415,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
     )
     if done.returncode:
         pytest.skip(f"a small disk cannot be made here: {done.stderr.decode().strip()}")
@@ -389,7 +431,9 @@ def test_full_disk(photos: Path, tmp_path: Path, small_disk: Path) -> None:
     (small_disk / "ballast").write_bytes(bytes(150_000))
     with pytest.raises(OSError, match="No space left"):
         make(photos, out)
-    for row in read_rows((out / "manifest.csv").read_text())[1] if (out / "manifest.csv").exists() else []:
+    for row in (
+        read_rows((out / "manifest.csv").read_text())[1] if (out / "manifest.csv").exists() else []
+    ):
         assert sha256(out / "hr" / f"{row['name']}.png") == row["hr_sha256"]
     assert not list(small_disk.rglob(".*.tmp"))
     (small_disk / "ballast").unlink()
@@ -398,7 +442,9 @@ def test_full_disk(photos: Path, tmp_path: Path, small_disk: Path) -> None:
     assert content(out) == content(tmp_path / "whole")
 
 
-def test_full_disk_without_one(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_without_one(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same where nothing may be mounted: the third picture does not fit."""
     count = 0
 

@@ -1,4 +1,6 @@
-"""Threads: every item once, an error ends the work, and work within work does not wait for itself."""
+"""Threads: every item once, an error ends the work, and work within work does not wait for
+itself.
+"""
 
 from __future__ import annotations
 

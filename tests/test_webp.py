@@ -17,7 +17,12 @@ from degrade.rng import Key
 
 
 def canvas_of(images: list[np.ndarray]) -> Canvas:
-    return Canvas.of([torch.from_numpy(i.reshape(*i.shape[:2], -1) / np.float32(255)).permute(2, 0, 1) for i in images])
+    return Canvas.of(
+        [
+            torch.from_numpy(i.reshape(*i.shape[:2], -1) / np.float32(255)).permute(2, 0, 1)
+            for i in images
+        ]
+    )
 
 
 def pillow(picture: np.ndarray, quality: int) -> np.ndarray:
@@ -28,7 +33,9 @@ def pillow(picture: np.ndarray, quality: int) -> np.ndarray:
 
 def crops(count: int) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
-    return [data.astronaut()[y : y + h, x : x + w] for y, x, h, w in rng.integers(1, 90, (count, 4))]
+    return [
+        data.astronaut()[y : y + h, x : x + w] for y, x, h, w in rng.integers(1, 90, (count, 4))
+    ]
 
 
 def test_every_quality():
@@ -81,7 +88,11 @@ def test_operator_rounds_the_drawn_quality_and_stops_gradients():
     [
         ((1, 3, 8, 8), 0, r"webp: quality 0; it must be a whole number in \[1, 100\]"),
         ((1, 2, 8, 8), 50, r"webp: 2 channels"),
-        ((1, 1, 1, 16384), 50, r"webp: an image side of 16384; the format's limit is 16383, crop first"),
+        (
+            (1, 1, 1, 16384),
+            50,
+            r"webp: an image side of 16384; the format's limit is 16383, crop first",
+        ),
     ],
 )
 def test_function_rejects(shape, quality, message):

@@ -45,16 +45,27 @@ def png(rows: bytes, colour: int, depth: int, interlace: int = 0) -> bytes:
     head = struct.pack(">IIBBBBB", W, H, depth, colour, 0, 0, interlace)
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
     )
 
 
 def lines(array: np.ndarray) -> bytes:
     """Rows without a filter, samples of 16 bits with the high byte first."""
-    return b"".join(b"\0" + np.ascontiguousarray(row, row.dtype.newbyteorder(">")).tobytes() for row in array)
+    return b"".join(
+        b"\0" + np.ascontiguousarray(row, row.dtype.newbyteorder(">")).tobytes() for row in array
+    )
 
 
-ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
 """Left, top, and steps across and down."""
 
 
@@ -99,7 +110,10 @@ TIFFS = {
         for deep in (RGB, DEEP[..., :3])
         if deep is RGB or layout["planarconfig"] == "contig"
     },
-    **{f"turn {turn}": saved(RGB, "TIFF", exif=exif(turn), strip_size=2000) for turn in range(1, 9)},
+    **{
+        f"turn {turn}": saved(RGB, "TIFF", exif=exif(turn), strip_size=2000)
+        for turn in range(1, 9)
+    },
     "lzw": saved(RGB, "TIFF", compression="tiff_lzw", strip_size=2000),
     "jpeg": saved(RGB, "TIFF", "YCbCr", compression="jpeg", strip_size=W * 3 * 16),
     "palette": saved(RGB, "TIFF", "P", compression="tiff_lzw", strip_size=2000),
@@ -114,7 +128,11 @@ TIFFS = {
 OTHERS = {
     **{f"jpeg turn {turn}": saved(RGB, "JPEG", exif=exif(turn)) for turn in range(1, 9)},
     **{f"webp turn {turn}": saved(RGB, "WEBP", exif=exif(turn)) for turn in (3, 6)},
-    **{f"{kind} {mode}": saved(RGB, kind, mode) for kind in ("BMP", "PPM", "GIF") for mode in ("RGB", "L")},
+    **{
+        f"{kind} {mode}": saved(RGB, kind, mode)
+        for kind in ("BMP", "PPM", "GIF")
+        for mode in ("RGB", "L")
+    },
     "jpeg grey": saved(FLAT[..., 0], "JPEG"),
     "jpeg cmyk": saved(RGB, "JPEG", "CMYK"),
     "bmp palette": saved(RGB, "BMP", "P"),
@@ -124,7 +142,11 @@ OTHERS = {
 }
 FILES = [
     pytest.param(data, kind, band, id=f"{kind.__name__[:-5].lower()} {name} {band}")
-    for kind, files, bands in ((PngParts, PNGS, (1, 5000, BAND)), (TiffParts, TIFFS, (0,)), (WholeParts, OTHERS, (0,)))
+    for kind, files, bands in (
+        (PngParts, PNGS, (1, 5000, BAND)),
+        (TiffParts, TIFFS, (0,)),
+        (WholeParts, OTHERS, (0,)),
+    )
     for name, data in files.items()
     for band in bands
 ]
@@ -133,7 +155,8 @@ FILES = [
 def boxes(height: int, width: int) -> list[Box]:
     draw = np.random.default_rng(1)
     some = [
-        sorted(draw.integers(0, height, 2).tolist()) + sorted(draw.integers(0, width, 2).tolist()) for _ in "123456"
+        sorted(draw.integers(0, height, 2).tolist()) + sorted(draw.integers(0, width, 2).tolist())
+        for _ in "123456"
     ]
     return [
         (0, 0, height, width),
@@ -143,7 +166,9 @@ def boxes(height: int, width: int) -> list[Box]:
 
 
 @pytest.mark.parametrize(("data", "kind", "band"), FILES)
-def test_windows_are_those_of_the_whole(data: bytes, kind: type, band: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_are_those_of_the_whole(
+    data: bytes, kind: type, band: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(regions, "SMALL", 0)
     monkeypatch.setattr(degrade.images.regions.png, "BAND", band)
     whole = read_image(data)
@@ -157,10 +182,14 @@ def test_windows_are_those_of_the_whole(data: bytes, kind: type, band: int, monk
         assert part.notes == whole.notes
         assert part.pixels.dtype == whole.pixels.dtype
         assert not part.pixels.flags.writeable
-        np.testing.assert_array_equal(part.pixels, whole.pixels[top : top + tall, left : left + wide])
+        np.testing.assert_array_equal(
+            part.pixels, whole.pixels[top : top + tall, left : left + wide]
+        )
         assert (part.alpha is None) == (whole.alpha is None)
         if part.alpha is not None and whole.alpha is not None:
-            np.testing.assert_array_equal(part.alpha, whole.alpha[top : top + tall, left : left + wide])
+            np.testing.assert_array_equal(
+                part.alpha, whole.alpha[top : top + tall, left : left + wide]
+            )
 
 
 def test_small_images_are_decoded_whole() -> None:
@@ -173,7 +202,9 @@ def test_small_images_are_decoded_whole() -> None:
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF", "ignore:Truncated File")
 @pytest.mark.parametrize(
-    "data", [PNGS["rgb"], PNGS["rgba 16"], TIFFS["lzw"], TIFFS["big"], OTHERS["jpeg turn 1"]], ids=range(5)
+    "data",
+    [PNGS["rgb"], PNGS["rgba 16"], TIFFS["lzw"], TIFFS["big"], OTHERS["jpeg turn 1"]],
+    ids=range(5),
 )
 def test_files_that_end_early_are_refused(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even for a window of the first pixel, which is there."""
@@ -222,14 +253,22 @@ print((peak() - before) // 1024)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(("name", "most"), [("a.tif", 12), ("a.png", 30), ("deep.png", 40)])
 def test_memory(tmp_path: Path, name: str, most: int) -> None:
-    """MB that two patches of a 3000 x 3000 image take beyond the libraries; the whole takes at least 60."""
+    """MB that two patches of a 3000 x 3000 image take beyond the libraries; the whole takes at
+    least 60.
+    """
     ramp = np.add.outer(np.arange(3000), np.arange(3000)) % 251
     pixels = np.stack([ramp, ramp[::-1], ramp[:, ::-1]], -1).astype(np.uint8)
     if name == "a.tif":
-        tifffile.imwrite(tmp_path / name, pixels, tile=(256, 256), compression="zlib", photometric="rgb")
+        tifffile.imwrite(
+            tmp_path / name, pixels, tile=(256, 256), compression="zlib", photometric="rgb"
+        )
     else:
-        (tmp_path / name).write_bytes(encode_png(pixels if name == "a.png" else pixels.astype(np.uint16) * 257))
+        (tmp_path / name).write_bytes(
+            encode_png(pixels if name == "a.png" else pixels.astype(np.uint16) * 257)
+        )
     command = [sys.executable, "-c", PEAK, str(tmp_path / name)]
-    taken = [int(subprocess.check_output([*command, what], text=True)) for what in ("whole", "windows")]
+    taken = [
+        int(subprocess.check_output([*command, what], text=True)) for what in ("whole", "windows")
+    ]
     assert taken[0] > 60
     assert taken[1] < most

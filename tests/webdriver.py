@@ -1,4 +1,6 @@
-"""A browser for tests: chromedriver's HTTP, spoken with the standard library. Clicks and keys are real ones."""
+"""A browser for tests: chromedriver's HTTP, spoken with the standard library. Clicks and keys
+are real ones.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,21 @@ import pytest
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 needs_browser = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None, reason="needs Chromium and its driver: apt-get install chromium chromium-driver"
+    CHROMIUM is None or DRIVER is None,
+    reason="needs Chromium and its driver: apt-get install chromium chromium-driver",
 )
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --hide-scrollbars"
 )
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
-KEYS = {"ArrowLeft": "\ue012", "ArrowRight": "\ue014", "ArrowUp": "\ue013", "ArrowDown": "\ue015", "Escape": "\ue00c"}
+KEYS = {
+    "ArrowLeft": "\ue012",
+    "ArrowRight": "\ue014",
+    "ArrowUp": "\ue013",
+    "ArrowDown": "\ue015",
+    "Escape": "\ue00c",
+}
 
 
 class Browser:
@@ -36,7 +45,9 @@ class Browser:
 
     def call(self, path: str, body: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            self.url + path, data, {"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.load(answer)["value"]
 
@@ -67,10 +78,17 @@ class Browser:
         """Moves the mouse to (x, y) from an element's middle, or puts a finger there."""
         found = self.call("/element", {"using": "css selector", "value": selector})
         self.run("arguments[0].scrollIntoView({block: 'center'})", found)
-        moves: list[dict[str, Any]] = [{"type": "pointerMove", "duration": 0, "x": x, "y": y, "origin": found}]
+        moves: list[dict[str, Any]] = [
+            {"type": "pointerMove", "duration": 0, "x": x, "y": y, "origin": found}
+        ]
         if kind == "touch":
             moves += [{"type": "pointerDown", "button": 0}, {"type": "pointerUp", "button": 0}]
-        source = {"type": "pointer", "id": kind, "parameters": {"pointerType": kind}, "actions": moves}
+        source = {
+            "type": "pointer",
+            "id": kind,
+            "parameters": {"pointerType": kind},
+            "actions": moves,
+        }
         self.call("/actions", {"actions": [source]})
 
     def look(self, width: int, height: int, dark: bool = False) -> None:
@@ -97,7 +115,11 @@ def browsing(profile: Path) -> Iterator[Browser]:
     process = subprocess.Popen([str(DRIVER), "--port=0"], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        port = next(found[1] for line in process.stdout if (found := re.search(r"successfully on port (\d+)", line)))
+        port = next(
+            found[1]
+            for line in process.stdout
+            if (found := re.search(r"successfully on port (\d+)", line))
+        )
         server = Browser(f"http://127.0.0.1:{port}")
         options = {"binary": CHROMIUM, "args": [*FLAGS.split(), f"--user-data-dir={profile}"]}
         wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
@@ -106,7 +128,9 @@ def browsing(profile: Path) -> Iterator[Browser]:
         try:
             yield browser
         finally:
-            urllib.request.urlopen(urllib.request.Request(browser.url, method="DELETE"), timeout=60).close()
+            urllib.request.urlopen(
+                urllib.request.Request(browser.url, method="DELETE"), timeout=60
+            ).close()
     finally:
         process.terminate()
         process.wait(10)

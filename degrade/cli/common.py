@@ -1,4 +1,6 @@
-"""What the commands share: the application, its consoles, options that recur, and how errors end it."""
+"""What the commands share: the application, its consoles, options that recur, and how errors
+end it.
+"""
 
 from __future__ import annotations
 
@@ -38,15 +40,21 @@ app = typer.Typer(
 )
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
-RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="A recipe's name (see [b]degrade list[/b]) or file.")]
+RecipeName = Annotated[
+    str, typer.Option("--recipe", "-r", help="A recipe's name (see [b]degrade list[/b]) or file.")
+]
 Changes = Annotated[
-    list[str], typer.Option("--set", metavar="ADDRESS=VALUE", help="Override a value: first.jpeg.quality=[60,95].")
+    list[str],
+    typer.Option(
+        "--set", metavar="ADDRESS=VALUE", help="Override a value: first.jpeg.quality=[60,95]."
+    ),
 ]
 Scale = Annotated[int | None, typer.Option(help="HR size / LR size, instead of the recipe's.")]
 Seed = Annotated[int, typer.Option(help="With a pair's index, the key of all its draws.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 Modules = Annotated[
-    list[str], typer.Option("--import", metavar="MODULE", help="Import a module that defines operators.")
+    list[str],
+    typer.Option("--import", metavar="MODULE", help="Import a module that defines operators."),
 ]
 
 
@@ -83,7 +91,10 @@ def version(wanted: bool) -> None:
 @app.callback()
 def options(
     _version: Annotated[
-        bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None: ...
 
@@ -97,8 +108,12 @@ def read_changes(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         address, equals, text = pair.partition("=")
         if not equals or not address.strip():
-            raise UserError(f"--set {pair}: should be ADDRESS=VALUE, for example first.jpeg.quality=[60,95]")
-        changes[address.strip()] = compose(text if text.strip() else "null", f"--set {address}").data
+            raise UserError(
+                f"--set {pair}: should be ADDRESS=VALUE, for example first.jpeg.quality=[60,95]"
+            )
+        changes[address.strip()] = compose(
+            text if text.strip() else "null", f"--set {address}"
+        ).data
     return changes
 
 

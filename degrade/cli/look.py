@@ -24,8 +24,12 @@ from degrade.cli.common import (
 @app.command()
 def show(
     recipe: Annotated[str, typer.Argument(help="A recipe's name or file.")],
-    image: Annotated[Path | None, typer.Argument(help="An image. Default: a sample photograph.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: RECIPE.png here.")] = None,
+    image: Annotated[
+        Path | None, typer.Argument(help="An image. Default: a sample photograph.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Default: RECIPE.png here.")
+    ] = None,
     scale: Scale = None,
     draws: Annotated[int, typer.Option(min=1, help="Random draws to show.")] = 12,
     crop: Annotated[int, typer.Option(min=32, help="Side of the HR crop to look at.")] = 256,
@@ -33,7 +37,9 @@ def show(
     changes: Changes = [],  # noqa: B006
     modules: Modules = [],  # noqa: B006
 ) -> None:
-    """A contact sheet: the same crop at rising severity and at random draws, the drawn values under each picture."""
+    """A contact sheet: the same crop at rising severity and at random draws, the drawn values
+    under each picture.
+    """
     from degrade.errors import UserError
     from degrade.images.files import read_image
     from degrade.images.pixels import encode_png
@@ -53,20 +59,31 @@ def show(
 @app.command()
 def preview(
     recipe: Annotated[str, typer.Argument(help="A recipe's name or file.")],
-    images: Annotated[str, typer.Argument(help="A folder, file or glob. Default: sample photographs.")] = "",
-    html: Annotated[Path | None, typer.Option(help="Where to write the page. Default: RECIPE.html here.")] = None,
+    images: Annotated[
+        str, typer.Argument(help="A folder, file or glob. Default: sample photographs.")
+    ] = "",
+    html: Annotated[
+        Path | None, typer.Option(help="Where to write the page. Default: RECIPE.html here.")
+    ] = None,
     live: Annotated[
-        bool, typer.Option("--live", help="Serve it on this machine, anew when the recipe is saved.")
+        bool,
+        typer.Option("--live", help="Serve it on this machine, anew when the recipe is saved."),
     ] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="With --live. Default: a free one.")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="With --live. Default: a free one.")
+    ] = 0,
     scale: Scale = None,
     draws: Annotated[int, typer.Option(min=1, help="Random draws to show.")] = 24,
-    crop: Annotated[int, typer.Option(min=32, max=1024, help="Side of the HR crop to look at.")] = 192,
+    crop: Annotated[
+        int, typer.Option(min=32, max=1024, help="Side of the HR crop to look at.")
+    ] = 192,
     seed: Seed = 0,
     changes: Changes = [],  # noqa: B006
     modules: Modules = [],  # noqa: B006
 ) -> None:
-    """One HTML page: rising severity, every step, random draws, what is drawn how often. Needs no network."""
+    """One HTML page: rising severity, every step, random draws, what is drawn how often. Needs
+    no network.
+    """
     from degrade.inspection.metrics import pictures
     from degrade.inspection.preview import Settings, describe, page
     from degrade.inspection.preview_server import serve
@@ -83,7 +100,12 @@ def preview(
 
     if live:
         locate(recipe)
-        serve(recipe, build, port, lambda url: out.print(f"Look at {url} (Ctrl-C stops it)", soft_wrap=True))
+        serve(
+            recipe,
+            build,
+            port,
+            lambda url: out.print(f"Look at {url} (Ctrl-C stops it)", soft_wrap=True),
+        )
     else:
         data = build()
         path = html or Path(f"{data['name']}.html")
@@ -95,7 +117,9 @@ def preview(
 def diff(
     a: Annotated[str, typer.Argument(help="A recipe's name or file.")],
     b: Annotated[str, typer.Argument(help="Another.")],
-    images: Annotated[str, typer.Argument(help="A folder, file or glob. Default: sample photographs.")] = "",
+    images: Annotated[
+        str, typer.Argument(help="A folder, file or glob. Default: sample photographs.")
+    ] = "",
     scale: Scale = None,
     draws: Annotated[int, typer.Option(min=2, help="LR images to measure.")] = 64,
     crop: Annotated[int, typer.Option(min=64, max=1024, help="Side of the HR crops.")] = 256,
@@ -103,12 +127,21 @@ def diff(
     seed: Seed = 0,
     modules: Modules = [],  # noqa: B006
 ) -> None:
-    """Two recipes side by side: parameter by parameter, and measured on the same images with the same keys."""
+    """Two recipes side by side: parameter by parameter, and measured on the same images with
+    the same keys.
+    """
     from degrade.inspection.diff import changes, effects, print_diff
     from degrade.inspection.metrics import pictures
 
     one, other = (read_recipe(recipe, scale, [], modules) for recipe in (a, b))
-    print_diff(out, one, other, changes(one, other), effects(one, other, pictures(images), draws, crop, seed), every)
+    print_diff(
+        out,
+        one,
+        other,
+        changes(one, other),
+        effects(one, other, pictures(images), draws, crop, seed),
+        every,
+    )
 
 
 @app.command()
@@ -116,7 +149,8 @@ def bench(
     recipe: Annotated[str, typer.Argument(help="A recipe's name or file.")],
     device: Device = "cpu",
     input: Annotated[
-        str, typer.Option("--input", "-i", help="HR images: a folder, file or glob. Default: samples.")
+        str,
+        typer.Option("--input", "-i", help="HR images: a folder, file or glob. Default: samples."),
     ] = "",
     batch: Annotated[int, typer.Option(min=1, help="Pairs at a time.")] = 16,
     size: Annotated[int, typer.Option(min=16, help="Side of HR patches.")] = 256,
@@ -127,7 +161,9 @@ def bench(
     changes: Changes = [],  # noqa: B006
     modules: Modules = [],  # noqa: B006
 ) -> None:
-    """Pairs a second end to end and step by step, whether loader or degradation is the limit, and how many workers."""
+    """Pairs a second end to end and step by step, whether loader or degradation is the limit,
+    and how many workers.
+    """
     import json
 
     from degrade.inspection.bench import Settings, bench, print_bench

@@ -6,7 +6,15 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 __all__ = ["pair_progress"]
@@ -20,9 +28,17 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def pair_progress(console: Console) -> Generator[Callable[[int, int, str], None]]:
-    """A bar on ``console``; yields the function to call with pairs done, pairs in all and the last name."""
+    """A bar on ``console``; yields the function to call with pairs done, pairs in all and the
+    last name.
+    """
     bar = Progress(
-        *(BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(), TextColumn("{task.description}")),
+        *(
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+        ),
         console=console,
     )
     with bar:

@@ -27,7 +27,9 @@ def check(
     changes: Changes = [],  # noqa: B006
     modules: Modules = [],  # noqa: B006
 ) -> None:
-    """Check recipes: all errors at once, each with file, line and remedy. Exit code 2 if there is one."""
+    """Check recipes: all errors at once, each with file, line and remedy. Exit code 2 if there
+    is one.
+    """
     from degrade.errors import RecipeError
 
     wrong = 0
@@ -39,7 +41,10 @@ def check(
             out.print(str(error), markup=False, soft_wrap=True)
         else:
             count = len(loaded.columns)
-            out.print(f"{recipe}: fine, x{loaded.scale}, {count} random variables, {loaded.hash[:12]}", soft_wrap=True)
+            out.print(
+                f"{recipe}: fine, x{loaded.scale}, {count} random variables, {loaded.hash[:12]}",
+                soft_wrap=True,
+            )
     if wrong:
         err.print(f"{wrong} problem{'s' if wrong > 1 else ''}")
         raise typer.Exit(2)
@@ -47,7 +52,9 @@ def check(
 
 @app.command("list")
 def list_(
-    what: Annotated[str | None, typer.Argument(help="An operator or recipe, to see it whole.")] = None,
+    what: Annotated[
+        str | None, typer.Argument(help="An operator or recipe, to see it whole.")
+    ] = None,
     modules: Modules = [],  # noqa: B006
 ) -> None:
     """List recipes, and operators with their fields, ranges and units."""
@@ -59,7 +66,9 @@ def list_(
 
 @app.command()
 def schema() -> None:
-    """Print the JSON schema of recipes, for editors: a first line `# yaml-language-server: $schema=FILE` uses it."""
+    """Print the JSON schema of recipes, for editors: a first line `# yaml-language-server:
+    $schema=FILE` uses it.
+    """
     import json
 
     from degrade.loading.json_schema import recipe_schema
@@ -69,11 +78,19 @@ def schema() -> None:
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="Option file of Real-ESRGAN, traiNNer-redux, OSEDiff or neosr.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the recipe here, not to stdout.")] = None,
-    dialect: Annotated[str | None, typer.Option(help="basicsr, redux, params or neosr. Default: found out.")] = None,
+    file: Annotated[
+        Path, typer.Argument(help="Option file of Real-ESRGAN, traiNNer-redux, OSEDiff or neosr.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the recipe here, not to stdout.")
+    ] = None,
+    dialect: Annotated[
+        str | None, typer.Option(help="basicsr, redux, params or neosr. Default: found out.")
+    ] = None,
 ) -> None:
-    """Turn another project's option file into a recipe, and say what is odd about it. Exit code 2 on errors."""
+    """Turn another project's option file into a recipe, and say what is odd about it. Exit code
+    2 on errors.
+    """
     from degrade.importers import read_options
 
     imported = read_options(file, dialect)
@@ -81,7 +98,9 @@ def import_(
     for finding in imported.findings:
         err.print(f"[{colours[finding.severity]}]{finding.severity}:[/] ", end="")
         err.print(str(finding), markup=False, soft_wrap=True)
-    err.print(f"{imported.dialect}: findings: {len(imported.findings)}, keys of training ignored: {imported.ignored}")
+    err.print(
+        f"{imported.dialect}: findings: {len(imported.findings)}, keys of training ignored: {imported.ignored}"
+    )
     if imported.recipe is None:
         raise typer.Exit(2)
     if output is None:

@@ -1,7 +1,8 @@
-"""From HR images to batches of pairs: on the device, in the workers, or from a folder of ready-made pairs.
+"""From HR images to batches of pairs: on the device, in the workers, or from a folder of
+ready-made pairs.
 
-All three give pair ``i`` of epoch ``e`` the key ``Key.of(seed, i, e)``, so that they agree, whatever the batch size,
-the number of workers or the moment a run was resumed.
+All three give pair ``i`` of epoch ``e`` the key ``Key.of(seed, i, e)``, so that they agree,
+whatever the batch size, the number of workers or the moment a run was resumed.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ def pairs(
     """Degrades what a loader yields, a whole batch at a time, on the device.
 
     Args:
-        loader: Yields HR batches: a (B, C, H, W) tensor, uint8 or float in [0, 1]; or (tensor, indices); or a mapping
-            with the tensor under ``hr``, ``gt`` or ``image`` and, if it has them, the indices under ``index``. Without
-            indices the samples are counted from 0.
+        loader: Yields HR batches: a (B, C, H, W) tensor, uint8 or float in [0, 1]; or (tensor,
+            indices); or a mapping with the tensor under ``hr``, ``gt`` or ``image`` and, if it has
+            them, the indices under ``index``. Without indices the samples are counted from 0.
         recipe: The degradation.
         seed: With ``epoch`` and a sample's index, its key.
         device: Where to degrade; by default where the batch is.
@@ -69,12 +70,16 @@ def unpack(batch: Any, start: int) -> tuple[Tensor, NDArray[np.int64]]:
     if isinstance(batch, Mapping):
         names = [name for name in ("hr", "gt", "image") if name in batch]
         if not names:
-            raise ValueError(f"the batch has {', '.join(map(str, batch))}; its images should be under hr, gt or image")
+            raise ValueError(
+                f"the batch has {', '.join(map(str, batch))}; its images should be under hr, gt or image"
+            )
         hr, index = batch[names[0]], batch.get("index")
     elif isinstance(batch, tuple | list):
         hr, index = batch[0], batch[1] if len(batch) > 1 else None
     if not isinstance(hr, Tensor):
-        raise ValueError(f"the batch's images are {type(hr).__name__}; they should be one (B, C, H, W) tensor")
+        raise ValueError(
+            f"the batch's images are {type(hr).__name__}; they should be one (B, C, H, W) tensor"
+        )
     if index is None:
         return hr, np.arange(start, start + len(hr))
     index = np.asarray(index, np.int64)
@@ -84,10 +89,11 @@ def unpack(batch: Any, start: int) -> tuple[Tensor, NDArray[np.int64]]:
 
 
 class DegradedFolder(Dataset[dict[str, Any]]):
-    """Pairs made inside the loader's workers: for CPU training, and for code that wants a plain ``Dataset``.
+    """Pairs made inside the loader's workers: for CPU training, and for code that wants a plain
+    ``Dataset``.
 
-    Item ``i`` is ``{"lq": (C, h, w), "gt": (C, H, W), "index": i, "path": ...}``, the pair that :func:`pairs` makes of
-    item ``i`` of ``patches``.
+    Item ``i`` is ``{"lq": (C, h, w), "gt": (C, H, W), "index": i, "path": ...}``, the pair that
+    :func:`pairs` makes of item ``i`` of ``patches``.
 
     Args:
         patches: HR patches.
@@ -96,7 +102,9 @@ class DegradedFolder(Dataset[dict[str, Any]]):
         names: Keys of the LR and the HR image, ``("lr", "hr")`` for example.
     """
 
-    def __init__(self, patches: PatchFolder, recipe: Recipe, seed: int = 0, names: Names = ("lq", "gt")) -> None:
+    def __init__(
+        self, patches: PatchFolder, recipe: Recipe, seed: int = 0, names: Names = ("lq", "gt")
+    ) -> None:
         self.patches = patches
         self.recipe = recipe
         self.seed = seed
@@ -111,18 +119,23 @@ class DegradedFolder(Dataset[dict[str, Any]]):
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         item = self.patches[i]
-        pair = self.recipe.apply(item["hr"][None], self.recipe.plan(Key.of(self.seed, i, self.patches.epoch)))
+        pair = self.recipe.apply(
+            item["hr"][None], self.recipe.plan(Key.of(self.seed, i, self.patches.epoch))
+        )
         lr, hr = self.names
         return {lr: pair.lr[0], hr: pair.hr[0], "index": i, "path": item["path"]}
 
 
 class PairedFolder(Dataset[dict[str, Any]]):
-    """Ready-made pairs, in any format that ``degrade synth`` writes; see :mod:`degrade.data.readers`.
+    """Ready-made pairs, in any format that ``degrade synth`` writes; see
+    :mod:`degrade.data.readers`.
 
     Args:
-        root: Folder with ``hr`` and ``lr`` (or ``gt`` and ``lq``) of the same names, or with their LMDB databases, or
-            with WebDataset shards; or one shard. A dataset has the same items in every format.
-        size: HR patch to cut from each pair, at a place drawn from (seed, index, epoch); None for whole images.
+        root: Folder with ``hr`` and ``lr`` (or ``gt`` and ``lq``) of the same names, or with their
+            LMDB databases, or with WebDataset shards; or one shard. A dataset has the same items
+            in every format.
+        size: HR patch to cut from each pair, at a place drawn from (seed, index, epoch); None for
+            whole images.
         seed: See above.
         repeat: How many times an epoch goes through the folder.
         names: Keys of the LR and the HR image.
@@ -132,7 +145,12 @@ class PairedFolder(Dataset[dict[str, Any]]):
     """
 
     def __init__(
-        self, root: str | Path, size: int | None = None, seed: int = 0, repeat: int = 1, names: Names = ("lr", "hr")
+        self,
+        root: str | Path,
+        size: int | None = None,
+        seed: int = 0,
+        repeat: int = 1,
+        names: Names = ("lr", "hr"),
     ) -> None:
         self.store = open_pairs(root)
         self.size, self.seed, self.repeat, self.names = size, seed, repeat, names
@@ -140,7 +158,9 @@ class PairedFolder(Dataset[dict[str, Any]]):
         lr, hr = (self._decode(file, 0).shape[-2:] for file in self.store.read(0))
         self.scale = hr[0] // lr[0]
         if self.scale < 1 or (lr[0] * self.scale, lr[1] * self.scale) != tuple(hr):
-            raise ValueError(f"{self.store.label(0)}: HR {tuple(hr)} should be a whole multiple of LR {tuple(lr)}")
+            raise ValueError(
+                f"{self.store.label(0)}: HR {tuple(hr)} should be a whole multiple of LR {tuple(lr)}"
+            )
         if size is not None and size % self.scale:
             raise ValueError(f"size {size} should be a multiple of the scale {self.scale}")
 
@@ -160,7 +180,10 @@ class PairedFolder(Dataset[dict[str, Any]]):
         lr, hr = (self._decode(file, n) for file in self.store.read(n))
         high = self.store.label(n)
         if hr.shape[-2:] != (lr.shape[-2] * self.scale, lr.shape[-1] * self.scale):
-            raise ImageError(high, f"HR {tuple(hr.shape[-2:])} should be {self.scale} times LR {tuple(lr.shape[-2:])}")
+            raise ImageError(
+                high,
+                f"HR {tuple(hr.shape[-2:])} should be {self.scale} times LR {tuple(lr.shape[-2:])}",
+            )
         if self.size is not None:
             lr, hr = self._cut(lr, hr, high, i)
         names = self.names
@@ -179,7 +202,9 @@ class PairedFolder(Dataset[dict[str, Any]]):
         side = self.size // self.scale
         room = [n - side for n in lr.shape[-2:]]
         if min(room) < 0:
-            raise ImageError(path, f"is {tuple(hr.shape[-2:])}, smaller than the patch of {self.size}")
+            raise ImageError(
+                path, f"is {tuple(hr.shape[-2:])}, smaller than the patch of {self.size}"
+            )
         levels = Key.of(self.seed, i, self.epoch).uniforms(("crop.y", "crop.x"))[0]
         y, x = (int(level * (free + 1)) for level, free in zip(levels, room, strict=True))
         s, n = self.scale, self.size

@@ -1,9 +1,11 @@
-"""HR patches: one random crop of one image, turned and flipped, as a function of (seed, epoch, index) and nothing else.
+"""HR patches: one random crop of one image, turned and flipped, as a function of (seed, epoch,
+index) and nothing else.
 
 .. math:: \\mathrm{patch}_i = g_i \\, x_{i \\bmod n}[y_i : y_i + s, \\; x_i : x_i + s], \\qquad g_i \\in D_4
 
-Position and turn are drawn from ``Key.of(seed, index, epoch)``, so an item is the same whichever worker reads it, in
-whatever batch or order, and a run resumes by asking for the indices that it lacks.
+Position and turn are drawn from ``Key.of(seed, index, epoch)``, so an item is the same whichever
+worker reads it, in whatever batch or order, and a run resumes by asking for the indices that it
+lacks.
 """
 
 from __future__ import annotations
@@ -38,8 +40,8 @@ _log = logging.getLogger(__name__)
 class Patch(TypedDict):
     """An item of :class:`PatchFolder`; ``default_collate`` makes batches of it.
 
-    ``hr`` is a (C, size, size) uint8 tensor, ``index`` its place in the epoch, ``path`` the file it comes from, and
-    ``notes`` what was done to that file to read it, joined by "; ".
+    ``hr`` is a (C, size, size) uint8 tensor, ``index`` its place in the epoch, ``path`` the file
+    it comes from, and ``notes`` what was done to that file to read it, joined by "; ".
     """
 
     hr: Tensor
@@ -51,15 +53,19 @@ class Patch(TypedDict):
 class Augment(Protocol):
     """What albumentations' transforms and compositions have in common."""
 
-    def set_random_state(self, random_generator: np.random.Generator, py_random: random.Random) -> None: ...
+    def set_random_state(
+        self, random_generator: np.random.Generator, py_random: random.Random
+    ) -> None: ...
 
     def __call__(self, *, image: Uint8) -> dict[str, Any]: ...
 
 
-# --- one image -------------------------------------------------------------------------------------------------------
+# --- one image -----------------------------------------------------------------------------------
 
 
-def crop(pixels: Uint8, size: int, y: float, x: float, *, flip: bool = False, turns: int = 0) -> Uint8:
+def crop(
+    pixels: Uint8, size: int, y: float, x: float, *, flip: bool = False, turns: int = 0
+) -> Uint8:
     """The (size, size, C) view at ``y``, ``x``, turned.
 
     Args:
@@ -75,7 +81,9 @@ def crop(pixels: Uint8, size: int, y: float, x: float, *, flip: bool = False, tu
 
 
 def spot(shape: tuple[int, ...], size: int, y: float, x: float) -> tuple[int, int]:
-    """The top left of the patch at ``y``, ``x`` of an image of height and width ``shape``; see :func:`crop`."""
+    """The top left of the patch at ``y``, ``x`` of an image of height and width ``shape``; see
+    :func:`crop`.
+    """
     return int(y * (shape[0] - size + 1)), int(x * (shape[1] - size + 1))
 
 
@@ -87,27 +95,28 @@ def oriented(patch: Uint8, flip: bool, turns: int) -> Uint8:
 def augmented(pixels: Uint8, transform: Augment, key: Key) -> Uint8:
     """One albumentations transform or composition, its draws seeded by the key of the one sample.
 
-    All parts of a composition draw from one stream. (Its own ``set_random_seed`` gives each part the same seed, so that
-    a horizontal and a vertical flip, each of probability 1/2, always come together.)
+    All parts of a composition draw from one stream. (Its own ``set_random_seed`` gives each part
+    the same seed, so that a horizontal and a vertical flip, each of probability 1/2, always come
+    together.)
     """
     (seed,) = key.integers()
     transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
     return np.asarray(transform(image=pixels)["image"])
 
 
-# --- many images -----------------------------------------------------------------------------------------------------
+# --- many images ---------------------------------------------------------------------------------
 
 
 class PatchFolder(Dataset[Patch]):
     """Random HR patches of the images in a folder.
 
-    Item ``i`` of an epoch is a patch of image ``i mod n``. Uint8 are 8-bit, as the data sets of this field are: 16
-    bits are rounded, alpha is dropped, and the item's ``notes`` say so. Images smaller than the patch are mirrored up
-    or left out, never replaced by others.
+    Item ``i`` of an epoch is a patch of image ``i mod n``. Uint8 are 8-bit, as the data sets of
+    this field are: 16 bits are rounded, alpha is dropped, and the item's ``notes`` say so. Images
+    smaller than the patch are mirrored up or left out, never replaced by others.
 
-    Files that turn out bad when the folder is opened are left out, logged and listed in ``skipped`` with the reason.
-    One whose body turns out bad only when it is read, in the middle of a run, raises: to replace it would change the
-    data.
+    Files that turn out bad when the folder is opened are left out, logged and listed in
+    ``skipped`` with the reason. One whose body turns out bad only when it is read, in the middle
+    of a run, raises: to replace it would change the data.
 
     Args:
         root: A folder (searched to its leaves), a file, a glob, a URL of one, or a list of files.
@@ -115,9 +124,10 @@ class PatchFolder(Dataset[Patch]):
         seed: Seed of all draws.
         repeat: Patches of each image an epoch.
         flip: Whether to mirror left and right, with probability 1/2.
-        rotate: Whether to turn by a random number of quarters; with ``flip``, all eight are equally likely.
-        augment: An albumentations transform or composition, applied to the whole image before the crop. Must keep or
-            leave both sides at least ``size``.
+        rotate: Whether to turn by a random number of quarters; with ``flip``, all eight are
+            equally likely.
+        augment: An albumentations transform or composition, applied to the whole image before the
+            crop. Must keep or leave both sides at least ``size``.
         small: What to do with images smaller than the patch: mirror them up, or leave them out.
         channels: 3 (grey is repeated) or 1 (colour becomes 0.299 R + 0.587 G + 0.114 B).
         check: What to look at when opening: nothing, every file's header, or all of every file.
@@ -156,15 +166,25 @@ class PatchFolder(Dataset[Patch]):
         if small == "skip" and check == "none":
             raise ValueError("small='skip' needs sizes: use check='header' or 'full'")
         if augment is not None and not hasattr(augment, "set_random_state"):
-            raise ValueError(f"augment {augment!r} cannot be seeded; give an albumentations transform or Compose")
-        self.size, self.seed, self.repeat, self.flip, self.rotate = size, seed, repeat, flip, rotate
+            raise ValueError(
+                f"augment {augment!r} cannot be seeded; give an albumentations transform or Compose"
+            )
+        self.size, self.seed, self.repeat, self.flip, self.rotate = (
+            size,
+            seed,
+            repeat,
+            flip,
+            rotate,
+        )
         self.augment, self.small, self.limit, self.cache = augment, small, limit, cache
         self.channels: Literal[1, 3] = channels
         self.skipped: list[tuple[str, str]] = []
         if isinstance(root, str | os.PathLike):
             self.paths = find_sources(root)
         else:
-            self.paths = [path if isinstance(path, str) and is_url(path) else Path(path) for path in root]
+            self.paths = [
+                path if isinstance(path, str) and is_url(path) else Path(path) for path in root
+            ]
         # Shared memory, so that workers that outlive an epoch see the next one.
         self._epoch: Tensor = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()
@@ -224,7 +244,9 @@ class PatchFolder(Dataset[Patch]):
             height, width = image.size
             if min(height, width) < size:
                 [whole] = image.windows([(0, 0, height, width)])
-                return crop(reflected(in_channels(whole, self.channels), size), size, y, x), self._notes(whole)
+                return crop(
+                    reflected(in_channels(whole, self.channels), size), size, y, x
+                ), self._notes(whole)
             [patch] = image.windows([(*spot(image.size, size, y, x), size, size)])
             return in_channels(patch, self.channels), self._notes(patch)
 
@@ -245,7 +267,9 @@ class PatchFolder(Dataset[Patch]):
         """Leaves out what cannot be used."""
         with ThreadPoolExecutor(8) as pool:
             reasons = list(pool.map(partial(self._reason, measure), self.paths))
-        self.skipped = [(str(path), reason) for path, reason in zip(self.paths, reasons, strict=True) if reason]
+        self.skipped = [
+            (str(path), reason) for path, reason in zip(self.paths, reasons, strict=True) if reason
+        ]
         self.paths = [path for path, reason in zip(self.paths, reasons, strict=True) if not reason]
         for path, reason in self.skipped:
             _log.warning("skipped %s: %s", path, reason)

@@ -1,4 +1,5 @@
-"""Stores: where ready-made pairs lie, whatever the format. Each knows the names of its pairs and reads pair ``i``.
+"""Stores: where ready-made pairs lie, whatever the format. Each knows the names of its pairs and
+reads pair ``i``.
 
 =============  =======================================================================================
 folder         ``hr/NAME.png`` and ``lr/NAME.png``; or ``gt`` and ``lq``
@@ -6,8 +7,9 @@ WebDataset     ``*.tar`` with ``KEY.hr.png``, ``KEY.lr.png`` and, for the name, 
 LMDB           BasicSR's ``hr.lmdb`` and ``lr.lmdb``, or ``gt.lmdb`` and ``lq.lmdb``, with ``meta_info.txt``
 =============  =======================================================================================
 
-Pairs are in the order of their names, so that a dataset has the same items in every format. One constraint: handles
-are opened by the process that reads, and are not pickled, so a store may travel to a loader's workers.
+Pairs are in the order of their names, so that a dataset has the same items in every format. One
+constraint: handles are opened by the process that reads, and are not pickled, so a store may
+travel to a loader's workers.
 """
 
 from __future__ import annotations
@@ -62,7 +64,9 @@ class Pairs(Protocol):
 
 
 def open_pairs(root: str | Path) -> Pairs:
-    """The pairs under a folder, of whichever format its content is; or in one shard. Raises ValueError if of none."""
+    """The pairs under a folder, of whichever format its content is; or in one shard. Raises
+    ValueError if of none.
+    """
     if isinstance(root, str) and is_url(root):
         return _open_url(root)
     folder = (isinstance(root, str) and local(root)) or Path(root)
@@ -75,12 +79,16 @@ def open_pairs(root: str | Path) -> Pairs:
             return FolderPairs(folder / low, folder / high)
     shards = sorted(folder.glob("*.tar")) if folder.is_dir() else []
     if not shards:
-        raise ValueError(f"{folder}: has no folders lr and hr (nor lq and gt), no lr.lmdb and hr.lmdb, and no *.tar")
+        raise ValueError(
+            f"{folder}: has no folders lr and hr (nor lq and gt), no lr.lmdb and hr.lmdb, and no *.tar"
+        )
     return TarPairs(shards)
 
 
 def _open_url(url: str) -> Pairs:
-    """Pairs in a store: images are read from there one by one; shards and databases are copied to the cache first."""
+    """Pairs in a store: images are read from there one by one; shards and databases are copied
+    to the cache first.
+    """
     root, names = list_files(url)
     for low, high in SIDES:
         bases = [f"{side}.lmdb" for side in (low, high)]
@@ -91,7 +99,9 @@ def _open_url(url: str) -> Pairs:
             return UrlPairs(root, (low, high))
     shards = [name for name in names if name.endswith(".tar") and "/" not in name]
     if not shards:
-        raise ValueError(f"{url}: has no folders lr and hr (nor lq and gt), no lr.lmdb and hr.lmdb, and no *.tar")
+        raise ValueError(
+            f"{url}: has no folders lr and hr (nor lq and gt), no lr.lmdb and hr.lmdb, and no *.tar"
+        )
     return TarPairs([local_copy(join(root, name)) for name in shards])
 
 
@@ -111,11 +121,13 @@ def in_order(names: Sequence[str]) -> list[int]:
     return sorted(range(len(names)), key=lambda i: PurePosixPath(names[i]))
 
 
-# --- folders ---------------------------------------------------------------------------------------------------------
+# --- folders -------------------------------------------------------------------------------------
 
 
 class FolderPairs:
-    """Files of the same path and stem under two folders. Raises ValueError naming those without a partner."""
+    """Files of the same path and stem under two folders. Raises ValueError naming those without
+    a partner.
+    """
 
     def __init__(self, low: Path, high: Path) -> None:
         self.files = match(low, high)
@@ -135,10 +147,17 @@ class UrlPairs:
         found: list[dict[str, str]] = []
         for side in sides:
             base, names = list_images(join(root, side))
-            found.append({PurePosixPath(name).with_suffix("").as_posix(): join(base, name) for name in names})
+            found.append(
+                {
+                    PurePosixPath(name).with_suffix("").as_posix(): join(base, name)
+                    for name in names
+                }
+            )
         lonely = sorted(found[0].keys() ^ found[1].keys())
         if lonely:
-            raise ValueError(f"{root}: {', '.join(lonely[:3])}: only in one of {' and '.join(sides)}")
+            raise ValueError(
+                f"{root}: {', '.join(lonely[:3])}: only in one of {' and '.join(sides)}"
+            )
         names = list(found[0])
         self.names = [names[i] for i in in_order(names)]
         self.files = [(found[0][name], found[1][name]) for name in self.names]
@@ -151,18 +170,23 @@ class UrlPairs:
 
 
 def match(low: Path, high: Path) -> list[tuple[Path, Path]]:
-    """LR and HR files of the same path and stem under two folders. Raises ValueError naming those without a partner."""
+    """LR and HR files of the same path and stem under two folders. Raises ValueError naming
+    those without a partner.
+    """
     by_stem = [
-        {path.relative_to(folder).with_suffix(""): path for path in find_images(folder)} for folder in (low, high)
+        {path.relative_to(folder).with_suffix(""): path for path in find_images(folder)}
+        for folder in (low, high)
     ]
     lonely = sorted(map(str, by_stem[0].keys() ^ by_stem[1].keys()))
     if lonely:
         more = f" and {len(lonely) - 3} more" if len(lonely) > 3 else ""
-        raise ValueError(f"{low.parent}: {', '.join(lonely[:3])}{more}: only in one of {low.name} and {high.name}")
+        raise ValueError(
+            f"{low.parent}: {', '.join(lonely[:3])}{more}: only in one of {low.name} and {high.name}"
+        )
     return [(by_stem[0][stem], by_stem[1][stem]) for stem in sorted(by_stem[0])]
 
 
-# --- WebDataset ------------------------------------------------------------------------------------------------------
+# --- WebDataset ----------------------------------------------------------------------------------
 
 
 class TarFile:
@@ -194,7 +218,9 @@ class TarFile:
 
 
 class TarPairs:
-    """The pairs in some shards. Raises ValueError naming members without a partner, UserError for damaged shards."""
+    """The pairs in some shards. Raises ValueError naming members without a partner, UserError
+    for damaged shards.
+    """
 
     def __init__(self, shards: Sequence[Path]) -> None:
         self._tars = [TarFile(path) for path in shards]
@@ -211,7 +237,9 @@ class TarPairs:
                     raise ValueError(f"{tar.path}: {key} has only {', '.join(sides)}")
                 found.append((_said_name(tar, key), number, sides["lr"], sides["hr"]))
         if not found:
-            raise ValueError(f"{shards[0].parent}: its tar files hold no members KEY.hr.png and KEY.lr.png")
+            raise ValueError(
+                f"{shards[0].parent}: its tar files hold no members KEY.hr.png and KEY.lr.png"
+            )
         order = in_order([name for name, *_ in found])
         self.names = [found[i][0] for i in order]
         self._members = [found[i][1:] for i in order]
@@ -237,16 +265,19 @@ def _said_name(tar: TarFile, key: str) -> str:
     return name if isinstance(name, str) else key
 
 
-# --- LMDB ------------------------------------------------------------------------------------------------------------
+# --- LMDB ----------------------------------------------------------------------------------------
 
 
 def key_of(name: str) -> str:
-    """A pair's key in LMDB: its name, with ``%XX`` for dots and what is not ASCII, which BasicSR does not allow.
+    """A pair's key in LMDB: its name, with ``%XX`` for dots and what is not ASCII, which BasicSR
+    does not allow.
 
-    BasicSR cuts a line of ``meta_info.txt`` at its first dot and encodes keys as ASCII (``data_util.py``,
-    ``paired_paths_from_lmdb``; ``file_client.py``).
+    BasicSR cuts a line of ``meta_info.txt`` at its first dot and encodes keys as ASCII
+    (``data_util.py``, ``paired_paths_from_lmdb``; ``file_client.py``).
     """
-    plain = (chr(b) if 32 < b < 127 and chr(b) not in "%.()" else f"%{b:02X}" for b in name.encode())
+    plain = (
+        chr(b) if 32 < b < 127 and chr(b) not in "%.()" else f"%{b:02X}" for b in name.encode()
+    )
     return "".join(plain)
 
 
@@ -284,7 +315,9 @@ class LmdbPairs:
         with self._handles[side].get().begin(buffers=False) as transaction:
             value = transaction.get(key.encode())
         if value is None:
-            raise ImageError(f"{self.folders[side]}/{key}", "is in meta_info.txt but not in the database")
+            raise ImageError(
+                f"{self.folders[side]}/{key}", "is in meta_info.txt but not in the database"
+            )
         return bytes(value)
 
     def label(self, i: int) -> str:
@@ -295,7 +328,9 @@ def read_keys(folder: Path) -> list[str]:
     """The keys that ``meta_info.txt`` lists. Raises UserError."""
     path = folder / "meta_info.txt"
     try:
-        return [line.split(".")[0] for line in path.read_text(encoding="ascii").splitlines() if line]
+        return [
+            line.split(".")[0] for line in path.read_text(encoding="ascii").splitlines() if line
+        ]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: is not what BasicSR or degrade writes: {error}") from None
 
@@ -307,13 +342,16 @@ _ENVIRONMENTS: dict[str, tuple[tuple[int, ...], weakref.ref[Any]]] = {}
 def open_lmdb(folder: Path) -> Any:
     """A database to read from. Raises UserError.
 
-    LMDB forbids to open a folder twice in a process, so all its readers share one environment. A fork inherits it, and
-    is better off with its own; so is who finds that the file has been replaced.
+    LMDB forbids to open a folder twice in a process, so all its readers share one environment. A
+    fork inherits it, and is better off with its own; so is who finds that the file has been
+    replaced.
     """
     try:
         import lmdb
     except ImportError:
-        raise UserError(f"{folder}: LMDB needs the lmdb package; pip install 'degrade[shards]'") from None
+        raise UserError(
+            f"{folder}: LMDB needs the lmdb package; pip install 'degrade[shards]'"
+        ) from None
     place = os.path.realpath(folder)
     try:
         about = os.stat(folder / "data.mdb")
@@ -324,7 +362,9 @@ def open_lmdb(folder: Path) -> Any:
             environment.close()
             environment = None
         if environment is None:
-            environment = lmdb.open(str(folder), readonly=True, lock=False, readahead=False, meminit=False)
+            environment = lmdb.open(
+                str(folder), readonly=True, lock=False, readahead=False, meminit=False
+            )
     except (lmdb.Error, OSError) as error:
         raise UserError(f"{folder}: is no LMDB database ({error})") from None
     _ENVIRONMENTS[place] = identity, weakref.ref(environment)

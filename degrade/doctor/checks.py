@@ -1,20 +1,22 @@
 """Doctor: is a folder of HR images fit to train on?
 
-:func:`examine` measures one file (:mod:`degrade.doctor.quality`), :func:`diagnose` says what is wrong with each and which are
-doubles. One constraint: a diagnosis is a reason to look, not a proof. A file is never changed, only listed.
+:func:`examine` measures one file (:mod:`degrade.doctor.quality`), :func:`diagnose` says what is
+wrong with each and which are doubles. One constraint: a diagnosis is a reason to look, not a
+proof. A file is never changed, only listed.
 
-What the default limits do, measured on the 400 photographs of BSDS500's train and test sets (481 x 321, JPEGs of
-quality 95) and on changed copies of 50 to 400 of them:
+What the default limits do, measured on the 400 photographs of BSDS500's train and test sets (481 x
+321, JPEGs of quality 95) and on changed copies of 50 to 400 of them:
 
 - ``soft`` tells 99 % of bicubic, bilinear and Lanczos x2 enlargements and 97 to 99 % of Gaussian blurs of sigma 1 to 3,
-  but 48 % of bicubic x1.5, 39 % of sigma 0.7, 40 % of x2 stored as a JPEG of quality 75, and nothing under noise. It is
-  wrong about 2 of the 400: a bird before a background out of focus, and a spotted eel. Shallow focus and textures of
-  one scale look like blur.
+  but 48 % of bicubic x1.5, 39 % of sigma 0.7, 40 % of x2 stored as a JPEG of quality 75, and
+  nothing under noise. It is wrong about 2 of the 400: a bird before a background out of focus, and
+  a spotted eel. Shallow focus and textures of one scale look like blur.
 - ``jpeg``: every one of the 400 is found to be a JPEG of quality 95 from its pixels alone, and 49 of 50 halved ones at
-  the quality, from 20 to 95, with which they were stored; none of 100 resized ones is. Resizing wipes the trace, and
-  quality 100 leaves none.
+  the quality, from 20 to 95, with which they were stored; none of 100 resized ones is. Resizing
+  wipes the trace, and quality 100 leaves none.
 - ``duplicate``: all copies at 1/4 to 2 times the size, at JPEG quality 40 or darker by 20 % differ by at most 5 bits,
-  two different photographs by at least 17. Turned or mirrored copies and crops of more than 1 % are mostly not found.
+  two different photographs by at least 17. Turned or mirrored copies and crops of more than 1 %
+  are mostly not found.
 - ``flat`` is wrong about subjects before an empty sky: 1 of 400.
 """
 
@@ -40,7 +42,17 @@ from degrade.storage.files import sha256
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Diagnosis", "Exam", "Limits", "diagnose", "doctor", "examine", "exclusions", "table", "to_csv"]
+__all__ = [
+    "Diagnosis",
+    "Exam",
+    "Limits",
+    "diagnose",
+    "doctor",
+    "examine",
+    "exclusions",
+    "table",
+    "to_csv",
+]
 
 
 @dataclass(frozen=True)
@@ -132,7 +144,11 @@ def examine(path: Path, root: Path, limits: Limits = Limits()) -> Exam:
         return Exam(file, error.reason if isinstance(error, ImageError) else str(error))
     y = quality.luma(to_uint8(image.pixels))
     height, width = y.shape
-    notes = [*image.notes, *["grey"] * (image.pixels.shape[-1] == 1), *["alpha"] * (image.alpha is not None)]
+    notes = [
+        *image.notes,
+        *["grey"] * (image.pixels.shape[-1] == 1),
+        *["alpha"] * (image.alpha is not None),
+    ]
     exam = Exam(file, height=height, width=width, notes="; ".join(notes), sha256=digest)
     grid = quality.jpeg_grid(y) if min(height, width) >= 16 else None
     seen = grid is not None and grid.evidence > limits.evidence
@@ -158,10 +174,14 @@ def _own_quality(path: Path) -> int:
 
     with Image.open(path) as picture:
         tables: dict[int, list[int]] = getattr(picture, "quantization", None) or {}
-        return quality.table_quality([tables[min(tables)]]) if picture.format in ("JPEG", "MPO") and tables else 0
+        return (
+            quality.table_quality([tables[min(tables)]])
+            if picture.format in ("JPEG", "MPO") and tables
+            else 0
+        )
 
 
-# --- verdicts --------------------------------------------------------------------------------------------------------
+# --- verdicts ------------------------------------------------------------------------------------
 
 
 def diagnose(exams: Sequence[Exam], limits: Limits = Limits()) -> list[Diagnosis]:
@@ -174,7 +194,9 @@ def diagnose(exams: Sequence[Exam], limits: Limits = Limits()) -> list[Diagnosis
         for i in members:
             if i != best:
                 same = exams[i].sha256 == exams[best].sha256
-                own[i]["duplicate"] = f"{'the same file as' if same else 'looks like'} {exams[best].file}"
+                own[i]["duplicate"] = (
+                    f"{'the same file as' if same else 'looks like'} {exams[best].file}"
+                )
     return [Diagnosis(exam, problems) for exam, problems in zip(exams, own, strict=True)]
 
 
@@ -191,19 +213,23 @@ def _problems(exam: Exam, limits: Limits) -> dict[str, str]:
     if exam.softness >= limits.softness:
         found["soft"] = f"blurred, or enlarged x{exam.softness:.1f}"
     elif exam.nyquist < limits.nyquist:
-        found["soft"] = f"nothing at the highest frequencies ({exam.nyquist:.0f} dB): interpolated or blurred"
+        found["soft"] = (
+            f"nothing at the highest frequencies ({exam.nyquist:.0f} dB): interpolated or blurred"
+        )
     if exam.flat > limits.flat:
         found["flat"] = f"{exam.flat:.0%} of it"
     return found
 
 
 def _rank(exam: Exam, problems: dict[str, str]) -> tuple[float, ...]:
-    """Least is best: fewest problems, then largest, then best JPEG. An enlarged copy must not oust its original."""
+    """Least is best: fewest problems, then largest, then best JPEG. An enlarged copy must not
+    oust its original.
+    """
     quality = min(exam.jpeg_quality or 101, exam.trace_quality or 101)
     return (len(problems), -exam.height * exam.width, -quality)
 
 
-# --- a folder --------------------------------------------------------------------------------------------------------
+# --- a folder ------------------------------------------------------------------------------------
 
 
 def doctor(

@@ -1,7 +1,8 @@
 """Doubles: which images of a folder are the same, by their hashes.
 
-Two images are linked if both perceptual hashes are near, or the files equal; a group is what links connect. One
-constraint: every pair is compared, so time is quadratic: 0.9 s for 2000 images and 10 s for 8000, on a busy machine.
+Two images are linked if both perceptual hashes are near, or the files equal; a group is what links
+connect. One constraint: every pair is compared, so time is quadratic: 0.9 s for 2000 images and 10
+s for 8000, on a busy machine.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ __all__ = ["alike"]
 
 
 def alike(exams: Sequence[Exam], most: int) -> list[list[int]]:
-    """Groups of two and more places in ``exams``: the same file, or at most ``most`` bits of each hash differ."""
+    """Groups of two and more places in ``exams``: the same file, or at most ``most`` bits of
+    each hash differ.
+    """
     first = np.array([exam.dhash for exam in exams], np.uint64)
     second = np.array([exam.phash for exam in exams], np.uint64)
     file = np.unique([exam.sha256 for exam in exams], return_inverse=True)[1]
@@ -36,7 +39,9 @@ def alike(exams: Sequence[Exam], most: int) -> list[list[int]]:
 
     for start in range(0, len(exams), 64):
         rows = slice(start, start + 64)
-        near = (_differ(first[rows, None], first) <= most) & (_differ(second[rows, None], second) <= most)
+        near = (_differ(first[rows, None], first) <= most) & (
+            _differ(second[rows, None], second) <= most
+        )
         near = (near & telling[rows, None] & telling) | (file[rows, None] == file)
         for i, j in zip(*np.nonzero(near), strict=True):
             root[find(start + int(i))] = find(int(j))
@@ -54,4 +59,6 @@ def _differ(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.uint8]:
 @functools.cache
 def _ones() -> NDArray[np.uint8]:
     """Number of bits set in every 16-bit number."""
-    return np.unpackbits(np.arange(1 << 16, dtype=np.uint16).view(np.uint8).reshape(-1, 2), axis=1).sum(1, np.uint8)
+    return np.unpackbits(
+        np.arange(1 << 16, dtype=np.uint16).view(np.uint8).reshape(-1, 2), axis=1
+    ).sum(1, np.uint8)

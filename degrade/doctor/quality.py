@@ -1,8 +1,8 @@
 """Health of an HR image: measures of what it may have been through before it came here.
 
-Each measure is a pure function of 8-bit luma, (h, w) float32 in [0, 255]. One constraint: they see traces, not history.
-A blurred image to which noise was added looks sharp, a JPEG that was resized has lost its grid, and a soft photograph
-looks like an enlarged one.
+Each measure is a pure function of 8-bit luma, (h, w) float32 in [0, 255]. One constraint: they see
+traces, not history. A blurred image to which noise was added looks sharp, a JPEG that was resized
+has lost its grid, and a soft photograph looks like an enlarged one.
 
 References:
     | Identification of bitmap compression history: JPEG detection and quantizer estimation (Fan and de Queiroz, 2003)
@@ -48,13 +48,14 @@ def luma(pixels: NDArray[np.uint8]) -> Plane:
     return pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
-# --- JPEG ------------------------------------------------------------------------------------------------------------
+# --- JPEG ----------------------------------------------------------------------------------------
 
 
 def table_quality(tables: Sequence[Sequence[int]]) -> int:
     """The libjpeg quality whose luma table is nearest to that of a file, in [1, 100].
 
-    Exact for files that libjpeg wrote at a quality; for tables of other encoders, the one of nearest mean step.
+    Exact for files that libjpeg wrote at a quality; for tables of other encoders, the one of
+    nearest mean step.
 
     Args:
         tables: The file's quantisation tables, 64 steps each, luma first.
@@ -71,8 +72,8 @@ class Grid:
         row: Where blocks begin, modulo 8.
         column: The same for columns.
         quality: The libjpeg quality whose luma table fits the coefficients best.
-        evidence: Mean log-likelihood ratio of a coefficient for that table, against none, in nats; about 0 or below
-            where there was no JPEG.
+        evidence: Mean log-likelihood ratio of a coefficient for that table, against none, in nats;
+            about 0 or below where there was no JPEG.
     """
 
     row: int
@@ -84,12 +85,13 @@ class Grid:
 def jpeg_grid(y: Plane, blocks: int = 512) -> Grid:
     """Finds the 8 x 8 grid of an earlier JPEG, and its quality.
 
-    The grid is where most AC coefficients are nearly 0 (quantisation made them so). There, for each quality, every
-    coefficient c that its step s would not have made 0 is weighed:
+    The grid is where most AC coefficients are nearly 0 (quantisation made them so). There, for
+    each quality, every coefficient c that its step s would not have made 0 is weighed:
 
     .. math:: \\log(0.9 \\, s \\, \\phi_\\sigma(c - s \\, \\mathrm{round}(c / s)) + 0.1)
 
-    the likelihood ratio of "a multiple of s, rounded to pixels" (sigma = 0.4) against a smooth density.
+    the likelihood ratio of "a multiple of s, rounded to pixels" (sigma = 0.4) against a smooth
+    density.
 
     Args:
         y: Luma, at least 16 x 16.
@@ -99,7 +101,9 @@ def jpeg_grid(y: Plane, blocks: int = 512) -> Grid:
     zeros = np.empty((8, 8))
     for row in range(8):
         for column in range(8):
-            zeros[row, column] = (np.abs(_coefficients(y, where[::2], row, column)[:, 1:]) < 0.5).mean()
+            zeros[row, column] = (
+                np.abs(_coefficients(y, where[::2], row, column)[:, 1:]) < 0.5
+            ).mean()
     row, column = (int(i) for i in np.unravel_index(zeros.argmax(), zeros.shape))
     coefficients = _coefficients(y, where, row, column)[:, 1:]
     evidence = np.array([_evidence(coefficients, table[1:]) for table in _tables()])
@@ -108,10 +112,11 @@ def jpeg_grid(y: Plane, blocks: int = 512) -> Grid:
 
 
 def blockiness(y: Plane) -> float:
-    """How much steeper steps are across block borders than elsewhere, on the axis and phase where that is most.
+    """How much steeper steps are across block borders than elsewhere, on the axis and phase where
+    that is most.
 
-    The curvature-free step |d_x - (d_{x-1} + d_{x+1}) / 2| is averaged for each of the 8 phases; the result is its
-    maximum over the median of the others, minus 1: 0 for no blocks.
+    The curvature-free step |d_x - (d_{x-1} + d_{x+1}) / 2| is averaged for each of the 8 phases;
+    the result is its maximum over the median of the others, minus 1: 0 for no blocks.
     """
     found: list[float] = []
     for plane in (y, y.T):
@@ -138,7 +143,9 @@ def _tables() -> Real:
     """(100, 64) luma tables of libjpeg, by quality, row by row."""
     from degrade.kernels.jpeg import quantization_table
 
-    return np.stack([np.asarray(quantization_table(q, chroma=False)).reshape(64) for q in range(1, 101)])
+    return np.stack(
+        [np.asarray(quantization_table(q, chroma=False)).reshape(64) for q in range(1, 101)]
+    )
 
 
 @functools.cache
@@ -148,8 +155,9 @@ def _dct() -> Real:
 
 
 def _block_corners(y: Plane, count: int) -> NDArray[np.intp]:
-    """(n, 2) corners of 15 x 15 areas at multiples of 8: room for a block at any phase. Without those that are
-    clipped, where there are others: clipping takes coefficients off their multiples."""
+    """(n, 2) corners of 15 x 15 areas at multiples of 8: room for a block at any phase. Without
+    those that are clipped, where there are others: clipping takes coefficients off their
+    multiples."""
     rows, columns = ((n - 7) // 8 for n in y.shape)
     corners = np.stack(np.divmod(np.arange(rows * columns), columns), 1) * 8
     middle = y[: rows * 8, : columns * 8].reshape(rows, 8, columns, 8)
@@ -167,16 +175,19 @@ def _coefficients(y: Plane, corners: NDArray[np.intp], row: int, column: int) ->
     return (_dct() @ blocks @ _dct().T).reshape(-1, 64)
 
 
-# --- detail ----------------------------------------------------------------------------------------------------------
+# --- detail --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Detail:
-    """How far up the spectrum an image has detail, where it has most. NaN where contrast is too low to tell.
+    """How far up the spectrum an image has detail, where it has most. NaN where contrast is too
+    low to tell.
 
     Args:
-        softness: How far it could be shrunk without loss: 1 is sharp to the last pixel, 2 has detail for half its size.
-        nyquist: Level at the highest frequencies, in dB: about 0 where the power falls like 1 / f^2 to the end.
+        softness: How far it could be shrunk without loss: 1 is sharp to the last pixel, 2 has
+            detail for half its size.
+        nyquist: Level at the highest frequencies, in dB: about 0 where the power falls like 1 /
+            f^2 to the end.
     """
 
     softness: float
@@ -186,9 +197,10 @@ class Detail:
 def detail(y: Plane, tile: int = 256, drop: float = 10) -> Detail:
     """Finds where the spectrum ends.
 
-    In photographs the power falls like P(f) = 1 / f^2 (Field, 1987), so f^2 P(f) is level. Where it has dropped for
-    good by ``drop`` dB from its value at low frequencies, detail ends, and 0.5 over that frequency is the softness.
-    Taken on the axis and the tile with most detail, the rounding noise of 8 bits subtracted.
+    In photographs the power falls like P(f) = 1 / f^2 (Field, 1987), so f^2 P(f) is level. Where
+    it has dropped for good by ``drop`` dB from its value at low frequencies, detail ends, and 0.5
+    over that frequency is the softness. Taken on the axis and the tile with most detail, the
+    rounding noise of 8 bits subtracted.
 
     Args:
         y: Luma.
@@ -214,16 +226,22 @@ def _starts(length: int, side: int) -> list[int]:
 
 
 def _ends(tile: Plane, drop: float) -> Iterator[tuple[float, float]]:
-    """Softness and level at the Nyquist frequency, along x and along y, where there is contrast."""
+    """Softness and level at the Nyquist frequency, along x and along y, where there is
+    contrast.
+    """
     side = len(tile)
     window = np.hanning(side + 1)[:side]
-    power = np.abs(np.fft.fft2((tile - tile.mean()) * np.outer(window, window))) ** 2 / (window**2).sum() ** 2
+    power = (
+        np.abs(np.fft.fft2((tile - tile.mean()) * np.outer(window, window))) ** 2
+        / (window**2).sum() ** 2
+    )
     frequency = np.arange(side // 2 + 1) / side
     edges = np.linspace(0.025, 0.5, 20)
     members = [(frequency >= a) & (frequency <= b) for a, b in itertools.pairwise(edges)]
     for axis in (power.mean(0), power.mean(1)):
         spectrum = axis[: side // 2 + 1]
-        # Of less contrast, the level at high frequencies drowns in the rounding noise even if the tile is sharp.
+        # Of less contrast, the level at high frequencies drowns in the rounding noise even if the
+        # tile is sharp.
         if np.median(spectrum[(frequency > 0.005) & (frequency < 0.045)]) < 400:
             continue
         # Rounding to 8 bits has variance 1/12; twice that, since its spectrum fluctuates.
@@ -236,13 +254,21 @@ def _ends(tile: Plane, drop: float) -> Iterator[tuple[float, float]]:
 
 
 def laplacian(y: Plane) -> float:
-    """Variance of the Laplacian, in squared levels: little where there are no edges, or none that are sharp."""
+    """Variance of the Laplacian, in squared levels: little where there are no edges, or none
+    that are sharp.
+    """
     inner = y[1:-1, 1:-1]
-    return float((4 * inner - y[:-2, 1:-1] - y[2:, 1:-1] - y[1:-1, :-2] - y[1:-1, 2:]).var()) if inner.size else 0.0
+    return (
+        float((4 * inner - y[:-2, 1:-1] - y[2:, 1:-1] - y[1:-1, :-2] - y[1:-1, 2:]).var())
+        if inner.size
+        else 0.0
+    )
 
 
 def flatness(y: Plane, side: int = 16, level: float = 2) -> float:
-    """The share of blocks of ``side`` pixels whose standard deviation is below ``level`` grey levels."""
+    """The share of blocks of ``side`` pixels whose standard deviation is below ``level`` grey
+    levels.
+    """
     height, width = (n // side * side for n in y.shape)
     if not height or not width:
         return float(y.std() < level)
@@ -250,7 +276,7 @@ def flatness(y: Plane, side: int = 16, level: float = 2) -> float:
     return float((blocks.std((1, 3)) < level).mean())
 
 
-# --- duplicates ------------------------------------------------------------------------------------------------------
+# --- duplicates ----------------------------------------------------------------------------------
 
 
 def difference_hash(y: Plane) -> int:
@@ -260,7 +286,9 @@ def difference_hash(y: Plane) -> int:
 
 
 def frequency_hash(y: Plane) -> int:
-    """pHash: 64 bits, which low frequencies of a 32 x 32 thumbnail exceed their median, the mean left out."""
+    """pHash: 64 bits, which low frequencies of a 32 x 32 thumbnail exceed their median, the
+    mean left out.
+    """
     import cv2
 
     low = cv2.dct(_shrunk(y, 32, 32))[:9, :9].ravel()[1:65]

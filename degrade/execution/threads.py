@@ -1,7 +1,7 @@
 """A few threads that work the rows of a CPU batch.
 
-Inside them PyTorch and OpenCV use one thread each: rows are parallel to each other, and a row's result cannot depend
-on how many threads there are.
+Inside them PyTorch and OpenCV use one thread each: rows are parallel to each other, and a row's
+result cannot depend on how many threads there are.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ __all__ = ["each"]
 def each(work: Callable[[int], None], items: Iterable[int]) -> None:
     """Calls ``work`` on every item, without gradients, on as many threads as PyTorch may use.
 
-    Raises what it raises, after which no further item is begun. Within ``work`` it works on the thread that it is on.
+    Raises what it raises, after which no further item is begun. Within ``work`` it works on the
+    thread that it is on.
     """
     items = list(items)
-    left = iter(items)  # each next item goes to the thread that asks for it: a list's iterator is atomic
+    left = iter(
+        items
+    )  # each next item goes to the thread that asks for it: a list's iterator is atomic
 
     def drain() -> None:
         with torch.no_grad():
@@ -36,7 +39,9 @@ def each(work: Callable[[int], None], items: Iterable[int]) -> None:
         return
     count = torch.get_num_threads()
     pool = _pool(os.getpid(), count)
-    waiting = [pool.submit(contextvars.copy_context().run, drain) for _ in range(min(count, len(items)))]
+    waiting = [
+        pool.submit(contextvars.copy_context().run, drain) for _ in range(min(count, len(items)))
+    ]
     try:
         wait(waiting, return_when=FIRST_EXCEPTION)
     finally:
@@ -52,7 +57,9 @@ _HERE = threading.local()
 
 @lru_cache(maxsize=4)
 def _pool(pid: int, count: int) -> ThreadPoolExecutor:
-    """One pool a process: threads do not survive a fork, so a DataLoader's worker makes its own."""
+    """One pool a process: threads do not survive a fork, so a DataLoader's worker makes its
+    own.
+    """
     return ThreadPoolExecutor(count, "degrade", initializer=_alone)
 
 
@@ -60,9 +67,11 @@ def _alone() -> None:
     import cv2
 
     _HERE.works = True
-    # PyTorch's setting is this thread's own; OpenCV's is the process's, whose rows all come through here.
+    # PyTorch's setting is this thread's own; OpenCV's is the process's, whose rows all come
+    # through here.
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    # glibc gives large blocks back to the system and takes them anew, page by page, unless it once saw a larger one
-    # freed (mallopt(3), M_MMAP_THRESHOLD). Images are large blocks, and a fault costs as much as 500 pixels.
+    # glibc gives large blocks back to the system and takes them anew, page by page, unless it once
+    # saw a larger one freed (mallopt(3), M_MMAP_THRESHOLD). Images are large blocks, and a fault
+    # costs as much as 500 pixels.
     torch.empty(31 << 20, dtype=torch.uint8)

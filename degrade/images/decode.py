@@ -1,14 +1,17 @@
 """Decoding: any image file that people have in, plain RGB or grey pixels out.
 
-:func:`read_image` turns what a file may hold (palette, CMYK, 16 bits, alpha, an EXIF orientation, many frames) into one
-form, ``(h, w, C)`` unsigned integers with C = 1 or 3, and says in words what it did. Pillow reads everything but one
-kind: it keeps only 8 bits of 16-bit colour. OpenCV reads that, and the high bytes of the two decoders must agree.
+:func:`read_image` turns what a file may hold (palette, CMYK, 16 bits, alpha, an EXIF orientation,
+many frames) into one form, ``(h, w, C)`` unsigned integers with C = 1 or 3, and says in words what
+it did. Pillow reads everything but one kind: it keeps only 8 bits of 16-bit colour. OpenCV reads
+that, and the high bytes of the two decoders must agree.
 
-One constraint: an image is read whole or refused. A truncated file is an :class:`ImageError`, never a half-grey
-picture, and an image of too many pixels is refused from its header, before memory is taken for it.
+One constraint: an image is read whole or refused. A truncated file is an :class:`ImageError`,
+never a half-grey picture, and an image of too many pixels is refused from its header, before
+memory is taken for it.
 
-Two things cannot be seen from here: changed bytes in formats without checksums (all but PNG), as long as they decode;
-and Pillow's ``LOAD_TRUNCATED_IMAGES``, which another library may have set for the whole process.
+Two things cannot be seen from here: changed bytes in formats without checksums (all but PNG), as
+long as they decode; and Pillow's ``LOAD_TRUNCATED_IMAGES``, which another library may have set for
+the whole process.
 """
 
 from __future__ import annotations
@@ -42,7 +45,16 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "AVIF")
 
 # Mode in Pillow -> the mode of 8-bit grey or RGB, with or without alpha, that keeps all it says.
 _PLAIN = {
-    **{"1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBX": "RGB"},
+    **{
+        "1": "L",
+        "L": "L",
+        "LA": "LA",
+        "La": "LA",
+        "P": "RGB",
+        "PA": "RGBA",
+        "RGB": "RGB",
+        "RGBX": "RGB",
+    },
     **{"RGBA": "RGBA", "RGBa": "RGBA", "CMYK": "RGB", "YCbCr": "RGB"},
 }
 NOTES = {
@@ -54,7 +66,16 @@ BITS, PHOTOMETRIC, ORIENTATION, PLANAR = 258, 262, 274, 284
 
 # What Pillow's decoders raise on files that are not what they claim to be.
 _DECODER_ERRORS = (
-    *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError),
+    *(
+        OSError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        LookupError,
+        ArithmeticError,
+        AttributeError,
+        EOFError,
+    ),
     *(MemoryError, RuntimeError, struct.error, zlib.error, Pillow.DecompressionBombError),
 )
 
@@ -90,22 +111,26 @@ class Image:
     notes: tuple[str, ...] = ()
 
 
-# --- reading ---------------------------------------------------------------------------------------------------------
+# --- reading -------------------------------------------------------------------------------------
 
 
 def read_image(source: Source, *, limit: int | None = None) -> Image:
-    """Decodes a file: a path, a URL (see :mod:`degrade.storage.remote`), its bytes, or an open binary file.
+    """Decodes a file: a path, a URL (see :mod:`degrade.storage.remote`), its bytes, or an open
+    binary file.
 
-    Colour profiles are not applied, as everywhere in this field. CMYK becomes RGB by R = (255 - C)(255 - K) / 255.
+    Colour profiles are not applied, as everywhere in this field. CMYK becomes RGB by R = (255 -
+    C)(255 - K) / 255.
 
     Args:
-        source: PNG, JPEG, WebP, BMP, TIFF, GIF, PPM or AVIF, of 1 to 16 bits a channel, whatever its suffix.
-        limit: Most pixels to accept, by default :func:`degrade.limits.max_pixels`. (Pillow's own limit, 178 956 970,
-            holds besides for WebP and GIF.)
+        source: PNG, JPEG, WebP, BMP, TIFF, GIF, PPM or AVIF, of 1 to 16 bits a channel, whatever
+            its suffix.
+        limit: Most pixels to accept, by default :func:`degrade.limits.max_pixels`. (Pillow's own
+            limit, 178 956 970, holds besides for WebP and GIF.)
 
     Raises:
-        ImageError: Missing, unreadable, empty, no image, truncated, corrupt, too large, or of a kind that has no exact
-            8 or 16-bit form (floating point, 12 or 32 bits, planar 16-bit TIFF).
+        ImageError: Missing, unreadable, empty, no image, truncated, corrupt, too large, or of a
+            kind that has no exact 8 or 16-bit form (floating point, 12 or 32 bits, planar 16-bit
+            TIFF).
     """
     with opened(source) as (file, name):
         picture = header(file, name, limit)
@@ -114,7 +139,9 @@ def read_image(source: Source, *, limit: int | None = None) -> Image:
 
 
 def image_size(source: Source, *, limit: int | None = None) -> tuple[int, int]:
-    """Height and width as stored, before any EXIF orientation, from the header alone. Raises ImageError."""
+    """Height and width as stored, before any EXIF orientation, from the header alone. Raises
+    ImageError.
+    """
     with opened(source) as (file, name):
         width, height = header(file, name, limit).size
         return height, width
@@ -139,7 +166,9 @@ def opened(source: Source) -> Generator[tuple[BinaryIO, str]]:
     try:
         # A pipe or a device would block, or never end.
         if not stat.S_ISREG(os.stat(name).st_mode):
-            raise ImageError(name, "a folder, not a file" if os.path.isdir(name) else "not a regular file")
+            raise ImageError(
+                name, "a folder, not a file" if os.path.isdir(name) else "not a regular file"
+            )
         file = open(name, "rb")  # noqa: SIM115
     except OSError as error:
         raise ImageError(name, (error.strerror or str(error)).lower()) from None
@@ -159,7 +188,9 @@ def blame(name: str, what: str) -> Generator[None]:
 
 
 def header(file: BinaryIO, name: str, limit: float | None) -> ImageFile:
-    """Opens without decoding, as ``PIL.Image.open`` does, but that holds to a limit of the whole process."""
+    """Opens without decoding, as ``PIL.Image.open`` does, but that holds to a limit of the
+    whole process.
+    """
     with blame(name, "unreadable"):
         file.seek(0)
         prefix = file.read(16)
@@ -174,13 +205,17 @@ def header(file: BinaryIO, name: str, limit: float | None) -> ImageFile:
             continue
         with blame(name, f"corrupt or unsupported {kind}"):
             file.seek(0)
-            # Without the name: Pillow would map the file of that name, of which ``file`` may be a part only.
+            # Without the name: Pillow would map the file of that name, of which ``file`` may be a
+            # part only.
             picture = factory(file, "")
         width, height = picture.size
         most = max_pixels() if limit is None else limit
         if width * height > most:
             remedy = f"set {VARIABLE} if you trust the file"
-            raise ImageError(name, f"{width} x {height} pixels, more than the limit of {most:,} in all; {remedy}")
+            raise ImageError(
+                name,
+                f"{width} x {height} pixels, more than the limit of {most:,} in all; {remedy}",
+            )
         return picture
     raise ImageError(name, f"not an image of a known format ({', '.join(FORMATS)})")
 
@@ -188,8 +223,13 @@ def header(file: BinaryIO, name: str, limit: float | None) -> ImageFile:
 def decode(picture: ImageFile, file: BinaryIO, name: str) -> Image:
     tags: dict[int, Any] = dict(getattr(picture, "tag_v2", {}))
     layout, deep = _layout(picture, tags)
-    if tags and (picture.mode in ("F", "I") or (deep and tags.get(PLANAR) == 2) or 12 in tags.get(BITS, ())):
-        raise ImageError(name, "a TIFF of floating, 12, 32-bit or 16-bit planar samples; save it as a 16-bit PNG")
+    if tags and (
+        picture.mode in ("F", "I") or (deep and tags.get(PLANAR) == 2) or 12 in tags.get(BITS, ())
+    ):
+        raise ImageError(
+            name,
+            "a TIFF of floating, 12, 32-bit or 16-bit planar samples; save it as a 16-bit PNG",
+        )
     picture.load()
     notes = [NOTES[picture.mode]] if picture.mode in NOTES else []
     if picture.mode.startswith("I"):
@@ -204,7 +244,9 @@ def decode(picture: ImageFile, file: BinaryIO, name: str) -> Image:
     turn = int(tags.get(ORIENTATION, 1)) if tags else orientation(picture)
     if not tags:
         pixels, alpha = upright(pixels, turn), None if alpha is None else upright(alpha, turn)
-    return Image(frozen(pixels), None if alpha is None else frozen(alpha), (*notes, *remarks(picture, turn)))
+    return Image(
+        frozen(pixels), None if alpha is None else frozen(alpha), (*notes, *remarks(picture, turn))
+    )
 
 
 def remarks(picture: ImageFile, turn: int) -> list[str]:
@@ -235,7 +277,9 @@ def _layout(picture: ImageFile, tags: dict[int, Any]) -> tuple[str, bool]:
 def plain(picture: Pillow.Image, name: str) -> tuple[Pixels, Pixels | None]:
     """8 bits a channel, by Pillow."""
     if picture.mode not in _PLAIN:
-        raise ImageError(name, f"pixels of a kind that is not supported ({picture.mode}); save it as RGB")
+        raise ImageError(
+            name, f"pixels of a kind that is not supported ({picture.mode}); save it as RGB"
+        )
     mode = _PLAIN[picture.mode]
     if "transparency" in picture.info and picture.mode in ("1", "L", "P", "RGB"):
         mode += "A"
@@ -247,26 +291,39 @@ def plain(picture: Pillow.Image, name: str) -> tuple[Pixels, Pixels | None]:
 def _grey16(picture: ImageFile, inverted: bool) -> tuple[Pixels, Pixels | None]:
     pixels = np.asarray(picture).astype(np.uint16)[:, :, None]
     clear = picture.info.get("transparency")
-    alpha = None if clear is None else np.where(pixels[..., 0] == clear, 0, 65535).astype(np.uint16)
+    alpha = (
+        None if clear is None else np.where(pixels[..., 0] == clear, 0, 65535).astype(np.uint16)
+    )
     return (65535 - pixels if inverted else pixels), alpha
 
 
-def _colour16(picture: ImageFile, layout: str, file: BinaryIO, name: str) -> tuple[Pixels, Pixels | None]:
+def _colour16(
+    picture: ImageFile, layout: str, file: BinaryIO, name: str
+) -> tuple[Pixels, Pixels | None]:
     """16 bits a channel, by OpenCV; ``picture`` holds the same image in Pillow's 8 bits."""
     import cv2
 
-    unsupported = f"a 16-bit {picture.format} of a layout that is not supported; save it as a 16-bit PNG"
+    unsupported = (
+        f"a 16-bit {picture.format} of a layout that is not supported; save it as a 16-bit PNG"
+    )
     file.seek(0)
     decoded = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     rough = np.asarray(picture.convert("RGB")).astype(np.int32)
-    if decoded is None or decoded.dtype != np.uint16 or decoded.ndim != 3 or decoded.shape[:2] != rough.shape[:2]:
+    if (
+        decoded is None
+        or decoded.dtype != np.uint16
+        or decoded.ndim != 3
+        or decoded.shape[:2] != rough.shape[:2]
+    ):
         raise ImageError(name, unsupported)
     array = decoded.astype(np.uint16, copy=False)
     pixels = array[..., 2::-1]
     if np.abs((pixels >> 8) - rough).max() > 1:
         raise ImageError(name, unsupported)
     has_alpha = picture.mode == "RGBA" or "transparency" in picture.info
-    return pixels[..., :1] if layout.startswith("LA") else pixels, array[..., 3] if has_alpha else None
+    return pixels[..., :1] if layout.startswith("LA") else pixels, array[
+        ..., 3
+    ] if has_alpha else None
 
 
 def orientation(picture: ImageFile) -> int:

@@ -1,4 +1,5 @@
-"""Image files: found, read, written. A PNG file appears whole or not at all; its bytes follow from its pixels.
+"""Image files: found, read, written. A PNG file appears whole or not at all; its bytes follow from
+its pixels.
 
 Decoding has its own module, :mod:`degrade.images.decode`, whose names are repeated here.
 """
@@ -28,24 +29,37 @@ __all__ = [
 
 SUFFIXES = frozenset(
     {
-        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"),
+        *(
+            ".png",
+            ".jpg",
+            ".jpeg",
+            ".jpe",
+            ".jfif",
+            ".webp",
+            ".bmp",
+            ".dib",
+            ".tif",
+            ".tiff",
+            ".gif",
+        ),
         *(".ppm", ".pgm", ".pbm", ".pnm", ".avif"),
     }
 )
 """What :func:`find_images` takes for an image, in lower case."""
 
-# --- pixels ----------------------------------------------------------------------------------------------------------
+# --- pixels --------------------------------------------------------------------------------------
 
 
-# --- files -----------------------------------------------------------------------------------------------------------
+# --- files ---------------------------------------------------------------------------------------
 
 
 def find_images(source: str | os.PathLike[str]) -> list[Path]:
     """The images that ``source`` names, sorted by path.
 
     Args:
-        source: A file (taken whatever its suffix), a folder (searched to its leaves), or a glob (``**`` for any depth).
-            Hidden files and folders, and files whose suffix is not in ``SUFFIXES``, are passed over.
+        source: A file (taken whatever its suffix), a folder (searched to its leaves), or a glob
+            (``**`` for any depth). Hidden files and folders, and files whose suffix is not in
+            ``SUFFIXES``, are passed over.
 
     Raises:
         ImageError: Nothing there, nothing usable there, or a folder that cannot be read.
@@ -59,14 +73,20 @@ def find_images(source: str | os.PathLike[str]) -> list[Path]:
         found = [Path(match) for match in glob(str(path), recursive=True) if os.path.isfile(match)]
     else:
         raise ImageError(path, "does not exist")
-    images = [file for file in found if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
+    images = [
+        file for file in found if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+    ]
     if not images:
-        raise ImageError(path, f"no images here, of {len(found)} files; looked for {' '.join(sorted(SUFFIXES))}")
+        raise ImageError(
+            path, f"no images here, of {len(found)} files; looked for {' '.join(sorted(SUFFIXES))}"
+        )
     return sorted(images, key=lambda image: image.as_posix())
 
 
 def find_sources(source: str | os.PathLike[str]) -> list[Path | str]:
-    """The images that a path or a URL names, as paths or URLs; see :func:`find_images` and :func:`list_images`."""
+    """The images that a path or a URL names, as paths or URLs; see :func:`find_images` and
+    :func:`list_images`.
+    """
     if isinstance(source, str) and remote.is_url(source):
         root, names = list_images(source)
         return [remote.join(root, name) for name in names]
@@ -74,7 +94,8 @@ def find_sources(source: str | os.PathLike[str]) -> list[Path | str]:
 
 
 def list_images(url: str) -> tuple[str, list[str]]:
-    """As :func:`find_images`, for a URL: that of the folder that holds the images, and their paths in it.
+    """As :func:`find_images`, for a URL: that of the folder that holds the images, and their paths
+    in it.
 
     Raises:
         ImageError: Nothing usable there.
@@ -82,9 +103,15 @@ def list_images(url: str) -> tuple[str, list[str]]:
     """
     root, found = remote.list_files(url)
     images = [name for name in found if not any(part.startswith(".") for part in name.split("/"))]
-    images = [name for name in images if len(found) == 1 or PurePosixPath(name).suffix.lower() in SUFFIXES]
+    images = [
+        name
+        for name in images
+        if len(found) == 1 or PurePosixPath(name).suffix.lower() in SUFFIXES
+    ]
     if not images:
-        raise ImageError(url, f"no images here, of {len(found)} files; looked for {' '.join(sorted(SUFFIXES))}")
+        raise ImageError(
+            url, f"no images here, of {len(found)} files; looked for {' '.join(sorted(SUFFIXES))}"
+        )
     return root, images
 
 

@@ -1,4 +1,6 @@
-"""Pixels of decoded images: between integers, floats, tensors and PNG files; channels; growing by reflection."""
+"""Pixels of decoded images: between integers, floats, tensors and PNG files; channels; growing
+by reflection.
+"""
 
 from __future__ import annotations
 
@@ -40,10 +42,12 @@ def to_tensor(image: Image | Pixels) -> Tensor:
 
 
 def encode_png(pixels: Pixels) -> bytes:
-    """A PNG file of (h, w, C) pixels, C = 1 grey, 3 RGB or 4 RGBA, uint8 or uint16: the same pixels, the same bytes.
+    """A PNG file of (h, w, C) pixels, C = 1 grey, 3 RGB or 4 RGBA, uint8 or uint16: the same
+    pixels, the same bytes.
 
-    OpenCV's default settings (horizontal differences, run-length matching): on a 1000 x 872 photograph 28 ms, where
-    Pillow takes 83 ms at its fastest level and 183 ms at its usual one, for files of 1673, 1728 and 1622 kB.
+    OpenCV's default settings (horizontal differences, run-length matching): on a 1000 x 872
+    photograph 28 ms, where Pillow takes 83 ms at its fastest level and 183 ms at its usual one,
+    for files of 1673, 1728 and 1622 kB.
     """
     import cv2
 
@@ -58,8 +62,8 @@ def batch_of(image: Any) -> Tensor:
     """One image, or several of one size, as a (B, C, H, W) tensor, uint8 or float.
 
     Args:
-        image: A path; a PIL image; an (H, W), (H, W, C) or (B, H, W, C) array, or a (C, H, W) or (B, C, H, W) tensor,
-            uint8 or float in [0, 1]. Alpha is dropped.
+        image: A path; a PIL image; an (H, W), (H, W, C) or (B, H, W, C) array, or a (C, H, W) or
+            (B, C, H, W) tensor, uint8 or float in [0, 1]. Alpha is dropped.
 
     Raises:
         ImageError: a file that cannot be read.
@@ -80,11 +84,15 @@ def batch_of(image: Any) -> Tensor:
         grey = image.mode in ("L", "1", "LA", "I;16")
         image = np.asarray(image.convert("L" if grey else "RGB"))
     if not isinstance(image, np.ndarray):
-        raise ValueError(f"{type(image).__name__} is no image; give a path, a PIL image, an array or a tensor")
+        raise ValueError(
+            f"{type(image).__name__} is no image; give a path, a PIL image, an array or a tensor"
+        )
     if image.ndim == 2:
         image = image[:, :, None]
     if image.ndim not in (3, 4) or image.shape[-1] not in (1, 3, 4):
-        raise ValueError(f"an array of shape {image.shape}; it should be (H, W), (H, W, C) or (B, H, W, C), C = 1 or 3")
+        raise ValueError(
+            f"an array of shape {image.shape}; it should be (H, W), (H, W, C) or (B, H, W, C), C = 1 or 3"
+        )
     return _in_range(_planes(image[..., :3] if image.shape[-1] == 4 else image))
 
 
@@ -107,13 +115,24 @@ def _in_range(batch: Tensor) -> Tensor:
         raise ValueError(f"pixels of {batch.dtype}; they should be uint8, or float in [0, 1]")
     low, high = (float(edge) for edge in batch.aminmax())
     if not (low >= -1e-3 and high <= 1 + 1e-3):
-        raise ValueError(f"float pixels from {low:g} to {high:g}; they should be in [0, 1]: divide by 255?")
+        raise ValueError(
+            f"float pixels from {low:g} to {high:g}; they should be in [0, 1]: divide by 255?"
+        )
     return batch.float()
 
 
 def as_pixels(images: torch.Tensor) -> NDArray[np.uint8]:
     """(B, C, h, w) in [0, 1] -> (B, h, w, C) uint8."""
-    return (images * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return (
+        (images * 255)
+        .round()
+        .clamp(0, 255)
+        .to(torch.uint8)
+        .permute(0, 2, 3, 1)
+        .contiguous()
+        .cpu()
+        .numpy()
+    )
 
 
 Uint8 = NDArray[np.uint8]
@@ -121,7 +140,9 @@ Uint8 = NDArray[np.uint8]
 
 
 def reflected(pixels: NDArray[Any], size: int) -> NDArray[Any]:
-    """Grown at the bottom and the right until no side is below ``size``, mirrored as often as needed (abc|baba)."""
+    """Grown at the bottom and the right until no side is below ``size``, mirrored as often as
+    needed (abc|baba).
+    """
     height, width = pixels.shape[:2]
     if height >= size and width >= size:
         return pixels

@@ -1,7 +1,7 @@
 """A few photographs that are there without a download, so that a first run needs no data.
 
-They ship inside the scikit-image wheel, which is a dependency; each is in the public domain or CC0, as
-``skimage/data/_fetchers.py`` states image by image.
+They ship inside the scikit-image wheel, which is a dependency; each is in the public domain or
+CC0, as ``skimage/data/_fetchers.py`` states image by image.
 """
 
 from __future__ import annotations
@@ -24,13 +24,19 @@ CREDITS = {
 
 
 def sample_images() -> list[Path]:
-    """The files of ``CREDITS``, five colour photographs of 451 x 300 to 1000 x 872 pixels. Raises ImageError."""
+    """The files of ``CREDITS``, five colour photographs of 451 x 300 to 1000 x 872 pixels.
+    Raises ImageError.
+    """
     # The package is found, not imported: that would take longer than reading the images.
     spec = find_spec("skimage")
     if spec is None or spec.origin is None:
-        raise ImageError("scikit-image", "not installed; install it for the sample images, or name your own")
+        raise ImageError(
+            "scikit-image", "not installed; install it for the sample images, or name your own"
+        )
     paths = [Path(spec.origin).parent / "data" / name for name in CREDITS]
     missing = [path for path in paths if not path.is_file()]
     if missing:
-        raise ImageError(missing[0], "does not ship with this scikit-image; name images of your own")
+        raise ImageError(
+            missing[0], "does not ship with this scikit-image; name images of your own"
+        )
     return paths

@@ -1,8 +1,8 @@
 """Dialects: option files of other projects, read as recipes.
 
-:func:`read_options` gives a recipe's data and findings: what is read and never used upstream, what differs here, keys
-that nobody reads. One constraint: files are data. YAML's safe subset is read (``!!float 1e-4`` is in it, Python tags
-are not).
+:func:`read_options` gives a recipe's data and findings: what is read and never used upstream, what
+differs here, keys that nobody reads. One constraint: files are data. YAML's safe subset is read
+(``!!float 1e-4`` is in it, Python tags are not).
 
 =============  =====================================================  ========================================
 dialect        files                                                  known by
@@ -60,9 +60,18 @@ class Imported:
         from degrade import __version__
 
         head = [f"# {self.recipe['description']}, by degrade {__version__}."]
-        head += [f"# {finding.key}: {finding.message}" for finding in self.findings if finding.severity == "warning"]
+        head += [
+            f"# {finding.key}: {finding.message}"
+            for finding in self.findings
+            if finding.severity == "warning"
+        ]
         body = yaml.dump(
-            self.recipe, Dumper=_Dumper, sort_keys=False, width=120, default_flow_style=None, allow_unicode=True
+            self.recipe,
+            Dumper=_Dumper,
+            sort_keys=False,
+            width=120,
+            default_flow_style=None,
+            allow_unicode=True,
         )
         return "\n".join([*head, body])
 
@@ -90,12 +99,20 @@ def read_options(path: str | os.PathLike[str], dialect: str | None = None) -> Im
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError([Problem(file, 0, "", f"cannot be read: {error}")]) from None
     if dialect not in (None, *DIALECTS):
-        raise RecipeError([Problem("", 0, "", f"no such dialect as {dialect!r}; there are {', '.join(DIALECTS)}")])
+        raise RecipeError(
+            [
+                Problem(
+                    "", 0, "", f"no such dialect as {dialect!r}; there are {', '.join(DIALECTS)}"
+                )
+            ]
+        )
     if dialect == "neosr" or (dialect is None and Path(path).suffix.lower() == ".toml"):
         return _finished("neosr", Path(path), *neosr.neosr(text, file))
     marked = compose(text, file)
     if not isinstance(marked.data, dict):
-        raise RecipeError([Problem(file, 1, "", "holds no keys; it should be an option file of a known project")])
+        raise RecipeError(
+            [Problem(file, 1, "", "holds no keys; it should be an option file of a known project")]
+        )
     kind = dialect or _kind(cast("Data", marked.data))
     reader = {"basicsr": basicsr.basicsr, "redux": basicsr.redux, "params": osediff.params}[kind]
     return _finished(kind, Path(path), *reader(marked, file))

@@ -1,7 +1,7 @@
 """neosr TOML: ``[degradations]``, which neosr's train.py lays over ``[datasets.train]``.
 
-The graph is Real-ESRGAN's, without sharpening. One constraint: TOML's reader gives no line numbers, so lines are found
-by looking for ``[table]`` and ``key =`` at their beginning.
+The graph is Real-ESRGAN's, without sharpening. One constraint: TOML's reader gives no line
+numbers, so lines are found by looking for ``[table]`` and ``key =`` at their beginning.
 
 References:
     | neosr, ``train.py:71``, ``neosr/models/otf.py``, ``options/train_compact_otf.toml``
@@ -39,7 +39,9 @@ def neosr(text: str, file: str) -> tuple[Options, Data]:
         data: Data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"at line (\d+)", str(error))
-        raise RecipeError([Problem(file, int(found[1]) if found else 1, "", f"no TOML: {error}")]) from None
+        raise RecipeError(
+            [Problem(file, int(found[1]) if found else 1, "", f"no TOML: {error}")]
+        ) from None
     lines = line_numbers(text)
     datasets = data.get("datasets", {})
     train: Data = datasets.get("train", {}) if isinstance(datasets, dict) else {}
@@ -51,14 +53,22 @@ def neosr(text: str, file: str) -> tuple[Options, Data]:
             Section("degradations", given, lines.get("degradations", {}), keys),
             # neosr reads the keys here too: the other table is laid over this one.
             Section(
-                "datasets.train", train, lines.get("datasets.train", {}), keys | {"queue_size", "patch_size"}, TRAIN
+                "datasets.train",
+                train,
+                lines.get("datasets.train", {}),
+                keys | {"queue_size", "patch_size"},
+                TRAIN,
             ),
             Section("", data, lines.get("", {}), frozenset(["scale"]), ROOT),
         ],
     )
     first, second = orders(options, Traits(), [])
     if "queue_size" in options:
-        options.say("note", "queue_size", "ignored: every sample draws its own degradation, so no pool is needed")
+        options.say(
+            "note",
+            "queue_size",
+            "ignored: every sample draws its own degradation, so no pool is needed",
+        )
     if "patch_size" in options and "scale" in options:
         size = options.number("patch_size") * options.number("scale")
         what = f"scale times that, --patch {size:g}; upstream cuts it from 512 x 512 degraded"

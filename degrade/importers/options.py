@@ -1,8 +1,9 @@
-"""Options: the keys of another project's option file, where they stand, and what is to be said of them.
+"""Options: the keys of another project's option file, where they stand, and what is to be said of
+them.
 
-Every look-up by name checks the value. What a section holds beyond its own keys belongs to training, or nobody reads
-it. One constraint: nothing here raises for a value. It becomes a finding, and a harmless stand-in is returned, so that
-all findings of a file come at once.
+Every look-up by name checks the value. What a section holds beyond its own keys belongs to
+training, or nobody reads it. One constraint: nothing here raises for a value. It becomes a
+finding, and a harmless stand-in is returned, so that all findings of a file come at once.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class Finding:
         file: Its path.
         line: Counted from 1; 0 if the finding is about no one line.
         key: The key, or "" for the file as a whole.
-        severity: ``note``, how it is read; ``warning``, something upstream or here is not what it seems;
-            ``error``, no recipe can be made.
+        severity: ``note``, how it is read; ``warning``, something upstream or here is not what it
+            seems; ``error``, no recipe can be made.
         message: What, and the remedy.
     """
 
@@ -74,7 +75,8 @@ class Options:
     Args:
         file: The path, for findings.
         sections: In each, its own keys are looked for first.
-        defaults: What upstream takes for a key that is left out; a key without a default is missed.
+        defaults: What upstream takes for a key that is left out; a key without a default is
+            missed.
     """
 
     file: str
@@ -92,7 +94,9 @@ class Options:
     def say(self, severity: Severity, key: str, message: str) -> None:
         """Adds a finding about a key. Of one that is missing, only that is said, and once."""
         known = key in self or key in self.defaults or not key
-        if not known and (severity != "error" or any(finding.key == key for finding in self.findings)):
+        if not known and (
+            severity != "error" or any(finding.key == key for finding in self.findings)
+        ):
             return
         self.findings.append(Finding(self.file, self.line(key), key, severity, message))
 
@@ -147,20 +151,32 @@ class Options:
         low, high = numbers
         if low > high:
             more = f"; {upstream}" if upstream else ""
-            self.say("warning", key, f"[{low:g}, {high:g}] is not increasing{more}; read as [{high:g}, {low:g}]")
+            self.say(
+                "warning",
+                key,
+                f"[{low:g}, {high:g}] is not increasing{more}; read as [{high:g}, {low:g}]",
+            )
         return min(low, high), max(low, high)
 
     def weights(self, key: str, count: int) -> list[float]:
-        """Probabilities, ``count`` of them; they are told, not refused, if they do not sum to 1."""
+        """Probabilities, ``count`` of them; they are told, not refused, if they do not sum to
+        1.
+        """
         value = self.get(key)
         numbers = self._numbers(key, value)
         if len(numbers) != count or min(numbers, default=0) < 0 or sum(numbers) <= 0:
             if value is not None:
-                self.say("error", key, f"{value!r} should be {count} probabilities, not all of them 0")
+                self.say(
+                    "error", key, f"{value!r} should be {count} probabilities, not all of them 0"
+                )
             return [1 / count] * count
         total = math.fsum(numbers)
         if not math.isclose(total, 1, abs_tol=1e-6):
-            self.say("warning", key, f"probabilities sum to {total:g}, not 1; taken as weights, as upstream does")
+            self.say(
+                "warning",
+                key,
+                f"probabilities sum to {total:g}, not 1; taken as weights, as upstream does",
+            )
         return numbers
 
     def names(self, key: str, known: Sequence[str]) -> list[str]:
@@ -194,7 +210,9 @@ class Options:
                     message = f"belongs to {place}; upstream does not read it here"
                 else:
                     near = difflib.get_close_matches(str(key), [*homes], n=1, cutoff=0.75)
-                    message = "unknown key, ignored" + (f"; did you mean {near[0]}?" if near else "")
+                    message = "unknown key, ignored" + (
+                        f"; did you mean {near[0]}?" if near else ""
+                    )
                 line = section.lines.get(key, 0)
                 self.findings.append(Finding(self.file, line, str(key), "warning", message))
 
@@ -216,8 +234,16 @@ class Options:
             except ValueError:
                 return None
             # YAML 1.1, which PyYAML reads, wants a dot and a sign in 1.0e-4.
-            self.say("warning", key, f"{value!r} is text to YAML 1.1; write !!float {value}. Read as {number:g}")
+            self.say(
+                "warning",
+                key,
+                f"{value!r} is text to YAML 1.1; write !!float {value}. Read as {number:g}",
+            )
             return number if math.isfinite(number) else None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not math.isfinite(value)
+        ):
             return None
         return value

@@ -1,8 +1,9 @@
-"""``params_realesrgan.yml``: the file that OSEDiff and its relatives put beside their own copy of the degradation.
+"""``params_realesrgan.yml``: the file that OSEDiff and its relatives put beside their own copy of
+the degradation.
 
-Stages stand at the top level, kernels under ``kernel_info``. One constraint: the code around the file differs from
-project to project, and some of it ignores the file. Read here is OSEDiff's: the target is not sharpened, and scale 4 is
-hard-coded.
+Stages stand at the top level, kernels under ``kernel_info``. One constraint: the code around the
+file differs from project to project, and some of it ignores the file. Read here is OSEDiff's: the
+target is not sharpened, and scale 4 is hard-coded.
 
 References:
     | OSEDiff (Wu et al., 2024), ``dataloaders/params_realesrgan.yml``, ``dataloaders/realesrgan.py``
@@ -36,7 +37,12 @@ def params(marked: Marked, file: str) -> tuple[Options, Data]:
         file,
         [
             Section("", data, {key: marked.mark((key,))[1] for key in data}, home, training),
-            Section("kernel_info", kernels, {k: marked.mark(("kernel_info", k))[1] for k in kernels}, KERNEL_KEYS),
+            Section(
+                "kernel_info",
+                kernels,
+                {k: marked.mark(("kernel_info", k))[1] for k in kernels},
+                KERNEL_KEYS,
+            ),
         ],
     )
     first, second = orders(options, Traits(), [])
@@ -46,14 +52,30 @@ def params(marked: Marked, file: str) -> tuple[Options, Data]:
         ends = next(i for i, step in enumerate(second) if "shuffle" in step)
         second = [{"as": "order", **chosen(p), "steps": second[:ends]}] * bool(p) + second[ends:]
         options.say(
-            "warning", "second_order_prob", "OSEDiff does not read it; taken as ResShift's: blur, resize, noise"
+            "warning",
+            "second_order_prob",
+            "OSEDiff does not read it; taken as ResShift's: blur, resize, noise",
         )
     for key, what in zip(COLOUR, ("colour jitter", "grey images"), strict=True):
         if key in options and options.chance(key):
-            options.say("warning", key, f"{what} of the LR image alone: no counterpart here, left out")
+            options.say(
+                "warning", key, f"{what} of the LR image alone: no counterpart here, left out"
+            )
     scale = options.number("scale", 1, 16)
     if scale != 4:
-        options.say("warning", "scale", f"is read and never used by OSEDiff, which degrades by 4; taken as {scale:g}")
-    options.say("note", "scale", "OSEDiff enlarges the LR image back to the HR size afterwards; here it stays small")
-    options.say("note", "", "the target is not sharpened (in OSEDiff's code the unsharp mask is commented out)")
+        options.say(
+            "warning",
+            "scale",
+            f"is read and never used by OSEDiff, which degrades by 4; taken as {scale:g}",
+        )
+    options.say(
+        "note",
+        "scale",
+        "OSEDiff enlarges the LR image back to the HR size afterwards; here it stays small",
+    )
+    options.say(
+        "note",
+        "",
+        "the target is not sharpened (in OSEDiff's code the unsharp mask is commented out)",
+    )
     return options, {"first": first, "second": second}

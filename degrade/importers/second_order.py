@@ -1,11 +1,14 @@
-"""Graph: the second-order degradation that Real-ESRGAN's descendants share, from their keys to a recipe's data.
+"""Graph: the second-order degradation that Real-ESRGAN's descendants share, from their keys to a
+recipe's data.
 
 .. math:: y = \\mathrm{order}_2(\\mathrm{order}_1(x)), \\qquad
-          \\mathrm{order} = \\mathrm{jpeg} \\circ \\mathrm{noise} \\circ \\mathrm{resize} \\circ \\mathrm{blur}
+          \\mathrm{order} = \\mathrm{jpeg} \\circ \\mathrm{noise} \\circ \\mathrm{resize} \\circ
+          \\mathrm{blur}
 
-where the last resize, a sinc filter and the second JPEG come in either order. All projects name the keys alike and put
-a 2 behind those of the second order; :class:`Traits` says what else each project's code does. One constraint: a recipe
-says what upstream's *code* does, not what its keys suggest. Where the two differ, there is a finding.
+where the last resize, a sinc filter and the second JPEG come in either order. All projects name
+the keys alike and put a 2 behind those of the second order; :class:`Traits` says what else each
+project's code does. One constraint: a recipe says what upstream's *code* does, not what its keys
+suggest. Where the two differ, there is a finding.
 
 References:
     | Real-ESRGAN (Wang et al., 2021), ``realesrgan/{models/realesrgan_model,data/realesrgan_dataset}.py``
@@ -33,7 +36,13 @@ STAGE_KEYS = frozenset(
     f"{key}{order}"
     for order in ("", "2")
     for key in (
-        *("resize_prob", "resize_range", "gaussian_noise_prob", "noise_range", "poisson_scale_range"),
+        *(
+            "resize_prob",
+            "resize_range",
+            "gaussian_noise_prob",
+            "noise_range",
+            "poisson_scale_range",
+        ),
         *("gray_noise_prob", "jpeg_range"),
     )
 )
@@ -44,7 +53,14 @@ KERNEL_KEYS = frozenset(
         f"{key}{order}"
         for order in ("", "2")
         for key in (
-            *("blur_kernel_size", "kernel_list", "kernel_prob", "sinc_prob", "blur_sigma", "betag_range"),
+            *(
+                "blur_kernel_size",
+                "kernel_list",
+                "kernel_prob",
+                "sinc_prob",
+                "blur_sigma",
+                "betag_range",
+            ),
             "betap_range",
         )
     ]
@@ -69,7 +85,8 @@ class Traits:
         ranges: Whether ``kernel_range`` keys give the kernel sizes; if not, they are 7 to 21.
         modes: Whether keys give the resize filters; if not, they are area, bilinear and bicubic.
         antialias: Whether resizing stretches its kernel, and clips to [0, 1].
-        keeps: Whether "keep" skips the resize; if not, that of the second order goes to the LR size.
+        keeps: Whether "keep" skips the resize; if not, that of the second order goes to the LR
+            size.
     """
 
     blur: tuple[str, str] = ("", "second_blur_prob")
@@ -96,7 +113,11 @@ def orders(options: Options, traits: Traits, before: list[Data]) -> tuple[list[D
     group = back if len(back) == 1 else [{"as": "back", "steps": back}]
     second += [{"shuffle": [*jpeg, *group]}] if jpeg else back
     if not traits.modes:
-        options.say("note", "resize_prob", "resize without antialias, as upstream; antialias differs in traiNNer-redux")
+        options.say(
+            "note",
+            "resize_prob",
+            "resize without antialias, as upstream; antialias differs in traiNNer-redux",
+        )
     options.say(
         "note",
         "resize_prob",
@@ -105,7 +126,7 @@ def orders(options: Options, traits: Traits, before: list[Data]) -> tuple[list[D
     return first, [*second, {"quantize": {}}]
 
 
-# --- steps -----------------------------------------------------------------------------------------------------------
+# --- steps ---------------------------------------------------------------------------------------
 
 
 def kernel(options: Options, order: str, traits: Traits) -> list[Data]:
@@ -115,7 +136,9 @@ def kernel(options: Options, order: str, traits: Traits) -> list[Data]:
     if used in options:
         how = f"kernel_range{order} counts" if traits.ranges else "sizes are 7 to 21, hard-coded"
         harmless = traits.ranges or options.number(used) == 21
-        options.say("note" if harmless else "warning", used, f"is read and never used upstream; {how}")
+        options.say(
+            "note" if harmless else "warning", used, f"is read and never used upstream; {how}"
+        )
     sizes = kernel_sizes(options, f"kernel_range{order}") if traits.ranges else list(SIZES)
     names = options.names(f"kernel_list{order}", KERNELS)
     weights = options.weights(f"kernel_prob{order}", len(names))
@@ -125,7 +148,11 @@ def kernel(options: Options, order: str, traits: Traits) -> list[Data]:
             kernels[name] = kernels.get(name, 0) + weight
     sigma = options.interval(f"blur_sigma{order}", "upstream stops (assert: Wrong sigma_x_range)")
     if sigma[0] == sigma[1]:
-        options.say("warning", f"blur_sigma{order}", "is a single width; upstream stops (assert: Wrong sigma_x_range)")
+        options.say(
+            "warning",
+            f"blur_sigma{order}",
+            "is a single width; upstream stops (assert: Wrong sigma_x_range)",
+        )
     betas = beta(options, f"betag_range{order}"), beta(options, f"betap_range{order}")
     sinc = exact(options.chance(f"sinc_prob{order}"))
     blur: Data = {"kernel": any_of(kernels), "size": any_of(sizes), "sigma": uniform(sigma)}
@@ -150,17 +177,31 @@ def resize(options: Options, order: str, traits: Traits) -> list[Data]:
     up, down, keep = map(exact, options.weights(f"resize_prob{order}", 3))
     low, high = options.interval(key)
     if high < 1 and up:
-        options.say("warning", key, f"its upper end is {high:g}: 'up' draws from [{high:g}, 1] upstream, and shrinks")
+        options.say(
+            "warning",
+            key,
+            f"its upper end is {high:g}: 'up' draws from [{high:g}, 1] upstream, and shrinks",
+        )
     if low > 1 and down:
-        options.say("warning", key, f"its lower end is {low:g}: 'down' draws from [1, {low:g}] upstream, and enlarges")
-    parts = [(down, uniform((min(low, 1), max(low, 1)))), (keep, 1), (up, uniform((min(1, high), max(1, high))))]
+        options.say(
+            "warning",
+            key,
+            f"its lower end is {low:g}: 'down' draws from [1, {low:g}] upstream, and enlarges",
+        )
+    parts = [
+        (down, uniform((min(low, 1), max(low, 1)))),
+        (keep, 1),
+        (up, uniform((min(1, high), max(1, high)))),
+    ]
     total, of = up + down + keep, {"of": "target"} if order else {}
     body: Data = {"factor": mix(parts), **of, **filters(options, order, traits)}
     if not (traits.keeps and keep):
         return clipped("rescale", body, Fraction(1), traits)
     if order:
         options.say(
-            "note", f"resize_prob{order}", "'keep' leaves the size of the first order; in Real-ESRGAN it is LR's"
+            "note",
+            f"resize_prob{order}",
+            "'keep' leaves the size of the first order; in Real-ESRGAN it is LR's",
         )
     body["factor"] = mix([(down, parts[0][1]), (up, parts[2][1])])
     return clipped("rescale", body, 1 - keep / total, traits)
@@ -177,7 +218,9 @@ def clipped(label: str, body: Data, p: Fraction, traits: Traits) -> list[Data]:
 
 def resize_back(options: Options, traits: Traits) -> list[Data]:
     """The resize to the LR size, which always runs."""
-    back: list[Data] = [{"as": "resize_back", "resize": {"of": "target", **filters(options, "3", traits)}}]
+    back: list[Data] = [
+        {"as": "resize_back", "resize": {"of": "target", **filters(options, "3", traits)}}
+    ]
     return [*back, {"as": "clip_back", "clip": {}}] if traits.antialias else back
 
 
@@ -185,9 +228,16 @@ def noise(options: Options, order: str) -> list[Data]:
     """Gaussian or else Poisson noise."""
     gaussian = exact(options.chance(f"gaussian_noise_prob{order}"))
     gray = plain(options.chance(f"gray_noise_prob{order}"))
-    sigma, scale = options.interval(f"noise_range{order}"), options.interval(f"poisson_scale_range{order}")
+    sigma, scale = (
+        options.interval(f"noise_range{order}"),
+        options.interval(f"poisson_scale_range{order}"),
+    )
     if not ((gaussian and sigma[1]) or (gaussian < 1 and scale[1])):
-        options.say("note", f"gaussian_noise_prob{order}", "the noise that is drawn has strength 0, so there is none")
+        options.say(
+            "note",
+            f"gaussian_noise_prob{order}",
+            "the noise that is drawn has strength 0, so there is none",
+        )
         return []
     branches = [
         (gaussian, {"gaussian_noise": {"sigma": uniform(sigma), "gray": gray}}),
@@ -198,7 +248,9 @@ def noise(options: Options, order: str) -> list[Data]:
 
 def compress(options: Options, order: str, traits: Traits) -> list[Data]:
     """JPEG of a drawn quality."""
-    quality = options.interval(f"jpeg_range{order}", "upstream stops (uniform_ expects from <= to)")
+    quality = options.interval(
+        f"jpeg_range{order}", "upstream stops (uniform_ expects from <= to)"
+    )
     p = chance(options, traits.jpeg[order == "2"])
     return [{**chosen(p), "jpeg": {"quality": uniform(quality)}}] if p else []
 
@@ -207,17 +259,25 @@ def final_sinc(options: Options, traits: Traits) -> list[Data]:
     """The sinc filter that goes with the resize to the LR size."""
     p = exact(options.chance("final_sinc_prob"))
     sizes = kernel_sizes(options, "final_kernel_range") if traits.ranges else list(SIZES)
-    return [{"as": "final_sinc", **chosen(p), "sinc": {"size": any_of(sizes), "cutoff": ["1/3", 1]}}] if p else []
+    return (
+        [{"as": "final_sinc", **chosen(p), "sinc": {"size": any_of(sizes), "cutoff": ["1/3", 1]}}]
+        if p
+        else []
+    )
 
 
-# --- fields ----------------------------------------------------------------------------------------------------------
+# --- fields --------------------------------------------------------------------------------------
 
 
 def kernel_sizes(options: Options, key: str) -> list[int]:
     """The odd sizes of a range, both ends included."""
     low, high = options.interval(key)
     if not (low % 2 == 1 and low >= 1 and high <= 21):
-        options.say("error", key, f"[{low:g}, {high:g}] should begin odd and lie in [1, 21]; upstream pads to 21 x 21")
+        options.say(
+            "error",
+            key,
+            f"[{low:g}, {high:g}] should begin odd and lie in [1, 21]; upstream pads to 21 x 21",
+        )
         return [21]
     return list(range(int(low), int(high) + 1, 2))
 
@@ -234,9 +294,17 @@ def filters(options: Options, order: str, traits: Traits) -> Data:
         if weight:
             found[MODES[mode]] = found.get(MODES[mode], 0) + weight
     if "lanczos" in found:
-        options.say("note", key, "upstream's lanczos is a Lanczos low-pass, then bicubic; here Lanczos-3, stretched")
+        options.say(
+            "note",
+            key,
+            "upstream's lanczos is a Lanczos low-pass, then bicubic; here Lanczos-3, stretched",
+        )
     if "nearest" in modes:
-        options.say("warning", key, "upstream's nearest moves the image by up to half a pixel; here it does not")
+        options.say(
+            "warning",
+            key,
+            "upstream's nearest moves the image by up to half a pixel; here it does not",
+        )
     return {"filter": any_of(found), "antialias": 1}
 
 
@@ -244,9 +312,15 @@ def beta(options: Options, key: str) -> Any:
     """Half of the time U(low, 1), else U(1, high), whatever the range suggests."""
     low, high = options.interval(key)
     if low == 1 or high == 1:
-        options.say("note", key, f"[{low:g}, {high:g}] draws exactly 1 half of the time, upstream as here")
+        options.say(
+            "note", key, f"[{low:g}, {high:g}] draws exactly 1 half of the time, upstream as here"
+        )
     if low > 1 or high < 1:
-        options.say("warning", key, f"[{low:g}, {high:g}] does not hold 1, at which upstream splits it in two halves")
+        options.say(
+            "warning",
+            key,
+            f"[{low:g}, {high:g}] does not hold 1, at which upstream splits it in two halves",
+        )
     lower, upper = (min(low, 1), max(low, 1)), (min(high, 1), max(high, 1))
     half = Fraction(1, 2)
     return mix([(half, uniform(lower)), (half, uniform(upper))])
@@ -285,7 +359,11 @@ def any_of(values: Iterable[Any]) -> Any:
 def mix(parts: list[tuple[Fraction, Any]]) -> Any:
     live = [(weight, of) for weight, of in parts if weight]
     total = sum(weight for weight, _ in live)
-    return live[0][1] if len(live) == 1 else {"mix": [{"p": plain(w / total), "of": of} for w, of in live]}
+    return (
+        live[0][1]
+        if len(live) == 1
+        else {"mix": [{"p": plain(w / total), "of": of} for w, of in live]}
+    )
 
 
 def pick(label: str, branches: list[tuple[Fraction, Data]], p: Fraction) -> list[Data]:

@@ -1,8 +1,9 @@
 """How fast a recipe makes pairs here, which part is the limit, and how many workers to use.
 
-A pair costs a loader's time (decode, crop) and a degradation's. On a CPU both happen in the loader's workers, one after
-the other; on another device the workers load while the device degrades, and the slower of the two sets the pace. All of
-that is measured. The steps are timed in a pass of their own, because to time them on a device is to wait for each.
+A pair costs a loader's time (decode, crop) and a degradation's. On a CPU both happen in the
+loader's workers, one after the other; on another device the workers load while the device
+degrades, and the slower of the two sets the pace. All of that is measured. The steps are timed in
+a pass of their own, because to time them on a device is to wait for each.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class StepTime:
-    """One step of the recipe: milliseconds a pair in which it ran, share of all pairs, share of the time."""
+    """One step of the recipe: milliseconds a pair in which it ran, share of all pairs, share of
+    the time.
+    """
 
     address: str
     milliseconds: float
@@ -127,7 +130,9 @@ class Bench:
         return {**asdict(self), "advice": self.advice}
 
 
-def bench(recipe: Recipe, settings: Settings, tell: Callable[[str], None] = lambda _: None) -> Bench:
+def bench(
+    recipe: Recipe, settings: Settings, tell: Callable[[str], None] = lambda _: None
+) -> Bench:
     """Measures a recipe.
 
     Args:
@@ -138,16 +143,21 @@ def bench(recipe: Recipe, settings: Settings, tell: Callable[[str], None] = lamb
     Raises:
         ImageError: no usable image.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     size = max(settings.size // recipe.scale, 1) * recipe.scale
     files = metrics.pictures(settings.input)
     patches = PatchFolder(files, size, seed=settings.seed, repeat=math.ceil(EPOCH / len(files)))
     cuda = torch.device(settings.device).type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats(settings.device)
-    counts = settings.workers or tuple(sorted({*(2**i for i in range(cores.bit_length()) if 2**i <= cores), cores}))
+    counts = settings.workers or tuple(
+        sorted({*(2**i for i in range(cores.bit_length()) if 2**i <= cores), cores})
+    )
     end_to_end: dict[int, float] = {}
-    # Workers are forked, so they come first: before this process has used threads that a fork would not copy.
+    # Workers are forked, so they come first: before this process has used threads that a fork
+    # would not copy.
     for count in counts:
         tell(f"end to end, {count} worker{'s' if count > 1 else ''}")
         end_to_end[count] = whole_speed(recipe, patches, settings, count)
@@ -161,7 +171,8 @@ def bench(recipe: Recipe, settings: Settings, tell: Callable[[str], None] = lamb
         steps = step_times(recipe, crops, settings)
     best = max(end_to_end.values())
     workers = min(count for count, speed in end_to_end.items() if speed >= NEAR * best)
-    # On a CPU the same workers do both; elsewhere as many load as were found best, and the device degrades.
+    # On a CPU the same workers do both; elsewhere as many load as were found best, and the device
+    # degrades.
     loading = load if settings.device == "cpu" else load * workers
     return Bench(
         recipe=recipe.name,
@@ -182,11 +193,13 @@ def bench(recipe: Recipe, settings: Settings, tell: Callable[[str], None] = lamb
     )
 
 
-# --- measurements ----------------------------------------------------------------------------------------------------
+# --- measurements --------------------------------------------------------------------------------
 
 
 def speed_of(work: Callable[[int], int], seconds: float) -> float:
-    """Things a second: calls ``work``, which says how much it did, on 1, 2, ... for some seconds; 0 is not counted."""
+    """Things a second: calls ``work``, which says how much it did, on 1, 2, ... for some
+    seconds; 0 is not counted.
+    """
     work(0)
     start = time.perf_counter()
     done, i = 0, 1
@@ -200,8 +213,12 @@ def whole_speed(recipe: Recipe, patches: PatchFolder, settings: Settings, worker
     """Pairs a second out of a loader with this many workers, as a training loop would see them."""
     on_cpu = settings.device == "cpu"
     source: Dataset[Any] = DegradedFolder(patches, recipe, settings.seed) if on_cpu else patches
-    loader: DataLoader[Any] = DataLoader(source, settings.batch, num_workers=workers, pin_memory=not on_cpu)
-    batches: Iterator[Any] = iter(loader if on_cpu else pairs(loader, recipe, settings.seed, settings.device))
+    loader: DataLoader[Any] = DataLoader(
+        source, settings.batch, num_workers=workers, pin_memory=not on_cpu
+    )
+    batches: Iterator[Any] = iter(
+        loader if on_cpu else pairs(loader, recipe, settings.seed, settings.device)
+    )
     # What is in flight was begun before the clock; a round of it is taken first.
     for _ in range(2 * workers):
         next(batches)
@@ -216,7 +233,9 @@ def whole_speed(recipe: Recipe, patches: PatchFolder, settings: Settings, worker
 
 
 def degrade_speed(recipe: Recipe, crops: Tensor, settings: Settings) -> float:
-    """Pairs a second of crops that are there already: one by one on one thread on a CPU, by the batch elsewhere."""
+    """Pairs a second of crops that are there already: one by one on one thread on a CPU, by the
+    batch elsewhere.
+    """
     one = settings.device == "cpu"
 
     def work(i: int) -> int:
@@ -263,7 +282,12 @@ def step_times(recipe: Recipe, crops: Tensor, settings: Settings) -> tuple[StepT
     speed_of(work, settings.seconds)
     whole = sum(spent.values())
     return tuple(
-        StepTime(address, 1000 * spent[address] / rows[address], rows[address] / total, spent[address] / whole)
+        StepTime(
+            address,
+            1000 * spent[address] / rows[address],
+            rows[address] / total,
+            spent[address] / whole,
+        )
         for address in spent
     )
 
@@ -293,12 +317,14 @@ def peak(who: int) -> float:
     return resource.getrusage(who).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-# --- tables ----------------------------------------------------------------------------------------------------------
+# --- tables --------------------------------------------------------------------------------------
 
 
 def print_bench(console: Console, found: Bench) -> None:
     """Prints what was measured and the advice."""
-    code = f"native code ({native.available()})" if native.available() else "OpenCV, no native code"
+    code = (
+        f"native code ({native.available()})" if native.available() else "OpenCV, no native code"
+    )
     where = found.device if found.device != "cpu" else f"{found.cores} CPU cores, {code}"
     heading = f"{found.recipe} x{found.scale}, HR {found.size} x {found.size}, {where}"
     console.print(_speeds(found, heading))
@@ -326,12 +352,16 @@ def _speeds(found: Bench, heading: str) -> Table:
 def _steps(found: Bench) -> Table:
     table = _table("\nSteps", "", "ms when it runs", "runs in", "of the time")
     for step in sorted(found.steps, key=lambda step: -step.share):
-        table.add_row(Text(step.address), f"{step.milliseconds:.3f}", f"{step.ran:.0%}", f"{step.share:.1%}")
+        table.add_row(
+            Text(step.address), f"{step.milliseconds:.3f}", f"{step.ran:.0%}", f"{step.share:.1%}"
+        )
     return table
 
 
 def _table(title: str, *headings: str) -> Table:
-    table = Table(title=Text(title), title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table(
+        title=Text(title), title_justify="left", title_style="bold", box=None, pad_edge=False
+    )
     for i, heading in enumerate(headings):
         table.add_column(heading, justify="right" if i else "left", no_wrap=True)
     return table

@@ -1,4 +1,6 @@
-"""Contact sheets: pictures side by side with what was drawn for them, because people look rather than read."""
+"""Contact sheets: pictures side by side with what was drawn for them, because people look
+rather than read.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,10 @@ def contact_sheet(rows: Sequence[Sequence[Cell]], heading: str, width: int = 256
     heights = [
         LINE
         + 10
-        + max(fitted(cell.pixels, width)[1] + LINE * len(text) for cell, text in zip(row, texts, strict=True))
+        + max(
+            fitted(cell.pixels, width)[1] + LINE * len(text)
+            for cell, text in zip(row, texts, strict=True)
+        )
         + 2 * MARGIN
         for row, texts in zip(rows, wrapped, strict=True)
     ]
@@ -62,7 +67,9 @@ def contact_sheet(rows: Sequence[Sequence[Cell]], heading: str, width: int = 256
             if cell.pixels is not None:
                 size = fitted(cell.pixels, width)
                 picture = Image.fromarray(cell.pixels)
-                filter = Image.Resampling.BOX if size[0] < picture.width else Image.Resampling.NEAREST
+                filter = (
+                    Image.Resampling.BOX if size[0] < picture.width else Image.Resampling.NEAREST
+                )
                 sheet.paste(picture.resize(size, filter), (x, y))
                 y += size[1] + 4
             for line in lines:
@@ -73,7 +80,9 @@ def contact_sheet(rows: Sequence[Sequence[Cell]], heading: str, width: int = 256
 
 
 def story(plan: Plan, i: int) -> tuple[str, ...]:
-    """What was drawn for row ``i``, a line a step: ``first.jpeg: quality 62``. Steps that did not run are left out."""
+    """What was drawn for row ``i``, a line a step: ``first.jpeg: quality 62``. Steps that did
+    not run are left out.
+    """
     cells = plan.row(i, precise=False)
     lines: dict[str, list[str]] = {}
     for address, value in cells.items():
@@ -92,7 +101,9 @@ def enlarge(lr: Pixels, scale: int) -> Pixels:
 
 
 def fitted(pixels: Pixels | None, width: int) -> tuple[int, int]:
-    """(width, height) of a picture shrunk, or enlarged by a whole factor, to a square of ``width``."""
+    """(width, height) of a picture shrunk, or enlarged by a whole factor, to a square of
+    ``width``.
+    """
     if pixels is None:
         return width, 0
     height, across = pixels.shape[:2]
@@ -103,4 +114,8 @@ def fitted(pixels: Pixels | None, width: int) -> tuple[int, int]:
 
 def wrap(lines: Sequence[str], width: int) -> list[str]:
     """Breaks lines to a column; 11-pixel letters are some 5.6 pixels wide."""
-    return [part for line in lines for part in textwrap.wrap(line, int(width / 5.6), subsequent_indent="   ")]
+    return [
+        part
+        for line in lines
+        for part in textwrap.wrap(line, int(width / 5.6), subsequent_indent="   ")
+    ]

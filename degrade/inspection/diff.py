@@ -1,7 +1,9 @@
-"""Two recipes side by side: what they say, parameter by parameter, and what they do to the same images.
+"""Two recipes side by side: what they say, parameter by parameter, and what they do to the same
+images.
 
-Parameters are aligned by address. Effects are paired: image ``i`` has the same key under both recipes, so that
-variables of the same address draw at the same quantile, and a difference is the recipes', not the luck of the draw.
+Parameters are aligned by address. Effects are paired: image ``i`` has the same key under both
+recipes, so that variables of the same address draw at the same quantile, and a difference is the
+recipes', not the luck of the draw.
 """
 
 from __future__ import annotations
@@ -35,10 +37,12 @@ MEASURES = {
     "high": ("fine detail, %", 100.0),
     "blocks": ("blockiness, 1 = none", 1.0),
 }
-"""Name -> heading with the unit, factor to that unit. Fine detail is the energy above half the Nyquist frequency."""
+"""Name -> heading with the unit, factor to that unit. Fine detail is the energy above half the
+Nyquist frequency.
+"""
 
 
-# --- what they say ---------------------------------------------------------------------------------------------------
+# --- what they say -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,8 @@ class Change:
 
 
 def parameters(recipe: Recipe) -> dict[str, Parameter]:
-    """Everything a recipe says, by address: the steps of a stage, a step's operator, its fields, its probability.
+    """Everything a recipe says, by address: the steps of a stage, a step's operator, its fields,
+    its probability.
 
     Branches of a ``one_of`` may share an address; their texts are joined by " | ".
     """
@@ -74,19 +79,23 @@ def parameters(recipe: Recipe) -> dict[str, Parameter]:
                 if before is None:
                     found[address] = one
                 elif one.text not in before.text.split(" | "):
-                    found[address] = Parameter(f"{before.text} | {one.text}", before.default and one.default)
+                    found[address] = Parameter(
+                        f"{before.text} | {one.text}", before.default and one.default
+                    )
     return found
 
 
 def changes(a: Recipe, b: Recipe) -> list[Change]:
-    """Every address of either recipe, in the order of ``a`` and then ``b``. Defaults of a step that only one recipe has
-    are left out."""
+    """Every address of either recipe, in the order of ``a`` and then ``b``. Defaults of a step
+    that only one recipe has are left out."""
     one, other = parameters(a), parameters(b)
     found: list[Change] = []
     for address in {**one, **other}:
         p, q = one.get(address), other.get(address)
         if p is not None and q is not None:
-            found.append(Change(address, "same" if p.text == q.text else "different", p.text, q.text))
+            found.append(
+                Change(address, "same" if p.text == q.text else "different", p.text, q.text)
+            )
         elif p is not None and not p.default:
             found.append(Change(address, "only a", a=p.text))
         elif q is not None and not q.default:
@@ -108,12 +117,20 @@ def _of(node: Node, scope: str) -> Iterator[tuple[str, Parameter]]:
         weights = {branch.label: 0.0 for branch in node.branches}
         for branch, weight in zip(node.branches, node.weights, strict=True):
             weights[branch.label] += weight
-        yield here, Parameter("one of " + ", ".join(f"{name} {weight:.3g}" for name, weight in weights.items()))
+        yield (
+            here,
+            Parameter(
+                "one of " + ", ".join(f"{name} {weight:.3g}" for name, weight in weights.items())
+            ),
+        )
         for branch in node.branches:
             yield from _of(branch, scope)
     elif isinstance(node, Shuffle):
         kept = f", {' before '.join(node.ordered)}" if node.ordered else ""
-        yield here, Parameter("in any order: " + ", ".join(inner.label for inner in node.nodes) + kept)
+        yield (
+            here,
+            Parameter("in any order: " + ", ".join(inner.label for inner in node.nodes) + kept),
+        )
         for inner in node.nodes:
             yield from _of(inner, scope)
     elif isinstance(node, Repeat):
@@ -127,7 +144,9 @@ def _of(node: Node, scope: str) -> Iterator[tuple[str, Parameter]]:
 
 def _text(value: Any) -> str:
     """YAML on one line, numbers to 6 digits."""
-    text = yaml.safe_dump(_rounded(value), default_flow_style=True, width=10**6, allow_unicode=True)
+    text = yaml.safe_dump(
+        _rounded(value), default_flow_style=True, width=10**6, allow_unicode=True
+    )
     return text.strip().removesuffix("...").strip()
 
 
@@ -139,7 +158,7 @@ def _rounded(value: Any) -> Any:
     return [_rounded(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-# --- what they do ----------------------------------------------------------------------------------------------------
+# --- what they do --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,21 +197,33 @@ def effects(
             lr = as_pixels(recipe.apply(batch, recipe.plan(Key.of(seed, index))).lr)
             [reference] = metrics.plain(recipe.crop(hr).float() / 255, recipe.scale)
             for i, image in zip(index, lr, strict=True):
-                values[j, :, i] = [factor * _measure(name, image, reference) for name, (_, factor) in MEASURES.items()]
+                values[j, :, i] = [
+                    factor * _measure(name, image, reference)
+                    for name, (_, factor) in MEASURES.items()
+                ]
     return [Effect(name, *values[:, i]) for i, name in enumerate(MEASURES)]
 
 
 def _measure(name: str, image: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:
     if name == "psnr":
         return metrics.psnr(image, reference)
-    return {"noise": metrics.noise_level, "high": metrics.high_frequency, "blocks": metrics.blockiness}[name](image)
+    return {
+        "noise": metrics.noise_level,
+        "high": metrics.high_frequency,
+        "blocks": metrics.blockiness,
+    }[name](image)
 
 
-# --- tables ----------------------------------------------------------------------------------------------------------
+# --- tables --------------------------------------------------------------------------------------
 
 
 def print_diff(
-    console: Console, a: Recipe, b: Recipe, found: Sequence[Change], measured: Sequence[Effect], every: bool
+    console: Console,
+    a: Recipe,
+    b: Recipe,
+    found: Sequence[Change],
+    measured: Sequence[Effect],
+    every: bool,
 ) -> None:
     """Prints both tables. Equal parameters are counted, or with ``every`` listed."""
     one, other = (a.name, b.name) if a.name != b.name else (f"{a.name} (A)", f"{b.name} (B)")
@@ -202,9 +233,7 @@ def print_diff(
         console.print(_parameter_table(one, other, shown))
     told = "" if every or not same else " (--all lists them)"
     differ = len(found) - same
-    words = (
-        f"{differ} parameter{'s differ' if differ != 1 else ' differs'}, {same} {'are' if same != 1 else 'is'} the same"
-    )
+    words = f"{differ} parameter{'s differ' if differ != 1 else ' differs'}, {same} {'are' if same != 1 else 'is'} the same"
     console.print(f"{words}{told}.\n", soft_wrap=True)
     if a.scale != b.scale:
         words = f"The scales differ ({a.scale} and {b.scale}): each LR against its own plain downscale."
@@ -213,7 +242,9 @@ def print_diff(
 
 
 def _parameter_table(one: str, other: str, shown: Sequence[Change]) -> Table:
-    table = Table(title="Parameters", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table(
+        title="Parameters", title_justify="left", title_style="bold", box=None, pad_edge=False
+    )
     table.add_column("address", no_wrap=True)
     for name in (one, other):
         table.add_column(Text(name), overflow="fold")
@@ -233,7 +264,9 @@ def _effect_table(one: str, other: str, measured: Sequence[Effect]) -> Table:
         table.add_column(Text(name), justify="right", overflow="fold")
     for effect in measured:
         heading, _ = MEASURES[effect.name]
-        table.add_row(heading, _spread(effect.a), _spread(effect.b), _spread(effect.b - effect.a, "+"))
+        table.add_row(
+            heading, _spread(effect.a), _spread(effect.b), _spread(effect.b - effect.a, "+")
+        )
     return table
 
 

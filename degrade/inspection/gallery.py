@@ -1,4 +1,6 @@
-"""Pictures of datasets and recipes: what ``degrade synth`` leaves to look at, and what ``degrade show`` shows."""
+"""Pictures of datasets and recipes: what ``degrade synth`` leaves to look at, and what
+``degrade show`` shows.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +30,17 @@ CELL = 256
 
 
 def write_contact_sheet(folder: Path, recipe: Recipe, pairs: int = 6, url: str = "") -> Path:
-    """Draws a few pairs of a dataset, HR beside LR enlarged; returns the file, which goes to ``url`` too if given."""
+    """Draws a few pairs of a dataset, HR beside LR enlarged; returns the file, which goes to
+    ``url`` too if given.
+    """
     home = open_home(url or folder)
     form = format_at(home)
     root, settings = load_settings(folder, recipe)
     _, rows = read_rows((folder / "manifest.csv").read_text(encoding="utf-8"))
-    picked = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(pairs, len(rows))).astype(int))]
+    picked = [
+        rows[i]
+        for i in np.unique(np.linspace(0, len(rows) - 1, min(pairs, len(rows))).astype(int))
+    ]
     cells: list[list[Cell]] = []
     for row in picked:
         # To make a pair again costs less than to fetch it from a store.
@@ -42,15 +49,21 @@ def write_contact_sheet(folder: Path, recipe: Recipe, pairs: int = 6, url: str =
             raise SynthError(f"{folder}: {row['name']} is gone")
         hr, lr = (read_image(file).pixels for file in found)
         text = story(Plan.read(recipe.columns, [drawn(row)], [int(row["key"])]), 0)
-        # Whole pictures for the impression, and the middle at one LR pixel a square of `scale`, to see the artefacts.
+        # Whole pictures for the impression, and the middle at one LR pixel a square of `scale`, to
+        # see the artefacts.
         side = min(CELL // recipe.scale, *lr.shape[:2])
         y, x = (n // 2 - side // 2 for n in lr.shape[:2])
         s = recipe.scale
-        zoom_lr, zoom_hr = lr[y : y + side, x : x + side], hr[y * s : (y + side) * s, x * s : (x + side) * s]
+        zoom_lr, zoom_hr = (
+            lr[y : y + side, x : x + side],
+            hr[y * s : (y + side) * s, x * s : (x + side) * s],
+        )
         cells.append(
             [
                 Cell(hr.astype(np.uint8), f"{row['name']}   HR {hr.shape[1]} x {hr.shape[0]}"),
-                Cell(enlarge(lr.astype(np.uint8), s), f"LR {lr.shape[1]} x {lr.shape[0]}, enlarged"),
+                Cell(
+                    enlarge(lr.astype(np.uint8), s), f"LR {lr.shape[1]} x {lr.shape[0]}, enlarged"
+                ),
                 Cell(zoom_hr.astype(np.uint8), "HR, middle"),
                 Cell(enlarge(zoom_lr.astype(np.uint8), s), "LR, middle"),
                 Cell(None, "drawn", text),
@@ -64,7 +77,9 @@ def write_contact_sheet(folder: Path, recipe: Recipe, pairs: int = 6, url: str =
     return path
 
 
-def show_recipe(recipe: Recipe, image: Image, draws: int, crop: int, seed: int) -> NDArray[np.uint8]:
+def show_recipe(
+    recipe: Recipe, image: Image, draws: int, crop: int, seed: int
+) -> NDArray[np.uint8]:
     """The middle of an image at rising severity, and at random draws."""
     crop = max(crop // recipe.scale, 1) * recipe.scale
     pixels = reflected(in_channels(image, 3), crop)

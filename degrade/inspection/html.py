@@ -1,4 +1,6 @@
-"""One-file HTML pages: a template filled with JSON data, under a policy that runs its own script and no other."""
+"""One-file HTML pages: a template filled with JSON data, under a policy that runs its own
+script and no other.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ class Album:
         return self._numbers[digest]
 
     def encode(self, budget: int) -> list[str]:
-        """All as data URIs, those that need not be exact at the highest quality that stays within the budget."""
+        """All as data URIs, those that need not be exact at the highest quality that stays
+        within the budget.
+        """
         exact = {i: _webp(pixels, None) for i, (pixels, must) in enumerate(self._pictures) if must}
         rest = [i for i in range(len(self._pictures)) if i not in exact]
         coded: dict[int, bytes] = {}
@@ -68,11 +72,16 @@ class Album:
             coded = exact | {i: _webp(self._pictures[i][0], self.quality) for i in rest}
             if sum(map(len, coded.values())) <= budget:
                 break
-        return ["data:image/webp;base64," + base64.b64encode(coded[i]).decode() for i in range(len(coded))]
+        return [
+            "data:image/webp;base64," + base64.b64encode(coded[i]).decode()
+            for i in range(len(coded))
+        ]
 
 
 def _webp(pixels: Pixels, quality: int | None) -> bytes:
     stream = io.BytesIO()
     lossless = quality is None
-    Image.fromarray(pixels).save(stream, "WEBP", lossless=lossless, quality=60 if lossless else quality, method=2)
+    Image.fromarray(pixels).save(
+        stream, "WEBP", lossless=lossless, quality=60 if lossless else quality, method=2
+    )
     return stream.getvalue()

@@ -24,7 +24,9 @@ __all__ = ["fields", "print_catalogue"]
 
 
 def print_catalogue(console: Console, what: str | None = None) -> None:
-    """Prints all recipes and operators, or one of them whole. Raises UserError for an unknown name."""
+    """Prints all recipes and operators, or one of them whole. Raises UserError for an unknown
+    name.
+    """
     ops.discover()
     if what is None:
         console.print(_recipes())
@@ -44,7 +46,12 @@ def fields(operator: type[Operator]) -> Iterator[tuple[str, str, str]]:
     for name, field in operator.model_fields.items():
         default = field.default
         if isinstance(default, Dist):
-            shown = yaml.safe_dump(dump(default), default_flow_style=True).strip().removesuffix("...").strip()
+            shown = (
+                yaml.safe_dump(dump(default), default_flow_style=True)
+                .strip()
+                .removesuffix("...")
+                .strip()
+            )
         else:
             shown = "required" if default is PydanticUndefined else str(default).lower()
         yield name, variables[name].describe() if name in variables else _setting(field), shown
@@ -52,19 +59,34 @@ def fields(operator: type[Operator]) -> Iterator[tuple[str, str, str]]:
 
 def _setting(field: FieldInfo) -> str:
     kind: Any = field.annotation
-    if get_origin(kind) is not None and get_args(kind) and all(isinstance(a, str) for a in get_args(kind)):
+    if (
+        get_origin(kind) is not None
+        and get_args(kind)
+        and all(isinstance(a, str) for a in get_args(kind))
+    ):
         return "one of " + ", ".join(get_args(kind)) + " (fixed)"
     bounds = {
-        type(m).__name__.lower(): next(iter(vars(m).values()), None) if hasattr(m, "__dict__") else None
+        type(m).__name__.lower(): next(iter(vars(m).values()), None)
+        if hasattr(m, "__dict__")
+        else None
         for m in field.metadata
     }
-    low, high = (getattr(next((m for m in field.metadata if hasattr(m, k)), None), k, None) for k in ("ge", "le"))
+    low, high = (
+        getattr(next((m for m in field.metadata if hasattr(m, k)), None), k, None)
+        for k in ("ge", "le")
+    )
     kind_name = getattr(kind, "__name__", str(kind))
-    return f"{kind_name} in [{low}, {high}] (fixed)" if bounds and low is not None else f"{kind_name} (fixed)"
+    return (
+        f"{kind_name} in [{low}, {high}] (fixed)"
+        if bounds and low is not None
+        else f"{kind_name} (fixed)"
+    )
 
 
 def _recipes() -> Table:
-    table = Table(title="Recipes", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table(
+        title="Recipes", title_justify="left", title_style="bold", box=None, pad_edge=False
+    )
     for heading in ("name", "scale", "what"):
         table.add_column(heading, no_wrap=heading != "what")
     for name in names():
@@ -75,7 +97,9 @@ def _recipes() -> Table:
 
 
 def _operators(wanted: list[str]) -> Table:
-    table = Table(title="\nOperators", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table(
+        title="\nOperators", title_justify="left", title_style="bold", box=None, pad_edge=False
+    )
     for heading in ("operator", "field", "values", "default"):
         table.add_column(heading, no_wrap=heading in ("operator", "field"), overflow="fold")
     for name in wanted:

@@ -1,7 +1,9 @@
-"""Measures of degraded images that need no model: how noisy, how sharp, how blocky, how far from a plain downscale.
+"""Measures of degraded images that need no model: how noisy, how sharp, how blocky, how far from a
+plain downscale.
 
-Images are 8-bit arrays (h, w, C), as a file would hold them. Noise, sharpness and blocks are judged blindly, so texture
-counts too: such numbers compare recipes over the same images, they do not measure one image absolutely.
+Images are 8-bit arrays (h, w, C), as a file would hold them. Noise, sharpness and blocks are
+judged blindly, so texture counts too: such numbers compare recipes over the same images, they do
+not measure one image absolutely.
 """
 
 from __future__ import annotations
@@ -20,7 +22,16 @@ from degrade.images.pixels import as_pixels, in_channels, reflected
 from degrade.images.samples import sample_images
 from degrade.kernels.resample import resample
 
-__all__ = ["MOST", "blockiness", "high_frequency", "middles", "noise_level", "pictures", "plain", "psnr"]
+__all__ = [
+    "MOST",
+    "blockiness",
+    "high_frequency",
+    "middles",
+    "noise_level",
+    "pictures",
+    "plain",
+    "psnr",
+]
 
 Pixels = NDArray[np.uint8]
 
@@ -50,9 +61,11 @@ def psnr(one: Pixels, other: Pixels) -> float:
 
 
 def noise_level(image: Pixels) -> float:
-    """Standard deviation of white noise, in grey levels of 255: median |HH| / 0.6745 over the Haar details.
+    """Standard deviation of white noise, in grey levels of 255: median |HH| / 0.6745 over the Haar
+    details.
 
-    HH = (a - b - c + d) / 2 of every 2 x 2 square has the noise's own deviation where the image is smooth.
+    HH = (a - b - c + d) / 2 of every 2 x 2 square has the noise's own deviation where the image is
+    smooth.
 
     References:
         | Ideal spatial adaptation by wavelet shrinkage (Donoho & Johnstone, 1994) | https://doi.org/10.1093/biomet/81.3.425
@@ -64,7 +77,8 @@ def noise_level(image: Pixels) -> float:
 
 
 def high_frequency(image: Pixels) -> float:
-    """Share of the spectrum's energy, without the mean, above half the Nyquist frequency: in [0, 1].
+    """Share of the spectrum's energy, without the mean, above half the Nyquist frequency: in [0,
+    1].
 
     The radius is max(|fx|, |fy|); a Hann window keeps the borders out of it. A flat image has 0.
     """
@@ -78,7 +92,8 @@ def high_frequency(image: Pixels) -> float:
 
 
 def blockiness(image: Pixels, period: int = 8) -> float:
-    """Mean step across the borders of the 8 x 8 grid / mean step elsewhere: 1 is none, JPEG raises it.
+    """Mean step across the borders of the 8 x 8 grid / mean step elsewhere: 1 is none, JPEG raises
+    it.
 
     An image without any step, or smaller than two blocks each way, has 1.
     """
@@ -93,12 +108,16 @@ def blockiness(image: Pixels, period: int = 8) -> float:
 
 
 def pictures(source: str) -> list[Path]:
-    """The images that ``source`` names; the sample photographs if it is empty. Raises ImageError."""
+    """The images that ``source`` names; the sample photographs if it is empty. Raises
+    ImageError.
+    """
     return find_images(source) if source else sample_images()
 
 
 def middles(files: Sequence[Path], size: int) -> Iterable[Tensor]:
-    """The middle of each image: (1, 3, size, size) uint8. Smaller images are mirrored up. Raises ImageError."""
+    """The middle of each image: (1, 3, size, size) uint8. Smaller images are mirrored up.
+    Raises ImageError.
+    """
     for file in files:
         pixels = reflected(in_channels(read_image(file), 3), size)
         y, x = (n // 2 - size // 2 for n in pixels.shape[:2])

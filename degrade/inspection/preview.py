@@ -1,7 +1,9 @@
-"""A recipe as one HTML page that needs no network: severity, every step, random draws, and what is drawn how often.
+"""A recipe as one HTML page that needs no network: severity, every step, random draws, and what is
+drawn how often.
 
-The page is a template and a block of data. Everything in the data is text that the page's script writes as text, or a
-picture as a data URI; a recipe file, which may come from a stranger, can put no markup and no script into it.
+The page is a template and a block of data. Everything in the data is text that the page's script
+writes as text, or a picture as a data URI; a recipe file, which may come from a stranger, can put
+no markup and no script into it.
 """
 
 from __future__ import annotations
@@ -65,7 +67,9 @@ def preview(recipe: Recipe, files: Sequence[Path], settings: Settings | None = N
 
 
 def page(data: Data, live: int | None = None) -> str:
-    """Fills the template; ``live`` is the version that a page served by :mod:`degrade.inspection.preview_server` tells from the next one."""
+    """Fills the template; ``live`` is the version that a page served by
+    :mod:`degrade.inspection.preview_server` tells from the next one.
+    """
     return fill(_TEMPLATE, {**data, "live": live}, "'self'" if live is not None else "'none'")
 
 
@@ -96,7 +100,7 @@ def describe(recipe: Recipe, files: Sequence[Path], settings: Settings) -> Data:
     }
 
 
-# --- pictures --------------------------------------------------------------------------------------------------------
+# --- pictures ------------------------------------------------------------------------------------
 
 
 def _view(recipe: Recipe, name: str, hr: Tensor, album: Album, seed: int) -> Data:
@@ -108,25 +112,51 @@ def _view(recipe: Recipe, name: str, hr: Tensor, album: Album, seed: int) -> Dat
         cells = plan.row(0, precise=False)
         steps: list[Data] = []
 
-        def watch(address: str, canvas: Canvas, cells: dict[str, str] = cells, steps: list[Data] = steps) -> None:
+        def watch(
+            address: str, canvas: Canvas, cells: dict[str, str] = cells, steps: list[Data] = steps
+        ) -> None:
             [pixels] = as_pixels(canvas.image(0)[None])
             ending = len(address) + 1
-            drawn = [[a[ending:], v] for a, v in cells.items() if a.startswith(address + ".") and not a.endswith(".p")]
+            drawn = [
+                [a[ending:], v]
+                for a, v in cells.items()
+                if a.startswith(address + ".") and not a.endswith(".p")
+            ]
             height, width = pixels.shape[:2]
             small = album.add(pixels, exact=False)
-            steps.append({"address": address, "drawn": drawn, "picture": small, "height": height, "width": width})
+            steps.append(
+                {
+                    "address": address,
+                    "drawn": drawn,
+                    "picture": small,
+                    "height": height,
+                    "width": width,
+                }
+            )
 
         pair = recipe.apply(hr, plan, watch=watch)
         [lr], [target] = as_pixels(pair.lr), as_pixels(pair.hr)
-        one = {"steps": steps, "lr": album.add(lr, exact=True), "hr": album.add(target, exact=True)}
+        one = {
+            "steps": steps,
+            "lr": album.add(lr, exact=True),
+            "hr": album.add(target, exact=True),
+        }
         levels.append({**one, "psnr": round(metrics.psnr(lr, reference), 2)})
     [raw] = as_pixels(hr.float() / 255)
-    sizes = {"height": hr.shape[-2], "width": hr.shape[-1], "low": [int(n) for n in reference.shape[:2]]}
+    sizes = {
+        "height": hr.shape[-2],
+        "width": hr.shape[-1],
+        "low": [int(n) for n in reference.shape[:2]],
+    }
     return {"file": name, "hr": album.add(raw, exact=True), **sizes, "levels": levels}
 
 
 def _draws(
-    recipe: Recipe, files: Sequence[Path], crops: Sequence[Tensor], album: Album, settings: Settings
+    recipe: Recipe,
+    files: Sequence[Path],
+    crops: Sequence[Tensor],
+    album: Album,
+    settings: Settings,
 ) -> tuple[list[Data], NDArray[np.float64]]:
     """The first draws, mildest first, and the PSNR of all that are measured."""
     count = max(settings.draws, settings.measured)
@@ -149,7 +179,7 @@ def _draws(
     return sorted(shown, key=lambda draw: -draw["psnr"]), found
 
 
-# --- histograms ------------------------------------------------------------------------------------------------------
+# --- histograms ----------------------------------------------------------------------------------
 
 
 def _histograms(recipe: Recipe, settings: Settings) -> list[Data]:
@@ -174,7 +204,8 @@ def _histogram(column: Column, plan: Plan, levels: Sequence[Plan]) -> Data:
     if isinstance(variable, Range) and len(counts) > BARS:
         least, middle, most = np.percentile(values, [5, 50, 95])
         spread = f"median {middle:.3g}, 5 to 95 %: {least:.3g} to {most:.3g}"
-        # Branches that share an address may draw from other ranges than the first of them, which the column holds.
+        # Branches that share an address may draw from other ranges than the first of them, which
+        # the column holds.
         low, high = column.dist.support
         low, high = min(low, float(values.min())), max(high, float(values.max()))
         return {**data, **_bins(values, low, high), "places": marks, "spread": spread}
@@ -183,13 +214,18 @@ def _histogram(column: Column, plan: Plan, levels: Sequence[Plan]) -> Data:
     if len(counts) > BARS:
         others = sum(counts.values()) - sum(counts[value] for value in often)
         bars = [
-            [f"{len(counts)} different, each at most {max(counts.values()) / len(values):.1%}", others / len(values)]
+            [
+                f"{len(counts)} different, each at most {max(counts.values()) / len(values):.1%}",
+                others / len(values),
+            ]
         ]
     return {**data, "bars": bars}
 
 
 def _bins(values: NDArray[np.float64], low: float, high: float) -> Data:
-    """Counts in equal bins from ``low`` to ``high``, or over what was drawn where those are infinite."""
+    """Counts in equal bins from ``low`` to ``high``, or over what was drawn where those are
+    infinite.
+    """
     if not (math.isfinite(low) and math.isfinite(high)):
         low, high = float(values.min()), float(values.max())
     if high <= low:

@@ -1,8 +1,9 @@
-"""A preview that follows the recipe file: saved, it is drawn anew; broken, the page says what is wrong.
+"""A preview that follows the recipe file: saved, it is drawn anew; broken, the page says what is
+wrong.
 
-The page asks ``/state`` again and again, and whoever asks looks at the files first, so there is no thread that watches.
-Only this machine may ask: the server listens on 127.0.0.1 and answers no other name, lest a page from elsewhere reach
-it by resolving its own name to this address.
+The page asks ``/state`` again and again, and whoever asks looks at the files first, so there is no
+thread that watches. Only this machine may ask: the server listens on 127.0.0.1 and answers no
+other name, lest a page from elsewhere reach it by resolving its own name to this address.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ class Live:
             self._stamp = stamp(self._files)
             try:
                 self._data = self._build()
-            except ValueError as error:  # UserError is one; so is what an operator says of values it cannot work
+            except (
+                ValueError
+            ) as error:  # UserError is one; so is what an operator says of values it cannot work
                 self.error = str(error)
             else:
                 self.error = None
@@ -68,11 +71,15 @@ class Live:
 
 
 def watched(recipe: str, before: list[Path]) -> list[Path]:
-    """The file of a recipe and those that it extends; of a broken one, those that are known and those of ``before``."""
+    """The file of a recipe and those that it extends; of a broken one, those that are known and
+    those of ``before``.
+    """
     try:
         found = {file for file, _ in read(recipe).marks.values()}
     except RecipeError as error:
-        found = {problem.file for problem in error.problems if problem.file} | {str(file) for file in before}
+        found = {problem.file for problem in error.problems if problem.file} | {
+            str(file) for file in before
+        }
         try:
             found.add(str(locate(recipe)))
         except RecipeError:
@@ -81,7 +88,9 @@ def watched(recipe: str, before: list[Path]) -> list[Path]:
 
 
 def stamp(files: list[Path]) -> Stamp:
-    """Time of change and size; of a file that is gone, as an editor may leave it for a moment, zeros."""
+    """Time of change and size; of a file that is gone, as an editor may leave it for a moment,
+    zeros.
+    """
     found: list[tuple[str, int, int]] = []
     for file in files:
         try:
@@ -103,7 +112,9 @@ def server(live: Live, port: int = 0) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.headers.get("Host", "") not in self._hosts():
-                self._send(403, "text/plain", "this server answers to 127.0.0.1 and localhost only")
+                self._send(
+                    403, "text/plain", "this server answers to 127.0.0.1 and localhost only"
+                )
             elif self.path == "/":
                 live.refresh()
                 self._send(200, "text/html", live.html())

@@ -1,6 +1,6 @@
-"""The heavy work: convolve, resample, jpeg, and the noise and sharpening of :mod:`degrade.ops`. Each has one batched
-torch backend, and for CPU tensors one that works image by image: ``native`` (C, :mod:`degrade.kernels.native`) where that was
-built and has the operation, else ``opencv``.
+"""The heavy work: convolve, resample, jpeg, and the noise and sharpening of :mod:`degrade.ops`.
+Each has one batched torch backend, and for CPU tensors one that works image by image: ``native``
+(C, :mod:`degrade.kernels.native`) where that was built and has the operation, else ``opencv``.
 
 The choice is made here and nowhere else.
 """
@@ -20,13 +20,16 @@ from degrade.kernels import native
 __all__ = ["BACKENDS", "Backend", "backend_of", "use_backend"]
 
 Backend = Literal["torch", "opencv", "native"]
-BACKENDS: tuple[Backend, ...] = ("torch", "opencv", "native") if native.available() else ("torch", "opencv")
+BACKENDS: tuple[Backend, ...] = (
+    ("torch", "opencv", "native") if native.available() else ("torch", "opencv")
+)
 """Those that work here."""
 _FORCED: ContextVar[Backend | None] = ContextVar("backend", default=None)
 
 
 def backend_of(canvas: Canvas) -> Backend:
-    """Which backend works this canvas: native or OpenCV for CPU pixels that no gradient flows through, else torch.
+    """Which backend works this canvas: native or OpenCV for CPU pixels that no gradient flows
+    through, else torch.
 
     Native code works float32 images of 1 or 3 channels: its noise knows no others.
     """

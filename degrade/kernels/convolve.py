@@ -4,9 +4,9 @@ Kernels are host arrays, used by correlation, as ``filter2D`` of OpenCV and Basi
 
 .. math:: y[p] = \\sum_d k[d] \\, x[p + d], \\qquad d \\text{ from the kernel's centre}
 
-The border is taken at each image's own edges. Before use a kernel loses its least taps, as long as they sum to less
-than a float32 can tell from 1, and is cropped to what is left: a narrow Gaussian costs little however wide its support.
-The one constraint: kernels have odd sides.
+The border is taken at each image's own edges. Before use a kernel loses its least taps, as long as
+they sum to less than a float32 can tell from 1, and is cropped to what is left: a narrow Gaussian
+costs little however wide its support. The one constraint: kernels have odd sides.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ Real = NDArray[np.float64]
 Image = NDArray[Any]
 
 _NEGLIGIBLE = 1e-7
-# Up to here images are convolved in space. From 130 taps on OpenCV goes through Fourier transforms too, but of blocks
-# of a size that suits few images (256 px: 5.9 ms; ours 2.5).
+# Up to here images are convolved in space. From 130 taps on OpenCV goes through Fourier transforms
+# too, but of blocks of a size that suits few images (256 px: 5.9 ms; ours 2.5).
 _DIRECT_TAPS = {"opencv": 129, "native": 21 * 21}
 
 
@@ -57,17 +57,27 @@ def convolve(canvas: Canvas, kernels: Real, border: Border = "reflect") -> Canva
     if backend != "torch":
         out = empty_like(canvas)
         for i, (y, x) in enumerate(reach):
-            _correlate(canvas.hwc(i), np.ascontiguousarray(_core(kernels[i], y, x)), out.hwc(i), border, backend)
+            _correlate(
+                canvas.hwc(i),
+                np.ascontiguousarray(_core(kernels[i], y, x)),
+                out.hwc(i),
+                border,
+                backend,
+            )
         return out
     y, x = (int(n) for n in reach.max(0))
     return canvas.with_pixels(_depthwise(_bordered(canvas, y, x, border), _core(kernels, y, x)))
 
 
-def convolve_separable(canvas: Canvas, rows: Real, columns: Real, border: Border = "reflect") -> Canvas:
-    """Correlates image ``i`` with the outer product of ``columns[i]`` (along y) and ``rows[i]`` (along x).
+def convolve_separable(
+    canvas: Canvas, rows: Real, columns: Real, border: Border = "reflect"
+) -> Canvas:
+    """Correlates image ``i`` with the outer product of ``columns[i]`` (along y) and ``rows[i]``
+    (along x).
 
     Args:
-        canvas: Pixels (B, C, H, W), floating-point, or uint8, which gives float32 (a mask costs a third less so).
+        canvas: Pixels (B, C, H, W), floating-point, or uint8, which gives float32 (a mask costs a
+            third less so).
         rows: (B, K) taps along x, K odd.
         columns: (B, K) taps along y.
         border: What lies outside an image.
@@ -92,7 +102,7 @@ def convolve_separable(canvas: Canvas, rows: Real, columns: Real, border: Border
     return canvas.with_pixels(_depthwise(pixels, _core(rows, x)[:, None, :]))
 
 
-# --- kernels ---------------------------------------------------------------------------------------------------------
+# --- kernels -------------------------------------------------------------------------------------
 
 
 def _check(canvas: Canvas, kernels: Real, axes: int) -> None:
@@ -130,10 +140,15 @@ def _reach(kernels: Real, axis: int) -> NDArray[np.int64]:
 def _core(kernels: Real, *reach: int) -> Real:
     """The taps within ``reach`` of the centre, along the last axes."""
     sides = kernels.shape[-len(reach) :]
-    return kernels[(..., *(slice(n // 2 - far, n // 2 + far + 1) for n, far in zip(sides, reach, strict=True)))]
+    return kernels[
+        (
+            ...,
+            *(slice(n // 2 - far, n // 2 + far + 1) for n, far in zip(sides, reach, strict=True)),
+        )
+    ]
 
 
-# --- torch: the whole canvas at once ---------------------------------------------------------------------------------
+# --- torch: the whole canvas at once -------------------------------------------------------------
 
 
 def _bordered(canvas: Canvas, y: int, x: int, border: Border) -> Tensor:
@@ -152,16 +167,24 @@ def _bordered(canvas: Canvas, y: int, x: int, border: Border) -> Tensor:
 def _depthwise(pixels: Tensor, kernels: Real) -> Tensor:
     """Correlates (B, C, H, W) with (B, h, w), without a border."""
     batch, channels, *_ = pixels.shape
-    weight = torch.from_numpy(np.ascontiguousarray(kernels)).to(pixels.dtype).to(pixels.device, non_blocking=True)
+    weight = (
+        torch.from_numpy(np.ascontiguousarray(kernels))
+        .to(pixels.dtype)
+        .to(pixels.device, non_blocking=True)
+    )
     weight = weight.repeat_interleave(channels, 0)[:, None]
     with _full_precision(pixels.device):
-        out = functional.conv2d(pixels.reshape(1, batch * channels, *pixels.shape[-2:]), weight, groups=len(weight))
+        out = functional.conv2d(
+            pixels.reshape(1, batch * channels, *pixels.shape[-2:]), weight, groups=len(weight)
+        )
     return out.view(batch, channels, *out.shape[-2:])
 
 
 @contextlib.contextmanager
 def _full_precision(device: torch.device) -> Generator[None]:
-    """Keeps cuDNN from rounding products to the 10 bits of TF32, which it is free to do by default."""
+    """Keeps cuDNN from rounding products to the 10 bits of TF32, which it is free to do by
+    default.
+    """
     if device.type != "cuda":
         yield
         return
@@ -174,7 +197,7 @@ def _full_precision(device: torch.device) -> Generator[None]:
         cudnn.allow_tf32 = allowed
 
 
-# --- on a CPU: image by image ----------------------------------------------------------------------------------------
+# --- on a CPU: image by image --------------------------------------------------------------------
 
 
 def _depth(image: Image) -> int:
@@ -202,11 +225,15 @@ def _correlate(image: Image, kernel: Real, out: Image, border: Border, backend: 
         cv2.filter2D(image, -1, kernel, out, borderType=_code(border))
 
 
-def _correlate_separable(image: Image, row: Real, column: Real, out: Image, border: Border, backend: Backend) -> None:
+def _correlate_separable(
+    image: Image, row: Real, column: Real, out: Image, border: Border, backend: Backend
+) -> None:
     import cv2
 
     if backend == "native":
-        native.correlate_separable(image.astype(np.float32, copy=False), column, row, out, border == "reflect")
+        native.correlate_separable(
+            image.astype(np.float32, copy=False), column, row, out, border == "reflect"
+        )
     else:
         cv2.sepFilter2D(image, _depth(out), row, column, out, borderType=_code(border))
 
@@ -220,7 +247,9 @@ def _framed(image: Image, y: int, x: int, border: Border) -> Image:
 
 
 def _correlate_in_frequency(image: Image, kernel: Real, out: Image, border: Border) -> None:
-    """The same as a product of spectra, plane by plane: y = F^-1(F x conj(F k)), x with its border."""
+    """The same as a product of spectra, plane by plane: y = F^-1(F x conj(F k)), x with its
+    border.
+    """
     import cv2
     import scipy
 

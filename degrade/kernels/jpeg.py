@@ -1,13 +1,15 @@
-"""JPEG as libjpeg makes it: the pixels that encoding and decoding leave, without the bit stream in between.
+"""JPEG as libjpeg makes it: the pixels that encoding and decoding leave, without the bit stream in
+between.
 
-Entropy coding loses nothing and is left out. What remains of baseline JPEG in libjpeg-turbo (hence in Pillow and
-OpenCV) is integer arithmetic: linear maps with integer coefficients, each followed by a shift,
+Entropy coding loses nothing and is left out. What remains of baseline JPEG in libjpeg-turbo (hence
+in Pillow and OpenCV) is integer arithmetic: linear maps with integer coefficients, each followed
+by a shift,
 
 .. math:: y = \\lfloor M x + b \\rfloor
 
-where x is an RGB value, then a row of a block, its column, and back. In float64 all of it is exact (sums stay far below
-2^53), so that this *equals* the codec. The one constraint follows: everything between the 8-bit input and the 8-bit
-output is float64, which neither autocast nor TF32 touches.
+where x is an RGB value, then a row of a block, its column, and back. In float64 all of it is exact
+(sums stay far below 2^53), so that this *equals* the codec. The one constraint follows: everything
+between the 8-bit input and the 8-bit output is float64, which neither autocast nor TF32 touches.
 
 References:
     | ITU-T T.81 (1992), JPEG; tables K.1 and K.2 | https://www.w3.org/Graphics/JPEG/itu-t81.pdf
@@ -39,18 +41,25 @@ CHROMA = {"4:2:0": (2, 2), "4:2:2": (1, 2), "4:4:4": (1, 1)}
 """Chroma subsampling: how many pixels a chroma sample spans, vertically and horizontally."""
 
 _LONGEST = 65500  # the longest side that libjpeg takes
-_CHUNK = 1 << 16  # pixels that the tensor backend works at a time on CPU: the intermediates then stay in cache
+_CHUNK = (
+    1 << 16
+)  # pixels that the tensor backend works at a time on CPU: the intermediates then stay in cache
 
 
-def jpeg(canvas: Canvas, quality: ArrayLike, chroma: Sequence[str], differentiable: bool = False) -> Canvas:
-    """Each row encoded to baseline JPEG and decoded again, bit for bit as libjpeg-turbo's defaults do it.
+def jpeg(
+    canvas: Canvas, quality: ArrayLike, chroma: Sequence[str], differentiable: bool = False
+) -> Canvas:
+    """Each row encoded to baseline JPEG and decoded again, bit for bit as libjpeg-turbo's defaults
+    do it.
 
-    Pixels are first clamped to [0, 1] and rounded to 8 bits, half to even; the result is on the same grid, k / 255.
+    Pixels are first clamped to [0, 1] and rounded to 8 bits, half to even; the result is on the
+    same grid, k / 255.
 
-    With ``differentiable`` the values are the same and the gradient is that of the pipeline without its roundings, the
-    quantiser's included (straight through): colour transform, chroma average, chroma interpolation and back. It is
-    linear but for the clamps, whose gradient is zero outside. It is the same at every quality, hence finite at all, and
-    at 4:4:4 nearly the identity. Without ``differentiable`` gradients stop here.
+    With ``differentiable`` the values are the same and the gradient is that of the pipeline
+    without its roundings, the quantiser's included (straight through): colour transform, chroma
+    average, chroma interpolation and back. It is linear but for the clamps, whose gradient is zero
+    outside. It is the same at every quality, hence finite at all, and at 4:4:4 nearly the
+    identity. Without ``differentiable`` gradients stop here.
 
     Args:
         canvas: (B, C, H, W) in [0, 1]; C is 3 (RGB) or 1 (grey).
@@ -73,7 +82,8 @@ def jpeg(canvas: Canvas, quality: ArrayLike, chroma: Sequence[str], differentiab
 
 
 def quantization_table(quality: ArrayLike, chroma: bool) -> NDArray[np.float64]:
-    """(..., 8, 8) quantisation steps at ``quality`` (...): tables K.1 or K.2 scaled as ``jpeg_set_quality`` does.
+    """(..., 8, 8) quantisation steps at ``quality`` (...): tables K.1 or K.2 scaled as
+    ``jpeg_set_quality`` does.
 
     >>> quantization_table(50, chroma=False)[0, :3]
     array([16., 11., 10.])
@@ -84,7 +94,7 @@ def quantization_table(quality: ArrayLike, chroma: bool) -> NDArray[np.float64]:
     return np.clip(table // 100, 1, 255).astype(np.float64)
 
 
-# --- tensor backend -----------------------------------------------------------------------------------------------------
+# --- tensor backend ------------------------------------------------------------------------------
 
 
 def _jpeg_torch(canvas: Canvas, quality: NDArray[Any], chroma: Sequence[str]) -> Canvas:
@@ -92,22 +102,36 @@ def _jpeg_torch(canvas: Canvas, quality: NDArray[Any], chroma: Sequence[str]) ->
     for rows, spans, smooth in _groups(canvas, chroma):
         part = canvas if len(rows) == len(canvas) else canvas.take(rows)
         x = _bytes(part.pixels)
-        x = _grey(part, x, quality[rows]) if x.shape[1] == 1 else _colour(part, x, quality[rows], spans, smooth)
+        x = (
+            _grey(part, x, quality[rows])
+            if x.shape[1] == 1
+            else _colour(part, x, quality[rows], spans, smooth)
+        )
         h, w = part.pixels.shape[-2:]
-        # A product in float64, because a division by 255 in float32 is not rounded the same on every device.
+        # A product in float64, because a division by 255 in float32 is not rounded the same on
+        # every device.
         x = x[:, :, :h, :w].clamp(0, 255).mul_(1 / 255).to(out.dtype)
-        out[:, :, :h, :w].index_copy_(0, torch.from_numpy(rows).to(out.device, non_blocking=True), x)
+        out[:, :, :h, :w].index_copy_(
+            0, torch.from_numpy(rows).to(out.device, non_blocking=True), x
+        )
     return canvas.with_pixels(out)
 
 
-def _groups(canvas: Canvas, chroma: Sequence[str]) -> list[tuple[NDArray[np.intp], tuple[int, int], bool]]:
-    """Rows to be worked together, their chroma spans, and whether their chroma is interpolated rather than repeated."""
+def _groups(
+    canvas: Canvas, chroma: Sequence[str]
+) -> list[tuple[NDArray[np.intp], tuple[int, int], bool]]:
+    """Rows to be worked together, their chroma spans, and whether their chroma is interpolated
+    rather than repeated.
+    """
     if canvas.pixels.shape[1] == 1:
         kinds = [((1, 1), False)] * len(canvas)
     else:
         # Lines of two chroma samples or fewer are not interpolated (jdsample.c, jinit_upsampler).
         spans = [CHROMA[name] for name in chroma]
-        kinds = [(span, span[1] == 2 and w > 4) for span, w in zip(spans, canvas.sizes[:, 1].tolist(), strict=True)]
+        kinds = [
+            (span, span[1] == 2 and w > 4)
+            for span, w in zip(spans, canvas.sizes[:, 1].tolist(), strict=True)
+        ]
     count = len(canvas)
     if canvas.pixels.device.type == "cpu":
         count = max(1, _CHUNK // canvas.pixels[0, 0].numel())
@@ -122,8 +146,12 @@ def _grey(canvas: Canvas, x: Tensor, quality: NDArray[Any]) -> Tensor:
     return _code(_replicate(canvas, x, canvas.sizes, 8, 8), quality, chroma=False)
 
 
-def _colour(canvas: Canvas, x: Tensor, quality: NDArray[Any], spans: tuple[int, int], smooth: bool) -> Tensor:
-    """Whole RGB values in [0, 255] -> the same, a little outside, padded at the bottom and the right."""
+def _colour(
+    canvas: Canvas, x: Tensor, quality: NDArray[Any], spans: tuple[int, int], smooth: bool
+) -> Tensor:
+    """Whole RGB values in [0, 255] -> the same, a little outside, padded at the bottom and the
+    right.
+    """
     v, h = spans
     x = _replicate(canvas, x, canvas.sizes, 8 * v, 8 * h)
     b, _, height, width = x.shape
@@ -135,9 +163,13 @@ def _colour(canvas: Canvas, x: Tensor, quality: NDArray[Any], spans: tuple[int, 
         chroma = _code(chroma, quality, chroma=True)
     else:
         size = -(-canvas.sizes // spans)
-        chroma = _floor(functional.avg_pool2d(chroma, spans), _like(x, _DOWN[spans]).repeat(width // h // 2))
+        chroma = _floor(
+            functional.avg_pool2d(chroma, spans), _like(x, _DOWN[spans]).repeat(width // h // 2)
+        )
         # To the right it was pixels that were repeated, at the bottom it is averages of pixels.
-        chroma = _replicate(canvas, chroma, np.stack([size[:, 0], np.full(b, width // h)], 1), 8, 8)
+        chroma = _replicate(
+            canvas, chroma, np.stack([size[:, 0], np.full(b, width // h)], 1), 8, 8
+        )
         chroma = _code(chroma, quality, chroma=True)
         scale = (float(v), float(h))
         if smooth:
@@ -152,13 +184,16 @@ def _colour(canvas: Canvas, x: Tensor, quality: NDArray[Any], spans: tuple[int, 
 
 
 def _code(x: Tensor, quality: NDArray[Any], chroma: bool) -> Tensor:
-    """Whole samples in [0, 255] -> the same after DCT, quantisation and back: (B, P, H, W), sides multiples of 8."""
+    """Whole samples in [0, 255] -> the same after DCT, quantisation and back: (B, P, H, W),
+    sides multiples of 8.
+    """
     b, p, h, w = x.shape
     dct = _like(x, _DCT)
     steps = _like(x, quantization_table(quality, chroma)).view(b, 1, 1, 8, 1, 8)
     x = _floor(x.reshape(-1, 8) @ dct.T.div(2**11), _like(x, _CENTRE))
     x = _floor(dct.div(2**15) @ x.view(-1, 8, w), 0.5)
-    # The first factor is larger by 2^-16 to round halves away from zero: it moves no other value as far as a half.
+    # The first factor is larger by 2^-16 to round halves away from zero: it moves no other value
+    # as far as a half.
     x = _floor(x.view(b, p, h // 8, 8, w // 8, 8) * ((1 + 2**-16) / 8 / steps), 0.5).mul_(steps)
     x = _floor(dct.T.div(2**11) @ x.view(-1, 8, w), 0.5)
     x = _floor(x.view(-1, 8) @ dct.div(2**18), 128.5)
@@ -171,7 +206,9 @@ def _like(x: Tensor, table: ArrayLike) -> Tensor:
 
 
 def _replicate(canvas: Canvas, x: Tensor, sizes: Sizes, v: int, h: int) -> Tensor:
-    """x grown to sides that are multiples of (v, h), the last row and column within ``sizes`` repeated outward."""
+    """x grown to sides that are multiples of (v, h), the last row and column within ``sizes``
+    repeated outward.
+    """
     height, width = -(-x.shape[2] // v) * v, -(-x.shape[3] // h) * h
     if (sizes == (height, width)).all():
         return x
@@ -204,7 +241,7 @@ def _through(x: Tensor, rounding: Callable[[Tensor], Tensor]) -> Tensor:
     return cast(Tensor, _Through.apply(x, rounding))  # pyright: ignore[reportUnknownMemberType]  # torch leaves it untyped
 
 
-# --- native backend: the same in integers -------------------------------------------------------------------------------
+# --- native backend: the same in integers --------------------------------------------------------
 
 
 def _jpeg_native(canvas: Canvas, quality: NDArray[Any], chroma: Sequence[str]) -> Canvas:
@@ -216,10 +253,12 @@ def _jpeg_native(canvas: Canvas, quality: NDArray[Any], chroma: Sequence[str]) -
 
 @functools.lru_cache(maxsize=128)
 def _tables(quality: int) -> NDArray[np.int32]:
-    return np.stack([quantization_table(quality, chroma) for chroma in (False, True)]).astype(np.int32)
+    return np.stack([quantization_table(quality, chroma) for chroma in (False, True)]).astype(
+        np.int32
+    )
 
 
-# --- codec backend ------------------------------------------------------------------------------------------------------
+# --- codec backend -------------------------------------------------------------------------------
 
 
 def _jpeg_opencv(canvas: Canvas, quality: NDArray[Any], chroma: Sequence[str]) -> Canvas:
@@ -237,7 +276,7 @@ def _jpeg_opencv(canvas: Canvas, quality: NDArray[Any], chroma: Sequence[str]) -
     return codec(canvas, ".jpg", settings)
 
 
-# --- tables ----------------------------------------------------------------------------------------------------------
+# --- tables --------------------------------------------------------------------------------------
 
 _LUMA = np.array(
     [
@@ -255,9 +294,10 @@ _LUMA = np.array(
 _CHROMA = np.full((8, 8), 99)
 _CHROMA[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
 
-# jfdctint's butterflies, multiplied out: sqrt(8) times the orthonormal DCT in 13-bit fixed point. Rows are frequencies;
-# the right half mirrors the left one with alternating sign. Sums of rounded constants (10703 here, 10704 there), they
-# are not the rounded cosines. jidctint's matrix is the transpose.
+# jfdctint's butterflies, multiplied out: sqrt(8) times the orthonormal DCT in 13-bit fixed point.
+# Rows are frequencies; the right half mirrors the left one with alternating sign. Sums of rounded
+# constants (10703 here, 10704 there), they are not the rounded cosines. jidctint's matrix is the
+# transpose.
 _HALF = np.array(
     [
         [8192, 8192, 8192, 8192],
@@ -288,5 +328,6 @@ _FROM_YCC = [
 _DOWN = {(2, 2): [1 / 4, 2 / 4], (1, 2): [0, 1 / 2]}
 _UP = {(2, 2): [8 / 16, 7 / 16], (1, 2): [1 / 4, 2 / 4]}
 
-# The rounding's half, and for the mean of each row of a block the shift of samples from [0, 255] to [-128, 127].
+# The rounding's half, and for the mean of each row of a block the shift of samples from [0, 255]
+# to [-128, 127].
 _CENTRE = [0.5 - 128 * 32] + [0.5] * 7

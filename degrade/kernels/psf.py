@@ -1,13 +1,15 @@
 """Point spread functions: the kernels of every blur, a batch at a time, on the host in float64.
 
-A kernel is an array over offsets (y, x) from its centre, its taps summing to 1. Kernels of different sizes share one
-array: row ``i`` is zero outside its own ``size[i]``. Gaussians and plateaus are one elliptic family, profiles of
+A kernel is an array over offsets (y, x) from its centre, its taps summing to 1. Kernels of
+different sizes share one array: row ``i`` is zero outside its own ``size[i]``. Gaussians and
+plateaus are one elliptic family, profiles of
 
 .. math:: q(c) = (c - s)^T \\Sigma^{-1} (c - s), \\qquad
-          \\Sigma = R(\\theta) \\, \\mathrm{diag}(\\sigma_x^2, \\sigma_y^2) \\, R(\\theta)^T, \\qquad c = (x, y)
+          \\Sigma = R(\\theta) \\, \\mathrm{diag}(\\sigma_x^2, \\sigma_y^2) \\, R(\\theta)^T,
+          \\qquad c = (x, y)
 
-The one constraint: sizes are odd, so that a kernel has a centre. It is used by correlation: a shift ``s`` of the kernel
-makes each pixel a mean around the point ``s`` to its right and below.
+The one constraint: sizes are odd, so that a kernel has a centre. It is used by correlation: a
+shift ``s`` of the kernel makes each pixel a mean around the point ``s`` to its right and below.
 
 References:
     | Real-ESRGAN (Wang et al., 2021), ``basicsr/data/degradations.py`` | https://github.com/XPixelGroup/BasicSR
@@ -23,13 +25,15 @@ __all__ = ["disk", "elliptic", "gaussian", "motion", "sinc"]
 
 Real = NDArray[np.float64]
 
-# Width 0 stands for this one, and no exponent of e goes further: no tap but the nearest is left, and nothing overflows.
+# Width 0 stands for this one, and no exponent of e goes further: no tap but the nearest is left,
+# and nothing overflows.
 _NARROWEST = 1e-150
 _LARGEST = 700
 
 
 def gaussian(size: Real, sigma: Real, shift: float = 0) -> Real:
-    """One axis of an isotropic Gaussian: exp(-(x - s)^2 / (2 sigma^2)); the kernel is its outer square.
+    """One axis of an isotropic Gaussian: exp(-(x - s)^2 / (2 sigma^2)); the kernel is its outer
+    square.
 
     Args:
         size: (B,) odd numbers of taps.
@@ -70,8 +74,11 @@ def elliptic(
     y, x = y - shift, x - shift
     cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
     u, v = (cos * x + sin * y) / _column(sigma_x, 2), (cos * y - sin * x) / _column(sigma_y, 2)
-    # A zero at the very centre is let be 1e-300; logarithms keep q^beta, and the profile, from overflow.
-    power = np.exp(np.minimum(beta[:, None, None] * np.log(np.maximum(u * u + v * v, 1e-300)), _LARGEST))
+    # A zero at the very centre is let be 1e-300; logarithms keep q^beta, and the profile, from
+    # overflow.
+    power = np.exp(
+        np.minimum(beta[:, None, None] * np.log(np.maximum(u * u + v * v, 1e-300)), _LARGEST)
+    )
     return _normalised(np.where(plateau[:, None, None], -np.log1p(power), -0.5 * power), inside)
 
 
@@ -113,8 +120,9 @@ def disk(radius: Real) -> Real:
 def motion(length: Real, angle: Real, direction: Real) -> Real:
     """A line of ``length`` taps through the centre, rotated with bilinear interpolation.
 
-    Along the line the weight is a ramp, from 1 + direction at its start (left, at angle 0) to 1 - direction at its end.
-    Equals kornia's ``get_motion_kernel2d(length, angle, direction, mode="bilinear")``, which makes one size at a time.
+    Along the line the weight is a ramp, from 1 + direction at its start (left, at angle 0) to 1 -
+    direction at its end. Equals kornia's ``get_motion_kernel2d(length, angle, direction,
+    mode="bilinear")``, which makes one size at a time.
 
     Args:
         length: (B,) odd lengths in pixels; 1 is the identity.
@@ -138,7 +146,9 @@ def motion(length: Real, angle: Real, direction: Real) -> Real:
 
 
 def _axis(size: Real) -> tuple[Real, NDArray[np.bool_]]:
-    """Offsets (1, K) from the centre of the largest size, and which of them (B, K) lie inside each size."""
+    """Offsets (1, K) from the centre of the largest size, and which of them (B, K) lie inside
+    each size.
+    """
     half = (size[:, None] - 1) / 2
     far = float(half.max())
     x = np.arange(-far, far + 1)[None]

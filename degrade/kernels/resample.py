@@ -1,12 +1,13 @@
 """Resample: change the size of each image, y = R_v x R_h^T.
 
-Row i of a matrix R holds the weights of output sample i. Samples sit at half-integers and both grids span the same
-frame, so output sample i is centred, in input samples, at
+Row i of a matrix R holds the weights of output sample i. Samples sit at half-integers and both
+grids span the same frame, so output sample i is centred, in input samples, at
 
     c_i = (i + 1/2) n_in / n_out - 1/2,    and    R_ij = k((j - c_i) / s) / sum_j k((j - c_i) / s),
 
-where the stretch s is 1, or with antialias max(n_in / n_out, 1). The one constraint: what is asked for is a whole
-*size*, never a scale factor, so input and output are registered and nothing is lost at the far edge.
+where the stretch s is 1, or with antialias max(n_in / n_out, 1). The one constraint: what is asked
+for is a whole *size*, never a scale factor, so input and output are registered and nothing is lost
+at the far edge.
 
 ===============  ====================================================================  =================================
 filter           kernel k, or bins                                                     equal to
@@ -23,18 +24,22 @@ filter           kernel k, or bins                                              
 ``matlab``       ``catmull_rom`` on 8-bit images, always with antialias                MATLAB ``imresize``
 ===============  ====================================================================  =================================
 
-Beyond the border the edge sample repeats; with antialias the weights there are dropped and the rest renormalised (as
-torch and Pillow do); ``matlab`` mirrors, the edge sample included. ``area``, ``coverage`` and ``nearest`` ignore
-``antialias``; single samples of ``area`` and ``nearest`` may be off by up to half an input sample either way, their
-mean is not (but for ``nearest`` at even ratios, where every sample is a tie). An axis that keeps its size is left as it
-is, whatever the filter. Only ``matlab`` clips overshoot.
+Beyond the border the edge sample repeats; with antialias the weights there are dropped and the
+rest renormalised (as torch and Pillow do); ``matlab`` mirrors, the edge sample included. ``area``,
+``coverage`` and ``nearest`` ignore ``antialias``; single samples of ``area`` and ``nearest`` may
+be off by up to half an input sample either way, their mean is not (but for ``nearest`` at even
+ratios, where every sample is a tie). An axis that keeps its size is left as it is, whatever the
+filter. Only ``matlab`` clips overshoot.
 
-``matlab`` rounds to 8 bits what it is given, what lies between the two passes (vertical first) and what it returns.
-That makes it equal to MATLAB's ``imresize`` of a uint8 image, level by level. Gradients pass straight through.
+``matlab`` rounds to 8 bits what it is given, what lies between the two passes (vertical first) and
+what it returns. That makes it equal to MATLAB's ``imresize`` of a uint8 image, level by level.
+Gradients pass straight through.
 
 References:
-    Reconstruction filters in computer graphics (Mitchell and Netravali, 1988), https://doi.org/10.1145/378456.378514
-    Cubic convolution interpolation for digital image processing (Keys, 1981), https://doi.org/10.1109/TASSP.1981.1163711
+    | Reconstruction filters in computer graphics (Mitchell and Netravali, 1988)
+    | https://doi.org/10.1145/378456.378514
+    | Cubic convolution interpolation for digital image processing (Keys, 1981)
+    | https://doi.org/10.1109/TASSP.1981.1163711
 """
 
 from __future__ import annotations
@@ -58,14 +63,18 @@ Real = NDArray[np.float64]
 
 
 def resample(
-    canvas: Canvas, sizes: Sizes, filters: Sequence[str], antialias: Sequence[bool] | NDArray[np.bool_]
+    canvas: Canvas,
+    sizes: Sizes,
+    filters: Sequence[str],
+    antialias: Sequence[bool] | NDArray[np.bool_],
 ) -> Canvas:
     """Resizes each image to its own size with its own filter.
 
-    On a CPU, native code works all but ``matlab``; without it OpenCV works ``bilinear`` and ``bicubic`` without
-    antialias. Both are within 5e-3 grey levels of the torch backend, which works the rest, one image at a time. That backend
-    adds the taps of a sample in their order, without a matrix product: a row has the same bits whatever its
-    batch-mates, and there is no TF32 to turn off.
+    On a CPU, native code works all but ``matlab``; without it OpenCV works ``bilinear`` and
+    ``bicubic`` without antialias. Both are within 5e-3 grey levels of the torch backend, which
+    works the rest, one image at a time. That backend adds the taps of a sample in their order,
+    without a matrix product: a row has the same bits whatever its batch-mates, and there is no
+    TF32 to turn off.
 
     Args:
         canvas: (B, C, H, W) images.
@@ -78,16 +87,26 @@ def resample(
     """
     for i, (name, (height, width)) in enumerate(zip(filters, sizes, strict=True)):
         if name not in FILTERS:
-            raise ValueError(f"resample: row {i}: unknown filter {name!r}; use one of {', '.join(FILTERS)}")
+            raise ValueError(
+                f"resample: row {i}: unknown filter {name!r}; use one of {', '.join(FILTERS)}"
+            )
         if height < 1 or width < 1:
-            raise ValueError(f"resample: row {i}: size {height}x{width} is empty; both sides must be at least 1")
+            raise ValueError(
+                f"resample: row {i}: size {height}x{width} is empty; both sides must be at least 1"
+            )
     changed = (sizes != canvas.sizes).any(1)
     if not changed.any():
         return canvas
-    jobs = [_Job(int(h), int(w), f, bool(a)) for (h, w), f, a in zip(sizes, filters, antialias, strict=True)]
+    jobs = [
+        _Job(int(h), int(w), f, bool(a))
+        for (h, w), f, a in zip(sizes, filters, antialias, strict=True)
+    ]
     backend = backend_of(canvas)
     if backend != "torch":
-        images = [_alone(canvas, i, job, backend) if changed[i] else canvas.image(i) for i, job in enumerate(jobs)]
+        images = [
+            _alone(canvas, i, job, backend) if changed[i] else canvas.image(i)
+            for i, job in enumerate(jobs)
+        ]
         return canvas.resized(_lay(images), sizes)
     rounding = changed & np.array([job.filter == "matlab" for job in jobs])
     if rounding.all() or not rounding.any():
@@ -119,19 +138,23 @@ def decimate(canvas: Canvas, sizes: Sizes, first: Sizes) -> Canvas:
             )
     steps = canvas.sizes // sizes
     rows, columns = (
-        [_every(int(n), int(s), int(f)) for n, s, f in zip(sizes[:, axis], steps[:, axis], first[:, axis], strict=True)]
+        [
+            _every(int(n), int(s), int(f))
+            for n, s, f in zip(sizes[:, axis], steps[:, axis], first[:, axis], strict=True)
+        ]
         for axis in (0, 1)
     )
     pixels = _along_rows(_along_rows(_rows_first(canvas.pixels), rows).transpose(1, 2), columns)
     return canvas.resized(to_channels_last(pixels.permute(0, 3, 2, 1)), sizes)
 
 
-# --- weights ---------------------------------------------------------------------------------------------------------
+# --- weights -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Band:
-    """The taps of a banded matrix: row i of R has ``weight[i]`` at columns ``index[i]`` (repeated columns add up).
+    """The taps of a banded matrix: row i of R has ``weight[i]`` at columns ``index[i]`` (repeated
+    columns add up).
 
     Args:
         index: (n_out, K) int64 in [0, n_in).
@@ -144,7 +167,9 @@ class Band:
 
 @functools.lru_cache(maxsize=512)
 def band(n_in: int, n_out: int, filter: str, antialias: bool) -> Band:
-    """The resampling matrix from ``n_in`` to ``n_out`` samples, as this module's docstring defines it."""
+    """The resampling matrix from ``n_in`` to ``n_out`` samples, as this module's docstring
+    defines it.
+    """
     out = np.arange(n_out)
     if n_in == n_out:
         return Band(out[:, None], np.ones((n_out, 1)))
@@ -156,7 +181,9 @@ def band(n_in: int, n_out: int, filter: str, antialias: bool) -> Band:
         weight = (index < last[:, None]).astype(np.float64)
         if filter == "coverage":  # overlaps in units of 1 / n_out, again whole numbers
             ends = np.minimum((index + 1) * n_out, (out[:, None] + 1) * n_in)
-            weight = np.maximum(ends - np.maximum(index * n_out, out[:, None] * n_in), 0).astype(np.float64)
+            weight = np.maximum(ends - np.maximum(index * n_out, out[:, None] * n_in), 0).astype(
+                np.float64
+            )
         return _band(np.minimum(index, n_in - 1), weight)
     antialias |= filter == "matlab"
     radius, kernel = _KERNELS["catmull_rom" if filter == "bicubic" and antialias else filter]
@@ -186,7 +213,12 @@ def _cubic(b: float, c: float) -> Callable[[Real], Real]:
     def kernel(x: Real) -> Real:
         x = np.abs(x)
         near = (12 - 9 * b - 6 * c) * x**3 + (-18 + 12 * b + 6 * c) * x**2 + (6 - 2 * b)
-        far = (-b - 6 * c) * x**3 + (6 * b + 30 * c) * x**2 + (-12 * b - 48 * c) * x + (8 * b + 24 * c)
+        far = (
+            (-b - 6 * c) * x**3
+            + (6 * b + 30 * c) * x**2
+            + (-12 * b - 48 * c) * x
+            + (8 * b + 24 * c)
+        )
         return np.where(x < 1, near, np.where(x < 2, far, 0)) / 6
 
     return kernel
@@ -215,7 +247,7 @@ FILTERS = ("area", "coverage", "nearest", *_KERNELS)
 """The names :func:`resample` knows."""
 
 
-# --- backends -----------------------------------------------------------------------------------------------------------
+# --- backends ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -254,12 +286,21 @@ def _lay(images: list[Tensor]) -> Tensor:
 
 
 def _together(canvas: Canvas, jobs: list[_Job], rounding: bool) -> Tensor:
-    """All images, resized: (B, C, max height, max width). With ``rounding``, in 8-bit levels as MATLAB does."""
+    """All images, resized: (B, C, max height, max width). With ``rounding``, in 8-bit levels as
+    MATLAB does.
+    """
     sizes = [(int(h), int(w)) for h, w in canvas.sizes]
-    vertical = [band(h, job.height, job.filter, job.antialias) for (h, _), job in zip(sizes, jobs, strict=True)]
-    horizontal = [band(w, job.width, job.filter, job.antialias) for (_, w), job in zip(sizes, jobs, strict=True)]
+    vertical = [
+        band(h, job.height, job.filter, job.antialias)
+        for (h, _), job in zip(sizes, jobs, strict=True)
+    ]
+    horizontal = [
+        band(w, job.width, job.filter, job.antialias)
+        for (_, w), job in zip(sizes, jobs, strict=True)
+    ]
     x = _rows_first(canvas.pixels)
-    # float64, because levels are often exact ties at whole scales: (k + 1/2) must not hang on the order of a sum.
+    # float64, because levels are often exact ties at whole scales: (k + 1/2) must not hang on the
+    # order of a sum.
     x = _level(x * 255).double() if rounding else x
     x = _along_rows(x, vertical)
     x = _level(x) if rounding else x
@@ -281,9 +322,11 @@ def _rows_first(pixels: Tensor) -> Tensor:
 
 
 def _along_rows(x: Tensor, bands: list[Band]) -> Tensor:
-    """Multiplies each image by its banded matrix from the left, zeros below: (B, H, W, C) -> (B, max n_out, W, C).
+    """Multiplies each image by its banded matrix from the left, zeros below: (B, H, W, C) -> (B,
+    max n_out, W, C).
 
-    A weighted sum of table rows is just what an embedding bag is: a fused gather with a bag for each output row.
+    A weighted sum of table rows is just what an embedding bag is: a fused gather with a bag for
+    each output row.
     """
     batch, height, width, channels = x.shape
     most = max(len(b.index) for b in bands)

@@ -1,8 +1,10 @@
-"""YAML -> the tree of a recipe, or every problem at once, each as ``file:line: address: message`` with its remedy.
+"""YAML -> the tree of a recipe, or every problem at once, each as ``file:line: address: message``
+with its remedy.
 
-Reading has three passes. *Compose* (:mod:`degrade.loading.positions`): the file becomes plain data, every node remembering its
-line. *Overlay* (:mod:`degrade.loading.inheritance`): ``extends`` and the command line's ``--set`` change that data by address.
-*Build*, here: the data becomes nodes and operators, problems being collected rather than raised.
+Reading has three passes. *Compose* (:mod:`degrade.loading.positions`): the file becomes plain
+data, every node remembering its line. *Overlay* (:mod:`degrade.loading.inheritance`): ``extends``
+and the command line's ``--set`` change that data by address. *Build*, here: the data becomes nodes
+and operators, problems being collected rather than raised.
 """
 
 from __future__ import annotations
@@ -20,7 +22,18 @@ from degrade.errors import Problem, RecipeError, close
 from degrade.limits import PATCH
 from degrade.loading.inheritance import RESERVED, change, extend, read
 from degrade.loading.positions import Marked, Place
-from degrade.nodes import CONTROL, TIMES, Node, Pick, Repeat, Shuffle, SizeError, Sizes, Step, Steps
+from degrade.nodes import (
+    CONTROL,
+    TIMES,
+    Node,
+    Pick,
+    Repeat,
+    Shuffle,
+    SizeError,
+    Sizes,
+    Step,
+    Steps,
+)
 from degrade.shorthand import parse
 
 __all__ = ["Spec", "load"]
@@ -57,9 +70,14 @@ def load(
     Raises:
         RecipeError: with every problem found.
     """
-    marked = extend(Marked(dict(recipe), {}), Path()) if isinstance(recipe, Mapping) else read(recipe)
+    marked = (
+        extend(Marked(dict(recipe), {}), Path()) if isinstance(recipe, Mapping) else read(recipe)
+    )
     problems = marked.problems
-    for address, value in {**({} if scale is None else {"scale": scale}), **(changes or {})}.items():
+    for address, value in {
+        **({} if scale is None else {"scale": scale}),
+        **(changes or {}),
+    }.items():
         message = change(marked, address.split("."), value, ("", 0))
         if message:
             problems.append(Problem("", 0, address, message))
@@ -93,22 +111,34 @@ class Builder:
             self.wrong(("description",), "description", "should be text")
         stages = [key for key in data if key not in RESERVED]
         if not stages:
-            self.wrong((), "", "there is no stage; add one, for example  first: [ {blur: {sigma: [0.2, 3]}} ]")
+            self.wrong(
+                (),
+                "",
+                "there is no stage; add one, for example  first: [ {blur: {sigma: [0.2, 3]}} ]",
+            )
         built = {str(stage): self.stage(stage) for stage in ("hr", *stages) if stage in data}
         if self.problems:
             return None
         hr = built.pop("hr", Steps("hr", ()))
-        spec = Spec(str(name), int(cast("int", scale)), hr, tuple(built.values()), str(description).strip())
+        spec = Spec(
+            str(name), int(cast("int", scale)), hr, tuple(built.values()), str(description).strip()
+        )
         self.sizes(spec)
         return spec
 
     def sizes(self, spec: Spec) -> None:
-        """Rejects a recipe whose LR image may not be exactly HR / scale, or that enlarges without bound."""
+        """Rejects a recipe whose LR image may not be exactly HR / scale, or that enlarges
+        without bound.
+        """
         whole, fitting = frozenset({spec.scale}), frozenset({1})
         stage = spec.hr
         try:
             if spec.hr.size(whole, spec.scale) != whole:
-                self.wrong(("hr",), "hr", "changes the size of the HR image; resize in a later stage instead")
+                self.wrong(
+                    ("hr",),
+                    "hr",
+                    "changes the size of the HR image; resize in a later stage instead",
+                )
             sizes: Sizes = whole
             side = spec.hr.side(PATCH, spec.scale)
             for stage in spec.stages:
@@ -125,11 +155,15 @@ class Builder:
     def stage(self, name: Any) -> Steps:
         body = self.marked.data[name]
         if not isinstance(name, str) or not name.isidentifier():
-            self.wrong((name,), str(name), "a stage is named by a word of letters, digits and underscores")
+            self.wrong(
+                (name,), str(name), "a stage is named by a word of letters, digits and underscores"
+            )
             return Steps(str(name), ())
         if not isinstance(body, list):
             meant = close(name, [known for known in RESERVED if known != name])
-            self.wrong((name,), name, f"a stage should be a list of steps{meant if '?' in meant else ''}")
+            self.wrong(
+                (name,), name, f"a stage should be a list of steps{meant if '?' in meant else ''}"
+            )
             return Steps(name, ())
         seen: dict[str, str] = {}
         return Steps(name, self.nodes(body, (name,), name, seen))
@@ -141,7 +175,9 @@ class Builder:
         built = [self.node(step, (*path, i), scope, seen) for i, step in enumerate(body)]
         return tuple(node for node in built if node is not None)
 
-    def node(self, step: Any, path: Place, scope: str, seen: dict[str, str], weighted: bool = False) -> Node | None:
+    def node(
+        self, step: Any, path: Place, scope: str, seen: dict[str, str], weighted: bool = False
+    ) -> Node | None:
         """One step. ``seen`` maps the labels already taken in the stage to their kinds."""
         if len(path) > MOST_DEPTH:
             self.wrong(path, scope, "groups within groups too deeply; take some apart")
@@ -149,12 +185,18 @@ class Builder:
         if isinstance(step, str):
             step = {step: None}
         if not isinstance(step, dict):
-            self.wrong(path, scope, f"{step!r} should be a step such as  jpeg: {{quality: [30, 95]}}")
+            self.wrong(
+                path, scope, f"{step!r} should be a step such as  jpeg: {{quality: [30, 95]}}"
+            )
             return None
         kinds = [key for key in step if key not in ("p", "as")]
         if len(kinds) != 1:
             said = f"names {', '.join(map(str, kinds))}" if kinds else "names no operator"
-            self.wrong(path, scope, f"a step {said}; it should name exactly one (optionally with p and as)")
+            self.wrong(
+                path,
+                scope,
+                f"a step {said}; it should name exactly one (optionally with p and as)",
+            )
             return None
         [kind] = kinds
         if not isinstance(kind, str):
@@ -163,10 +205,16 @@ class Builder:
         label = step.get("as", kind)
         here = f"{scope}.{label}"
         if not isinstance(label, str) or not label.isidentifier():
-            self.wrong((*path, "as"), here, "as: should be a word of letters, digits and underscores")
+            self.wrong(
+                (*path, "as"), here, "as: should be a word of letters, digits and underscores"
+            )
             return None
         if label == "p" or label in seen:
-            self.wrong(path, here, f"there are two steps called {label}; give this one a name with  as: another_name")
+            self.wrong(
+                path,
+                here,
+                f"there are two steps called {label}; give this one a name with  as: another_name",
+            )
         seen[label] = kind
         p = 1.0 if weighted else self.probability(step.get("p", 1), (*path, "p"), f"{here}.p")
         inside = (*path, kind)
@@ -185,9 +233,13 @@ class Builder:
             return 1.0
         return low
 
-    def operator(self, kind: str, body: Any, path: Place, here: str, label: str, p: float) -> Node | None:
+    def operator(
+        self, kind: str, body: Any, path: Place, here: str, label: str, p: float
+    ) -> Node | None:
         if self.count <= MOST_STEPS < self.count + self.rounds:
-            self.wrong(path, here, f"is beyond the {MOST_STEPS} steps that a recipe may have; repeat less")
+            self.wrong(
+                path, here, f"is beyond the {MOST_STEPS} steps that a recipe may have; repeat less"
+            )
         self.count += self.rounds
         if kind not in REGISTRY:
             self.wrong(path, here, f"no such operator{close(kind, [*REGISTRY, *CONTROL])}")
@@ -204,16 +256,24 @@ class Builder:
                 at = detail["loc"]
                 message = str(detail["msg"]).removeprefix("Value error, ")
                 if detail["type"] == "extra_forbidden":
-                    message = f"no such field{close(str(at[-1]), list(REGISTRY[kind].model_fields))}"
+                    message = (
+                        f"no such field{close(str(at[-1]), list(REGISTRY[kind].model_fields))}"
+                    )
                 self.wrong((*path, *at), ".".join([here, *map(str, at)]), message)
             return None
 
-    def steps(self, body: Any, path: Place, scope: str, label: str, p: float, seen: dict[str, str]) -> Node:
+    def steps(
+        self, body: Any, path: Place, scope: str, label: str, p: float, seen: dict[str, str]
+    ) -> Node:
         return Steps(label, self.nodes(body, path, scope, seen), p=p)
 
-    def one_of(self, body: Any, path: Place, scope: str, label: str, p: float, seen: dict[str, str]) -> Node | None:
+    def one_of(
+        self, body: Any, path: Place, scope: str, label: str, p: float, seen: dict[str, str]
+    ) -> Node | None:
         if not isinstance(body, list) or not body:
-            self.wrong(path, f"{scope}.{label}", "should be a list of steps, each with its weight p")
+            self.wrong(
+                path, f"{scope}.{label}", "should be a list of steps, each with its weight p"
+            )
             return None
         before, after = dict(seen), dict(seen)
         branches: list[Node] = []
@@ -221,12 +281,17 @@ class Builder:
         for i, step in enumerate(body):
             weight = step.get("p", 1) if isinstance(step, dict) else 1
             weights.append(self.weight(weight, (*path, i, "p"), f"{scope}.{label}"))
-            # A sample sees one branch only, so branches may share labels, and then also addresses and columns.
+            # A sample sees one branch only, so branches may share labels, and then also addresses
+            # and columns.
             own = dict(before)
             branch = self.node(step, (*path, i), scope, own, weighted=True)
             for name, kind in own.items():
                 if after.setdefault(name, kind) != kind:
-                    self.wrong((*path, i), f"{scope}.{name}", f"is {after[name]} in another branch; name it with as:")
+                    self.wrong(
+                        (*path, i),
+                        f"{scope}.{name}",
+                        f"is {after[name]} in another branch; name it with as:",
+                    )
             if branch is not None:
                 branches.append(branch)
         seen.update(after)
@@ -249,11 +314,17 @@ class Builder:
             return 1.0
         return low
 
-    def shuffle(self, body: Any, path: Place, scope: str, label: str, p: float, seen: dict[str, str]) -> Node | None:
+    def shuffle(
+        self, body: Any, path: Place, scope: str, label: str, p: float, seen: dict[str, str]
+    ) -> Node | None:
         ordered: Any = []
         if isinstance(body, dict):
             for key in set(body) - {"steps", "ordered"}:
-                self.wrong((*path, key), f"{scope}.{label}.{key}", "no such field; shuffle has steps and ordered")
+                self.wrong(
+                    (*path, key),
+                    f"{scope}.{label}.{key}",
+                    "no such field; shuffle has steps and ordered",
+                )
             ordered = body.get("ordered", [])
             body, path = body.get("steps"), (*path, "steps")
         nodes = self.nodes(body, path, scope, seen)
@@ -263,13 +334,27 @@ class Builder:
         labels = [node.label for node in nodes]
         for name in cast("list[Any]", ordered if isinstance(ordered, list) else [ordered]):
             if name not in labels or not isinstance(ordered, list):
-                self.wrong(path, f"{scope}.{label}.ordered", f"{name!r} is none of its steps{close(str(name), labels)}")
+                self.wrong(
+                    path,
+                    f"{scope}.{label}.ordered",
+                    f"{name!r} is none of its steps{close(str(name), labels)}",
+                )
         kept = [name for name in labels if isinstance(ordered, list) and name in ordered]
-        if isinstance(ordered, list) and sorted(kept) == sorted(map(str, ordered)) and kept != ordered:
-            self.wrong(path, f"{scope}.{label}.ordered", f"name them as the steps stand: {', '.join(kept)}")
+        if (
+            isinstance(ordered, list)
+            and sorted(kept) == sorted(map(str, ordered))
+            and kept != ordered
+        ):
+            self.wrong(
+                path,
+                f"{scope}.{label}.ordered",
+                f"name them as the steps stand: {', '.join(kept)}",
+            )
         return Shuffle(label, nodes, tuple(kept), p=p)
 
-    def repeat(self, body: Any, path: Place, scope: str, label: str, p: float, seen: dict[str, str]) -> Node | None:
+    def repeat(
+        self, body: Any, path: Place, scope: str, label: str, p: float, seen: dict[str, str]
+    ) -> Node | None:
         here = f"{scope}.{label}"
         if not isinstance(body, dict) or set(body) != {"times", "steps"}:
             self.wrong(path, here, "should have exactly times and steps")

@@ -1,4 +1,6 @@
-"""Overlays: what ``extends`` and the command line's ``--set`` change in a recipe's data, by address."""
+"""Overlays: what ``extends`` and the command line's ``--set`` change in a recipe's data, by
+address.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +28,20 @@ def read(recipe: str | Path, seen: tuple[Path, ...] = ()) -> Marked:
         raise RecipeError([Problem(str(path), 1, "", f"cannot be read: {error}")]) from None
     top = compose(text, str(path))
     if not isinstance(top.data, dict):
-        raise RecipeError([Problem(str(path), 1, "", "a recipe is a mapping with name, scale and stages")])
+        raise RecipeError(
+            [Problem(str(path), 1, "", "a recipe is a mapping with name, scale and stages")]
+        )
     if "extends" in top.data and path.resolve() in seen:
-        raise RecipeError([Problem(*top.mark(("extends",)), "extends", "the recipe extends itself")])
+        raise RecipeError(
+            [Problem(*top.mark(("extends",)), "extends", "the recipe extends itself")]
+        )
     return extend(top, path.parent, (*seen, path.resolve()))
 
 
 def extend(top: Marked, folder: Path, seen: tuple[Path, ...] = ()) -> Marked:
-    """``top`` over what it extends, if anything: a recipe's name, or a file relative to ``folder``."""
+    """``top`` over what it extends, if anything: a recipe's name, or a file relative to
+    ``folder``.
+    """
     base = top.data.get("extends")
     if base is None:
         return top
@@ -47,7 +55,9 @@ def extend(top: Marked, folder: Path, seen: tuple[Path, ...] = ()) -> Marked:
 
 
 def overlay(below: Marked, top: Marked) -> Marked:
-    """``top`` over ``below``: a stage that is a list replaces, one that is a mapping changes steps by their label."""
+    """``top`` over ``below``: a stage that is a list replaces, one that is a mapping changes
+    steps by their label.
+    """
     merged = Marked(dict(below.data), dict(below.marks), below.problems)
     merged.data.pop("extends", None)
     for key, value in top.data.items():
@@ -64,12 +74,15 @@ def overlay(below: Marked, top: Marked) -> Marked:
                 parts = (key, label) if field is None else (key, label, field)
                 message = change(merged, [str(p) for p in parts], fields[field], top.mark(parts))
                 if message:
-                    merged.problems.append(Problem(*top.mark(parts), ".".join(map(str, parts)), message))
+                    merged.problems.append(
+                        Problem(*top.mark(parts), ".".join(map(str, parts)), message)
+                    )
     return merged
 
 
 def change(recipe: Marked, address: list[str], value: Any, mark: tuple[str, int]) -> str | None:
-    """Sets what stands at an address: ``scale``, ``stage.label.field``, ``stage.label.p``; null removes.
+    """Sets what stands at an address: ``scale``, ``stage.label.field``, ``stage.label.p``; null
+    removes.
 
     Returns:
         What is wrong, or None.
@@ -114,7 +127,13 @@ def _graft(onto: Marked, at: Place, source: Marked, path: Place) -> None:
     onto.data[at[0]] = source.data[path[0]]
     for known in [known for known in onto.marks if known[: len(at)] == at]:
         del onto.marks[known]
-    onto.marks.update({(*at, *p[len(path) :]): mark for p, mark in source.marks.items() if p[: len(path)] == path})
+    onto.marks.update(
+        {
+            (*at, *p[len(path) :]): mark
+            for p, mark in source.marks.items()
+            if p[: len(path)] == path
+        }
+    )
 
 
 def _copy(data: Any) -> Any:
@@ -125,7 +144,9 @@ def _copy(data: Any) -> Any:
 
 
 def _labelled(nodes: Any, path: Place) -> Iterator[tuple[str, Place, dict[str, Any], str]]:
-    """Every step of a stage, however deep: its label, path, data and kind. A bare name becomes a mapping."""
+    """Every step of a stage, however deep: its label, path, data and kind. A bare name becomes
+    a mapping.
+    """
     for i, step in enumerate(nodes if isinstance(nodes, list) else []):
         if isinstance(step, str):
             step = nodes[i] = {step: None}
@@ -144,7 +165,9 @@ def _labelled(nodes: Any, path: Place) -> Iterator[tuple[str, Place, dict[str, A
 
 
 def _find(nodes: Any, label: str, path: Place) -> Iterator[tuple[Place, dict[str, Any], str]]:
-    return ((p, step, kind) for name, p, step, kind in list(_labelled(nodes, path)) if name == label)
+    return (
+        (p, step, kind) for name, p, step, kind in list(_labelled(nodes, path)) if name == label
+    )
 
 
 def _parent(data: Any, path: Place) -> list[Any]:

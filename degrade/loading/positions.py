@@ -1,4 +1,5 @@
-"""Marked data: what a YAML file says, every part of it with its line, so that problems can say where they are.
+"""Marked data: what a YAML file says, every part of it with its line, so that problems can say
+where they are.
 
 Only YAML's safe subset is read, and nothing in a file can name code.
 """
@@ -29,7 +30,9 @@ class Marked:
         problems: What was found wrong so far.
     """
 
-    def __init__(self, data: Any, marks: dict[Place, tuple[str, int]], problems: Sequence[Problem] = ()) -> None:
+    def __init__(
+        self, data: Any, marks: dict[Place, tuple[str, int]], problems: Sequence[Problem] = ()
+    ) -> None:
         self.data = data
         self.marks = marks
         self.problems = list(problems)
@@ -42,7 +45,9 @@ class Marked:
 
 
 def compose(text: str, file: str) -> Marked:
-    """Reads YAML. Raises RecipeError on bad syntax, repeated keys, tags, and documents that grow without bound."""
+    """Reads YAML. Raises RecipeError on bad syntax, repeated keys, tags, and documents that
+    grow without bound.
+    """
     try:
         loader = yaml.SafeLoader(text)
         try:
@@ -55,10 +60,14 @@ def compose(text: str, file: str) -> Marked:
             loader.dispose()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise RecipeError([Problem(file, line, "", f"a character that YAML does not allow ({error.reason})")]) from None
+        raise RecipeError(
+            [Problem(file, line, "", f"a character that YAML does not allow ({error.reason})")]
+        ) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise RecipeError([Problem(file, mark.line + 1 if mark else 1, "", f"{error.problem or error}")]) from None
+        raise RecipeError(
+            [Problem(file, mark.line + 1 if mark else 1, "", f"{error.problem or error}")]
+        ) from None
     except RecursionError:
         raise RecipeError([Problem(file, 1, "", "nested too deeply")]) from None
 
@@ -91,13 +100,18 @@ class Composer:
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node)
         if node.tag not in (f"{TAG}map", f"{TAG}seq"):
-            raise self.fail(node, f"the tag {node.tag.removeprefix(TAG)} has no place here; a recipe is plain data")
+            raise self.fail(
+                node,
+                f"the tag {node.tag.removeprefix(TAG)} has no place here; a recipe is plain data",
+            )
         if isinstance(node, yaml.SequenceNode):
             children = cast("list[yaml.Node]", node.value)
             return [self.build(child, (*path, i), above) for i, child in enumerate(children)]
         pairs = cast("list[tuple[yaml.Node, yaml.Node]]", node.value)
         merged: dict[Any, Any] = {}
-        for base in reversed([base for key, child in pairs if key.tag == f"{TAG}merge" for base in _bases(child)]):
+        for base in reversed(
+            [base for key, child in pairs if key.tag == f"{TAG}merge" for base in _bases(child)]
+        ):
             if not isinstance(base, yaml.MappingNode):
                 raise self.fail(base, "<<: should name a mapping, or a list of them")
             merged |= self.build(base, path, above)

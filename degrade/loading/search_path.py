@@ -12,8 +12,12 @@ __all__ = ["folders", "locate", "names"]
 
 
 def folders() -> list[Path]:
-    """Where named recipes are looked for: ``$DEGRADE_RECIPES``, then the packaged ones, then those of plug-ins."""
-    found = [Path(part) for part in os.environ.get("DEGRADE_RECIPES", "").split(os.pathsep) if part]
+    """Where named recipes are looked for: ``$DEGRADE_RECIPES``, then the packaged ones, then
+    those of plug-ins.
+    """
+    found = [
+        Path(part) for part in os.environ.get("DEGRADE_RECIPES", "").split(os.pathsep) if part
+    ]
     # A wheel holds the recipes inside the package; a checkout, installed for editing, beside it.
     package = Path(__file__).parent.parent
     found.append(next(d for d in (package / "recipes", package.parent / "recipes") if d.is_dir()))
@@ -41,7 +45,9 @@ def locate(recipe: str | Path) -> Path:
     for folder in folders():
         if _is_file(folder / f"{recipe}.yaml"):
             return folder / f"{recipe}.yaml"
-    raise RecipeError([Problem("", 0, str(recipe), f"no such recipe{close(str(recipe), names())}")])
+    raise RecipeError(
+        [Problem("", 0, str(recipe), f"no such recipe{close(str(recipe), names())}")]
+    )
 
 
 def _is_file(path: Path) -> bool:

@@ -5,14 +5,16 @@ A step names one class of the library and its arguments::
     - albumentations: {Defocus: {radius: [3, 5]}}
     - kornia: {RandomMotionBlur: {kernel_size: 5, angle: 35.0, direction: 0.5}}
 
-Here ``[3, 5]`` is the library's own range, not a distribution of ours: the library draws, from a generator seeded by
-the sample's key, so replay holds but the drawn values appear in no plan. The library's probability is 1 unless ``p`` is
-among the arguments.
+Here ``[3, 5]`` is the library's own range, not a distribution of ours: the library draws, from a
+generator seeded by the sample's key, so replay holds but the drawn values appear in no plan. The
+library's probability is 1 unless ``p`` is among the arguments.
 
-One constraint: a transform must keep the image's size and channels; one that does not is an error. One that moves
-pixels about (a flip, a warp) keeps them, and moves the LR image against its HR image: its place is on the HR side.
+One constraint: a transform must keep the image's size and channels; one that does not is an error.
+One that moves pixels about (a flip, a warp) keeps them, and moves the LR image against its HR
+image: its place is on the HR side.
 
-Each row is worked by itself, with a transform of its own: rows cannot influence each other in any batch or thread.
+Each row is worked by itself, with a transform of its own: rows cannot influence each other in any
+batch or thread.
 """
 
 from __future__ import annotations
@@ -84,14 +86,20 @@ class Adaptor(Operator):
         elif len(step) == 1:
             [(name, arguments)] = step.items()
         else:
-            raise ValueError(f"{cls.name} should be one transform with its arguments: {{Name: {{argument: value}}}}")
+            raise ValueError(
+                f"{cls.name} should be one transform with its arguments: {{Name: {{argument: value}}}}"
+            )
         params = dict(_mapping(arguments))
         if not isinstance(arguments, Mapping | None):
             raise ValueError(f"{name}: {arguments!r} should be arguments, {{argument: value}}")
         known = cls.classes()
         if name not in known:
             raise ValueError(f"{name}: no transform of {cls.name}{_close(str(name), known)}")
-        names = [a for a in inspect.signature(known[name]).parameters if a not in ("args", "kwargs", "strict")]
+        names = [
+            a
+            for a in inspect.signature(known[name]).parameters
+            if a not in ("args", "kwargs", "strict")
+        ]
         for argument in params:
             if argument not in names:
                 raise ValueError(f"{name}: no argument {argument!r}{_close(str(argument), names)}")
@@ -106,7 +114,9 @@ class Adaptor(Operator):
         return {self.transform: self.params}
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
         return {
             "type": "object",
             "description": cls.summary(),
@@ -119,7 +129,8 @@ class Adaptor(Operator):
 class Albumentations(Adaptor):
     """A transform of albumentations 2.0.8, on 8-bit RGB or grey: {Defocus: {radius: [3, 5]}}.
 
-    The image is rounded to 8 bits before it, and comes back as 8 bits. Pixels on a GPU travel to the host and back.
+    The image is rounded to 8 bits before it, and comes back as 8 bits. Pixels on a GPU travel to
+    the host and back.
 
     References:
         | Albumentations (Buslaev et al., 2020) | https://doi.org/10.3390/info11020125
@@ -130,23 +141,38 @@ class Albumentations(Adaptor):
 
     @classmethod
     def classes(cls) -> dict[str, Any]:
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks PyPI for its latest version
+        os.environ.setdefault(
+            "NO_ALBUMENTATIONS_UPDATE", "1"
+        )  # else its import asks PyPI for its latest version
         import albumentations
 
         base, solid = albumentations.BasicTransform, albumentations.Transform3D
         abstract = base.__module__
-        return _subclasses(albumentations, base, lambda k: k.__module__ != abstract and not issubclass(k, solid))
+        return _subclasses(
+            albumentations, base, lambda k: k.__module__ != abstract and not issubclass(k, solid)
+        )
 
     @classmethod
     def make(cls, kind: Any, params: dict[str, Any]) -> Any:
-        # Classes with a schema of their own take `strict`; without it a wrong value is a warning and a default.
-        return kind(**{**_always(kind), **params}, **({"strict": True} if "InitSchema" in vars(kind) else {}))
+        # Classes with a schema of their own take `strict`; without it a wrong value is a warning
+        # and a default.
+        return kind(
+            **{**_always(kind), **params},
+            **({"strict": True} if "InitSchema" in vars(kind) else {}),
+        )
 
     def one(self, image: Tensor, seed: int) -> Tensor:
         transform = self.build()
         transform.set_random_seed(seed)
         pixels = (
-            image.detach().mul(255).round().clamp(0, 255).to("cpu", torch.uint8).permute(1, 2, 0).contiguous().numpy()
+            image.detach()
+            .mul(255)
+            .round()
+            .clamp(0, 255)
+            .to("cpu", torch.uint8)
+            .permute(1, 2, 0)
+            .contiguous()
+            .numpy()
         )
         out = np.asarray(transform(image=pixels)["image"])
         if out.dtype != np.uint8:
@@ -154,13 +180,17 @@ class Albumentations(Adaptor):
                 f"albumentations: {self.transform} made {out.dtype} of 8-bit pixels; it has no place in a recipe"
             )
         out = out[..., None] if out.ndim == 2 else out
-        return (torch.from_numpy(np.ascontiguousarray(out)).permute(2, 0, 1).to(image) / 255).contiguous()
+        return (
+            torch.from_numpy(np.ascontiguousarray(out)).permute(2, 0, 1).to(image) / 255
+        ).contiguous()
 
 
 class Kornia(Adaptor):
-    """A transform of kornia.augmentation: {RandomMotionBlur: {kernel_size: 5, angle: 35.0, direction: 0.5}}.
+    """A transform of kornia.augmentation: {RandomMotionBlur: {kernel_size: 5, angle: 35.0,
+    direction: 0.5}}.
 
-    Works on the image's device; gradients flow where the transform lets them. Its result is clipped to [0, 1].
+    Works on the image's device; gradients flow where the transform lets them. Its result is
+    clipped to [0, 1].
 
     References:
         | Kornia (Riba et al., 2020) | https://arxiv.org/abs/1910.02190
@@ -172,12 +202,16 @@ class Kornia(Adaptor):
     def classes(cls) -> dict[str, Any]:
         import kornia.augmentation as library
 
-        return _subclasses(library, library.AugmentationBase2D, lambda k: not k.__name__.endswith("Base2D"))
+        return _subclasses(
+            library, library.AugmentationBase2D, lambda k: not k.__name__.endswith("Base2D")
+        )
 
     @classmethod
     def make(cls, kind: Any, params: dict[str, Any]) -> Any:
         # YAML has no tuples, and kornia takes a list for something else.
-        return kind(**{**_always(kind), **{name: _tuples(value) for name, value in params.items()}})
+        return kind(
+            **{**_always(kind), **{name: _tuples(value) for name, value in params.items()}}
+        )
 
     def one(self, image: Tensor, seed: int) -> Tensor:
         with _seeded(seed, image.device):
@@ -203,10 +237,16 @@ def _seeded(seed: int, device: torch.device) -> Generator[None]:
 
 
 def _subclasses(library: Any, base: type, keep: Callable[[type], bool]) -> dict[str, Any]:
-    """The public classes of a library that are transforms; a recipe can name these and nothing else."""
+    """The public classes of a library that are transforms; a recipe can name these and nothing
+    else.
+    """
     named = cast("dict[str, Any]", vars(library))
     public = {name: kind for name, kind in named.items() if not name.startswith("_")}
-    return {name: k for name, k in public.items() if isinstance(k, type) and issubclass(k, base) and keep(k)}
+    return {
+        name: k
+        for name, k in public.items()
+        if isinstance(k, type) and issubclass(k, base) and keep(k)
+    }
 
 
 def _always(kind: Any) -> dict[str, float]:
@@ -234,5 +274,8 @@ def _reason(error: Exception) -> str:
     """What was wrong, on one line."""
     cause = error.__cause__ or error
     if isinstance(cause, ValidationError):
-        return "; ".join(".".join(map(str, (*e["loc"], ""))).rstrip(".") + f": {e['msg']}" for e in cause.errors())
+        return "; ".join(
+            ".".join(map(str, (*e["loc"], ""))).rstrip(".") + f": {e['msg']}"
+            for e in cause.errors()
+        )
     return " ".join(str(error).split())

@@ -1,7 +1,9 @@
-"""Blur: correlation with the elliptic kernels and the sinc of the blind super-resolution pipelines.
+"""Blur: correlation with the elliptic kernels and the sinc of the blind super-resolution
+pipelines.
 
-Lengths are in pixels, angles in radians. The border is mirrored, the edge pixel not repeated. The one constraint: a
-kernel's size is odd, and what its width would put outside is cut off, the rest scaled to sum to 1.
+Lengths are in pixels, angles in radians. The border is mirrored, the edge pixel not repeated. The
+one constraint: a kernel's size is odd, and what its width would put outside is cut off, the rest
+scaled to sum to 1.
 
 References:
     | Real-ESRGAN (Wang et al., 2021), ``realesrgan/data/realesrgan_dataset.py`` | https://github.com/xinntao/Real-ESRGAN
@@ -30,10 +32,12 @@ KERNELS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso"
 
 
 class Blur(Operator):
-    """Blurs with a kernel of the elliptic family: Gaussian, generalised Gaussian or plateau, isotropic or not.
+    """Blurs with a kernel of the elliptic family: Gaussian, generalised Gaussian or plateau,
+    isotropic or not.
 
     With q = c^T Sigma^-1 c, the profile is exp(-q / 2), exp(-q^beta / 2) or 1 / (1 + q^beta); see
-    :func:`degrade.kernels.psf.elliptic`. Isotropic kernels use ``sigma`` alone. Width 0 or size 1 is the identity.
+    :func:`degrade.kernels.psf.elliptic`. Isotropic kernels use ``sigma`` alone. Width 0 or size 1
+    is the identity.
     """
 
     name: ClassVar[str] = "blur"
@@ -45,7 +49,9 @@ class Blur(Operator):
     sigma: Annotated[Dist, Range(0, 50, unit="px", worse="high")] = Const(1)
     """Standard deviation; along the first axis if the kernel is anisotropic."""
     sigma_y: Annotated[Dist, Range(0, 50, unit="px", worse="high")] = Const(1)
-    """Standard deviation along the second axis. Left out, it is distributed as ``sigma``, and drawn on its own."""
+    """Standard deviation along the second axis. Left out, it is distributed as ``sigma``, and
+    drawn on its own.
+    """
     angle: Annotated[Dist, Range(-math.pi, math.pi, unit="rad")] = Const(0)
     """Rotation of anisotropic kernels, from x towards y (downwards)."""
     beta_generalized: Annotated[Dist, Range(0.1, 20)] = Const(1)
@@ -53,15 +59,17 @@ class Blur(Operator):
     beta_plateau: Annotated[Dist, Range(0.1, 20)] = Const(1)
     """Shape of the plateaus; more is flatter."""
     shift: Annotated[float, Field(ge=-10, le=10)] = 0
-    """Offset of the kernel's centre on both axes, in pixels to the right and below. Before a decimation that keeps
-    pixel 0 of every s, (s - 1) / 2 keeps HR and LR registered."""
+    """Offset of the kernel's centre on both axes, in pixels to the right and below. Before a
+    decimation that keeps pixel 0 of every s, (s - 1) / 2 keeps HR and LR registered."""
     border: Border = "reflect"
     """What lies outside an image: its mirror image, or its last pixel repeated."""
 
     @property
     def anisotropic(self) -> bool:
         """Whether a kernel with a second axis may be drawn."""
-        return isinstance(self.kernel, Choice) and any("aniso" in str(kernel) for kernel in self.kernel.values)
+        return isinstance(self.kernel, Choice) and any(
+            "aniso" in str(kernel) for kernel in self.kernel.values
+        )
 
     @model_serializer(mode="wrap")
     def _write(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -85,13 +93,19 @@ class Blur(Operator):
         rows, others = np.flatnonzero(separable), np.flatnonzero(~separable)
         taps = psf.gaussian(draw.host("size")[rows], draw.host("sigma")[rows], self.shift)
         blurred = canvas.put(rows, convolve_separable(canvas.take(rows), taps, taps, self.border))
-        return blurred.put(others, convolve(canvas.take(others), self.kernels(draw)[others], self.border))
+        return blurred.put(
+            others, convolve(canvas.take(others), self.kernels(draw)[others], self.border)
+        )
 
     def kernels(self, draw: Draw) -> psf.Real:
         """The drawn kernels, (B, K, K)."""
         family, anisotropic = np.divmod(draw.host("kernel").astype(np.int64), 2)
         sigma = draw.host("sigma")
-        beta = np.where(family == 1, draw.host("beta_generalized"), np.where(family == 2, draw.host("beta_plateau"), 1))
+        beta = np.where(
+            family == 1,
+            draw.host("beta_generalized"),
+            np.where(family == 2, draw.host("beta_plateau"), 1),
+        )
         return psf.elliptic(
             draw.host("size"),
             sigma,
@@ -104,10 +118,12 @@ class Blur(Operator):
 
 
 class Sinc(Operator):
-    """Rings and overshoots, as sharpening and sloppy resampling do: a truncated circular low-pass filter.
+    """Rings and overshoots, as sharpening and sloppy resampling do: a truncated circular low-pass
+    filter.
 
-    k(r) = w J1(w r) / (2 pi r) with w = pi cutoff, scaled to sum to 1. Values may leave [0, 1]. Size 1 is the identity;
-    a cut-off of 1 is not, since the pass band is a circle and the corners of the spectrum lie outside.
+    k(r) = w J1(w r) / (2 pi r) with w = pi cutoff, scaled to sum to 1. Values may leave [0, 1].
+    Size 1 is the identity; a cut-off of 1 is not, since the pass band is a circle and the corners
+    of the spectrum lie outside.
     """
 
     name: ClassVar[str] = "sinc"

@@ -1,6 +1,7 @@
 """JPEG compression, as libjpeg does it: blocking, ringing and colour bleeding.
 
-The one constraint: real encoders take whole qualities, so a drawn quality is rounded to the nearest whole number.
+The one constraint: real encoders take whole qualities, so a drawn quality is rounded to the
+nearest whole number.
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ __all__ = ["Jpeg"]
 
 
 class Jpeg(Operator):
-    """JPEG encoding and decoding, bit for bit libjpeg-turbo's; see :func:`degrade.kernels.jpeg.jpeg`.
+    """JPEG encoding and decoding, bit for bit libjpeg-turbo's; see
+    :func:`degrade.kernels.jpeg.jpeg`.
 
     Args:
-        quality: In [1, 100]. ``[30, 95]`` draws a real number, as Real-ESRGAN does, which is rounded to the nearest
-            whole number: the two ends come half as often as the rest. For equal shares write ``{integers: [30, 95]}``.
-        chroma: Subsampling of the two colour planes; 4:2:0 halves them in both directions, 4:2:2 in width, 4:4:4 not at
-            all. Without effect on grey images.
-        straight_through: Whether gradients pass, the roundings replaced by the identity; the pixels stay the same. If
-            not, gradients stop here.
+        quality: In [1, 100]. ``[30, 95]`` draws a real number, as Real-ESRGAN does, which is
+            rounded to the nearest whole number: the two ends come half as often as the rest. For
+            equal shares write ``{integers: [30, 95]}``.
+        chroma: Subsampling of the two colour planes; 4:2:0 halves them in both directions, 4:2:2
+            in width, 4:4:4 not at all. Without effect on grey images.
+        straight_through: Whether gradients pass, the roundings replaced by the identity; the
+            pixels stay the same. If not, gradients stop here.
     """
 
     name = "jpeg"
@@ -37,4 +40,6 @@ class Jpeg(Operator):
     straight_through: bool = False
 
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
-        return jpeg(canvas, np.rint(draw.host("quality")), draw.names("chroma"), self.straight_through)
+        return jpeg(
+            canvas, np.rint(draw.host("quality")), draw.names("chroma"), self.straight_through
+        )

@@ -1,7 +1,8 @@
 """Lens: blurs that a camera makes, by motion and by defocus.
 
-Both are correlations with kernels that sum to 1; lengths are in pixels, angles in degrees. The one constraint: the
-border is mirrored, the edge pixel not repeated, so that a flat image stays flat: a black border would darken its edges.
+Both are correlations with kernels that sum to 1; lengths are in pixels, angles in degrees. The one
+constraint: the border is mirrored, the edge pixel not repeated, so that a flat image stays flat: a
+black border would darken its edges.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ __all__ = ["Lens", "Motion"]
 class Motion(Operator):
     """Motion blur along a straight line.
 
-    The kernel is kornia's ``get_motion_kernel2d`` (bilinear), drawn per sample with its own length. Length 1 is the
-    identity.
+    The kernel is kornia's ``get_motion_kernel2d`` (bilinear), drawn per sample with its own
+    length. Length 1 is the identity.
     """
 
     name: ClassVar[str] = "motion"
@@ -32,10 +33,14 @@ class Motion(Operator):
     angle: Annotated[Dist, Range(-360, 360, unit="degrees")] = Const(0)
     """Direction of the line, counter-clockwise from the x axis as displayed."""
     direction: Annotated[Dist, Range(-1, 1)] = Const(0)
-    """Slope of the weights along the line: 0 is even, 1 and -1 fall to zero at one end or the other."""
+    """Slope of the weights along the line: 0 is even, 1 and -1 fall to zero at one end or the
+    other.
+    """
 
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
-        return convolve(canvas, psf.motion(draw.host("length"), draw.host("angle"), draw.host("direction")))
+        return convolve(
+            canvas, psf.motion(draw.host("length"), draw.host("angle"), draw.host("direction"))
+        )
 
 
 class Lens(Operator):

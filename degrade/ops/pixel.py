@@ -2,8 +2,9 @@
 
 .. math:: \\mathrm{quantize}(x) = \\mathrm{clip}(\\mathrm{round}(m x), 0, m) / m, \\qquad m = 2^{bits} - 1
 
-One constraint: what ``quantize`` leaves is what a file of that depth gives back. An 8-bit PNG stores round(255 y), and
-255 y is a whole number up to float rounding, so writing and reading changes nothing.
+One constraint: what ``quantize`` leaves is what a file of that depth gives back. An 8-bit PNG
+stores round(255 y), and 255 y is a whole number up to float rounding, so writing and reading
+changes nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ __all__ = ["Clip", "Quantize", "quantize"]
 
 
 def quantize(pixels: Tensor, bits: int = 8) -> Tensor:
-    """Rounds [0, 1] to 2^bits levels, any shape. Gradients pass the rounding, and stop outside [0, 1]."""
+    """Rounds [0, 1] to 2^bits levels, any shape. Gradients pass the rounding, and stop outside
+    [0, 1].
+    """
     top = 2**bits - 1
     if not pixels.requires_grad:
         return (pixels * top).round_().clamp_(0, top).div_(top)

@@ -1,8 +1,8 @@
 """Resize and decimate: change the size of the image.
 
 ``resize`` makes n -> max(1, floor(n_base factor + 1/2)) on each axis with one of the filters of
-:mod:`degrade.kernels.resample`. The one constraint: sizes are whole and the two frames coincide, so HR and LR stay
-registered whatever the factor.
+:mod:`degrade.kernels.resample`. The one constraint: sizes are whole and the two frames coincide,
+so HR and LR stay registered whatever the factor.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ __all__ = ["Decimate", "Resize"]
 class Resize(Operator):
     """Resizes to a drawn factor of the present, the final LR or the HR size.
 
-    The new size is max(1, floor(base factor + 1/2)). Overshoot of ``bicubic``, ``lanczos`` and their like stays, as in
-    the torch pipelines, which clip at a later step; so does a recipe, with ``clip``.
+    The new size is max(1, floor(base factor + 1/2)). Overshoot of ``bicubic``, ``lanczos`` and
+    their like stays, as in the torch pipelines, which clip at a later step; so does a recipe, with
+    ``clip``.
     """
 
     name: ClassVar[str] = "resize"
@@ -39,7 +40,9 @@ class Resize(Operator):
     filter: Annotated[Dist, OneOf(FILTERS)] = Choice(("bicubic",), (1.0,))
     """The resampling kernel."""
     antialias: Annotated[Dist, Chance()] = Const(0)
-    """Whether the kernel is stretched where the image shrinks (``matlab`` always; area, coverage, nearest never)."""
+    """Whether the kernel is stretched where the image shrinks (``matlab`` always; area,
+    coverage, nearest never).
+    """
 
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
         base = {"input": canvas.sizes, "target": canvas.target, "hr": canvas.hr}[self.of]
@@ -67,14 +70,16 @@ class Resize(Operator):
 class Decimate(Operator):
     """Keeps every s-th pixel, down to the final LR size; s = size / LR size must be whole.
 
-    With ``phase: centre`` it keeps pixel floor((s - 1) / 2) of each block of s, the middle one where s is odd. Where s
-    is even the middle lies half a pixel further right and down, so the blur before must be centred there, as a MATLAB
-    kernel of even size is, for HR and LR to be registered. With ``phase: corner`` it keeps pixel 0, and the blur must
-    be centred (s - 1) / 2 further right and down.
+    With ``phase: centre`` it keeps pixel floor((s - 1) / 2) of each block of s, the middle one
+    where s is odd. Where s is even the middle lies half a pixel further right and down, so the
+    blur before must be centred there, as a MATLAB kernel of even size is, for HR and LR to be
+    registered. With ``phase: corner`` it keeps pixel 0, and the blur must be centred (s - 1) / 2
+    further right and down.
 
-    Source: ``centre`` is RCAN's Prepare_TestData_HR_LR.m (x3: the middle pixel; even scales: s/2:s:end, counted from 1,
-    after a kernel of even size; https://github.com/yulunzhang/RCAN), ``corner`` is KAIR's ``[0::sf]`` after a shifted
-    kernel (utils_blindsr.py, https://github.com/cszn/KAIR).
+    Source: ``centre`` is RCAN's Prepare_TestData_HR_LR.m (x3: the middle pixel; even scales:
+    s/2:s:end, counted from 1, after a kernel of even size; https://github.com/yulunzhang/RCAN),
+    ``corner`` is KAIR's ``[0::sf]`` after a shifted kernel (utils_blindsr.py,
+    https://github.com/cszn/KAIR).
     """
 
     name: ClassVar[str] = "decimate"
@@ -92,5 +97,7 @@ class Decimate(Operator):
 
     def size_after(self, before: Size, scale: int) -> Size:
         if before is None:
-            raise ValueError("the size here may be no whole multiple of the final LR size; use  resize: {of: target}")
+            raise ValueError(
+                "the size here may be no whole multiple of the final LR size; use  resize: {of: target}"
+            )
         return 1

@@ -2,7 +2,8 @@
 
 .. math:: r = x - G x, \\quad m = G \\, [ |r| > t ], \\quad y = m \\, \\mathrm{clip}(x + a r, 0, 1) + (1 - m) \\, x
 
-G is a truncated Gaussian with mirrored border. The one constraint: it is separable, and always taken as two passes.
+G is a truncated Gaussian with mirrored border. The one constraint: it is separable, and always
+taken as two passes.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ def unsharp(canvas: Canvas, taps: psf.Real, amount: Tensor, threshold: Tensor) -
         (B, C, H, W).
     """
     backend = backend_of(canvas)
-    return {"native": _native, "opencv": _opencv, "torch": _torch}[backend](canvas, taps, amount, threshold)
+    return {"native": _native, "opencv": _opencv, "torch": _torch}[backend](
+        canvas, taps, amount, threshold
+    )
 
 
 def _torch(canvas: Canvas, taps: psf.Real, amount: Tensor, threshold: Tensor) -> Tensor:
@@ -52,7 +55,9 @@ def _torch(canvas: Canvas, taps: psf.Real, amount: Tensor, threshold: Tensor) ->
 
 def _native(canvas: Canvas, taps: psf.Real, amount: Tensor, threshold: Tensor) -> Tensor:
     out = empty_like(canvas)
-    drawn = zip(supports(taps), amount.flatten().tolist(), threshold.flatten().tolist(), strict=True)
+    drawn = zip(
+        supports(taps), amount.flatten().tolist(), threshold.flatten().tolist(), strict=True
+    )
     for i, (row, weight, least) in enumerate(drawn):
         native.unsharp(canvas.hwc(i), row, out.hwc(i), weight, least)
     return out.pixels
@@ -66,11 +71,15 @@ def _opencv(canvas: Canvas, taps: psf.Real, amount: Tensor, threshold: Tensor) -
     # Comparisons of torch are slow on a CPU: OpenCV's take a third, and its weighted sums half.
     mask = torch.empty_like(pixels, dtype=torch.uint8)
     level: Any  # a number will do where OpenCV's types ask for an array
-    for x, b, m, t in zip(*(_flat(tensor) for tensor in (pixels, blurred, mask)), threshold.flatten(), strict=True):
+    for x, b, m, t in zip(
+        *(_flat(tensor) for tensor in (pixels, blurred, mask)), threshold.flatten(), strict=True
+    ):
         level = float(t)
         cv2.compare(cv2.absdiff(x, b), level, cv2.CMP_GT, m)
     soft = convolve_separable(canvas.with_pixels(mask), taps / 255, taps).pixels.to(pixels.dtype)
-    for x, b, m, a in zip(*(_flat(tensor) for tensor in (pixels, blurred, soft)), amount.flatten(), strict=True):
+    for x, b, m, a in zip(
+        *(_flat(tensor) for tensor in (pixels, blurred, soft)), amount.flatten(), strict=True
+    ):
         cv2.addWeighted(x, 1 + float(a), b, -float(a), 0, b)
         np.clip(b, 0, 1, b)
         b -= x
@@ -87,8 +96,8 @@ def _flat(images: Tensor) -> Iterator[NDArray[Any]]:
 class Unsharp(Operator):
     """Sharpens edges above a threshold by unsharp masking (USM).
 
-    The defaults are Real-ESRGAN's: OpenCV gives a 51-tap Gaussian kernel of unstated width a sigma of
-    0.3 (25 - 1) + 0.8 = 8. Amount 0 is the identity.
+    The defaults are Real-ESRGAN's: OpenCV gives a 51-tap Gaussian kernel of unstated width a sigma
+    of 0.3 (25 - 1) + 0.8 = 8. Amount 0 is the identity.
 
     References:
         | Real-ESRGAN (Wang et al., 2021) | https://arxiv.org/abs/2107.10833
@@ -108,4 +117,6 @@ class Unsharp(Operator):
 
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
         taps = psf.gaussian(draw.host("size"), draw.host("sigma"))
-        return canvas.with_pixels(unsharp(canvas, taps, draw.column("amount"), draw.column("threshold") / 255))
+        return canvas.with_pixels(
+            unsharp(canvas, taps, draw.column("amount"), draw.column("threshold") / 255)
+        )

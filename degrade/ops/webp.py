@@ -1,6 +1,8 @@
-"""WebP compression: VP8's intra prediction and 4x4 transform, smoother than JPEG and without its 8x8 grid.
+"""WebP compression: VP8's intra prediction and 4x4 transform, smoother than JPEG and without its
+8x8 grid.
 
-The one constraint: it is the real codec (libwebp), which runs on the CPU; other devices' pixels come to the host.
+The one constraint: it is the real codec (libwebp), which runs on the CPU; other devices' pixels
+come to the host.
 
 References:
     | RFC 6386, VP8 data format and decoding guide (Bankoski et al., 2011) | https://www.rfc-editor.org/rfc/rfc6386
@@ -26,10 +28,11 @@ _LONGEST = 16383  # the longest side of the format: 14 bits
 
 
 def webp(canvas: Canvas, quality: ArrayLike) -> Canvas:
-    """Each row encoded to lossy WebP (4:2:0, libwebp's method 4) and decoded again, on the 8-bit grid k / 255.
+    """Each row encoded to lossy WebP (4:2:0, libwebp's method 4) and decoded again, on the 8-bit
+    grid k / 255.
 
-    The same pixels on every device; gradients stop here. A grey image is coded as a colour image of equal channels, and
-    comes back as one of them.
+    The same pixels on every device; gradients stop here. A grey image is coded as a colour image
+    of equal channels, and comes back as one of them.
 
     Args:
         canvas: (B, C, H, W) in [0, 1]; C is 3 (RGB) or 1 (grey).
@@ -40,7 +43,9 @@ def webp(canvas: Canvas, quality: ArrayLike) -> Canvas:
     """
     import cv2
 
-    settings = [[cv2.IMWRITE_WEBP_QUALITY, int(q)] for q in check("webp", canvas, quality, _LONGEST)]
+    settings = [
+        [cv2.IMWRITE_WEBP_QUALITY, int(q)] for q in check("webp", canvas, quality, _LONGEST)
+    ]
     return codec(canvas, ".webp", settings)
 
 
@@ -48,7 +53,8 @@ class WebP(Operator):
     """WebP encoding and decoding by libwebp; see :func:`webp`.
 
     Args:
-        quality: In [1, 100]; a drawn number is rounded to the nearest whole number. Not on JPEG's scale.
+        quality: In [1, 100]; a drawn number is rounded to the nearest whole number. Not on JPEG's
+            scale.
     """
 
     name = "webp"

@@ -1,8 +1,9 @@
 """Homes: the folder that a dataset lives in, on this disk, in an object store or in an archive.
 
-A run always works in a folder on this disk. Where the dataset belongs in a store, that folder lies in the cache, and
-each file goes up as soon as it is whole and is then removed here (but for LMDB): the disk holds what is being made, not
-the dataset. One constraint: an upload must be all or nothing, as it is in object stores; what is there is then whole.
+A run always works in a folder on this disk. Where the dataset belongs in a store, that folder lies
+in the cache, and each file goes up as soon as it is whole and is then removed here (but for LMDB):
+the disk holds what is being made, not the dataset. One constraint: an upload must be all or
+nothing, as it is in object stores; what is there is then whole.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ RECORDS = ("synth.json", "recipe.yaml", "manifest.csv")
 LOCK = ".lock"
 """In a store, the mark of the one machine that may write there; on a disk, what processes lock."""
 LEFT_OUT = ("lock.mdb", "contact_sheet.png")
-"""What is no part of an archived dataset: LMDB's lock, and a picture that is drawn when it is finished."""
+"""What is no part of an archived dataset: LMDB's lock, and a picture that is drawn when it is
+finished.
+"""
 
 
 class Home:
@@ -113,10 +116,14 @@ class RemoteHome(Home):
         return self.url
 
     def claim(self) -> None:
-        """Makes the object ``.lock``, which says whose it is. One of a run that was killed is taken over by the next
-        from the same working folder, whose own lock the caller holds."""
+        """Makes the object ``.lock``, which says whose it is. One of a run that was killed is
+        taken over by the next from the same working folder, whose own lock the caller holds."""
         mine = {"host": platform.node(), "folder": str(self.folder.resolve())}
-        said = {**mine, "process": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+        said = {
+            **mine,
+            "process": os.getpid(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
         with remote_errors(self.url):
             try:
                 self._store.pipe_file(self._at(LOCK), json.dumps(said).encode(), mode="create")
@@ -141,10 +148,17 @@ class RemoteHome(Home):
         mark = RECORDS[0]
         if there and mark not in there:
             some = ", ".join(sorted(there)[:3])
-            raise SynthError(f"{self.url}: holds {some}, which degrade did not write; choose another --output")
-        if mark in there and (self.folder / mark).exists() and self._get(mark) != (self.folder / mark).read_bytes():
+            raise SynthError(
+                f"{self.url}: holds {some}, which degrade did not write; choose another --output"
+            )
+        if (
+            mark in there
+            and (self.folder / mark).exists()
+            and self._get(mark) != (self.folder / mark).read_bytes()
+        ):
             raise SynthError(f"{self.url}: another run has begun there; choose another --output")
-        # The mark first: killed in between, the next run knows the folder for its own and fetches the rest.
+        # The mark first: killed in between, the next run knows the folder for its own and fetches
+        # the rest.
         for name in RECORDS:
             if name in there and not (self.folder / name).exists():
                 write_atomic(self.folder / name, self._get(name))
@@ -177,18 +191,27 @@ class RemoteHome(Home):
 
     def read(self, path: Path) -> bytes | None:
         found = super().read(path)
-        return found if found is not None or self._name(path) not in self._listed() else self._get(self._name(path))
+        return (
+            found
+            if found is not None or self._name(path) not in self._listed()
+            else self._get(self._name(path))
+        )
 
     def fetch(self, path: Path) -> Path | None:
         name = self._name(path)
         if path.is_file() or name not in self._listed():
             return super().fetch(path)
         with remote_errors(join(self.url, name)):
-            # By what the store says of the file, so that a copy of what it was before is not taken for it.
-            mark = hashlib.sha256(str(self._store.checksum(self._at(name))).encode()).hexdigest()[:16]
+            # By what the store says of the file, so that a copy of what it was before is not taken
+            # for it.
+            mark = hashlib.sha256(str(self._store.checksum(self._at(name))).encode()).hexdigest()[
+                :16
+            ]
             copy = self.folder / ".fetched" / mark / name
             if not copy.is_file():
-                earlier = [file for file in (self.folder / ".fetched").rglob("*") if file.is_file()]
+                earlier = [
+                    file for file in (self.folder / ".fetched").rglob("*") if file.is_file()
+                ]
                 for old in sorted(earlier, key=lambda file: file.stat().st_mtime)[:-1]:
                     old.unlink()
                 copy.parent.mkdir(parents=True, exist_ok=True)
@@ -207,11 +230,15 @@ class RemoteHome(Home):
         return f"{self._path.rstrip('/')}/{name}"
 
     def _listed(self) -> set[str]:
-        """Names of what is in the store: listed once, then kept up with what this run puts there."""
+        """Names of what is in the store: listed once, then kept up with what this run puts
+        there.
+        """
         if self._there is None:
             with remote_errors(self.url):
                 self._store.invalidate_cache()
-                found = [str(path) for path in self._store.find(self._path)] if self._exists() else []
+                found = (
+                    [str(path) for path in self._store.find(self._path)] if self._exists() else []
+                )
             start = len(self._at(""))
             self._there = {path[start:] for path in found} - {LOCK}
         return self._there
@@ -243,8 +270,8 @@ class RemoteHome(Home):
 class ArchiveHome(Home):
     """A zip archive on this disk, and the working folder of its runs, which stays in the cache.
 
-    An archive cannot grow pair by pair and be whole. So the dataset is made in the folder, and packed when it is
-    finished; until then no archive is there, or the one of before.
+    An archive cannot grow pair by pair and be whole. So the dataset is made in the folder, and
+    packed when it is finished; until then no archive is there, or the one of before.
 
     Args:
         url: ``zip://`` and the archive's path.
@@ -258,7 +285,9 @@ class ArchiveHome(Home):
         if "::" in name or "://" in name or not name.endswith(".zip"):
             raise SynthError(f"{url}: archives are written to this disk, whole: zip://NAME.zip")
         self.archive, self.url = Path(name).absolute(), url
-        super().__init__(cache_folder() / "synth" / hashlib.sha256(str(self.archive).encode()).hexdigest()[:16])
+        super().__init__(
+            cache_folder() / "synth" / hashlib.sha256(str(self.archive).encode()).hexdigest()[:16]
+        )
 
     def __str__(self) -> str:
         return self.url
@@ -271,15 +300,21 @@ class ArchiveHome(Home):
         try:
             with zipfile.ZipFile(self.archive) as file:
                 # Nothing of ours is compressed: what comes out is no larger than what is there.
-                ours = mark.name in file.namelist() and all(not i.compress_type for i in file.infolist())
+                ours = mark.name in file.namelist() and all(
+                    not i.compress_type for i in file.infolist()
+                )
                 if ours and mark.exists() and file.read(mark.name) != mark.read_bytes():
-                    raise SynthError(f"{self.url}: another run has begun there; choose another --output")
+                    raise SynthError(
+                        f"{self.url}: another run has begun there; choose another --output"
+                    )
                 if ours and not mark.exists():
                     self._unpack(file)
         except (zipfile.BadZipFile, NotImplementedError) as error:
             raise SynthError(f"{self.archive}: cannot be read as an archive ({error})") from None
         if not ours:
-            raise SynthError(f"{self.archive}: is an archive that degrade did not write; choose another --output")
+            raise SynthError(
+                f"{self.archive}: is an archive that degrade did not write; choose another --output"
+            )
 
     def _unpack(self, file: zipfile.ZipFile) -> None:
         part = self.folder.with_name(f".{uuid.uuid4().hex}.tmp")
@@ -299,10 +334,17 @@ class ArchiveHome(Home):
                 with zipfile.ZipFile(stream, "w") as file:
                     for path in sorted(self.folder.rglob("*")):
                         name = path.relative_to(self.folder)
-                        if path.is_file() and path.name not in LEFT_OUT and not name.parts[0].startswith("."):
+                        if (
+                            path.is_file()
+                            and path.name not in LEFT_OUT
+                            and not name.parts[0].startswith(".")
+                        ):
                             info = zipfile.ZipInfo(name.as_posix())
                             info.external_attr = 0o644 << 16
-                            with open(path, "rb") as source, file.open(info, "w", force_zip64=True) as target:
+                            with (
+                                open(path, "rb") as source,
+                                file.open(info, "w", force_zip64=True) as target,
+                            ):
                                 shutil.copyfileobj(source, target, 1 << 20)
                 stream.flush()
                 os.fsync(stream.fileno())

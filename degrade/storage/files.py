@@ -16,7 +16,8 @@ __all__ = ["inside", "place"]
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes, *, sync: bool = True) -> None:
-    """Writes a file so that under its own name it is whole or absent, whenever the process is killed.
+    """Writes a file so that under its own name it is whole or absent, whenever the process is
+    killed.
 
     A hidden file beside it (``.HEX.tmp``) is written and renamed. A failed write leaves neither.
 
@@ -39,13 +40,19 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, sync: bool = True
         os.replace(temporary, path)
     except OSError as error:
         # Of a write, unlike an open, the system does not say which file it was.
-        raise error if error.filename is not None else OSError(error.errno, error.strerror, str(path)) from None
+        raise (
+            error
+            if error.filename is not None
+            else OSError(error.errno, error.strerror, str(path))
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def sweep(paths: Iterable[Path]) -> None:
-    """Removes those of the paths that killed processes left unfinished, ``.HEX.tmp``; nothing else is called so."""
+    """Removes those of the paths that killed processes left unfinished, ``.HEX.tmp``; nothing
+    else is called so.
+    """
     for path in [path for path in paths if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", path.name)]:
         if path.is_dir():
             shutil.rmtree(path)
@@ -69,10 +76,14 @@ LONGEST = 1000
 
 
 def inside(root: Path, relative: str) -> Path:
-    """``root / relative``, which must lie in ``root``: manifests may come from strangers. Raises SynthError."""
+    """``root / relative``, which must lie in ``root``: manifests may come from strangers.
+    Raises SynthError.
+    """
     path = Path(relative)
     if path.is_absolute() or ".." in path.parts or "\0" in relative:
-        raise SynthError(f"{relative!r} leads out of {root}; the manifest is not one that degrade wrote")
+        raise SynthError(
+            f"{relative!r} leads out of {root}; the manifest is not one that degrade wrote"
+        )
     if len(relative) > LONGEST or any(len(part.encode()) > 255 for part in path.parts):
         raise SynthError(
             f"{relative[:40]!r}...: too long for a file's name; the manifest is not one that degrade wrote"
@@ -81,10 +92,14 @@ def inside(root: Path, relative: str) -> Path:
 
 
 def place(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all; leaves an equal one alone. Raises SynthError if another is there already."""
+    """Writes a file whole or not at all; leaves an equal one alone. Raises SynthError if
+    another is there already.
+    """
     if path.exists():
         if path.read_bytes() == data:
             return
-        raise SynthError(f"{path}: exists and was not made by this run; move it away or choose another --output")
+        raise SynthError(
+            f"{path}: exists and was not made by this run; move it away or choose another --output"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, data, sync=False)

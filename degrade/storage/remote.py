@@ -1,10 +1,11 @@
 """Images and datasets that are not on this disk: anything fsspec names with a URL.
 
-``s3://bucket/folder``, ``gs://…``, ``memory://folder``, ``zip://folder::archive.zip``, and chains of them such as
-``zip://*.png::s3://bucket/archive.zip``. Plain paths never come here, so fsspec is imported only where a URL is given.
-Credentials are those that the environment holds by each store's own conventions (``AWS_ACCESS_KEY_ID``,
-``AWS_PROFILE``, ``AWS_ENDPOINT_URL``, ``~/.aws``, an instance's role); a URL that carries a password is refused, since
-it would end up in the dataset's settings.
+``s3://bucket/folder``, ``gs://…``, ``memory://folder``, ``zip://folder::archive.zip``, and chains
+of them such as ``zip://*.png::s3://bucket/archive.zip``. Plain paths never come here, so fsspec is
+imported only where a URL is given. Credentials are those that the environment holds by each
+store's own conventions (``AWS_ACCESS_KEY_ID``, ``AWS_PROFILE``, ``AWS_ENDPOINT_URL``, ``~/.aws``,
+an instance's role); a URL that carries a password is refused, since it would end up in the
+dataset's settings.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def is_url(source: str | os.PathLike[str]) -> bool:
-    """Whether a source is one for fsspec. A ``file://`` URL without a chain is a path; see :func:`local`."""
+    """Whether a source is one for fsspec. A ``file://`` URL without a chain is a path; see
+    :func:`local`.
+    """
     return isinstance(source, str) and _URL.match(source) is not None and local(source) is None
 
 
@@ -54,21 +57,31 @@ def local(url: str) -> Path | None:
 
 
 def join(root: str, relative: str) -> str:
-    """``relative`` under a URL, whose chain stays: ``zip://a::b.zip`` and ``c`` give ``zip://a/c::b.zip``."""
+    """``relative`` under a URL, whose chain stays: ``zip://a::b.zip`` and ``c`` give
+    ``zip://a/c::b.zip``.
+    """
     head, chain, rest = root.partition("::")
     return f"{head}{'' if head.endswith('/') else '/'}{relative}{chain}{rest}"
 
 
 def cache_folder() -> Path:
-    """Where working copies lie: ``$DEGRADE_CACHE``, else ``degrade`` under ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    """Where working copies lie: ``$DEGRADE_CACHE``, else ``degrade`` under ``$XDG_CACHE_HOME``
+    or ``~/.cache``.
+    """
     given = os.environ.get("DEGRADE_CACHE")
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "degrade"
+    return (
+        Path(given)
+        if given
+        else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "degrade"
+    )
 
 
 def open_store(url: str) -> tuple[AbstractFileSystem, str]:
     """The file system of a URL and the path in it. Raises UserError if there is none for it."""
     if urlsplit(url).password:
-        raise UserError(f"{url.split('@')[-1]}: the URL holds a password; give credentials in the environment instead")
+        raise UserError(
+            f"{url.split('@')[-1]}: the URL holds a password; give credentials in the environment instead"
+        )
     if url.startswith("zip://") and "::" not in url:  # an archive given as people do
         url = f"zip://::{url[len('zip://') :]}"
     head, chain, rest = url.partition("::")
@@ -106,7 +119,9 @@ def remote_errors(url: str) -> Generator[None]:
 
 
 def _known() -> tuple[type[Exception], ...]:
-    """What stores raise; boto's errors are no OSError, and it is imported only where S3 is used."""
+    """What stores raise; boto's errors are no OSError, and it is imported only where S3 is
+    used.
+    """
     boto: Any = sys.modules.get("botocore.exceptions")
     more = (boto.BotoCoreError, boto.ClientError) if boto is not None else ()
     return (OSError, ValueError, zipfile.BadZipFile, *more)
@@ -140,7 +155,9 @@ def list_files(url: str) -> tuple[str, list[str]]:
 
 
 def local_copy(url: str) -> Path:
-    """A file's copy in the cache, fetched if there is none of its present contents. Raises UserError."""
+    """A file's copy in the cache, fetched if there is none of its present contents. Raises
+    UserError.
+    """
     store, path = open_store(url)
     with remote_errors(url):
         mark = hashlib.sha256(f"{url} {store.checksum(path)}".encode()).hexdigest()[:16]

@@ -1,4 +1,6 @@
-"""Engines: who makes the pairs of a synthesis. All make pair ``index`` of a job alike, hence give the same bytes."""
+"""Engines: who makes the pairs of a synthesis. All make pair ``index`` of a job alike, hence
+give the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -47,12 +49,14 @@ def choose(
     """The engine of a name.
 
     Args:
-        device: On any but the CPU, batches in this process; on several, such as ``cuda:0,cuda:2`` or ``cuda`` where
-            there is more than one, a process each. With Ray, ``cuda`` is a GPU a task, wherever Ray has one.
+        device: On any but the CPU, batches in this process; on several, such as ``cuda:0,cuda:2``
+            or ``cuda`` where there is more than one, a process each. With Ray, ``cuda`` is a GPU a
+            task, wherever Ray has one.
         workers: Processes, or threads beside all devices; by default one a CPU core.
         batch: Pairs at a time on a device other than the CPU.
         name: One of ``ENGINES``; ``auto`` is processes where there are several workers, on a CPU.
-        memory: Bytes that images in work may take together; see :class:`degrade.synthesis.memory.Budget`.
+        memory: Bytes that images in work may take together; see
+            :class:`degrade.synthesis.memory.Budget`.
 
     Raises:
         SynthError: no such engine, or none for this device.
@@ -64,9 +68,13 @@ def choose(
         from degrade.synthesis.ray_engine import on_ray
 
         if device not in ("cpu", "cuda"):
-            raise SynthError(f"--engine ray: should have --device cpu or cuda, not {device}; Ray says which GPU")
+            raise SynthError(
+                f"--engine ray: should have --device cpu or cuda, not {device}; Ray says which GPU"
+            )
         # A task sees the one GPU that Ray gave it, and no other.
-        return partial(on_ray, workers=workers, device=None if device == "cpu" else "cuda:0", size=batch)
+        return partial(
+            on_ray, workers=workers, device=None if device == "cpu" else "cuda:0", size=batch
+        )
     if device != "cpu":
         if name != "auto":
             raise SynthError(f"--engine {name}: works on the CPU; leave it out to use {device}")
@@ -88,14 +96,26 @@ def inline(job: Job, indices: list[int]) -> Iterator[Result]:
 
 
 def batches(
-    job: Job, indices: list[int], device: str, size: int, workers: int, budget: Budget | None = None
+    job: Job,
+    indices: list[int],
+    device: str,
+    size: int,
+    workers: int,
+    budget: Budget | None = None,
 ) -> Iterator[Result]:
-    """Threads decode and encode while this one degrades, a batch of equal sizes at a time, on the device."""
-    yield from _batches(job, Recipe.load(job.recipe), indices, device, size, workers, finish, budget)
+    """Threads decode and encode while this one degrades, a batch of equal sizes at a time, on
+    the device.
+    """
+    yield from _batches(
+        job, Recipe.load(job.recipe), indices, device, size, workers, finish, budget
+    )
 
 
-def processes(job: Job, indices: list[int], workers: int, memory: int | None = None) -> Iterator[Result]:
-    """Worker processes, each of which reads, degrades and writes whole pairs; a few are always in flight.
+def processes(
+    job: Job, indices: list[int], workers: int, memory: int | None = None
+) -> Iterator[Result]:
+    """Worker processes, each of which reads, degrades and writes whole pairs; a few are always in
+    flight.
 
     Raises:
         SynthError: a worker was killed.
@@ -108,9 +128,15 @@ def processes(job: Job, indices: list[int], workers: int, memory: int | None = N
 
 
 def on_devices(
-    job: Job, indices: list[int], devices: list[str], size: int, workers: int, memory: int | None = None
+    job: Job,
+    indices: list[int],
+    devices: list[str],
+    size: int,
+    workers: int,
+    memory: int | None = None,
 ) -> Iterator[Result]:
-    """A process for each device, which works :func:`batches`; each takes the next few batches when it is done.
+    """A process for each device, which works :func:`batches`; each takes the next few batches when
+    it is done.
 
     Raises:
         SynthError: a worker was killed.
@@ -121,7 +147,11 @@ def on_devices(
         free.put(device)
     threads = max(workers // len(devices), 2)
     yield from share(
-        tasks, _work_batches, len(devices), _begin_device, (job, plugins(), Budget(memory), free, size, threads)
+        tasks,
+        _work_batches,
+        len(devices),
+        _begin_device,
+        (job, plugins(), Budget(memory), free, size, threads),
     )
 
 
@@ -133,33 +163,47 @@ def share(
     arguments: tuple[Any, ...],
 ) -> Iterator[Result]:
     """Shares tasks out among new processes. Raises SynthError if one is killed."""
-    # Fresh interpreters: a fork would copy the locks of this process's threads, and CUDA, in whatever state they are.
+    # Fresh interpreters: a fork would copy the locks of this process's threads, and CUDA, in
+    # whatever state they are.
     context = multiprocessing.get_context("spawn")
     todo = iter(tasks)
-    with ProcessPoolExecutor(workers, context, initializer=initializer, initargs=arguments) as pool:
+    with ProcessPoolExecutor(
+        workers, context, initializer=initializer, initargs=arguments
+    ) as pool:
         flight: set[Future[list[Result]]] = set()
         try:
             while True:
-                flight |= {pool.submit(work, task) for task in itertools.islice(todo, 2 * workers - len(flight))}
+                flight |= {
+                    pool.submit(work, task)
+                    for task in itertools.islice(todo, 2 * workers - len(flight))
+                }
                 if not flight:
                     return
                 done, flight = wait(flight, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield from future.result()
         except BrokenProcessPool:
-            raise SynthError("a worker process was killed (out of memory?); run again to go on") from None
+            raise SynthError(
+                "a worker process was killed (out of memory?); run again to go on"
+            ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _begin(job: Job, modules: list[str], budget: Budget) -> None:
-    """Makes a worker process of :func:`processes` ready; it must not outlive the run, whose lock goes with it."""
+    """Makes a worker process of :func:`processes` ready; it must not outlive the run, whose
+    lock goes with it.
+    """
     threading.Thread(target=_end_with_parent, daemon=True).start()
     begin(job, modules, budget)
 
 
-def _begin_device(job: Job, modules: list[str], budget: Budget, free: Any, size: int, threads: int) -> None:
-    """Makes a worker process of :func:`on_devices` ready, for the next device that has none yet."""
+def _begin_device(
+    job: Job, modules: list[str], budget: Budget, free: Any, size: int, threads: int
+) -> None:
+    """Makes a worker process of :func:`on_devices` ready, for the next device that has none
+    yet.
+    """
     _begin(job, modules, budget)
     take_device(str(free.get()), size, threads)
 
@@ -173,7 +217,10 @@ def _end_with_parent() -> None:
 
 def _work(indices: list[int]) -> list[Result]:
     here = _HERE[0]
-    return [(i, finish(here.job, i, made)) for i, made in _make(here.job, here.recipe, indices, here.budget)]
+    return [
+        (i, finish(here.job, i, made))
+        for i, made in _make(here.job, here.recipe, indices, here.budget)
+    ]
 
 
 def _work_batches(indices: list[int]) -> list[Result]:

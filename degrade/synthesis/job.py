@@ -1,4 +1,6 @@
-"""Job: what a synthesis has to make, pair by pair. Pair ``index`` is a pure function of the job, whoever makes it."""
+"""Job: what a synthesis has to make, pair by pair. Pair ``index`` is a pure function of the
+job, whoever makes it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,14 @@ from numpy.typing import NDArray
 from degrade.data.patches import spot
 from degrade.errors import SynthError
 from degrade.images.files import Image, ImageError, find_images, list_images
-from degrade.images.pixels import as_pixels, channel_notes, encode_png, in_channels, reflected, to_uint8
+from degrade.images.pixels import (
+    as_pixels,
+    channel_notes,
+    encode_png,
+    in_channels,
+    reflected,
+    to_uint8,
+)
 from degrade.images.regions import Box, OpenImage, open_image
 from degrade.images.regions.base import inner
 from degrade.images.samples import sample_images
@@ -53,7 +62,8 @@ class Settings:
         per_image: Pairs made of each image.
         count: Stop after this many pairs.
         seed: With a pair's index, its key.
-        small: What to do with images smaller than the patch (or than the scale): mirror them up, or skip them.
+        small: What to do with images smaller than the patch (or than the scale): mirror them up,
+            or skip them.
         alpha: Drop alpha, with a note; or keep it, the LR's by plain area averaging.
     """
 
@@ -110,10 +120,12 @@ class Job:
     def name(self, index: int) -> str:
         """A pair's name: the source's, and its number where a source gives several."""
         name = self.names[index % len(self.names)]
-        return name if self.settings.per_image == 1 else f"{name}_s{index // len(self.names) + 1:03d}"
+        return (
+            name if self.settings.per_image == 1 else f"{name}_s{index // len(self.names) + 1:03d}"
+        )
 
 
-# --- one pair --------------------------------------------------------------------------------------------------------
+# --- one pair ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +151,9 @@ class TooSmallError(ImageError):
 
 def place_of(root: Path | str, source: str) -> Path | str:
     """A source under its root. Raises SynthError if it leads out of it."""
-    return join(root, str(inside(Path(), source))) if isinstance(root, str) else inside(root, source)
+    return (
+        join(root, str(inside(Path(), source))) if isinstance(root, str) else inside(root, source)
+    )
 
 
 def load_crop(path: Path | str, settings: Settings, scale: int, index: int) -> Loaded:
@@ -149,8 +163,11 @@ def load_crop(path: Path | str, settings: Settings, scale: int, index: int) -> L
     return loaded
 
 
-def load_crops(image: OpenImage, settings: Settings, scale: int, indices: Sequence[int]) -> list[Loaded]:
-    """Cuts what some pairs use of their one source, which is decoded once for all of them, no more of it than need be.
+def load_crops(
+    image: OpenImage, settings: Settings, scale: int, indices: Sequence[int]
+) -> list[Loaded]:
+    """Cuts what some pairs use of their one source, which is decoded once for all of them, no more
+    of it than need be.
 
     Raises:
         ImageError: The source cannot be used.
@@ -165,7 +182,9 @@ def load_crops(image: OpenImage, settings: Settings, scale: int, indices: Sequen
         boxes = [(0, 0, size[0] // scale * scale, size[1] // scale * scale)] * len(indices)
     else:
         levels = Key.of(settings.seed, list(indices)).uniforms(("crop.y", "crop.x"))
-        boxes = [(*spot(size, settings.patch, y, x), settings.patch, settings.patch) for y, x in levels]
+        boxes = [
+            (*spot(size, settings.patch, y, x), settings.patch, settings.patch) for y, x in levels
+        ]
     once = list(dict.fromkeys(boxes))
     if small:
         whole = _mirrored(image.windows([(0, 0, height, width)])[0], least)
@@ -173,7 +192,9 @@ def load_crops(image: OpenImage, settings: Settings, scale: int, indices: Sequen
     else:
         parts = image.windows(once)
     mirrored = [f"mirrored up from {width} x {height}"] if small else []
-    found = {box: _loaded(part, box, mirrored, settings) for box, part in zip(once, parts, strict=True)}
+    found = {
+        box: _loaded(part, box, mirrored, settings) for box, part in zip(once, parts, strict=True)
+    }
     return [found[box] for box in boxes]
 
 
@@ -185,7 +206,9 @@ def _mirrored(image: Image, least: int) -> Image:
 def _loaded(image: Image, box: Box, more: list[str], settings: Settings) -> Loaded:
     alpha = to_uint8(image.alpha) if image.alpha is not None and settings.alpha == "keep" else None
     notes = [
-        note for note in channel_notes(image, 3).split("; ") if note and (alpha is None or note != "alpha dropped")
+        note
+        for note in channel_notes(image, 3).split("; ")
+        if note and (alpha is None or note != "alpha dropped")
     ]
     return Loaded(in_channels(image, 3), alpha, box, "; ".join([*notes, *more]))
 
@@ -194,7 +217,9 @@ Images = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """HR and LR pixels, (h, w, 3) or, where alpha is kept, (h, w, 4)."""
 
 
-def degrade_crops(crops: Sequence[Loaded], recipe: Recipe, plan: Plan, device: str = "cpu") -> list[Images]:
+def degrade_crops(
+    crops: Sequence[Loaded], recipe: Recipe, plan: Plan, device: str = "cpu"
+) -> list[Images]:
     """Pairs of HR crops of one size, one a row of the plan."""
     hr = torch.from_numpy(np.stack([crop.pixels for crop in crops])).permute(0, 3, 1, 2)
     pair = recipe.apply(hr.to(device), plan)
@@ -218,7 +243,9 @@ def encode(hr: NDArray[np.uint8], lr: NDArray[np.uint8]) -> tuple[bytes, bytes]:
     return encode_png(hr), encode_png(lr)
 
 
-def describe_pair(job: Job, recipe: Recipe, index: int, loaded: Loaded, plan: Plan, hr: bytes, lr: bytes) -> Row:
+def describe_pair(
+    job: Job, recipe: Recipe, index: int, loaded: Loaded, plan: Plan, hr: bytes, lr: bytes
+) -> Row:
     """A pair's row of the manifest."""
     height, width = loaded.box[2:]
     return {
@@ -238,11 +265,15 @@ def describe_pair(job: Job, recipe: Recipe, index: int, loaded: Loaded, plan: Pl
     }
 
 
-# --- all of them -----------------------------------------------------------------------------------------------------
+# --- all of them ---------------------------------------------------------------------------------
 
 
 def prepare(
-    recipe: Recipe, settings: Settings, output: Path | str, format: str = Folder.name, shard: int = 1000
+    recipe: Recipe,
+    settings: Settings,
+    output: Path | str,
+    format: str = Folder.name,
+    shard: int = 1000,
 ) -> Job:
     """Finds the sources and names the pairs.
 
@@ -264,8 +295,12 @@ def prepare(
         raise SynthError(f"--shard {shard} should be at least 1")
     home = open_home(output)
     FORMATS[format](home).require()
-    if settings.patch is not None and (settings.patch < recipe.scale or settings.patch % recipe.scale):
-        raise SynthError(f"--patch {settings.patch} should be a multiple of the scale {recipe.scale}")
+    if settings.patch is not None and (
+        settings.patch < recipe.scale or settings.patch % recipe.scale
+    ):
+        raise SynthError(
+            f"--patch {settings.patch} should be a multiple of the scale {recipe.scale}"
+        )
     if settings.per_image < 1 or (settings.count is not None and settings.count < 1):
         raise SynthError("--per-image and --count should be at least 1")
     if is_url(settings.input):
@@ -274,9 +309,15 @@ def prepare(
     elif settings.input:
         # A dataset within its own sources must not become one of them when the run goes on.
         given = local(settings.input) or Path(settings.input)
-        files = [path for path in find_images(given) if home.folder.resolve() not in path.resolve().parents]
+        files = [
+            path
+            for path in find_images(given)
+            if home.folder.resolve() not in path.resolve().parents
+        ]
         if not files:
-            raise SynthError(f"--input {settings.input}: holds no images but those of --output {output}")
+            raise SynthError(
+                f"--input {settings.input}: holds no images but those of --output {output}"
+            )
         root = given if given.is_dir() else Path(*_common(files))
         sources = tuple(path.relative_to(root).as_posix() for path in files)
     else:
@@ -284,7 +325,17 @@ def prepare(
         root = files[0].parent
         sources = tuple(path.relative_to(root).as_posix() for path in files)
     url = str(output) if is_url(output) else ""
-    return Job(root, sources, unique_names(sources), home.folder, recipe.dump(), settings, format, shard, url)
+    return Job(
+        root,
+        sources,
+        unique_names(sources),
+        home.folder,
+        recipe.dump(),
+        settings,
+        format,
+        shard,
+        url,
+    )
 
 
 def _common(files: list[Path]) -> tuple[str, ...]:
@@ -295,7 +346,8 @@ def _common(files: list[Path]) -> tuple[str, ...]:
 
 
 def unique_names(sources: tuple[str, ...]) -> tuple[str, ...]:
-    """Sources without their suffix; where two would be the same, with it: ``a/cat_jpg`` and ``a/cat_png``.
+    """Sources without their suffix; where two would be the same, with it: ``a/cat_jpg`` and
+    ``a/cat_png``.
 
     Case does not count, since some file systems do not tell it.
     """

@@ -1,9 +1,10 @@
 """Manifest: the record of a dataset on disk, and the lock of the one run that may write it.
 
-``manifest.csv`` grows a row a pair while a run goes on and is sorted when it ends. A row is written after both of its
-files are in place, so whatever a manifest lists is there; each ends with the CRC-32 of its other cells. On opening, the
-rows are held against it, and the files of every row are hashed again; rows that are damaged, or whose files are gone or
-damaged, are dropped and made anew.
+``manifest.csv`` grows a row a pair while a run goes on and is sorted when it ends. A row is
+written after both of its files are in place, so whatever a manifest lists is there; each ends with
+the CRC-32 of its other cells. On opening, the rows are held against it, and the files of every row
+are hashed again; rows that are damaged, or whose files are gone or damaged, are dropped and made
+anew.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ def files(output: Path, name: str) -> tuple[Path, Path]:
 
 
 def read_rows(text: str) -> tuple[list[str], list[Row]]:
-    """The columns and the whole rows of a manifest; a last line that a kill cut short is no row. Raises SynthError."""
+    """The columns and the whole rows of a manifest; a last line that a kill cut short is no
+    row. Raises SynthError.
+    """
     text = text[: text.rfind("\n") + 1]
     reader = csv.DictReader(io.StringIO(text))
     try:
@@ -94,17 +97,21 @@ class Manifest:
     ) -> Generator[Manifest]:
         """Opens a new dataset, or one that the same run began.
 
-        ``keeper`` says which of its pairs are whole; without one the manifest is taken at its word.
+        ``keeper`` says which of its pairs are whole; without one the manifest is taken at its
+        word.
 
         Raises:
-            SynthError: the folder holds something else, other settings made it, or another process writes it.
+            SynthError: the folder holds something else, other settings made it, or another process
+            writes it.
         """
         _begin(folder)
         with open(folder / ".lock", "w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise SynthError(f"{folder}: another degrade process is writing here; wait for it to end") from None
+                raise SynthError(
+                    f"{folder}: another degrade process is writing here; wait for it to end"
+                ) from None
             if keeper is not None:
                 keeper.begin()
             _settle(folder, recipe, settings, versions)
@@ -147,7 +154,8 @@ def _begin(folder: Path) -> None:
     except (FileExistsError, NotADirectoryError):
         raise SynthError(f"{folder}: is a file; name a folder with --output") from None
     known = folder / "synth.json"
-    # Hidden files are the lock, those of a desktop, and what a run left that was killed at its first write.
+    # Hidden files are the lock, those of a desktop, and what a run left that was killed at its
+    # first write.
     others = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
     if others and not known.exists():
         raise SynthError(
@@ -155,8 +163,12 @@ def _begin(folder: Path) -> None:
         )
 
 
-def _settle(folder: Path, recipe: Recipe, settings: Mapping[str, Any], versions: Mapping[str, str]) -> None:
-    """Holds the settings against those of the run that began, if one did, and writes what is not there as it should."""
+def _settle(
+    folder: Path, recipe: Recipe, settings: Mapping[str, Any], versions: Mapping[str, str]
+) -> None:
+    """Holds the settings against those of the run that began, if one did, and writes what is
+    not there as it should.
+    """
     path = folder / "synth.json"
     if path.exists():
         try:
@@ -165,16 +177,23 @@ def _settle(folder: Path, recipe: Recipe, settings: Mapping[str, Any], versions:
             before = None
         if not isinstance(before, dict) or not isinstance(before.get("versions", {}), dict):
             raise SynthError(f"{path}: is not what degrade synth writes; choose another --output")
-        # A name that is not there is no setting of None: one flipped bit makes "count" another name.
+        # A name that is not there is no setting of None: one flipped bit makes "count" another
+        # name.
         changed = [
             f"{k} was {before[k]!r}, now {v!r}" if k in before else f"{k} was not said, now {v!r}"
             for k, v in settings.items()
             if k not in before or before[k] != v
         ]
         made_by = before.get("versions", {})
-        changed += [f"{k} was {made_by.get(k)}, now {v}" for k, v in versions.items() if made_by.get(k) != v]
+        changed += [
+            f"{k} was {made_by.get(k)}, now {v}"
+            for k, v in versions.items()
+            if made_by.get(k) != v
+        ]
         if changed:
-            raise SynthError(f"{folder}: holds another run ({'; '.join(changed)}); choose another --output")
+            raise SynthError(
+                f"{folder}: holds another run ({'; '.join(changed)}); choose another --output"
+            )
     for name, written in (
         # First, since it marks the folder as a run's own: one killed between the two can go on.
         ("synth.json", json.dumps({**settings, "versions": versions}, indent=2) + "\n"),
@@ -197,11 +216,14 @@ def _recover(folder: Path, columns: list[str], keeper: Keeper | None) -> dict[in
     except SynthError:
         found, rows = [], []
     if found != [*columns, CHECK]:
-        raise SynthError(f"{path}: damaged, or not of this recipe; move it away and run again, to have it written anew")
+        raise SynthError(
+            f"{path}: damaged, or not of this recipe; move it away and run again, to have it written anew"
+        )
     intact = {
         int(row["index"]): row
         for row in rows
-        if row.pop(CHECK) == _check([row[name] for name in columns]) and NUMBER.fullmatch(row["index"])
+        if row.pop(CHECK) == _check([row[name] for name in columns])
+        and NUMBER.fullmatch(row["index"])
     }
     whole = list(intact.values()) if keeper is None else keeper.keep(list(intact.values()))
     _write(path, columns, whole)

@@ -1,7 +1,7 @@
 """Budget: memory that the images in work may take together, whichever process they are in.
 
-Every worker asks for an image's share before it decodes it, and waits while the others hold too much. An image that
-alone is beyond the budget is worked when no other is.
+Every worker asks for an image's share before it decodes it, and waits while the others hold too
+much. An image that alone is beyond the budget is worked when no other is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Replay: a pair made again from its row of the manifest and its HR source, and held against the files."""
+"""Replay: a pair made again from its row of the manifest and its HR source, and held against
+the files.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ class Replayed:
         hr: The HR file's bytes.
         lr: The LR file's bytes.
         equal: Whether both have the hashes that the manifest records.
-        on_disk: Whether the pair in the dataset, whatever its format, has them too; None where it is gone.
+        on_disk: Whether the pair in the dataset, whatever its format, has them too; None where it
+            is gone.
     """
 
     name: str
@@ -38,7 +41,10 @@ class Replayed:
 
 
 def replay(
-    manifest: Path | str, row: int | None = None, source: Path | str | None = None, device: str = "cpu"
+    manifest: Path | str,
+    row: int | None = None,
+    source: Path | str | None = None,
+    device: str = "cpu",
 ) -> Iterator[Replayed]:
     """Makes pairs of a dataset again, from what the manifest says was drawn, not from the seed.
 
@@ -62,7 +68,9 @@ def replay(
     recipe = Recipe.load(folder / "recipe.yaml")
     root, settings = load_settings(folder, recipe)
     columns, rows = read_rows(path.read_text(encoding="utf-8", errors="replace"))
-    missing = [name for name in (*FIXED, *(c.address for c in recipe.columns)) if name not in columns]
+    missing = [
+        name for name in (*FIXED, *(c.address for c in recipe.columns)) if name not in columns
+    ]
     if missing:
         raise SynthError(f"{path}: lacks the columns {', '.join(missing[:5])}")
     chosen = [r for r in rows if row is None or r["index"] == str(row)]
@@ -79,8 +87,12 @@ def replay(
         yield Replayed(each["name"], hr, lr, [sha256(hr), sha256(lr)] == hashes, on_disk)
 
 
-def remake(row: Row, recipe: Recipe, settings: Settings, root: Path | str, device: str = "cpu") -> tuple[bytes, bytes]:
-    """A row's HR and LR file. Raises SynthError if the recipe did not draw it, ImageError without its source."""
+def remake(
+    row: Row, recipe: Recipe, settings: Settings, root: Path | str, device: str = "cpu"
+) -> tuple[bytes, bytes]:
+    """A row's HR and LR file. Raises SynthError if the recipe did not draw it, ImageError
+    without its source.
+    """
     try:
         plan = recipe.read_plan([drawn(row)], [int(row["key"])])
         index = int(row["index"])
@@ -89,6 +101,10 @@ def remake(row: Row, recipe: Recipe, settings: Settings, root: Path | str, devic
     except ValueError as error:
         raise SynthError(f"row {row['index']}: {error}") from None
     loaded = load_crop(place_of(root, row["source"]), settings, recipe.scale, index)
-    if [str(edge) for edge in loaded.box] != [row[side] for side in ("top", "left", "height", "width")]:
-        raise SynthError(f"row {row['index']}: {row['source']} now gives another crop; is it the same image?")
+    if [str(edge) for edge in loaded.box] != [
+        row[side] for side in ("top", "left", "height", "width")
+    ]:
+        raise SynthError(
+            f"row {row['index']}: {row['source']} now gives another crop; is it the same image?"
+        )
     return encode(*degrade_crops([loaded], recipe, plan, device)[0])

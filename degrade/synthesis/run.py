@@ -1,17 +1,17 @@
-"""Offline synthesis: HR images in, a paired dataset out, each pair replayable from its row of the manifest.
+"""Offline synthesis: HR images in, a paired dataset out, each pair replayable from its row of the
+manifest.
 
 The folder that a run leaves::
 
-    hr/NAME.png  lr/NAME.png   the pairs; HR is exactly scale times LR (or another of :mod:`degrade.synthesis.writers`)
-    manifest.csv               a row a pair: key, source, crop, sizes, SHA-256 of both files, what was drawn
-    recipe.yaml                the resolved recipe
-    synth.json                 recipe hash, settings and package versions
-    skipped.csv                images that could not be used, and why
-    contact_sheet.png          a few pairs to look at
+    hr/NAME.png  lr/NAME.png   the pairs; HR is exactly scale times LR (or another of
+    :mod:`degrade.synthesis.writers`) manifest.csv               a row a pair: key, source, crop,
+    sizes, SHA-256 of both files, what was drawn recipe.yaml                the resolved recipe
+    synth.json                 recipe hash, settings and package versions skipped.csv
+    images that could not be used, and why contact_sheet.png          a few pairs to look at
 
-A pair is a pure function of (recipe, seed, index, source image). A file gets its final name only when it is whole, and
-its row is written after it; so a run that is killed goes on where it stopped and ends with the same bytes. Nothing
-that the run did not write is overwritten or deleted.
+A pair is a pure function of (recipe, seed, index, source image). A file gets its final name only
+when it is whole, and its row is written after it; so a run that is killed goes on where it stopped
+and ends with the same bytes. Nothing that the run did not write is overwritten or deleted.
 """
 
 from __future__ import annotations
@@ -42,7 +42,16 @@ __all__ = ["Report", "describe", "load_settings", "synthesize", "versions"]
 
 RECORDED = 500
 """A manifest goes to a store each time so many pairs have been made."""
-PACKAGES = ("degrade", "numpy", "torch", "kornia", "opencv-python-headless", "scipy", "pillow", "albumentations")
+PACKAGES = (
+    "degrade",
+    "numpy",
+    "torch",
+    "kornia",
+    "opencv-python-headless",
+    "scipy",
+    "pillow",
+    "albumentations",
+)
 
 
 @dataclass
@@ -62,12 +71,17 @@ class Report:
 
 def versions() -> dict[str, str]:
     """What made the dataset."""
-    made_by = {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
+    made_by = {
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in PACKAGES},
+    }
     return {**made_by, "native code": "yes" if native.available() else "no"}
 
 
 def describe(job: Job, recipe: Recipe) -> dict[str, Any]:
-    """What ``synth.json`` holds; all of it but the versions must be the same for a run to go on."""
+    """What ``synth.json`` holds; all of it but the versions must be the same for a run to go
+    on.
+    """
     # Said only where it is not the default, so that earlier runs go on.
     layout = {} if job.format == Folder.name else {"format": job.format, "shard": job.shard}
     return {
@@ -86,16 +100,24 @@ def load_settings(folder: Path, recipe: Recipe) -> tuple[Path | str, Settings]:
     path = folder / "synth.json"
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
-        settings = TypeAdapter(Settings).validate_python({name: said[name] for name in Settings.__dataclass_fields__})
-        root, digest = (TypeAdapter(str).validate_python(said[name]) for name in ("root", "recipe_hash"))
+        settings = TypeAdapter(Settings).validate_python(
+            {name: said[name] for name in Settings.__dataclass_fields__}
+        )
+        root, digest = (
+            TypeAdapter(str).validate_python(said[name]) for name in ("root", "recipe_hash")
+        )
         patch = settings.patch
-        if patch is not None and (patch < recipe.scale or patch % recipe.scale or patch**2 > max_pixels()):
+        if patch is not None and (
+            patch < recipe.scale or patch % recipe.scale or patch**2 > max_pixels()
+        ):
             raise ValueError(f"a patch of {patch} pixels")
         root.encode()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SynthError(f"{path}: is not what degrade synth writes: {error}") from None
     if digest != recipe.hash:
-        raise SynthError(f"{folder / 'recipe.yaml'}: is not the recipe that made this dataset ({digest[:12]})")
+        raise SynthError(
+            f"{folder / 'recipe.yaml'}: is not the recipe that made this dataset ({digest[:12]})"
+        )
     return root if is_url(root) else Path(root), settings
 
 
@@ -110,18 +132,21 @@ def synthesize(
     Args:
         job: From :func:`prepare`.
         recipe: The recipe.
-        results: An engine: makes and writes the pairs of some indices, in any order, and yields their rows.
+        results: An engine: makes and writes the pairs of some indices, in any order, and yields
+            their rows.
         progress: Called with pairs done, pairs in all and the last name.
 
     Raises:
-        SynthError: the folder holds something else, another process works there, or nothing was usable.
-        OSError: the disk is full or the folder cannot be written; it names the place.
+        SynthError: the folder holds something else, another process works there, or nothing was
+        usable. OSError: the disk is full or the folder cannot be written; it names the place.
     """
     report = Report()
     home = open_home(job.url or job.output)
     form = FORMATS[job.format](home, job.shard, job.total)
     try:
-        with Manifest.open(job.output, recipe, describe(job, recipe), versions(), form) as manifest:
+        with Manifest.open(
+            job.output, recipe, describe(job, recipe), versions(), form
+        ) as manifest:
             for name in RECORDS:
                 home.record(job.output / name)
             home.settle()
@@ -158,5 +183,7 @@ def synthesize(
         home.release()
     if report.made + report.kept == 0:
         reasons = "\n".join(f"  {path}: {reason}" for path, reason in report.skipped[:5])
-        raise SynthError(f"no pair could be made; all {len(report.skipped)} sources were skipped:\n{reasons}")
+        raise SynthError(
+            f"no pair could be made; all {len(report.skipped)} sources were skipped:\n{reasons}"
+        )
     return report

@@ -1,4 +1,6 @@
-"""What a worker of a synthesis does: reads, degrades and encodes pairs. A pair is a function of (job, index) alone."""
+"""What a worker of a synthesis does: reads, degrades and encodes pairs. A pair is a function of
+(job, index) alone.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,15 @@ from degrade.plan import Plan
 from degrade.recipe import Recipe
 from degrade.rng import Key
 from degrade.storage.files import place
-from degrade.synthesis.job import Images, Job, Loaded, degrade_crops, describe_pair, encode, load_crops
+from degrade.synthesis.job import (
+    Images,
+    Job,
+    Loaded,
+    degrade_crops,
+    describe_pair,
+    encode,
+    load_crops,
+)
 from degrade.synthesis.manifest import Row, files
 from degrade.synthesis.memory import Budget
 from degrade.synthesis.writers import FORMATS
@@ -40,7 +50,9 @@ TOGETHER = 16
 
 
 WHOLE = 120
-"""About how many bytes a pixel takes where whole images are degraded: 111 measured with realesrgan, 83 with bicubic."""
+"""About how many bytes a pixel takes where whole images are degraded: 111 measured with
+realesrgan, 83 with bicubic.
+"""
 
 
 def devices(said: str) -> list[str]:
@@ -53,7 +65,8 @@ def devices(said: str) -> list[str]:
 
 
 def groups(job: Job, indices: list[int], most: int) -> list[list[int]]:
-    """Pairs that are made one after the other: up to ``most`` of one source, which is then decoded once for them.
+    """Pairs that are made one after the other: up to ``most`` of one source, which is then decoded
+    once for them.
 
     A format that packs pairs by their numbers gets them by their numbers.
     """
@@ -91,7 +104,9 @@ def _batches(
         for start in range(0, len(order), size):
             waiting, coming = coming, read(start + size)
             alike: dict[tuple[int, ...], list[tuple[int, Loaded]]] = {}
-            for index, loaded in itertools.chain.from_iterable(future.result() for future in waiting):
+            for index, loaded in itertools.chain.from_iterable(
+                future.result() for future in waiting
+            ):
                 if isinstance(loaded, ImageError):
                     yield index, loaded
                 else:
@@ -110,7 +125,9 @@ def _batches(
 
 
 def some_batches(job: Job, indices: list[int], size: int, devices: int) -> list[list[int]]:
-    """A task is a few batches, so that threads work beside a device; fewer where there are few for each device."""
+    """A task is a few batches, so that threads work beside a device; fewer where there are few
+    for each device.
+    """
     order = [index for some in groups(job, indices, size) for index in some]
     some = max(min(8, len(order) // (2 * size * devices)), 1) * size
     return [order[start : start + some] for start in range(0, len(order), some)]
@@ -132,7 +149,9 @@ _HERE: list[Worker] = []
 
 
 def plugins() -> list[str]:
-    """The modules that define operators; another interpreter knows none that was defined by importing one here."""
+    """The modules that define operators; another interpreter knows none that was defined by
+    importing one here.
+    """
     return sorted({kind.__module__ for kind in REGISTRY.values()} - {"__main__"})
 
 
@@ -164,7 +183,9 @@ def make(indices: list[int]) -> list[tuple[int, Made | ImageError]]:
 def make_batches(indices: list[int]) -> list[tuple[int, Made | ImageError]]:
     """Makes some pairs of this worker's job on its device."""
     here = _HERE[0]
-    return list(_batches(here.job, here.recipe, indices, here.device, here.size, here.threads, _as_made))
+    return list(
+        _batches(here.job, here.recipe, indices, here.device, here.size, here.threads, _as_made)
+    )
 
 
 def _as_made(job: Job, index: int, made: Made) -> Made:
@@ -189,7 +210,9 @@ def _make(
         try:
             image = held.enter_context(open_image(job.source(indices[0])))
             if budget is not None:
-                held.enter_context(budget.take(image.held if job.settings.patch else WHOLE * image.area))
+                held.enter_context(
+                    budget.take(image.held if job.settings.patch else WHOLE * image.area)
+                )
             crops = load_crops(image, job.settings, recipe.scale, indices)
         except ImageError as error:
             yield from ((index, error) for index in indices)
@@ -203,14 +226,23 @@ def _make(
             yield index, _encode(job, recipe, index, loaded, plan, images)
 
 
-def _read(job: Job, recipe: Recipe, indices: list[int], budget: Budget | None) -> list[tuple[int, Loaded | ImageError]]:
+def _read(
+    job: Job, recipe: Recipe, indices: list[int], budget: Budget | None
+) -> list[tuple[int, Loaded | ImageError]]:
     try:
-        with open_image(job.source(indices[0])) as image, budget.take(image.held) if budget else nullcontext():
-            return list(zip(indices, load_crops(image, job.settings, recipe.scale, indices), strict=True))
+        with (
+            open_image(job.source(indices[0])) as image,
+            budget.take(image.held) if budget else nullcontext(),
+        ):
+            return list(
+                zip(indices, load_crops(image, job.settings, recipe.scale, indices), strict=True)
+            )
     except ImageError as error:
         return [(index, error) for index in indices]
 
 
-def _encode(job: Job, recipe: Recipe, index: int, loaded: Loaded, plan: Plan, images: Images) -> Made:
+def _encode(
+    job: Job, recipe: Recipe, index: int, loaded: Loaded, plan: Plan, images: Images
+) -> Made:
     hr, lr = encode(*images)
     return describe_pair(job, recipe, index, loaded, plan, hr, lr), hr, lr

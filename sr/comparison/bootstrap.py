@@ -1,10 +1,12 @@
-"""Paired bootstrap: how far would a mean over images move, had other images of the same kind been drawn?
+"""Paired bootstrap: how far would a mean over images move, had other images of the same kind been
+drawn?
 
 .. math:: \\bar x^{*}_b = \\frac1N \\sum_{i=1}^{N} x_{j_{bi}}, \\qquad j_{bi} \\sim \\mathrm{U}\\{1, \\ldots, N\\}
 
-An interval holds the middle of the B resampled means. Models that saw the same images are compared by the interval
-of their differences, image by image: what is hard in an image is hard for both, and cancels. The one constraint: images
-are taken for independent. Crops of one photograph are not, and their intervals are too narrow for other photographs.
+An interval holds the middle of the B resampled means. Models that saw the same images are compared
+by the interval of their differences, image by image: what is hard in an image is hard for both,
+and cancels. The one constraint: images are taken for independent. Crops of one photograph are not,
+and their intervals are too narrow for other photographs.
 
 References:
     | An introduction to the bootstrap, chapter 13 (Efron and Tibshirani, 1993)
@@ -46,7 +48,9 @@ class Interval:
 
 @lru_cache(maxsize=8)
 def counts(images: int, draws: int = DRAWS, seed: int = 0) -> NDArray[np.int64]:
-    """(B, N): how often resample b takes image i; each row sums to N. It depends on N, B and the seed alone."""
+    """(B, N): how often resample b takes image i; each row sums to N. It depends on N, B and
+    the seed alone.
+    """
     rows = Key.of(seed, np.arange(draws)).fold("bootstrap")
     found = np.zeros((draws, images), np.int64)
     for place in range(images):
@@ -55,11 +59,15 @@ def counts(images: int, draws: int = DRAWS, seed: int = 0) -> NDArray[np.int64]:
     return found
 
 
-def interval(values: Sequence[float] | NDArray[np.float64], level: float = LEVEL, seed: int = 0) -> Interval:
-    """The percentile interval of the mean of one value an image; give differences to compare two models.
+def interval(
+    values: Sequence[float] | NDArray[np.float64], level: float = LEVEL, seed: int = 0
+) -> Interval:
+    """The percentile interval of the mean of one value an image; give differences to compare two
+    models.
 
     Args:
-        values: (N,), in the order of the images. Equal N means equal resamples, so that intervals can be compared.
+        values: (N,), in the order of the images. Equal N means equal resamples, so that intervals
+            can be compared.
         level: Share of the means inside, in (0, 1).
         seed: Of the resamples.
 
@@ -72,7 +80,8 @@ def interval(values: Sequence[float] | NDArray[np.float64], level: float = LEVEL
     if not 0 < level < 1:
         raise ValueError(f"level {level} should be in (0, 1)")
     mean = float(data.mean())
-    # One image says nothing of others; an infinite PSNR (equal images) has no spread that means anything.
+    # One image says nothing of others; an infinite PSNR (equal images) has no spread that means
+    # anything.
     if len(data) == 1 or not np.isfinite(data).all():
         return Interval(mean, math.nan, math.nan)
     means = counts(len(data), seed=seed) @ data / len(data)

@@ -2,9 +2,10 @@
 
 .. math:: V_{m, r, t, i} = \\mathrm{metric}(m_r(\\mathrm{LR}_{t, i}), \\mathrm{HR}_{i})
 
-for models m, training regimes r, test regimes t and images i. A cell (m, r) is a training run named by what it depends
-on (:mod:`sr.comparison.runs`). Its one constraint: a test regime's LR images are made once, with keys (seed, i); all models see
-the same pixels, so their values can be compared image by image.
+for models m, training regimes r, test regimes t and images i. A cell (m, r) is a training run
+named by what it depends on (:mod:`sr.comparison.runs`). Its one constraint: a test regime's LR
+images are made once, with keys (seed, i); all models see the same pixels, so their values can be
+compared image by image.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ class Shown:
 
 @dataclass(frozen=True, eq=False)
 class Test:
-    """A column of the matrix: a regime, the images that it was judged on, and squares of some of them by name."""
+    """A column of the matrix: a regime, the images that it was judged on, and squares of some
+    of them by name.
+    """
 
     recipe: Recipe
     images: list[str]
@@ -71,7 +74,9 @@ class Test:
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """Results: ``values[metric][row][column]`` holds a value an image, mean over the seeds; ``tables`` one a seed."""
+    """Results: ``values[metric][row][column]`` holds a value an image, mean over the seeds;
+    ``tables`` one a seed.
+    """
 
     comparison: Comparison
     entries: list[Entry]
@@ -89,21 +94,26 @@ class Matrix:
     def matched(self, row: int, column: int) -> int | None:
         """The row of the same model trained on the regime of a column; None without one."""
         entry, wanted = self.entries[row], self.tests[column].recipe.hash
-        rows = (i for i, other in enumerate(self.entries) if other.model == entry.model and other.hash == wanted)
+        rows = (
+            i
+            for i, other in enumerate(self.entries)
+            if other.model == entry.model and other.hash == wanted
+        )
         return next(rows, None) if entry.runs else None
 
 
-# --- what to compare -------------------------------------------------------------------------------------------------
+# --- what to compare -----------------------------------------------------------------------------
 
 
-# --- comparing -------------------------------------------------------------------------------------------------------
+# --- comparing -----------------------------------------------------------------------------------
 
 
 def compare(comparison: Comparison, watch: Watch | None = None) -> Matrix:
     """Trains what is missing and judges everything.
 
     Raises:
-        UserError: What a user can mend, most of it before anything is trained. Finished runs are kept.
+        UserError: What a user can mend, most of it before anything is trained. Finished runs are
+        kept.
     """
     tell: Watch = watch or (lambda _name, _status: None)
     trained = _regimes(comparison.train, comparison.scale)
@@ -121,8 +131,13 @@ def compare(comparison: Comparison, watch: Watch | None = None) -> Matrix:
         columns.append(tables)
     rows = [list(cells) for cells in zip(*columns, strict=True)]
     metrics = tuple(rows[0][0][0].mean)
-    values = {metric: [[_over_seeds(seeds, metric) for seeds in cells] for cells in rows] for metric in metrics}
-    return Matrix(comparison, entries, tests, metrics, values, rows, [regime.recipe for regime in trained])
+    values = {
+        metric: [[_over_seeds(seeds, metric) for seeds in cells] for cells in rows]
+        for metric in metrics
+    }
+    return Matrix(
+        comparison, entries, tests, metrics, values, rows, [regime.recipe for regime in trained]
+    )
 
 
 def _regimes(names: Iterable[str], scale: int) -> list[Regime]:
@@ -131,12 +146,16 @@ def _regimes(names: Iterable[str], scale: int) -> list[Regime]:
     for name in names:
         recipe = Recipe.load(name, scale)
         if recipe.name in found:
-            raise UserError(f"{name}: a recipe called {recipe.name} is there already; change its name")
+            raise UserError(
+                f"{name}: a recipe called {recipe.name} is there already; change its name"
+            )
         found[recipe.name] = Regime(name, recipe)
     return list(found.values())
 
 
-def _rows(comparison: Comparison, model: str, regimes: Iterable[Regime]) -> list[Callable[[Watch], Entry]]:
+def _rows(
+    comparison: Comparison, model: str, regimes: Iterable[Regime]
+) -> list[Callable[[Watch], Entry]]:
     if model == BICUBIC:
         return [lambda _tell: Entry(BICUBIC, UNTRAINED, "")]
     if model in DEFAULTS:
@@ -148,10 +167,14 @@ def _rows(comparison: Comparison, model: str, regimes: Iterable[Regime]) -> list
 def _check(comparison: Comparison) -> None:
     """Raises UserError if images are missing, or trained on and judged on."""
     if not comparison.val:
-        raise UserError("--val is missing: HR images to judge on (or --quick, for the sample photographs)")
+        raise UserError(
+            "--val is missing: HR images to judge on (or --quick, for the sample photographs)"
+        )
     for model in comparison.settings:
         if model not in comparison.models or model not in DEFAULTS:
-            raise UserError(f"settings.{model}: is not trained here; {', '.join(_methods(comparison)) or 'nothing'} is")
+            raise UserError(
+                f"settings.{model}: is not trained here; {', '.join(_methods(comparison)) or 'nothing'} is"
+            )
     if twice := repeated([label_of(model) for model in comparison.models]):
         raise UserError(f"--models: two are called {twice}; rename a file")
     judged = hr_images(comparison.val)
@@ -162,11 +185,15 @@ def _check(comparison: Comparison) -> None:
     if not comparison.train:
         raise UserError("--train is missing: recipes to train on")
     if not comparison.data:
-        raise UserError("--data is missing: HR images to train on (or --quick, for the sample photographs)")
+        raise UserError(
+            "--data is missing: HR images to train on (or --quick, for the sample photographs)"
+        )
     learned = {path.resolve() for source in comparison.data for path in find_images(source)}
     both = [path for path in judged if path.resolve() in learned]
     if both:
-        raise UserError(f"{both[0]}: is in --data and in --val; a model must not be judged on what it learned")
+        raise UserError(
+            f"{both[0]}: is in --data and in --val; a model must not be judged on what it learned"
+        )
 
 
 def _methods(comparison: Comparison) -> list[str]:
@@ -187,10 +214,16 @@ def _models(comparison: Comparison, entry: Entry) -> list[Model]:
     return [checkpoint.load(file, comparison.scale, device) for file in files]
 
 
-def _judge(comparison: Comparison, recipe: Recipe, rows: Sequence[list[Model]]) -> tuple[Test, list[list[Table]]]:
-    """A column: one regime's images are made, judged by every model, and let go of. A table a row and seed."""
+def _judge(
+    comparison: Comparison, recipe: Recipe, rows: Sequence[list[Model]]
+) -> tuple[Test, list[list[Table]]]:
+    """A column: one regime's images are made, judged by every model, and let go of. A table a
+    row and seed.
+    """
     images = list(examples(comparison.val, recipe, comparison.seed))
-    squares = {image.name: _square(image) for image in images[:: max(1, len(images) // SHOWN)][:SHOWN]}
+    squares = {
+        image.name: _square(image) for image in images[:: max(1, len(images) // SHOWN)][:SHOWN]
+    }
     shown = {
         image.name: Shown(squares[image.name](image.hr), squares[image.name](image.lr), [])
         for image in images
@@ -202,7 +235,10 @@ def _judge(comparison: Comparison, recipe: Recipe, rows: Sequence[list[Model]]) 
             shown[example.name].sr.append(squares[example.name](sr))
 
     tables = [
-        [evaluate(model, recipe.name, images, recipe, see=None if i else see) for i, model in enumerate(seeds)]
+        [
+            evaluate(model, recipe.name, images, recipe, see=None if i else see)
+            for i, model in enumerate(seeds)
+        ]
         for seeds in rows
     ]
     # The keys are those of `examples`, so row i is what image i was degraded with.

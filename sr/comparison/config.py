@@ -23,7 +23,8 @@ class Comparison(BaseModel):
     """What to compare; also the YAML file of ``sr compare --config``.
 
     Args:
-        models: ``bicubic``, methods of ``sr train``, and checkpoints (files, runs' folders, packaged names).
+        models: ``bicubic``, methods of ``sr train``, and checkpoints (files, runs' folders,
+            packaged names).
         train: Recipes that the methods are trained on.
         test: Recipes that make the LR images to judge on.
         data: HR images to train on: folders, files or globs.
@@ -34,8 +35,8 @@ class Comparison(BaseModel):
         seed: Of the test images' draws.
         out: Where runs and results go.
         device: Of ``sr train``.
-        reuse: Checkpoints, runs' folders or folders of such, taken for a cell whose method, recipe hash, scale and seed
-            they have, whatever their other settings.
+        reuse: Checkpoints, runs' folders or folders of such, taken for a cell whose method, recipe
+            hash, scale and seed they have, whatever their other settings.
         settings: Of a method's runs: ``{"srcnn": {"batch": 8, "model.kernels": [9, 1, 5]}}``.
     """
 
@@ -43,7 +44,12 @@ class Comparison(BaseModel):
 
     models: Annotated[Names, Field(min_length=1)] = (BICUBIC, "srcnn", "srresnet")
     train: Names = ("bicubic", "bsrgan", "realesrgan")
-    test: Annotated[Names, Field(min_length=1)] = ("bicubic", "realesrgan_light", "bsrgan", "realesrgan")
+    test: Annotated[Names, Field(min_length=1)] = (
+        "bicubic",
+        "realesrgan_light",
+        "bsrgan",
+        "realesrgan",
+    )
     data: Names = ()
     val: str = ""
     scale: Annotated[int, Field(ge=1, le=8)] = 4
@@ -57,13 +63,18 @@ class Comparison(BaseModel):
 
 
 def read_comparison(file: str | Path | None, flags: Mapping[str, Any]) -> Comparison:
-    """From a YAML file and flags, which go first; a flag that is None is not given. Raises UserError."""
+    """From a YAML file and flags, which go first; a flag that is None is not given. Raises
+    UserError.
+    """
     data = read_yaml(file) if file is not None else {}
     data.update({name: value for name, value in flags.items() if value is not None})
     try:
         return Comparison.model_validate(data)
     except ValidationError as error:
-        lines = (f"{'.'.join(map(str, e['loc']))}: {e['msg']} (is {e['input']!r})" for e in error.errors())
+        lines = (
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']} (is {e['input']!r})"
+            for e in error.errors()
+        )
         raise UserError("\n".join(lines)) from None
 
 
@@ -73,6 +84,8 @@ def change(comparison: Comparison, changes: Mapping[str, Any]) -> Comparison:
     for address, value in changes.items():
         model, _, name = address.partition(".")
         if model not in comparison.models or not name:
-            raise UserError(f"{address}: should begin with one of {', '.join(comparison.models)} and a dot")
+            raise UserError(
+                f"{address}: should begin with one of {', '.join(comparison.models)} and a dot"
+            )
         settings.setdefault(model, {})[name] = value
     return comparison.model_copy(update={"settings": settings})

@@ -1,7 +1,8 @@
-"""The page of a comparison: what ``templates/report.html`` shows, as JSON data, and the page itself.
+"""The page of a comparison: what ``templates/report.html`` shows, as JSON data, and the page
+itself.
 
-Everything in the data is a number, a picture as a data URI, or text that the page's script writes as text. The page
-loads nothing from elsewhere.
+Everything in the data is a number, a picture as a data URI, or text that the page's script writes
+as text. The page loads nothing from elsewhere.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ __all__ = ["describe", "page"]
 
 Data = dict[str, Any]
 
-TITLES = {"psnr_y": ("PSNR on Y", "dB", 2), "ssim_y": ("SSIM on Y", "", 4), "lpips": ("LPIPS", "", 4)}
+TITLES = {
+    "psnr_y": ("PSNR on Y", "dB", 2),
+    "ssim_y": ("SSIM on Y", "", 4),
+    "lpips": ("LPIPS", "", 4),
+}
 """Metrics that the page shows: title, unit, digits."""
 PICTURES = 160
 """So many squares of 96 pixels are kept without loss; each takes at most 28 kB."""
@@ -70,7 +75,8 @@ def describe(matrix: Matrix) -> Data:
         ],
         "cells": {metric: _cells(matrix, metric) for metric in metrics},
         "gaps": {
-            metric: [as_data(gap(matrix, metric, row)) for row in range(len(matrix.entries))] for metric in metrics
+            metric: [as_data(gap(matrix, metric, row)) for row in range(len(matrix.entries))]
+            for metric in metrics
         },
         "gains": {metric: _gains(matrix, metric) for metric in metrics},
         "crops": crops,
@@ -88,7 +94,11 @@ def _metric(name: str) -> Data:
 
 def _test(test: Test) -> Data:
     parameters = [_parameter(test, column) for column in test.recipe.columns]
-    return {"name": test.name, "hash": test.recipe.hash, "parameters": [p for p in parameters if p is not None]}
+    return {
+        "name": test.name,
+        "hash": test.recipe.hash,
+        "parameters": [p for p in parameters if p is not None],
+    }
 
 
 def _parameter(test: Test, column: Column) -> Data | None:
@@ -99,7 +109,11 @@ def _parameter(test: Test, column: Column) -> Data | None:
         return None
     data: Data = {"address": column.address, "unit": ""}
     if isinstance(column.variable, Range):
-        return {**data, "unit": column.variable.unit, "values": [finite(value) for value in values]}
+        return {
+            **data,
+            "unit": column.variable.unit,
+            "values": [finite(value) for value in values],
+        }
     places = [None if math.isnan(value) else drawn.index(value) for value in values.tolist()]
     return {**data, "values": places, "names": [column.variable.label(value) for value in drawn]}
 
@@ -115,7 +129,9 @@ def _cells(matrix: Matrix, metric: str) -> list[list[Data]]:
                     "value": as_data(interval(cell(matrix, metric, row, column))),
                     "rank": order[column][row],
                     "bicubic": as_data(against(matrix, metric, row, column, matrix.plain)),
-                    "matched": as_data(against(matrix, metric, row, column, matrix.matched(row, column))),
+                    "matched": as_data(
+                        against(matrix, metric, row, column, matrix.matched(row, column))
+                    ),
                     "own": matrix.matched(row, column) == row,
                 }
             )
@@ -146,9 +162,19 @@ def _crops(matrix: Matrix, album: Album) -> list[list[Data]]:
             i = test.images.index(name)
             values = [finite(columns[column][i]) for columns in matrix.values["psnr_y"]]
             pictures = [album.add(picture, exact) for picture in (shown.hr, shown.lr, *shown.sr)]
-            drawn = [f"{a} {text}" for a, text in test.plan.row(i, precise=False).items() if not a.endswith(".p")]
+            drawn = [
+                f"{a} {text}"
+                for a, text in test.plan.row(i, precise=False).items()
+                if not a.endswith(".p")
+            ]
             found[-1].append(
-                {"image": name, "side": len(shown.hr), "pictures": pictures, "psnr": values, "drawn": drawn}
+                {
+                    "image": name,
+                    "side": len(shown.hr),
+                    "pictures": pictures,
+                    "psnr": values,
+                    "drawn": drawn,
+                }
             )
     return found
 
@@ -172,7 +198,11 @@ def _recipes(matrix: Matrix) -> list[Data]:
     trained = {recipe.hash: recipe for recipe in matrix.trained}
 
     def use(recipe: Recipe) -> str:
-        uses = [word for word, known in (("trained on", trained), ("tested on", tested)) if recipe.hash in known]
+        uses = [
+            word
+            for word, known in (("trained on", trained), ("tested on", tested))
+            if recipe.hash in known
+        ]
         return ", ".join(uses)
 
     return [

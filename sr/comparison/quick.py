@@ -1,7 +1,8 @@
-"""Quick: a comparison on the sample photographs, in minutes on two CPU cores. Three are trained on, two are judged on.
+"""Quick: a comparison on the sample photographs, in minutes on two CPU cores. Three are trained
+on, two are judged on.
 
-The photographs judged on are cut into squares, each degraded by a draw of its own. Its one constraint: no photograph is
-on both sides. Two photographs make no benchmark; they show an effect.
+The photographs judged on are cut into squares, each degraded by a draw of its own. Its one
+constraint: no photograph is on both sides. Two photographs make no benchmark; they show an effect.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ USUAL: dict[str, Any] = {
 
 
 def quick(flags: Mapping[str, Any]) -> Comparison:
-    """SRCNN 9-1-5 with half the filters, 800 steps of 8 patches; flags go first. Writes the images into the folder.
+    """SRCNN 9-1-5 with half the filters, 800 steps of 8 patches; flags go first. Writes the images
+    into the folder.
 
     Raises:
         UserError: A flag that is wrong, or images that cannot be written.
@@ -46,7 +48,10 @@ def quick(flags: Mapping[str, Any]) -> Comparison:
                 _write(root / "test" / f"{path.stem}_{name}.png", square)
         else:
             _write(root / "train" / f"{path.stem}.png", pixels)
-    where = {"data": comparison.data or (str(root / "train"),), "val": comparison.val or str(root / "test")}
+    where = {
+        "data": comparison.data or (str(root / "train"),),
+        "val": comparison.val or str(root / "test"),
+    }
     return comparison.model_copy(update=where)
 
 
@@ -54,7 +59,9 @@ def _squares(pixels: Pixels) -> dict[str, Pixels]:
     """As many as fit, about the middle; by row and column."""
     rows, columns = (size // SIDE for size in pixels.shape[:2])
     top, left = ((size % SIDE) // 2 for size in pixels.shape[:2])
-    places = {f"{y}{x}": (top + y * SIDE, left + x * SIDE) for y in range(rows) for x in range(columns)}
+    places = {
+        f"{y}{x}": (top + y * SIDE, left + x * SIDE) for y in range(rows) for x in range(columns)
+    }
     return {name: pixels[y : y + SIDE, x : x + SIDE] for name, (y, x) in places.items()}
 
 

@@ -1,8 +1,9 @@
 """Cells: the training runs of a comparison, found, gone on with, or begun.
 
-A run's folder is named by a hash of all that it depends on. So a second comparison finds what a first one trained, one
-that was stopped goes on, and a run is never taken for another. Its one constraint: a run learns without validation and
-its last weights count, so that the images to judge on never choose among its steps.
+A run's folder is named by a hash of all that it depends on. So a second comparison finds what a
+first one trained, one that was stopped goes on, and a run is never taken for another. Its one
+constraint: a run learns without validation and its last weights count, so that the images to judge
+on never choose among its steps.
 """
 
 from __future__ import annotations
@@ -24,12 +25,35 @@ if TYPE_CHECKING:
     from sr.comparison.config import Comparison
     from sr.training.loop import Status
 
-__all__ = ["UNTRAINED", "Entry", "Regime", "Trained", "Watch", "given_checkpoint", "label_of", "row", "run_name"]
+__all__ = [
+    "UNTRAINED",
+    "Entry",
+    "Regime",
+    "Trained",
+    "Watch",
+    "given_checkpoint",
+    "label_of",
+    "row",
+    "run_name",
+]
 
 UNTRAINED = "none"
 """What stands for the training regime of a model that was not trained."""
-ELSEWHERE = {"out", "data", "val", "recipe", "device", "workers", "tensorboard", "log_every", "val_every", "save_every"}
-"""Settings that do not change what a run learns, or that :func:`run_name` counts in another way."""
+ELSEWHERE = {
+    "out",
+    "data",
+    "val",
+    "recipe",
+    "device",
+    "workers",
+    "tensorboard",
+    "log_every",
+    "val_every",
+    "save_every",
+}
+"""Settings that do not change what a run learns, or that :func:`run_name` counts in another
+way.
+"""
 POINTS = 60
 """Points of a training curve."""
 
@@ -57,7 +81,9 @@ class Trained:
     @staticmethod
     def read(file: Path, seed: int) -> Trained:
         """From a checkpoint, with the curves beside it. Raises UserError."""
-        return Trained(file, seed, checkpoint.read_metadata(file), read_history(file.parent / "curves.csv"))
+        return Trained(
+            file, seed, checkpoint.read_metadata(file), read_history(file.parent / "curves.csv")
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, without the curve."""
@@ -92,17 +118,26 @@ def given_checkpoint(model: str, scale: int) -> Entry:
     file = checkpoint.weights_file(model)
     checkpoint.load(file, scale)
     run = Trained.read(file, 0)
-    return Entry(label_of(model), run.metadata.get("recipe", UNTRAINED), run.metadata.get("hash", ""), (run,))
+    return Entry(
+        label_of(model),
+        run.metadata.get("recipe", UNTRAINED),
+        run.metadata.get("hash", ""),
+        (run,),
+    )
 
 
 def label_of(model: str) -> str:
     """What a model is called: a file by its name, ``last`` and ``best`` by their folder."""
     path = Path(model)
-    return path.parent.name if path.name in (LAST, BEST) else path.name.removesuffix(".safetensors")
+    return (
+        path.parent.name if path.name in (LAST, BEST) else path.name.removesuffix(".safetensors")
+    )
 
 
 def row(comparison: Comparison, model: str, regime: Regime) -> Callable[[Watch], Entry]:
-    """A method's row, as what will make it; settings and files are checked at once. Raises UserError."""
+    """A method's row, as what will make it; settings and files are checked at once. Raises
+    UserError.
+    """
     seeds = range(comparison.seeds)
     configs = [_config(comparison, model, regime, seed) for seed in seeds]
     found = [_reused(comparison, model, regime.recipe, seed) for seed in seeds]
@@ -110,7 +145,8 @@ def row(comparison: Comparison, model: str, regime: Regime) -> Callable[[Watch],
     def make(tell: Watch) -> Entry:
         name = f"{model} / {regime.recipe.name}"
         runs = [
-            run or _run(config, f"{name}, seed {config.seed}", tell) for run, config in zip(found, configs, strict=True)
+            run or _run(config, f"{name}, seed {config.seed}", tell)
+            for run, config in zip(found, configs, strict=True)
         ]
         return Entry(model, regime.recipe.name, regime.recipe.hash, tuple(runs))
 
@@ -129,7 +165,9 @@ def _config(comparison: Comparison, model: str, regime: Regime, seed: int) -> Co
     }
     config = configure(model, flags, None, comparison.settings.get(model))
     folder = Path(comparison.out) / "runs" / run_name(config, regime.recipe)
-    return config.model_copy(update={"val": None, "out": str(folder), "log_every": max(1, config.steps // POINTS)})
+    return config.model_copy(
+        update={"val": None, "out": str(folder), "log_every": max(1, config.steps // POINTS)}
+    )
 
 
 def run_name(config: Config, recipe: Recipe) -> str:
@@ -151,7 +189,12 @@ def _reused(comparison: Comparison, model: str, recipe: Recipe, seed: int) -> Tr
         for file in runs or [checkpoint.weights_file(source)]:
             said = checkpoint.read_metadata(file)
             training = json.loads(said.get("training", "{}"))
-            known = training.get("method", said["name"]), said.get("hash"), said["scale"], training.get("seed", 0)
+            known = (
+                training.get("method", said["name"]),
+                said.get("hash"),
+                said["scale"],
+                training.get("seed", 0),
+            )
             if known == (model, recipe.hash, str(comparison.scale), seed):
                 return Trained.read(file, seed)
     return None

@@ -28,7 +28,9 @@ def cell(matrix: Matrix, metric: str, row: int, column: int) -> Real:
     return np.array(matrix.values[metric][row][column])
 
 
-def against(matrix: Matrix, metric: str, row: int, column: int, other: int | None) -> Interval | None:
+def against(
+    matrix: Matrix, metric: str, row: int, column: int, other: int | None
+) -> Interval | None:
     """A row minus another, over the images of a column."""
     if other is None or other == row:
         return None
@@ -48,7 +50,10 @@ def gap(matrix: Matrix, metric: str, row: int) -> Interval | None:
 def ranks(matrix: Matrix, metric: str, column: int) -> list[int]:
     """Of each row, 1 the best, by the mean."""
     sign = 1 if metric in LOWER else -1
-    means = [sign * float(cell(matrix, metric, row, column).mean()) for row in range(len(matrix.entries))]
+    means = [
+        sign * float(cell(matrix, metric, row, column).mean())
+        for row in range(len(matrix.entries))
+    ]
     return [1 + sum(mean < own for mean in means) for own in means]
 
 

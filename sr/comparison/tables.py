@@ -1,12 +1,13 @@
 """Report: a comparison as a table, as data, and as one HTML page that needs no network.
 
-Intervals are of the paired bootstrap over images (:mod:`sr.comparison.bootstrap`). Differences are image by image:
+Intervals are of the paired bootstrap over images (:mod:`sr.comparison.bootstrap`). Differences are
+image by image:
 
 .. math:: \\Delta_i = V_{m, r, t, i} - V_{\\mathrm{bicubic}, t, i}, \\qquad
           G_{m, r} = \\operatorname{mean}_{t \\neq r, i} (V_{m, t, t, i} - V_{m, r, t, i})
 
-G is the generalisation gap: what a model gives away, over the regimes that it was not trained on, against the same
-model trained on them.
+G is the generalisation gap: what a model gives away, over the regimes that it was not trained on,
+against the same model trained on them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ __all__ = ["print_matrix", "to_csv", "to_json", "write_results"]
 
 
 def write_results(matrix: Matrix) -> Path:
-    """Writes ``matrix.csv``, ``matrix.json`` and ``report.html``; returns their folder. Raises UserError."""
+    """Writes ``matrix.csv``, ``matrix.json`` and ``report.html``; returns their folder. Raises
+    UserError.
+    """
     from sr.comparison.html_report import page  # it needs the numbers of this module
 
     folder = Path(matrix.comparison.out)
@@ -40,10 +43,10 @@ def write_results(matrix: Matrix) -> Path:
     return folder
 
 
-# --- numbers ---------------------------------------------------------------------------------------------------------
+# --- numbers -------------------------------------------------------------------------------------
 
 
-# --- files -----------------------------------------------------------------------------------------------------------
+# --- files ---------------------------------------------------------------------------------------
 
 
 def to_csv(matrix: Matrix) -> str:
@@ -56,8 +59,13 @@ def to_csv(matrix: Matrix) -> str:
             for metric in matrix.metrics:
                 values = cell(matrix, metric, row, column)
                 found = interval(values)
-                numbers = ("" if math.isnan(x) else f"{x:.6g}" for x in (found.mean, found.low, found.high))
-                writer.writerow([entry.model, entry.train, test.name, metric, *numbers, len(values)])
+                numbers = (
+                    "" if math.isnan(x) else f"{x:.6g}"
+                    for x in (found.mean, found.low, found.high)
+                )
+                writer.writerow(
+                    [entry.model, entry.train, test.name, metric, *numbers, len(values)]
+                )
     return buffer.getvalue()
 
 
@@ -66,7 +74,11 @@ def to_json(matrix: Matrix) -> Data:
     return {
         "comparison": matrix.comparison.model_dump(mode="json"),
         "versions": checkpoint.versions(),
-        "bootstrap": {"resamples": DRAWS, "level": LEVEL, "over": "images, after the mean over seeds"},
+        "bootstrap": {
+            "resamples": DRAWS,
+            "level": LEVEL,
+            "over": "images, after the mean over seeds",
+        },
         "metrics": list(matrix.metrics),
         "tests": [
             {
@@ -104,7 +116,8 @@ def _cell_data(matrix: Matrix, row: int, column: int) -> Data:
                 "against_bicubic": as_data(against(matrix, metric, row, column, matrix.plain)),
                 "against_matched": as_data(against(matrix, metric, row, column, matched)),
                 "by_seed": [
-                    [finite(image[metric]) for image in table.images.values()] for table in matrix.tables[row][column]
+                    [finite(image[metric]) for image in table.images.values()]
+                    for table in matrix.tables[row][column]
                 ],
             }
             for metric in matrix.metrics
@@ -112,7 +125,7 @@ def _cell_data(matrix: Matrix, row: int, column: int) -> Data:
     }
 
 
-# --- terminal --------------------------------------------------------------------------------------------------------
+# --- terminal ------------------------------------------------------------------------------------
 
 
 def print_matrix(console: Console, matrix: Matrix, metric: str = "psnr_y") -> None:
@@ -122,7 +135,9 @@ def print_matrix(console: Console, matrix: Matrix, metric: str = "psnr_y") -> No
     from rich.text import Text
 
     # Rich would break names anywhere to make room; a name is worth more than a frame.
-    table = Table(title=f"{metric.replace('_', ' ')}; rows: trained on, columns: tested on", box=SIMPLE)
+    table = Table(
+        title=f"{metric.replace('_', ' ')}; rows: trained on, columns: tested on", box=SIMPLE
+    )
     table.add_column("", no_wrap=True)
     for test in matrix.tests:
         table.add_column(Text(test.name), justify="right", no_wrap=True)
@@ -130,6 +145,8 @@ def print_matrix(console: Console, matrix: Matrix, metric: str = "psnr_y") -> No
         cells: list[Text] = []
         for column in range(len(matrix.tests)):
             mean = float(cell(matrix, metric, row, column).mean())
-            cells.append(Text(f"{mean:.2f}", "bold" if ranks(matrix, metric, column)[row] == 1 else ""))
+            cells.append(
+                Text(f"{mean:.2f}", "bold" if ranks(matrix, metric, column)[row] == 1 else "")
+            )
         table.add_row(Text(entry.label), *cells)
     console.print(table)

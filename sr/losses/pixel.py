@@ -1,4 +1,5 @@
-"""Losses: what training makes small. Each is a mean over batch, channels and pixels, so none depends on the patch size.
+"""Losses: what training makes small. Each is a mean over batch, channels and pixels, so none
+depends on the patch size.
 
 The perceptual loss needs weights and has its own module, :mod:`sr.losses.perceptual`.
 """
@@ -23,7 +24,11 @@ def charbonnier(sr: Tensor, hr: Tensor, eps: float = 1e-3) -> Tensor:
     return torch.sqrt((sr - hr).square() + eps**2).mean()
 
 
-PIXEL: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"l1": F.l1_loss, "mse": F.mse_loss, "charbonnier": charbonnier}
+PIXEL: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "l1": F.l1_loss,
+    "mse": F.mse_loss,
+    "charbonnier": charbonnier,
+}
 """Pixel losses of (sr, hr) by name."""
 
 
@@ -39,12 +44,14 @@ def generator_loss(fake: Tensor) -> Tensor:
 
 
 def discriminator_loss(real: Tensor, fake: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Binary cross-entropy of the discriminator: mean of -log D(hr) plus mean of -log(1 - D(G(x))).
+    """Binary cross-entropy of the discriminator: mean of -log D(hr) plus mean of -log(1 -
+    D(G(x))).
 
     Args:
         real: Logits of photographs.
         fake: Logits of super-resolved images, detached from the generator.
-        smoothing: Photographs are labelled 1 - smoothing, which keeps the logits small (one-sided label smoothing).
+        smoothing: Photographs are labelled 1 - smoothing, which keeps the logits small (one-sided
+            label smoothing).
 
     References:
         Improved techniques for training GANs (Salimans et al., 2016), section 3.4.
@@ -53,7 +60,9 @@ def discriminator_loss(real: Tensor, fake: Tensor, smoothing: float = 0.0) -> Te
         ValueError: If smoothing is outside [0, 0.5).
     """
     if not 0 <= smoothing < 0.5:
-        raise ValueError(f"smoothing {smoothing}: must be in [0, 0.5), or photographs are labelled as fakes")
+        raise ValueError(
+            f"smoothing {smoothing}: must be in [0, 0.5), or photographs are labelled as fakes"
+        )
     truth = torch.full_like(real, 1 - smoothing)
     return F.binary_cross_entropy_with_logits(real, truth) + F.softplus(fake).mean()
 

@@ -2,8 +2,9 @@
 
 .. math:: d = \\sum_l \\frac{1}{H_l W_l} \\sum_{h,w} \\sum_c w_{lc} (\\hat\\phi_l(SR) - \\hat\\phi_l(HR))_{hwc}^2
 
-with features of unit length over channels and the published weights w ("heads", version 0.1), which the wheel of
-torchmetrics carries. Its one constraint: only AlexNet or VGG16 with ImageNet weights and those heads may bear the name.
+with features of unit length over channels and the published weights w ("heads", version 0.1),
+which the wheel of torchmetrics carries. Its one constraint: only AlexNet or VGG16 with ImageNet
+weights and those heads may bear the name.
 
 References:
     | The unreasonable effectiveness of deep features as a perceptual metric (Zhang et al., CVPR 2018)
@@ -53,7 +54,13 @@ class Layers(nn.Module):
 
 def alexnet() -> Layers:
     """AlexNet's convolutions, read after each ReLU."""
-    first = [nn.Conv2d(3, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2), nn.Conv2d(64, 192, 5, padding=2), nn.ReLU()]
+    first = [
+        nn.Conv2d(3, 64, 11, 4, 2),
+        nn.ReLU(),
+        nn.MaxPool2d(3, 2),
+        nn.Conv2d(64, 192, 5, padding=2),
+        nn.ReLU(),
+    ]
     then = [(192, 384), (384, 256), (256, 256)]
     rest = [layer for a, b in then for layer in (nn.Conv2d(a, b, 3, padding=1), nn.ReLU())]
     return Layers(nn.Sequential(*first, nn.MaxPool2d(3, 2), *rest), [2, 5, 8, 10, 12])
@@ -88,7 +95,8 @@ def _unit(x: Tensor) -> Tensor:
 
 
 class LPIPS(nn.Module):
-    """Distance of SR and HR, (B, 3, H, W) RGB in [0, 1], sides of at least 32: (B,), 0 for equal images.
+    """Distance of SR and HR, (B, 3, H, W) RGB in [0, 1], sides of at least 32: (B,), 0 for equal
+    images.
 
     Make it with :func:`lpips`, which sees to the weights.
     """
@@ -105,8 +113,12 @@ class LPIPS(nn.Module):
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         if min(sr.shape[2:]) < LEAST:
-            raise ValueError(f"LPIPS of {list(sr.shape[2:])} pixels: each side must be at least {LEAST}")
-        a, b = (self.body((2 * image.clamp(0, 1) - 1 - self.shift) / self.scale) for image in (sr, hr))
+            raise ValueError(
+                f"LPIPS of {list(sr.shape[2:])} pixels: each side must be at least {LEAST}"
+            )
+        a, b = (
+            self.body((2 * image.clamp(0, 1) - 1 - self.shift) / self.scale) for image in (sr, hr)
+        )
         return distance(a, b, list(self.heads))
 
 
@@ -135,10 +147,18 @@ def lpips(net: Net = "alexnet", file: str | Path | None = None) -> LPIPS:
 
 
 def heads(net: Net) -> list[Tensor]:
-    """The published heads, one (C_l,) a layer, from torchmetrics' wheel. Raises MissingWeightsError."""
+    """The published heads, one (C_l,) a layer, from torchmetrics' wheel. Raises
+    MissingWeightsError.
+    """
     spec = find_spec("torchmetrics")
-    path = Path(spec.origin or "").parent / "functional/image/lpips_models" / HEADS[net] if spec else None
+    path = (
+        Path(spec.origin or "").parent / "functional/image/lpips_models" / HEADS[net]
+        if spec
+        else None
+    )
     if path is None or not path.is_file():
-        raise MissingWeightsError("the heads of LPIPS come with torchmetrics: run `pip install degrade[train]`")
+        raise MissingWeightsError(
+            "the heads of LPIPS come with torchmetrics: run `pip install degrade[train]`"
+        )
     state = torch.load(path, map_location="cpu", weights_only=True)
     return [state[key].flatten() for key in sorted(state)]

@@ -1,10 +1,12 @@
 """PSNR and SSIM by the protocol of the super-resolution literature, one value an image.
 
-Images (B, 3, H, W) RGB in [0, 1] are rounded to 8 bits first, the border of ``shave`` pixels is cut, and the value is
-taken on luma Y = 16 + 65.481 R + 128.553 G + 24.966 B (itself not rounded) or on R, G, B. Peak 255, all in float64. Its
-one constraint: an image's value never depends on its batch-mates.
+Images (B, 3, H, W) RGB in [0, 1] are rounded to 8 bits first, the border of ``shave`` pixels is
+cut, and the value is taken on luma Y = 16 + 65.481 R + 128.553 G + 24.966 B (itself not rounded)
+or on R, G, B. Peak 255, all in float64. Its one constraint: an image's value never depends on its
+batch-mates.
 
-Papers that round Y as well report 0.03 dB less at x2 and 0.01 dB less at x4 (bicubic on Set5, measured).
+Papers that round Y as well report 0.03 dB less at x2 and 0.01 dB less at x4 (bicubic on Set5,
+measured).
 
 References:
     | Image quality assessment: from error visibility to structural similarity (Wang et al., 2004)
@@ -29,10 +31,12 @@ SIGMA = 1.5
 
 
 def psnr(sr: Tensor, hr: Tensor, shave: int, channel: Channel = "y") -> Tensor:
-    """Peak signal-to-noise ratio, 10 log10(255^2 / MSE), in dB: (B,) float64; infinite for equal images.
+    """Peak signal-to-noise ratio, 10 log10(255^2 / MSE), in dB: (B,) float64; infinite for equal
+    images.
 
     Args:
-        sr: (B, C, H, W) in [0, 1]; values outside are clipped. C = 3, or 1 for a plane that is compared as it is.
+        sr: (B, C, H, W) in [0, 1]; values outside are clipped. C = 3, or 1 for a plane that is
+            compared as it is.
         hr: Of the same shape.
         shave: Border to cut on each side, by convention the scale.
         channel: ``y``, or ``rgb`` for the MSE over all three.
@@ -45,7 +49,8 @@ def psnr(sr: Tensor, hr: Tensor, shave: int, channel: Channel = "y") -> Tensor:
 
 
 def ssim(sr: Tensor, hr: Tensor, shave: int, channel: Channel = "y") -> Tensor:
-    """Structural similarity, 11 x 11 Gaussian window of sigma 1.5, valid region only: (B,) float64, at most 1.
+    """Structural similarity, 11 x 11 Gaussian window of sigma 1.5, valid region only: (B,)
+    float64, at most 1.
 
     On ``rgb`` it is the mean of the three channels. Arguments and errors as in :func:`psnr`.
     """
@@ -60,7 +65,9 @@ def ssim(sr: Tensor, hr: Tensor, shave: int, channel: Channel = "y") -> Tensor:
 
 
 def rgb_to_y(image: Tensor) -> Tensor:
-    """Luma (B, 1, H, W) in [16, 235] of RGB (B, 3, H, W) in [0, 1] rounded to 8 bits; float64, not rounded itself."""
+    """Luma (B, 1, H, W) in [16, 235] of RGB (B, 3, H, W) in [0, 1] rounded to 8 bits; float64,
+    not rounded itself.
+    """
     r, g, b = (_eight_bit(image) / PEAK).unbind(1)
     return (16 + 65.481 * r + 128.553 * g + 24.966 * b)[:, None]
 
@@ -69,15 +76,21 @@ def _eight_bit(image: Tensor) -> Tensor:
     return (image.double().clamp(0, 1) * PEAK).round()
 
 
-def _prepare(sr: Tensor, hr: Tensor, shave: int, channel: Channel, least: int) -> tuple[Tensor, Tensor]:
+def _prepare(
+    sr: Tensor, hr: Tensor, shave: int, channel: Channel, least: int
+) -> tuple[Tensor, Tensor]:
     """Both images in grey levels, cut, in the channels to compare."""
     if sr.shape != hr.shape:
-        raise ValueError(f"sr is {list(sr.shape)}, hr is {list(hr.shape)}: crop hr to a multiple of the scale")
+        raise ValueError(
+            f"sr is {list(sr.shape)}, hr is {list(hr.shape)}: crop hr to a multiple of the scale"
+        )
     if channel not in ("y", "rgb"):
         raise ValueError(f"channel {channel!r}: must be y or rgb")
     height, width = sr.shape[2:]
     if shave < 0 or min(height, width) - 2 * shave < least:
-        raise ValueError(f"an image of {height} x {width} minus {shave} on each side: {least} x {least} must remain")
+        raise ValueError(
+            f"an image of {height} x {width} minus {shave} on each side: {least} x {least} must remain"
+        )
 
     def levels(image: Tensor) -> Tensor:
         image = image[..., shave : height - shave, shave : width - shave]

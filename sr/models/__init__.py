@@ -50,7 +50,9 @@ def build(name: str, **config: Any) -> Model:
     known = inspect.signature(MODELS[name]).parameters
     wrong = [setting for setting in config if setting not in known]
     if wrong:
-        raise ValueError(f"model {name}: no setting {', '.join(wrong)}; it takes {', '.join(known)}")
+        raise ValueError(
+            f"model {name}: no setting {', '.join(wrong)}; it takes {', '.join(known)}"
+        )
     try:
         return MODELS[name](**config)
     except ValueError as error:
@@ -62,4 +64,6 @@ def name_of(model: Model) -> str:
     for name, constructor in MODELS.items():
         if constructor is type(model):
             return name
-    raise ValueError(f"{type(model).__name__}: not a registered model; they are {', '.join(MODELS)}")
+    raise ValueError(
+        f"{type(model).__name__}: not a registered model; they are {', '.join(MODELS)}"
+    )

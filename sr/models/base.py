@@ -1,8 +1,8 @@
 """Model: what every xN network is to the trainer, the upscaler and the checkpoint.
 
-Low resolution (B, 3, h, w) RGB float in [0, 1] in, super-resolved (B, 3, h N, w N) out, not clamped. Its one
-constraint: ``build(name, **model.config)`` makes the same architecture again, so a checkpoint needs nothing but a name,
-a config and tensors.
+Low resolution (B, 3, h, w) RGB float in [0, 1] in, super-resolved (B, 3, h N, w N) out, not
+clamped. Its one constraint: ``build(name, **model.config)`` makes the same architecture again, so
+a checkpoint needs nothing but a name, a config and tensors.
 """
 
 from __future__ import annotations
@@ -27,9 +27,13 @@ class Model(nn.Module):
     """
 
     margin: int = 0
-    """HR pixels missing on each side of the output in training mode (``valid`` convolutions); none are in eval mode."""
+    """HR pixels missing on each side of the output in training mode (``valid`` convolutions);
+    none are in eval mode.
+    """
     multiple: int = 1
-    """Tiles must start on multiples of this many LR pixels for their result to equal that of the whole image."""
+    """Tiles must start on multiples of this many LR pixels for their result to equal that of
+    the whole image.
+    """
 
     def __init__(self, scale: int, reach: int | None, config: dict[str, Any]) -> None:
         super().__init__()
@@ -54,12 +58,15 @@ def check_scale(scale: int, known: Iterable[int]) -> int:
     """``scale`` if it is among ``known``. Raises ValueError."""
     names = tuple(known)
     if scale not in names:
-        raise ValueError(f"scale {scale}: not made by this model; it must be one of {', '.join(map(str, names))}")
+        raise ValueError(
+            f"scale {scale}: not made by this model; it must be one of {', '.join(map(str, names))}"
+        )
     return scale
 
 
 def coarsen(radius: int, factor: int) -> int:
-    """A radius in fine pixels as a radius in pixels ``factor`` times as large, whatever the pixel's phase.
+    """A radius in fine pixels as a radius in pixels ``factor`` times as large, whatever the
+    pixel's phase.
 
     >>> [coarsen(radius, 2) for radius in (0, 1, 2, 3)]
     [0, 1, 1, 2]
@@ -68,7 +75,9 @@ def coarsen(radius: int, factor: int) -> int:
 
 
 def count(module: nn.Module, suffix: str = "") -> int:
-    """Number of trainable numbers in ``module``, of the parameters whose name ends in ``suffix``."""
+    """Number of trainable numbers in ``module``, of the parameters whose name ends in
+    ``suffix``.
+    """
 
     def size(tensor: Tensor) -> int:
         return tensor.numel() if tensor.requires_grad else 0

@@ -1,8 +1,9 @@
-"""Discriminator of SRGAN: a VGG-like net that tells photographs from super-resolved images, one logit an image.
+"""Discriminator of SRGAN: a VGG-like net that tells photographs from super-resolved images, one
+logit an image.
 
-Eight convolutions of size 3, from 64 to 512 channels, every second with stride 2, then two dense layers. Its one
-constraint departs from the paper: features are averaged to 6 x 6 before the dense layers, which is no change for the
-paper's 96 x 96 patches and admits any other size.
+Eight convolutions of size 3, from 64 to 512 channels, every second with stride 2, then two dense
+layers. Its one constraint departs from the paper: features are averaged to 6 x 6 before the dense
+layers, which is no change for the paper's 96 x 96 patches and admits any other size.
 
 References:
     | Photo-realistic single image super-resolution using a generative adversarial network (Ledig et al., CVPR 2017),
@@ -26,12 +27,14 @@ GRID = 6
 
 
 class Discriminator(nn.Module):
-    """HR (B, 3, H, W) in [0, 1] -> logits (B, 1); positive means photograph. The sigmoid is part of the loss.
+    """HR (B, 3, H, W) in [0, 1] -> logits (B, 1); positive means photograph. The sigmoid is part
+    of the loss.
 
     Args:
         channels: Channels of the first convolution.
         dense: Width of the hidden dense layer.
-        spectral: Whether spectral normalisation of the weights takes the place of batch normalisation.
+        spectral: Whether spectral normalisation of the weights takes the place of batch
+            normalisation.
     """
 
     def __init__(self, channels: int = 64, dense: int = 1024, spectral: bool = False) -> None:
@@ -46,7 +49,13 @@ class Discriminator(nn.Module):
         for place, width in enumerate(WIDTHS):
             after = width * channels
             normalised = place > 0 and not spectral
-            layers.append(bound(nn.Conv2d(before, after, 3, stride=1 + place % 2, padding=1, bias=not normalised)))
+            layers.append(
+                bound(
+                    nn.Conv2d(
+                        before, after, 3, stride=1 + place % 2, padding=1, bias=not normalised
+                    )
+                )
+            )
             layers += [nn.BatchNorm2d(after)] if normalised else []
             layers.append(nn.LeakyReLU(0.2))
             before = after

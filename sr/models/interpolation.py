@@ -1,12 +1,14 @@
 """Bicubic enlargement and reduction by a whole factor, as MATLAB's ``imresize`` does them.
 
-Keys' cubic kernel with a = -1/2, half-pixel centres, symmetric borders (``...b a | a b c...``). Between sizes with a
-whole ratio the weights repeat every ``scale`` pixels, so enlarging is one convolution onto ``scale**2`` phases and a
-pixel shuffle, and reducing one convolution with a stride. Both are linear and differentiable. Its one constraint:
-values stay float; rounding to 8 bits is the reader's business.
+Keys' cubic kernel with a = -1/2, half-pixel centres, symmetric borders (``...b a | a b c...``).
+Between sizes with a whole ratio the weights repeat every ``scale`` pixels, so enlarging is one
+convolution onto ``scale**2`` phases and a pixel shuffle, and reducing one convolution with a
+stride. Both are linear and differentiable. Its one constraint: values stay float; rounding to 8
+bits is the reader's business.
 
 References:
-    Cubic convolution interpolation for digital image processing (Keys, 1981) https://doi.org/10.1109/TASSP.1981.1163711
+    Cubic convolution interpolation for digital image processing (Keys, 1981)
+    https://doi.org/10.1109/TASSP.1981.1163711
 """
 
 from __future__ import annotations
@@ -29,19 +31,29 @@ SCALES = (1, 2, 3, 4, 8)
 def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Keys' kernel, a = -1/2."""
     x = np.abs(x)
-    return np.where(x <= 1, 1.5 * x**3 - 2.5 * x**2 + 1, np.where(x < 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0.0))
+    return np.where(
+        x <= 1,
+        1.5 * x**3 - 2.5 * x**2 + 1,
+        np.where(x < 2, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2, 0.0),
+    )
 
 
 def phases(scale: int) -> Tensor:
-    """Enlarging weights (scale**2, 1, 5, 5): one row per output phase, row-major as a pixel shuffle wants them."""
+    """Enlarging weights (scale**2, 1, 5, 5): one row per output phase, row-major as a pixel
+    shuffle wants them.
+    """
     offset = (np.arange(scale) + 0.5) / scale - 0.5
     taps = np.arange(-RADIUS, RADIUS + 1)
     weight = cubic(offset[:, None] - taps)
-    return torch.tensor(np.einsum("pi,qj->pqij", weight, weight).reshape(scale**2, 1, 5, 5), dtype=torch.float32)
+    return torch.tensor(
+        np.einsum("pi,qj->pqij", weight, weight).reshape(scale**2, 1, 5, 5), dtype=torch.float32
+    )
 
 
 def prefilter(scale: int) -> Tensor:
-    """Reducing weights (1, 1, k, k): the kernel stretched by ``scale``, which is MATLAB's antialiasing."""
+    """Reducing weights (1, 1, k, k): the kernel stretched by ``scale``, which is MATLAB's
+    antialiasing.
+    """
     radius = RADIUS * scale
     weight = cubic((np.arange(-radius, radius + scale) - (scale - 1) / 2) / scale)
     weight /= weight.sum()
@@ -49,7 +61,8 @@ def prefilter(scale: int) -> Tensor:
 
 
 def extend(image: Tensor, radius: int) -> Tensor:
-    """Symmetric border, the edge pixel repeated: (B, C, H, W) -> (B, C, H + 2 radius, W + 2 radius).
+    """Symmetric border, the edge pixel repeated: (B, C, H, W) -> (B, C, H + 2 radius, W + 2
+    radius).
 
     Images smaller than ``radius`` are reflected once and held.
     """
@@ -77,19 +90,27 @@ def enlarge(image: Tensor, scale: int, weight: Tensor | None = None) -> Tensor:
     padded = extend(image, RADIUS)
     batch, channels, height, width = padded.shape
     rows = F.conv2d(padded.reshape(batch * channels, 1, height, width), weight.to(padded))
-    return F.pixel_shuffle(rows, scale).reshape(batch, channels, *(scale * size for size in image.shape[2:]))
+    return F.pixel_shuffle(rows, scale).reshape(
+        batch, channels, *(scale * size for size in image.shape[2:])
+    )
 
 
 def reduce(image: Tensor, scale: int) -> Tensor:
     """Antialiased bicubic (B, C, h scale, w scale) -> (B, C, h, w)."""
     padded = extend(image, RADIUS * scale)
     batch, channels, height, width = padded.shape
-    rows = F.conv2d(padded.reshape(batch * channels, 1, height, width), prefilter(scale).to(padded), stride=scale)
+    rows = F.conv2d(
+        padded.reshape(batch * channels, 1, height, width),
+        prefilter(scale).to(padded),
+        stride=scale,
+    )
     return rows.reshape(batch, channels, *(size // scale for size in image.shape[2:]))
 
 
 class Bicubic(Model):
-    """The baseline of every table: :func:`enlarge` as a model, for any number of channels. Nothing to train."""
+    """The baseline of every table: :func:`enlarge` as a model, for any number of channels.
+    Nothing to train.
+    """
 
     weight: Tensor
 

@@ -4,8 +4,8 @@
     x_i = \\phi(C_i[x, x_1, .., x_{i-1}]), \\quad D(x) = x + 0.2 C_5[x, x_1, .., x_4], \\quad
     R(x) = x + 0.2 (D_3(D_2(D_1(x))))
 
-Its one constraint: BasicSR's keys, the "new" ESRGAN layout, so that weights go to and from BasicSR, Real-ESRGAN and
-spandrel as they are.
+Its one constraint: BasicSR's keys, the "new" ESRGAN layout, so that weights go to and from
+BasicSR, Real-ESRGAN and spandrel as they are.
 
 References:
     | ESRGAN: enhanced super-resolution generative adversarial networks (Wang et al., 2018)
@@ -28,7 +28,8 @@ __all__ = ["RRDBNet"]
 class RRDBNet(Model):
     """ESRGAN's generator. The network itself is x4; x2 and x1 feed it a pixel-unshuffled image.
 
-    Sides that the unshuffling does not divide are repeated at the right and bottom edge and the result is cropped.
+    Sides that the unshuffling does not divide are repeated at the right and bottom edge and the
+    result is cropped.
 
     Args:
         scale: 1, 2 or 4.
@@ -37,7 +38,9 @@ class RRDBNet(Model):
         growth: Channels that each dense layer adds (``num_grow_ch``).
     """
 
-    def __init__(self, scale: int = 4, channels: int = 64, blocks: int = 23, growth: int = 32) -> None:
+    def __init__(
+        self, scale: int = 4, channels: int = 64, blocks: int = 23, growth: int = 32
+    ) -> None:
         unshuffle = 4 // check_scale(scale, (1, 2, 4))
         top = coarsen(coarsen(2 + 1, 2) + 1, 2)
         reach = (1 + 15 * blocks + 1 + top + 1) * unshuffle - 1

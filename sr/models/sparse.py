@@ -1,15 +1,17 @@
-"""Sparse coding: a patch of the high-resolution image has the same few atoms as its low-resolution patch.
+"""Sparse coding: a patch of the high-resolution image has the same few atoms as its low-resolution
+patch.
 
 .. math:: p_l \\approx D_l a, \\quad p_h \\approx D_h a, \\quad \\lVert a \\rVert_0 \\le k
 
-p_l are derivatives of the image enlarged by two over 3 x 3 LR pixels (projected onto their principal components), p_h
-what is missing from its bicubic enlargement over the same 3 x 3 cells. Codes come from p_l by orthogonal matching
-pursuit; overlapping patches are averaged; back-projection makes the result agree with the LR image. Its one constraint:
-dictionaries are learned by :meth:`SparseCoding.fit`, not by gradient.
+p_l are derivatives of the image enlarged by two over 3 x 3 LR pixels (projected onto their
+principal components), p_h what is missing from its bicubic enlargement over the same 3 x 3 cells.
+Codes come from p_l by orthogonal matching pursuit; overlapping patches are averaged;
+back-projection makes the result agree with the LR image. Its one constraint: dictionaries are
+learned by :meth:`SparseCoding.fit`, not by gradient.
 
-Three choices are not Yang's: the count of atoms bounds the code instead of an L1 penalty (Zeyde), p_h is the difference
-to bicubic instead of to the mean (Zeyde), and the joint dictionary's D_h is fitted again to the codes that D_l alone
-gives.
+Three choices are not Yang's: the count of atoms bounds the code instead of an L1 penalty (Zeyde),
+p_h is the difference to bicubic instead of to the mean (Zeyde), and the joint dictionary's D_h is
+fitted again to the codes that D_l alone gives.
 
 References:
     | Image super-resolution as sparse representation of raw image patches (Yang et al., CVPR 2008)
@@ -17,8 +19,8 @@ References:
     | On single image scale-up using sparse-representations (Zeyde et al., 2010)
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# torch.linalg and scikit-learn have no types
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
+# reportUnknownArgumentType=false torch.linalg and scikit-learn have no types
 
 from __future__ import annotations
 
@@ -53,7 +55,8 @@ CHUNK = 16384
 
 
 class SparseCoding(Model):
-    """Super-resolution by coupled dictionaries on luma, chroma bicubic. Unfitted, it raises RuntimeError.
+    """Super-resolution by coupled dictionaries on luma, chroma bicubic. Unfitted, it raises
+    RuntimeError.
 
     Args:
         scale: 2, 3 or 4.
@@ -73,7 +76,12 @@ class SparseCoding(Model):
     """Whether :meth:`fit` has run, as 0 or 1."""
 
     def __init__(
-        self, scale: int = 2, atoms: int = 512, components: int = 32, nonzeros: int = 3, back_projections: int = 2
+        self,
+        scale: int = 2,
+        atoms: int = 512,
+        components: int = 32,
+        nonzeros: int = 3,
+        back_projections: int = 2,
     ) -> None:
         config = {
             "scale": check_scale(scale, (2, 3, 4)),
@@ -87,7 +95,8 @@ class SparseCoding(Model):
             raise ValueError(f"components {components}: must be in [1, {features}]")
         if not 1 <= nonzeros <= min(components, atoms):
             raise ValueError(f"nonzeros {nonzeros}: must be in [1, {min(components, atoms)}]")
-        # Patches within 1 write a cell and see cells within 1, whose derivatives see within 1, enlarged within 2.
+        # Patches within 1 write a cell and see cells within 1, whose derivatives see within 1,
+        # enlarged within 2.
         super().__init__(scale, (PATCH - 1) + 1 + RADIUS + 2 * RADIUS * back_projections, config)
         self.nonzeros = nonzeros
         self.back_projections = back_projections
@@ -100,7 +109,9 @@ class SparseCoding(Model):
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, h, w), or (B, 1, h, w) for a Y plane -> (B, C, h scale, w scale)."""
         if not self.fitted:
-            raise RuntimeError("sparse: the dictionaries are not learned; run `sr train sparse`, or load a checkpoint")
+            raise RuntimeError(
+                "sparse: the dictionaries are not learned; run `sr train sparse`, or load a checkpoint"
+            )
         luma = image if image.shape[1] == 1 else rgb_to_ycbcr(image)[:, :1]
         return on_luma(lambda base: self.restore(luma, base), enlarge(image, self.scale))
 
@@ -110,7 +121,10 @@ class SparseCoding(Model):
         patches = derivatives(extend(luma, border))
         rows, _, places = patches.shape
         missing = torch.cat(
-            [self.predict(part) for part in patches.transpose(1, 2).reshape(rows * places, -1).split(CHUNK)]
+            [
+                self.predict(part)
+                for part in patches.transpose(1, 2).reshape(rows * places, -1).split(CHUNK)
+            ]
         )
         height, width = (self.scale * (side + 2 * border) for side in luma.shape[2:])
         columns = missing.view(rows, places, -1).transpose(1, 2)
@@ -126,15 +140,22 @@ class SparseCoding(Model):
         return torch.einsum("nk,nkp->np", weight, self.high[support])
 
     def fit(
-        self, pairs: Iterable[tuple[Tensor, Tensor]], patches: int = 20_000, epochs: int = 1, seed: int = 0
+        self,
+        pairs: Iterable[tuple[Tensor, Tensor]],
+        patches: int = 20_000,
+        epochs: int = 1,
+        seed: int = 0,
     ) -> SparseCoding:
-        """Learns the dictionaries from patches of pairs; on the CPU, whatever device the model is on.
+        """Learns the dictionaries from patches of pairs; on the CPU, whatever device the model is
+        on.
 
-        With the defaults one to three minutes on one core; on T91 they give 35.8, 31.9 and 29.8 dB on Set5 x2, x3, x4.
+        With the defaults one to three minutes on one core; on T91 they give 35.8, 31.9 and 29.8 dB
+        on Set5 x2, x3, x4.
 
         Args:
             pairs: Y planes (h, w) and (h scale, w scale) in [0, 1].
-            patches: Number of patches to learn from, drawn from those where bicubic misses something.
+            patches: Number of patches to learn from, drawn from those where bicubic misses
+                something.
             epochs: Passes of the dictionary learning.
             seed: Of the drawing and the learning.
 
@@ -146,7 +167,9 @@ class SparseCoding(Model):
         basis = vectors[:, values.argsort(descending=True)[: self.basis.shape[1]]].float()
         low = low @ basis
         atoms = F.normalize(
-            learn(torch.cat([energy(low), energy(high)], 1), len(self.low), epochs, seed)[:, : low.shape[1]]
+            learn(torch.cat([energy(low), energy(high)], 1), len(self.low), epochs, seed)[
+                :, : low.shape[1]
+            ]
         )
         self.basis.copy_(basis)
         self.low.copy_(atoms)
@@ -161,11 +184,19 @@ class SparseCoding(Model):
         found: list[tuple[Tensor, Tensor]] = []
         for place, (lr, hr) in enumerate(pairs):
             if tuple(hr.shape) != tuple(self.scale * side for side in lr.shape):
-                raise ValueError(f"pair {place}: LR {list(lr.shape)}, HR {list(hr.shape)}: not x{self.scale}")
+                raise ValueError(
+                    f"pair {place}: LR {list(lr.shape)}, HR {list(hr.shape)}: not x{self.scale}"
+                )
             plane, truth = lr.cpu().float()[None, None], hr.cpu().float()[None, None]
-            missing = F.unfold(truth - enlarge(plane, self.scale), PATCH * self.scale, stride=self.scale)
+            missing = F.unfold(
+                truth - enlarge(plane, self.scale), PATCH * self.scale, stride=self.scale
+            )
             found.append((derivatives(plane)[0].T, missing[0].T))
-        low, high = (torch.cat(parts) for parts in zip(*found, strict=True)) if found else (torch.empty(0, 1),) * 2
+        low, high = (
+            (torch.cat(parts) for parts in zip(*found, strict=True))
+            if found
+            else (torch.empty(0, 1),) * 2
+        )
         busy = torch.nonzero(high.square().mean(1) > QUIET**2)[:, 0]
         if len(busy) < len(self.low):
             raise ValueError(
@@ -176,7 +207,9 @@ class SparseCoding(Model):
 
 
 def derivatives(planes: Tensor) -> Tensor:
-    """First and second derivatives of the planes enlarged by two, in patches: (B, 1, h, w) -> (B, 144, (h-2) (w-2))."""
+    """First and second derivatives of the planes enlarged by two, in patches: (B, 1, h, w) ->
+    (B, 144, (h-2) (w-2)).
+    """
     fine = enlarge(planes, FINE)
     border = max(len(slope) for slope in SLOPES) // 2
     padded = extend(fine, border)
@@ -186,14 +219,19 @@ def derivatives(planes: Tensor) -> Tensor:
         spare = border - len(slope) // 2
         across = F.conv2d(padded[..., border:-border, :], weight)
         down = F.conv2d(padded[..., border:-border], weight.mT)
-        maps += [across[..., spare : across.shape[-1] - spare], down[..., spare : down.shape[-2] - spare, :]]
+        maps += [
+            across[..., spare : across.shape[-1] - spare],
+            down[..., spare : down.shape[-2] - spare, :],
+        ]
     return F.unfold(torch.cat(maps, 1), PATCH * FINE, stride=FINE)
 
 
 def pursue(signals: Tensor, atoms: Tensor, nonzeros: int) -> tuple[Tensor, Tensor]:
-    """Orthogonal matching pursuit: codes of (N, D) signals in (K, D) unit atoms, as places (N, k) and weights (N, k).
+    """Orthogonal matching pursuit: codes of (N, D) signals in (K, D) unit atoms, as places (N, k)
+    and weights (N, k).
 
-    Every round takes the atom that correlates most with what is left, then fits all atoms taken anew.
+    Every round takes the atom that correlates most with what is left, then fits all atoms taken
+    anew.
 
     References:
         Orthogonal matching pursuit (Pati et al., 1993); equal to scikit-learn's ``orthogonal_mp``.
@@ -214,7 +252,9 @@ def pursue(signals: Tensor, atoms: Tensor, nonzeros: int) -> tuple[Tensor, Tenso
 
 
 def learn(signals: Tensor, atoms: int, epochs: int, seed: int) -> Tensor:
-    """The joint dictionary (atoms, D) of (N, D) signals, by online dictionary learning with an L1 penalty."""
+    """The joint dictionary (atoms, D) of (N, D) signals, by online dictionary learning with an
+    L1 penalty.
+    """
     from sklearn.decomposition import MiniBatchDictionaryLearning
 
     learner = MiniBatchDictionaryLearning(
@@ -231,7 +271,9 @@ def learn(signals: Tensor, atoms: int, epochs: int, seed: int) -> Tensor:
 
 
 def regress(low: Tensor, high: Tensor, atoms: Tensor, nonzeros: int) -> Tensor:
-    """The D_h that predicts ``high`` best from the codes of ``low`` in ``atoms``: ridge regression on the codes."""
+    """The D_h that predicts ``high`` best from the codes of ``low`` in ``atoms``: ridge
+    regression on the codes.
+    """
     gram = torch.zeros(len(atoms), len(atoms), dtype=torch.float64)
     cross = torch.zeros(len(atoms), high.shape[1], dtype=torch.float64)
     for x, y in zip(low.split(CHUNK), high.split(CHUNK), strict=True):
@@ -243,5 +285,7 @@ def regress(low: Tensor, high: Tensor, atoms: Tensor, nonzeros: int) -> Tensor:
 
 
 def energy(block: Tensor) -> Tensor:
-    """``block`` scaled to mean energy one a row, so that both halves of a joint patch count alike."""
+    """``block`` scaled to mean energy one a row, so that both halves of a joint patch count
+    alike.
+    """
     return block / block.square().sum(1).mean().sqrt()

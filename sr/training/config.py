@@ -2,8 +2,8 @@
 
 .. math:: \\text{config} = \\text{method's defaults} < \\text{file} < \\text{flags} < \\text{--set}
 
-Two runs of equal configs on equal data are equal, to the last bit on a CPU. Its one constraint: unknown names and
-values out of range are refused before anything starts, all of them at once.
+Two runs of equal configs on equal data are equal, to the last bit on a CPU. Its one constraint:
+unknown names and values out of range are refused before anything starts, all of them at once.
 """
 
 from __future__ import annotations
@@ -60,15 +60,16 @@ class Config(BaseModel):
         recipe: Name or file of a recipe, or ``pairs:DIR`` for pairs made before.
         scale: HR size / LR size; by default the recipe's own.
         data: HR images: folders, files or globs. Not for ``pairs:``.
-        val: HR images to validate on, or ``pairs:DIR``; the best checkpoint is the best on them. ``samples``, the
-            default of :func:`configure` but for pairs, are crops of the sample photographs. None: no validation.
+        val: HR images to validate on, or ``pairs:DIR``; the best checkpoint is the best on them.
+            ``samples``, the default of :func:`configure` but for pairs, are crops of the sample
+            photographs. None: no validation.
         out: The run's folder.
         seed: Of the weights, of the order of the images and of every degradation.
         steps: Optimiser steps.
         batch: Samples a step, over all processes and parts.
         patch: Side of an HR patch.
-        accumulate: Parts a process works its share of a batch in; saves memory, changes nothing else but what batch
-            normalisation sees.
+        accumulate: Parts a process works its share of a batch in; saves memory, changes nothing
+            else but what batch normalisation sees.
         workers: Processes that read images, for each process that trains.
         device: auto, cpu, cuda, mps.
         precision: 32-true, bf16-mixed or 16-mixed.
@@ -79,14 +80,15 @@ class Config(BaseModel):
         rate: Base learning rate.
         last_rate: Rate of SRCNN's last layer over that of the others.
         momentum: Of SGD; beta_1 of Adam.
-        schedule: What multiplies the rate: constant, cosine (from 1 to ``floor``), or step (by ``gamma`` at each
-            milestone).
+        schedule: What multiplies the rate: constant, cosine (from 1 to ``floor``), or step (by
+            ``gamma`` at each milestone).
         milestones: Fractions of the run.
         gamma: See ``schedule``.
         floor: See ``schedule``.
         warmup: Steps over which the rate rises to its base.
         clip: Largest norm of the gradient; 0 is no bound.
-        ema: Decay of the moving average of the weights, which is then what is validated and kept; 0 is none.
+        ema: Decay of the moving average of the weights, which is then what is validated and kept;
+            0 is none.
         log_every: Steps between lines of curves.csv.
         val_every: Steps between validations.
         save_every: Steps between checkpoints.
@@ -132,7 +134,9 @@ class Config(BaseModel):
 
     def to_yaml(self) -> str:
         """The config as a file that ``sr train --config`` reads."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, width=120, default_flow_style=None)
+        return yaml.safe_dump(
+            self.model_dump(mode="json"), sort_keys=False, width=120, default_flow_style=None
+        )
 
 
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -152,11 +156,16 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "srgan": {"steps": 200_000, "rate": 1e-4, "schedule": "step", "ema": 0.999},
     "sparse": {"steps": 32, "batch": 32, "log_every": 1, "val_every": 10**9, "save_every": 10**9},
 }
-"""What a method's runs are unless they say otherwise. The settings of SRCNN's papers are in docs/training.md."""
+"""What a method's runs are unless they say otherwise. The settings of SRCNN's papers are in
+docs/training.md.
+"""
 
 
 def configure(
-    method: str, flags: Mapping[str, Any], file: str | Path | None = None, changes: Mapping[str, Any] | None = None
+    method: str,
+    flags: Mapping[str, Any],
+    file: str | Path | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> Config:
     """The config of a run.
 
@@ -164,8 +173,8 @@ def configure(
         method: Its name.
         flags: Fields by name; None is "not given".
         file: YAML of fields, such as a run's own config.yaml.
-        changes: Fields by dotted name, ``{"gan.perceptual": "none", "model.kernels": [9, 1, 5]}``. ``perceptual`` alone
-            is short for the first.
+        changes: Fields by dotted name, ``{"gan.perceptual": "none", "model.kernels": [9, 1, 5]}``.
+            ``perceptual`` alone is short for the first.
 
     Raises:
         UserError: All problems at once.
@@ -183,7 +192,11 @@ def configure(
     data.setdefault("val", None if str(data.get("recipe")).startswith(PAIRS) else "samples")
     try:
         config = Config.model_validate(data)
-        return config if "scale" in data else config.model_copy(update={"scale": own_scale(config.recipe)})
+        return (
+            config
+            if "scale" in data
+            else config.model_copy(update={"scale": own_scale(config.recipe)})
+        )
     except ValidationError as error:
         raise UserError("\n".join(_line(problem) for problem in error.errors())) from None
 

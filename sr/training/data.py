@@ -1,9 +1,9 @@
 """Feed: the pairs of a training run, as a function of (seed, step) and nothing else.
 
-Sample n of a run is image :math:`\\pi_e(n \\bmod N)` of epoch :math:`e = \\lfloor n / N \\rfloor`, with
-:math:`\\pi_e` a permutation drawn from (seed, e). Step s takes samples s b to (s + 1) b - 1; of w processes, the r-th
-takes every w-th of these. So a run goes on where it stopped, processes never share a sample, and several see together
-what one would.
+Sample n of a run is image :math:`\\pi_e(n \\bmod N)` of epoch :math:`e = \\lfloor n / N \\rfloor`,
+with :math:`\\pi_e` a permutation drawn from (seed, e). Step s takes samples s b to (s + 1) b - 1;
+of w processes, the r-th takes every w-th of these. So a run goes on where it stopped, processes
+never share a sample, and several see together what one would.
 """
 
 from __future__ import annotations
@@ -45,7 +45,14 @@ class Order(Sampler[list[int]]):
     """
 
     def __init__(
-        self, images: int, batch: int, start: int, stop: int, seed: int = 0, rank: int = 0, world: int = 1
+        self,
+        images: int,
+        batch: int,
+        start: int,
+        stop: int,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         self.images, self.batch, self.start, self.stop = images, batch, start, stop
         self.seed, self.rank, self.world = seed, rank, world
@@ -56,7 +63,9 @@ class Order(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         for step in range(self.start, self.stop):
-            samples = np.arange(step * self.batch, (step + 1) * self.batch)[self.rank :: self.world]
+            samples = np.arange(step * self.batch, (step + 1) * self.batch)[
+                self.rank :: self.world
+            ]
             yield [self.index(int(n)) for n in samples]
 
     def index(self, n: int) -> int:
@@ -65,7 +74,9 @@ class Order(Sampler[list[int]]):
         return epoch * self.images + int(self._permutation(epoch)[place])
 
     def _permute(self, epoch: int) -> NDArray[np.intp]:
-        return np.argsort(Key.of(self.seed, np.arange(self.images), epoch).fold("order").uniform(), kind="stable")
+        return np.argsort(
+            Key.of(self.seed, np.arange(self.images), epoch).fold("order").uniform(), kind="stable"
+        )
 
 
 def feed(
@@ -111,7 +122,9 @@ def feed(
     for batch in loader:
         lr, hr = batch["lr"].to(device), batch["hr"].to(device)
         index = batch["index"].numpy()
-        yield Pair(lr, hr, hr, Plan((), np.empty((len(index), 0)), Key.of(config.seed, index)), index)
+        yield Pair(
+            lr, hr, hr, Plan((), np.empty((len(index), 0)), Key.of(config.seed, index)), index
+        )
 
 
 def open_data(config: Config) -> PatchFolder | PairedFolder:
@@ -122,7 +135,9 @@ def open_data(config: Config) -> PatchFolder | PairedFolder:
         except ValueError as error:
             raise UserError(str(error)) from None
         if folder.scale != config.scale:
-            raise UserError(f"{config.recipe}: its pairs are x{folder.scale}, the run is x{config.scale}")
+            raise UserError(
+                f"{config.recipe}: its pairs are x{folder.scale}, the run is x{config.scale}"
+            )
         return folder
     if not config.data:
         raise UserError("--data is missing: a folder of HR images (may be given several times)")

@@ -1,7 +1,9 @@
-"""The training loop: pairs in, a run folder out. It knows no losses; :mod:`sr.training.trainers` does.
+"""The training loop: pairs in, a run folder out. It knows no losses; :mod:`sr.training.trainers`
+does.
 
-Iterations, not epochs. A run is a function of its config, so that on a CPU 100 steps are 50, a resume, and 50 more, to
-the last bit of the weights. Under torchrun every process runs :func:`train` and sees its share of each batch.
+Iterations, not epochs. A run is a function of its config, so that on a CPU 100 steps are 50, a
+resume, and 50 more, to the last bit of the weights. Under torchrun every process runs
+:func:`train` and sees its share of each batch.
 """
 
 from __future__ import annotations
@@ -55,12 +57,15 @@ class Status:
     degrading: float
 
 
-def train(config: Config, resume: bool = False, watch: Callable[[Status], None] | None = None) -> Run:
+def train(
+    config: Config, resume: bool = False, watch: Callable[[Status], None] | None = None
+) -> Run:
     """Trains until ``config.steps``. An interrupt saves, and is passed on.
 
     Args:
         config: The run.
-        resume: Whether to go on from the last checkpoint in ``config.out``. What torchrun starts again does so anyway.
+        resume: Whether to go on from the last checkpoint in ``config.out``. What torchrun starts
+            again does so anyway.
         watch: Told how things stand whenever losses are logged.
 
     Raises:
@@ -75,13 +80,25 @@ def train(config: Config, resume: bool = False, watch: Callable[[Status], None] 
     clock = Clock(fabric.device)
     with closing(run), interruptible() as stop:
         run.begin(method, resume)
-        batches = feed(config, recipe, dataset, method.done, fabric.device, fabric.global_rank, fabric.world_size)
+        batches = feed(
+            config,
+            recipe,
+            dataset,
+            method.done,
+            fabric.device,
+            fabric.global_rank,
+            fabric.world_size,
+        )
         for pair in clock.watch(batches):
             losses = method.step(pair)
             if method.done == config.steps:
                 method.finish()
             if run.after(method, losses) and watch is not None:
-                watch(Status(method.done, config.steps, run.history[-1]["loss"], run.psnr, clock.share))
+                watch(
+                    Status(
+                        method.done, config.steps, run.history[-1]["loss"], run.psnr, clock.share
+                    )
+                )
             if stop:
                 run.save(method)
                 raise KeyboardInterrupt
@@ -90,7 +107,8 @@ def train(config: Config, resume: bool = False, watch: Callable[[Status], None] 
 
 @contextmanager
 def interruptible() -> Generator[list[int]]:
-    """A list that the first SIGINT or SIGTERM is put into, so that a step is done before a run stops.
+    """A list that the first SIGINT or SIGTERM is put into, so that a step is done before a run
+    stops.
 
     A second one has its usual effect. Outside the main thread signals are left as they are.
     """
@@ -102,7 +120,9 @@ def interruptible() -> Generator[list[int]]:
         signal.signal(number, before[number])
 
     if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {
+            number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)
+        }
     try:
         yield stop
     finally:
@@ -123,7 +143,8 @@ def launch(config: Config) -> Fabric:
 
     accelerator, _, number = config.device.partition(":")
     local, nodes, world = (
-        int(os.environ.get(name, 1)) for name in ("LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "WORLD_SIZE")
+        int(os.environ.get(name, 1))
+        for name in ("LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "WORLD_SIZE")
     )
     try:
         fabric = Fabric(
@@ -131,7 +152,8 @@ def launch(config: Config) -> Fabric:
             devices=[int(number)] if number else local,
             num_nodes=nodes,
             precision=config.precision,
-            # Two passes through one batch normalisation before a backward, as a discriminator has, need this.
+            # Two passes through one batch normalisation before a backward, as a discriminator has,
+            # need this.
             strategy=DDPStrategy(forward_sync_buffers=False) if world > 1 else "auto",
         )
         if world > 1:
@@ -140,7 +162,9 @@ def launch(config: Config) -> Fabric:
     except (RuntimeError, ValueError) as error:
         raise UserError(f"device {config.device}, precision {config.precision}: {error}") from None
     if fabric.world_size != world:
-        raise UserError(f"{fabric.world_size} processes train together, but torchrun started {world}")
+        raise UserError(
+            f"{fabric.world_size} processes train together, but torchrun started {world}"
+        )
     return fabric
 
 
@@ -155,7 +179,9 @@ class Clock:
         return self.waited / self.total if self.total else 0.0
 
     def watch(self, feed: Iterator[Pair]) -> Iterator[Pair]:
-        """``feed``, one step in :data:`EVERY` timed: an accelerator must be waited for to be timed, which costs."""
+        """``feed``, one step in :data:`EVERY` timed: an accelerator must be waited for to be
+        timed, which costs.
+        """
         for step in itertools.count():
             timed = step % EVERY == 0
             begun = self._now(timed)
@@ -165,7 +191,10 @@ class Clock:
             got = self._now(timed)
             yield pair
             if timed:
-                self.waited, self.total = self.waited + got - begun, self.total + self._now(timed) - begun
+                self.waited, self.total = (
+                    self.waited + got - begun,
+                    self.total + self._now(timed) - begun,
+                )
 
     def _now(self, timed: bool) -> float:
         if timed and self.device.type == "cuda":

@@ -1,10 +1,11 @@
-"""Learner: a network with its optimiser, its rate and, if asked for, the moving average of its weights.
+"""Learner: a network with its optimiser, its rate and, if asked for, the moving average of its
+weights.
 
 .. math:: \\theta \\leftarrow \\theta - r(t) \\, \\mathrm{opt}(\\nabla \\tfrac1k \\sum_{j=1}^{k} L(x_j)), \\qquad
           \\bar\\theta \\leftarrow d \\bar\\theta + (1 - d) \\theta
 
-over the k parts of a batch. Its one constraint: rate and average follow from the progress and the count of steps, so
-its state is tensors and numbers.
+over the k parts of a batch. Its one constraint: rate and average follow from the progress and the
+count of steps, so its state is tensors and numbers.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ def rate_factor(config: Config, progress: float, steps: int) -> float:
     """
     warm = min(1.0, (steps + 1) / config.warmup) if config.warmup else 1.0
     if config.schedule == "cosine":
-        return warm * (config.floor + (1 - config.floor) * 0.5 * (1 + math.cos(math.pi * progress)))
+        return warm * (
+            config.floor + (1 - config.floor) * 0.5 * (1 + math.cos(math.pi * progress))
+        )
     if config.schedule == "step":
         return warm * config.gamma ** sum(progress >= place for place in config.milestones)
     return warm
@@ -49,7 +52,11 @@ def split(pair: Pair, parts: int) -> list[Pair]:
     """A batch in equal parts."""
     size = len(pair.lr) // parts
     rows = [np.arange(i * size, (i + 1) * size) for i in range(parts)]
-    return [Pair(pair.lr[r], pair.hr[r], pair.hr_raw[r], pair.plan.take(r)) for r in rows] if parts > 1 else [pair]
+    return (
+        [Pair(pair.lr[r], pair.hr[r], pair.hr_raw[r], pair.plan.take(r)) for r in rows]
+        if parts > 1
+        else [pair]
+    )
 
 
 class Learner:
@@ -64,21 +71,32 @@ class Learner:
     """
 
     def __init__(
-        self, fabric: Fabric, network: nn.Module, groups: list[dict[str, Any]], config: Config, average: bool = True
+        self,
+        fabric: Fabric,
+        network: nn.Module,
+        groups: list[dict[str, Any]],
+        config: Config,
+        average: bool = True,
     ) -> None:
         self.fabric, self.plain, self.config = fabric, network, config
         if config.optimizer == "sgd":
-            optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, config.rate, momentum=config.momentum)
+            optimizer: torch.optim.Optimizer = torch.optim.SGD(
+                groups, config.rate, momentum=config.momentum
+            )
         else:
             optimizer = torch.optim.Adam(groups, config.rate, betas=(config.momentum, 0.999))
         # The faster layout of most convolutions; torch's stub does not know this form of the call.
         network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.rates = [float(group["lr"]) for group in optimizer.param_groups]
         self.network, self.optimizer = fabric.setup(network, optimizer)
-        self.average = copy.deepcopy(network).requires_grad_(False) if average and config.ema else None
+        self.average = (
+            copy.deepcopy(network).requires_grad_(False) if average and config.ema else None
+        )
         self.done = 0
 
-    def descend(self, parts: Sequence[Pair], loss: Callable[[Pair], Losses], progress: float) -> Losses:
+    def descend(
+        self, parts: Sequence[Pair], loss: Callable[[Pair], Losses], progress: float
+    ) -> Losses:
         """One step of the optimiser on the sum of the losses, mean over the parts.
 
         Returns:
@@ -94,7 +112,9 @@ class Learner:
                 terms = loss(part)
                 total = torch.stack(list(terms.values())).sum()
                 self.fabric.backward(total / len(parts))
-            seen.append({**{name: term.detach() for name, term in terms.items()}, "loss": total.detach()})
+            seen.append(
+                {**{name: term.detach() for name, term in terms.items()}, "loss": total.detach()}
+            )
         if self.config.clip:
             self.fabric.clip_gradients(self.network, self.optimizer, max_norm=self.config.clip)
         self.optimizer.step()
@@ -108,7 +128,9 @@ class Learner:
         if self.average is None:
             return
         decay = min(self.config.ema, (1 + self.done) / (10 + self.done))
-        for kept, now in zip(self.average.state_dict().values(), self.plain.state_dict().values(), strict=True):
+        for kept, now in zip(
+            self.average.state_dict().values(), self.plain.state_dict().values(), strict=True
+        ):
             if kept.is_floating_point():
                 kept.lerp_(now, 1 - decay)
             else:

@@ -6,9 +6,9 @@
     curves.csv  curves.png  samples/0000500.png  tensorboard/
     last.safetensors  best.safetensors  last.state.pt
 
-Its one constraint: only the first of several processes writes, and no other run writes there meanwhile. The state is
-written last and holds all that a run goes on from, so a run that is killed, at whatever moment, ends as if it had not
-been.
+Its one constraint: only the first of several processes writes, and no other run writes there
+meanwhile. The state is written last and holds all that a run goes on from, so a run that is
+killed, at whatever moment, ends as if it had not been.
 """
 
 from __future__ import annotations
@@ -61,9 +61,20 @@ class Run:
     """
 
     def __init__(
-        self, config: Config, recipe: Recipe | None, images: int, data: Sequence[Example], writes: bool = True
+        self,
+        config: Config,
+        recipe: Recipe | None,
+        images: int,
+        data: Sequence[Example],
+        writes: bool = True,
     ) -> None:
-        self.config, self.recipe, self.images, self.data, self.writes = config, recipe, images, data, writes
+        self.config, self.recipe, self.images, self.data, self.writes = (
+            config,
+            recipe,
+            images,
+            data,
+            writes,
+        )
         self.folder = Path(config.out)
         self.history: list[dict[str, float]] = []
         self.best = -math.inf
@@ -73,15 +84,17 @@ class Run:
         self._seen: list[dict[str, Tensor]] = []
         self._begun = time.monotonic()
 
-    # --- beginning and end -------------------------------------------------------------------------------------------
+    # --- beginning and end -----------------------------------------------------------------------
 
     def begin(self, method: Method, resume: bool) -> None:
         """Goes back to the last checkpoint, or starts afresh in a folder without one.
 
-        Started again by torchrun, because a process died, it goes back to what this launch has saved.
+        Started again by torchrun, because a process died, it goes back to what this launch has
+        saved.
 
         Raises:
-            UserError: Another run is there, or at work there; nothing to go back to; the folder cannot be written.
+            UserError: Another run is there, or at work there; nothing to go back to; the folder
+            cannot be written.
         """
         path = self.folder / STATE
         restarted = distributed.restarted() and path.exists()
@@ -92,7 +105,9 @@ class Run:
         if self.writes:
             self._hold()
         if not resume and path.exists():
-            raise UserError(f"{self.folder}: holds a run already; go on with --resume, or choose another --out")
+            raise UserError(
+                f"{self.folder}: holds a run already; go on with --resume, or choose another --out"
+            )
         if not self.writes:
             return
         self._text("config.yaml", self.config.to_yaml())
@@ -109,7 +124,9 @@ class Run:
         for name, value in wanted.items():
             found = state.get(name)
             if type(found) is not type(value) or found != value:
-                raise UserError(f"{path}: its {name} is {found!r}, this run's is {value!r}; use another --out")
+                raise UserError(
+                    f"{path}: its {name} is {found!r}, this run's is {value!r}; use another --out"
+                )
         try:
             method.load(state["method"])
             if method.done < 0:
@@ -120,7 +137,9 @@ class Run:
             raise UserError(f"{path}: is of another model, or damaged: {error}") from None
 
     def _hold(self) -> None:
-        """Makes the folder, and keeps others from writing there until :meth:`close` or the end of the process."""
+        """Makes the folder, and keeps others from writing there until :meth:`close` or the end
+        of the process.
+        """
         samples = self.folder / "samples"
         try:
             samples.mkdir(parents=True, exist_ok=True)
@@ -128,7 +147,8 @@ class Run:
         except OSError as error:
             raise UserError(f"--out {self.folder}: {error.strerror}") from None
         try:
-            # Not flock: a loader's workers would inherit it, and they outlive a killed run by seconds.
+            # Not flock: a loader's workers would inherit it, and they outlive a killed run by
+            # seconds.
             fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(
@@ -160,7 +180,7 @@ class Run:
         if self._lock is not None:
             self._lock.close()
 
-    # --- during ------------------------------------------------------------------------------------------------------
+    # --- during ----------------------------------------------------------------------------------
 
     def after(self, method: Method, losses: dict[str, Tensor]) -> bool:
         """Logs, validates and saves, each when it is due. Returns whether it logged.
@@ -172,7 +192,9 @@ class Run:
         last = step == config.steps
         self._seen.append(losses)
         saves = last or step % config.save_every == 0
-        logs = saves or step % config.log_every == 0  # a loss that is not finite must be seen before it is saved
+        logs = (
+            saves or step % config.log_every == 0
+        )  # a loss that is not finite must be seen before it is saved
         if logs:
             self._log(step)
         if self.writes and self.data and (last or step % config.val_every == 0):
@@ -184,7 +206,10 @@ class Run:
     def _log(self, step: int) -> None:
         """Means since the last time. Losses stay on their device until then."""
         names = dict.fromkeys(name for losses in self._seen for name in losses)
-        losses = {name: float(torch.stack([one[name] for one in self._seen if name in one]).mean()) for name in names}
+        losses = {
+            name: float(torch.stack([one[name] for one in self._seen if name in one]).mean())
+            for name in names
+        }
         self._seen.clear()
         bad = [name for name, loss in losses.items() if not math.isfinite(loss)]
         if bad:
@@ -206,7 +231,9 @@ class Run:
 
         model = method.model
         training = model.training
-        mean = evaluate(model.eval(), self.folder.name, self.data, self.recipe, see=see, lpips=False).mean
+        mean = evaluate(
+            model.eval(), self.folder.name, self.data, self.recipe, see=see, lpips=False
+        ).mean
         model.train(training)
         step, self.psnr = method.done, mean["psnr_y"]
         scores = {"psnr_y": mean["psnr_y"], "ssim_y": mean["ssim_y"]}
@@ -224,14 +251,22 @@ class Run:
             checkpoint.save(self.folder / BEST, model, self._notes(step) | {"psnr_y": self.psnr})
 
     def save(self, method: Method) -> None:
-        """Writes the curves and the last checkpoint; whatever is there of a step, all before it is there too."""
+        """Writes the curves and the last checkpoint; whatever is there of a step, all before it
+        is there too.
+        """
         if not self.writes:
             return
         self._text("curves.csv", history_csv(self.history))
         if self.history:
-            checkpoint.write(self.folder / "curves.png", figures.curves(self.history, self.folder.name))
+            checkpoint.write(
+                self.folder / "curves.png", figures.curves(self.history, self.folder.name)
+            )
         checkpoint.save(self.folder / LAST, method.model, self._notes(method.done))
-        progress = {"best": self.best, "history": self.history, "seconds": time.monotonic() - self._begun}
+        progress = {
+            "best": self.best,
+            "history": self.history,
+            "seconds": time.monotonic() - self._begun,
+        }
         state = {**self._identity(), "launch": launch_id(), "method": method.state(), **progress}
         checkpoint.save_state(self.folder / STATE, state)
 
@@ -273,4 +308,7 @@ def read_history(path: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     with open(path, newline="", encoding="utf-8") as file:
-        return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
+        return [
+            {name: float(text) for name, text in row.items() if text}
+            for row in csv.DictReader(file)
+        ]

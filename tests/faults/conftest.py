@@ -1,7 +1,9 @@
-"""The fault suite: whatever happens to a run, nothing is lost, doubled or half there, and going on ends the same.
+"""The fault suite: whatever happens to a run, nothing is lost, doubled or half there, and going on
+ends the same.
 
-``DEGRADE_FAULT_ROUNDS=50 pytest tests/faults`` is the long mode: every random fault so often, and a kill before every
-single change to the disk. ``DEGRADE_FAULT_SEED`` draws other moments and places. Each test prints what it drew.
+``DEGRADE_FAULT_ROUNDS=50 pytest tests/faults`` is the long mode: every random fault so often, and
+a kill before every single change to the disk. ``DEGRADE_FAULT_SEED`` draws other moments and
+places. Each test prints what it drew.
 """
 
 from __future__ import annotations
@@ -45,7 +47,17 @@ def datasets(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
     def make(format: str) -> Run:
         if format not in made:
             root = tmp_path_factory.mktemp(format)
-            args = ["synth", "--recipe", "realesrgan", "--input", str(photos), "--patch", "32", "--per-image", "5"]
+            args = [
+                "synth",
+                "--recipe",
+                "realesrgan",
+                "--input",
+                str(photos),
+                "--patch",
+                "32",
+                "--per-image",
+                "5",
+            ]
             args += ["--format", format, "--shard", "4"]
             here = ["--engine", "inline", "--output", str(root / "out")]
             ended = Command("degrade", [*args, *here], root / "log", root / "out").end()
@@ -60,9 +72,28 @@ def datasets(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
 def training(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """SRCNN, 12 steps, a checkpoint every 3 and a validation every 4."""
     root = tmp_path_factory.mktemp("training")
-    args = ["train", "srcnn", "--recipe", "bicubic", "--scale", "2", "--data", str(photos), "--val", str(photos)]
+    args = [
+        "train",
+        "srcnn",
+        "--recipe",
+        "bicubic",
+        "--scale",
+        "2",
+        "--data",
+        str(photos),
+        "--val",
+        str(photos),
+    ]
     args += ["--steps", "12", "--device", "cpu", "--seed", "3"]
-    settings = ["batch=4", "patch=32", "save_every=3", "val_every=4", "log_every=1", "tensorboard=false", "ema=0.9"]
+    settings = [
+        "batch=4",
+        "patch=32",
+        "save_every=3",
+        "val_every=4",
+        "log_every=1",
+        "tensorboard=false",
+        "ema=0.9",
+    ]
     settings += ["model.kernels=[3,1,3]", "model.filters=[6,4]"]
     args += [word for setting in settings for word in ("--set", setting)]
     ended = Command("sr", [*args, "--out", str(root / "out")], root / "log", root / "out").end()
@@ -107,7 +138,9 @@ def read_only() -> Iterator[Callable[[Path], None]]:
         for command in commands:
             done = subprocess.run(command, capture_output=True, check=False)
             if done.returncode:
-                pytest.skip(f"a folder cannot be made read-only here: {done.stderr.decode().strip()}")
+                pytest.skip(
+                    f"a folder cannot be made read-only here: {done.stderr.decode().strip()}"
+                )
             undo[:1] = [back]
 
     yield make

@@ -1,7 +1,8 @@
-"""What the fault suite shares: commands that can be killed without the price of a start, and what must hold after.
+"""What the fault suite shares: commands that can be killed without the price of a start, and what
+must hold after.
 
-A command runs in a process forked from one that has imported everything. It can be killed from outside, told to kill
-itself before its n-th change to the disk, or shown a clock that jumps.
+A command runs in a process forked from one that has imported everything. It can be killed from
+outside, told to kill itself before its n-th change to the disk, or shown a clock that jumps.
 """
 
 from __future__ import annotations
@@ -67,12 +68,14 @@ def say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
 
 
-# --- commands --------------------------------------------------------------------------------------------------------
+# --- commands ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: exit code (or minus the signal), what it printed, seconds, changes to the disk."""
+    """How a command ended: exit code (or minus the signal), what it printed, seconds, changes
+    to the disk.
+    """
 
     code: int
     text: str
@@ -93,7 +96,13 @@ class Command:
     """
 
     def __init__(
-        self, program: str, args: list[str], log: Path, folder: Path | None = None, last: int = 0, clock: str = ""
+        self,
+        program: str,
+        args: list[str],
+        log: Path,
+        folder: Path | None = None,
+        last: int = 0,
+        clock: str = "",
     ) -> None:
         self.log = log
         self._changes = _CONTEXT.Value("i", 0, lock=False)
@@ -105,7 +114,9 @@ class Command:
         self.process.start()
 
     def kill(self, after: float = 0.0) -> Ended:
-        """SIGKILL some seconds after its beginning or, if that is longer ago, now; unless it ends before."""
+        """SIGKILL some seconds after its beginning or, if that is longer ago, now; unless it
+        ends before.
+        """
         while not self._begun.value and self.process.is_alive():
             time.sleep(0.002)
         after += self._begun.value - time.monotonic()
@@ -118,7 +129,9 @@ class Command:
         self.process.join(120)
         assert self.process.exitcode is not None, "it hangs"
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
-        return Ended(self.process.exitcode, text, time.monotonic() - self._begun.value, self._changes.value)
+        return Ended(
+            self.process.exitcode, text, time.monotonic() - self._begun.value, self._changes.value
+        )
 
     def wait(self, until: Callable[[], bool]) -> None:
         """Until something is so."""
@@ -139,10 +152,18 @@ class Command:
 
 
 def _main(
-    program: str, args: list[str], log: Path, folder: str, last: int, clock: str, begun: Any, changes: Any
+    program: str,
+    args: list[str],
+    log: Path,
+    folder: str,
+    last: int,
+    clock: str,
+    begun: Any,
+    changes: Any,
 ) -> None:
     begun.value = time.monotonic()
-    # As in a command of its own: the loader's workers are then this process's children, and end after it.
+    # As in a command of its own: the loader's workers are then this process's children, and end
+    # after it.
     multiprocessing.set_start_method("fork", force=True)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
@@ -165,13 +186,17 @@ def _main(
 
 
 def _count(folder: str, last: int, changes: Any) -> None:
-    """Counts the changes to a folder, and dies before the last one wanted. (What C code writes is not seen.)"""
+    """Counts the changes to a folder, and dies before the last one wanted. (What C code writes
+    is not seen.)
+    """
     counter = itertools.count(1)
     names = ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
         if event == "open":
-            if not isinstance(args[2], int) or not args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            if not isinstance(args[2], int) or not args[2] & (
+                os.O_WRONLY | os.O_RDWR | os.O_CREAT
+            ):
                 return
         elif event not in names:
             return
@@ -193,22 +218,31 @@ def _jumping_clock(seed: str) -> None:
     time.time_ns = lambda: draws.randrange(4_100_000_000 * 10**9)
 
 
-# --- what must hold --------------------------------------------------------------------------------------------------
+# --- what must hold ------------------------------------------------------------------------------
 
 
 def tree(folder: Path) -> dict[str, str]:
     """Each file below a folder, hidden or not, with its SHA-256; and each folder."""
-    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.name not in UNCOUNTED}
+    found = {
+        path.relative_to(folder).as_posix(): path
+        for path in folder.rglob("*")
+        if path.name not in UNCOUNTED
+    }
     return {name: "" if path.is_dir() else sha256(path) for name, path in found.items()}
 
 
 def check_dataset(out: Path, whole: Path) -> int:
-    """After a fault: what has its name is whole, and no row is doubled or without its pair. Returns the rows there."""
+    """After a fault: what has its name is whole, and no row is doubled or without its pair.
+    Returns the rows there.
+    """
     if not (out / "manifest.csv").exists():
         return 0
     final = tree(whole)
     for name, digest in tree(out).items():
-        if not any(part.startswith(".") for part in Path(name).parts) and name not in ("manifest.csv", "skipped.csv"):
+        if not any(part.startswith(".") for part in Path(name).parts) and name not in (
+            "manifest.csv",
+            "skipped.csv",
+        ):
             assert final.get(name) == digest, f"{name} is not what it should be"
     lines = (whole / "manifest.csv").read_text().splitlines(keepends=True)
     there = (out / "manifest.csv").read_text().splitlines(keepends=True)
@@ -219,7 +253,9 @@ def check_dataset(out: Path, whole: Path) -> int:
     for row in read_rows("".join(rows))[1]:
         pair = form.read(row)
         assert pair is not None, f"{row['name']}: a row without its pair"
-        assert [sha256(one) for one in pair] == [row["hr_sha256"], row["lr_sha256"]], f"{row['name']}: a partial pair"
+        assert [sha256(one) for one in pair] == [row["hr_sha256"], row["lr_sha256"]], (
+            f"{row['name']}: a partial pair"
+        )
     return len(rows) - 1
 
 
@@ -235,15 +271,24 @@ TIMED = ("curves.csv", "curves.png", "last.state.pt")
 
 def results(folder: Path) -> dict[str, str]:
     """The files of a training run that are equal where two runs are: weights and pictures."""
-    return {name: digest for name, digest in tree(folder).items() if name not in ("config.yaml", *TIMED)}
+    return {
+        name: digest
+        for name, digest in tree(folder).items()
+        if name not in ("config.yaml", *TIMED)
+    }
 
 
 def flips(data: bytes, draws: random.Random, count: int) -> Iterator[tuple[str, bytes]]:
-    """Copies of some bytes, each with one bit turned or with its end cut off, and what was done."""
+    """Copies of some bytes, each with one bit turned or with its end cut off, and what was
+    done.
+    """
     for i in range(count):
         place = draws.randrange(len(data))
         if i % 4 == 3:
             yield f"cut at {place}", data[:place]
         else:
             bit = draws.randrange(8)
-            yield f"bit {bit} of byte {place}", data[:place] + bytes([data[place] ^ 1 << bit]) + data[place + 1 :]
+            yield (
+                f"bit {bit} of byte {place}",
+                data[:place] + bytes([data[place] ^ 1 << bit]) + data[place + 1 :],
+            )

@@ -1,4 +1,6 @@
-"""The clock moves, and the times of files with it: nothing in a dataset or in going on depends on either."""
+"""The clock moves, and the times of files with it: nothing in a dataset or in going on depends
+on either.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Bits turned and ends cut off, in inputs, manifests and states: seen and said, never taken for what was there."""
+"""Bits turned and ends cut off, in inputs, manifests and states: seen and said, never taken for
+what was there.
+"""
 
 from __future__ import annotations
 
@@ -44,8 +46,12 @@ def refusal(attempt: Callable[[], object]) -> str:
 
 
 @pytest.fixture(scope="module", params=["folder", "webdataset"])
-def whole(request: pytest.FixtureRequest, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """A dataset whose names differ by a bit: a change of one row's name is the name of another's."""
+def whole(
+    request: pytest.FixtureRequest, photos: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path]:
+    """A dataset whose names differ by a bit: a change of one row's name is the name of
+    another's.
+    """
     out = tmp_path_factory.mktemp(request.param) / "out"
     make(photos, out, request.param)
     return request.param, out
@@ -61,7 +67,9 @@ def test_manifest(photos: Path, whole: tuple[str, Path], tmp_path: Path) -> None
         say(what)
         said = refusal(lambda: make(photos, out, format))  # noqa: B023
         if said:
-            assert "manifest.csv: damaged, or not of this recipe; move it away and run again" in said
+            assert (
+                "manifest.csv: damaged, or not of this recipe; move it away and run again" in said
+            )
             assert (out / "manifest.csv").read_bytes() == bad
             (out / "manifest.csv").unlink()
             make(photos, out, format)
@@ -75,7 +83,10 @@ def test_settings(photos: Path, whole: tuple[str, Path], tmp_path: Path, name: s
     format, before = whole
     out = shutil.copytree(before, tmp_path / "out")
     good = (before / name).read_bytes()
-    for what, bad in [*flips(good, chance(name, format), COUNT), ("the end of the last line", good[:-1])]:
+    for what, bad in [
+        *flips(good, chance(name, format), COUNT),
+        ("the end of the last line", good[:-1]),
+    ]:
         (out / name).write_bytes(bad)
         damaged = tree(out)
         say(what)
@@ -88,7 +99,9 @@ def test_settings(photos: Path, whole: tuple[str, Path], tmp_path: Path, name: s
 
 
 def test_sources(photos: Path, whole: tuple[str, Path], tmp_path: Path) -> None:
-    """A PNG that is damaged is skipped and listed, or has the pixels that it had; mended, its pairs are made."""
+    """A PNG that is damaged is skipped and listed, or has the pixels that it had; mended, its
+    pairs are made.
+    """
     format, _ = whole
     here, out = shutil.copytree(photos, tmp_path / "photos"), tmp_path / "out"
     make(here, tmp_path / "before", format)
@@ -107,7 +120,9 @@ def test_sources(photos: Path, whole: tuple[str, Path], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["jpg", "webp", "tif", "bmp"])
 def test_sources_without_checksums(tmp_path: Path, suffix: str) -> None:
-    """Skipped or used as they decode, and then each pair can be made again; never another error."""
+    """Skipped or used as they decode, and then each pair can be made again; never another
+    error.
+    """
     here = tmp_path / "photos"
     here.mkdir()
     Image.fromarray(data.astronaut()[:64, 60:124]).save(here / "whole.png")
@@ -123,7 +138,9 @@ def test_sources_without_checksums(tmp_path: Path, suffix: str) -> None:
 
 
 def test_sources_that_are_gone(photos: Path, whole: tuple[str, Path], tmp_path: Path) -> None:
-    """A dataset is neither replayed nor gone on with without a source, and both as before with it."""
+    """A dataset is neither replayed nor gone on with without a source, and both as before with
+    it.
+    """
     format, _ = whole
     here, out = shutil.copytree(photos, tmp_path / "photos"), tmp_path / "out"
     make(here, out, format)
@@ -140,7 +157,7 @@ def test_sources_that_are_gone(photos: Path, whole: tuple[str, Path], tmp_path: 
     assert tree(out) == before
 
 
-# --- training --------------------------------------------------------------------------------------------------------
+# --- training ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -158,7 +175,11 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, torch.Tensor):
         return isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b)
     if isinstance(a, dict):
-        return isinstance(b, dict) and list(a) == list(b) and all(same(a[name], b[name]) for name in a)
+        return (
+            isinstance(b, dict)
+            and list(a) == list(b)
+            and all(same(a[name], b[name]) for name in a)
+        )
     if isinstance(a, list):
         return isinstance(b, list) and len(a) == len(b) and all(map(same, a, b))
     return type(a) is type(b) and a == b
@@ -181,7 +202,9 @@ def test_state(training: Run, tmp_path: Path) -> None:
 
 
 def test_a_state_whose_parts_are_said_to_be_folders(training: Run, tmp_path: Path) -> None:
-    """A bit that no checksum covers, and at which PyTorch leaves a tensor's memory as it found it."""
+    """A bit that no checksum covers, and at which PyTorch leaves a tensor's memory as it found
+    it.
+    """
     path, good = tmp_path / "last.state.pt", (training.folder / "last.state.pt").read_bytes()
     entries = [match.start() for match in re.finditer(b"PK\x01\x02", good)]
     assert len(entries) > 10
@@ -207,7 +230,8 @@ def test_resume_from_a_damaged_state(training: Run, halfway: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("keep", "message"), [(0, "its images is 5, this run's is 4"), (0.6, "c.png: truncated or corrupt PNG")]
+    ("keep", "message"),
+    [(0, "its images is 5, this run's is 4"), (0.6, "c.png: truncated or corrupt PNG")],
 )
 def test_resume_with_a_damaged_image(
     training: Run, halfway: Path, photos: Path, tmp_path: Path, keep: float, message: str
@@ -222,5 +246,9 @@ def test_resume_with_a_damaged_image(
     assert (ended.code, message in ended.text) == (2, True), ended.text
     (here / "c.png").write_bytes(good)
     assert Command("sr", args, tmp_path / "log").end().code == 0
-    found = {name: digest for name, digest in results(halfway).items() if name.endswith("safetensors")}
-    assert found == {name: digest for name, digest in results(training.folder).items() if name in found}
+    found = {
+        name: digest for name, digest in results(halfway).items() if name.endswith("safetensors")
+    }
+    assert found == {
+        name: digest for name, digest in results(training.folder).items() if name in found
+    }

@@ -1,4 +1,6 @@
-"""Disks that are full or cannot be written: an error that says so, nothing half there, and with room it goes on."""
+"""Disks that are full or cannot be written: an error that says so, nothing half there, and with
+room it goes on.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def test_synth_on_a_full_disk(
 
 
 @pytest.mark.parametrize("number", range(max(2, ROUNDS // 2)))
-def test_train_on_a_full_disk(training: Run, small_disk: Callable[[int], Path], tmp_path: Path, number: int) -> None:
+def test_train_on_a_full_disk(
+    training: Run, small_disk: Callable[[int], Path], tmp_path: Path, number: int
+) -> None:
     log = tmp_path / "log"
     room = 4 + 4 * chance("full", "train", number).randrange(size(training.folder) // 5)
     out = small_disk(room) / "out"
@@ -67,7 +71,9 @@ def test_train_on_a_full_disk(training: Run, small_disk: Callable[[int], Path], 
     assert curves(out) == curves(training.folder)
 
 
-def test_tensorboard_on_a_full_disk(training: Run, small_disk: Callable[[int], Path], tmp_path: Path) -> None:
+def test_tensorboard_on_a_full_disk(
+    training: Run, small_disk: Callable[[int], Path], tmp_path: Path
+) -> None:
     out = small_disk(8) / "out"
     args = [*training.args, "--set", "tensorboard=true", "--out", str(out)]
     ended = Command("sr", args, tmp_path / "log").end()

@@ -1,4 +1,6 @@
-"""One of two ranks dies: torchrun starts both again, and they go on from the last checkpoint to the same weights."""
+"""One of two ranks dies: torchrun starts both again, and they go on from the last checkpoint to
+the same weights.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ def test_a_rank_dies(training: Run, undisturbed: Path, tmp_path: Path, victim: i
             time.sleep(0.01)
         os.kill(ranks(process.pid)[victim], signal.SIGKILL)
         assert process.wait(300) == 0, log.read_text()
-    assert log.read_text().count(f"failed (exitcode: -9) local_rank: {victim}") == 1, "they were not started again"
+    assert log.read_text().count(f"failed (exitcode: -9) local_rank: {victim}") == 1, (
+        "they were not started again"
+    )
     assert results(out) == results(undisturbed)
     assert curves(out) == curves(undisturbed)
 
@@ -82,13 +86,24 @@ def test_a_rank_dies(training: Run, undisturbed: Path, tmp_path: Path, victim: i
 @pytest.mark.skipif(not LONG, reason="for the long mode")
 @pytest.mark.skipif(sys.platform != "linux", reason="ranks are found through /proc")
 @pytest.mark.parametrize("victim", [0, 1])
-def test_the_rank_of_one_of_two_nodes_dies(training: Run, undisturbed: Path, tmp_path: Path, victim: int) -> None:
+def test_the_rank_of_one_of_two_nodes_dies(
+    training: Run, undisturbed: Path, tmp_path: Path, victim: int
+) -> None:
     """Two nodes on this machine, a rank each."""
     out, logs = tmp_path / "out", [tmp_path / "log0", tmp_path / "log1"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         place = f"127.0.0.1:{free.getsockname()[1]}"
-    nodes = ["--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", place, "--rdzv-id", "faults"]
+    nodes = [
+        "--nnodes",
+        "2",
+        "--rdzv-backend",
+        "c10d",
+        "--rdzv-endpoint",
+        place,
+        "--rdzv-id",
+        "faults",
+    ]
     nodes += ["--local-addr", "127.0.0.1", "--nproc-per-node", "1", "--max-restarts", "3"]
     with (
         started(training.args, out, logs[0], nodes) as first,
@@ -108,9 +123,23 @@ def test_the_rank_of_one_of_two_nodes_dies(training: Run, undisturbed: Path, tmp
 def test_only_what_this_launch_saved_is_gone_on_with(
     training: Run, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A launch that was refused, because another run is there, does not get in by being started again."""
-    flags = {"recipe": "bicubic", "scale": 2, "data": (str(photos),), "out": str(tmp_path / "out"), "device": "cpu"}
-    quick = {"batch": 4, "patch": 32, "tensorboard": False, "val": None, "model.kernels": [3, 1, 3]}
+    """A launch that was refused, because another run is there, does not get in by being started
+    again.
+    """
+    flags = {
+        "recipe": "bicubic",
+        "scale": 2,
+        "data": (str(photos),),
+        "out": str(tmp_path / "out"),
+        "device": "cpu",
+    }
+    quick = {
+        "batch": 4,
+        "patch": 32,
+        "tensorboard": False,
+        "val": None,
+        "model.kernels": [3, 1, 3],
+    }
     one, more = (configure("srcnn", {**flags, "steps": n}, None, quick) for n in (2, 3))
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "first")
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")

@@ -38,17 +38,25 @@ def test_at_random_moments(datasets: Datasets, tmp_path: Path, number: int) -> N
         ended = command.kill(moment)
         assert ended.code in (-9, 0), ended.text
         rows = check_dataset(out, run.folder)
-        say(f"round {number}: {format}, inline, {'killed' if ended.code else 'ended'} by {moment:.3f} s, {rows} rows")
+        say(
+            f"round {number}: {format}, inline, {'killed' if ended.code else 'ended'} by {moment:.3f} s, {rows} rows"
+        )
     goes_on(run, out, log)
 
 
 @pytest.mark.parametrize("number", range(max(1, ROUNDS // 5)))
 def test_at_random_moments_in_processes(datasets: Datasets, tmp_path: Path, number: int) -> None:
-    """A kill when so many pairs are there, and a little later. The workers, who have no lock, end with their run."""
+    """A kill when so many pairs are there, and a little later. The workers, who have no lock,
+    end with their run.
+    """
     draws = chance("processes", number)
     format = list(FORMATS)[number % len(FORMATS)]
     run, out, log = datasets(format), tmp_path / "out", tmp_path / "log"
-    command = Command("degrade", [*run.args, "--engine", "processes", "--workers", "2", "--output", str(out)], log)
+    command = Command(
+        "degrade",
+        [*run.args, "--engine", "processes", "--workers", "2", "--output", str(out)],
+        log,
+    )
     count, moment = draws.randint(1, 16), draws.uniform(0, 0.05)
     manifest = out / "manifest.csv"
     command.wait(lambda: manifest.exists() and manifest.read_bytes().count(b"\n") > count)
@@ -62,13 +70,17 @@ def test_at_random_moments_in_processes(datasets: Datasets, tmp_path: Path, numb
         assert time.monotonic() < deadline, "workers outlived their run by ten seconds"
         time.sleep(0.01)
     rows = check_dataset(out, run.folder)
-    say(f"round {number}: {format}, processes, killed at {count} rows and {moment:.3f} s, {rows} rows")
+    say(
+        f"round {number}: {format}, processes, killed at {count} rows and {moment:.3f} s, {rows} rows"
+    )
     goes_on(run, out, log)
 
 
 def children(parent: int) -> list[int]:
     found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [int(pid) for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [
+        int(pid) for pid in found if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
 
 
 def is_alive(pid: int) -> bool:
@@ -80,12 +92,16 @@ def is_alive(pid: int) -> bool:
 
 def moments(changes: int, *what: object) -> list[int]:
     """Numbers of changes, of all that a run makes; all of them where there are as many rounds."""
-    return sorted(chance("changes", *what).sample(range(1, changes + 1), min(changes, ROUNDS if LONG else 2)))
+    return sorted(
+        chance("changes", *what).sample(range(1, changes + 1), min(changes, ROUNDS if LONG else 2))
+    )
 
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_before_a_change_to_the_disk(datasets: Datasets, tmp_path: Path, format: str) -> None:
-    """The moments that differ, as far as Python makes them: before a file is opened, renamed or removed."""
+    """The moments that differ, as far as Python makes them: before a file is opened, renamed or
+    removed.
+    """
     run, log = datasets(format), tmp_path / "log"
     assert run.ended.changes > 100
     for moment in moments(run.ended.changes, format):
@@ -109,7 +125,9 @@ def test_while_a_dataset_is_mended(datasets: Datasets, tmp_path: Path, format: s
         shutil.rmtree(out, ignore_errors=True)
         shutil.copytree(run.folder, out)
         (out / "manifest.csv").write_text("".join(lines[:7] + lines[8:]))
-        return Command("degrade", [*run.args, "--engine", "inline", "--output", str(out)], log, out, last).end()
+        return Command(
+            "degrade", [*run.args, "--engine", "inline", "--output", str(out)], log, out, last
+        ).end()
 
     whole = mend(0)
     assert whole.code == 0, whole.text
@@ -117,5 +135,7 @@ def test_while_a_dataset_is_mended(datasets: Datasets, tmp_path: Path, format: s
     for moment in moments(whole.changes, format, "mended"):
         assert mend(moment).code == -9
         rows = check_dataset(out, run.folder)
-        say(f"{format}: killed before change {moment} of {whole.changes} while mended, {rows} rows")
+        say(
+            f"{format}: killed before change {moment} of {whole.changes} while mended, {rows} rows"
+        )
         goes_on(run, out, log)

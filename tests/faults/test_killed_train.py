@@ -32,7 +32,9 @@ def check(out: Path) -> int:
         elif path.suffix == ".png":
             read_image(path)
         elif path.suffix == ".csv":
-            assert [int(row["step"]) for row in curves(out)] == list(range(1, len(curves(out)) + 1))
+            assert [int(row["step"]) for row in curves(out)] == list(
+                range(1, len(curves(out)) + 1)
+            )
         elif path.suffix == ".yaml":
             yaml.safe_load(path.read_text())
     if not (out / "last.state.pt").exists():
@@ -43,7 +45,9 @@ def check(out: Path) -> int:
 
 
 def goes_on(run: Run, out: Path, log: Path) -> None:
-    """To the same weights, byte for byte, and the same curves, no row lost or doubled, and nothing left over."""
+    """To the same weights, byte for byte, and the same curves, no row lost or doubled, and
+    nothing left over.
+    """
     ended = start(run, out, log).end()
     assert ended.code == 0, ended.text
     assert check(out) == 12
@@ -62,15 +66,21 @@ def test_at_random_moments(training: Run, tmp_path: Path, number: int) -> None:
         ended = start(training, out, log).kill(moment)
         assert ended.code in (-9, 0), ended.text
         steps = check(out)
-        say(f"round {number}: {'killed' if ended.code else 'ended'} by {moment:.3f} s, {steps} steps saved")
+        say(
+            f"round {number}: {'killed' if ended.code else 'ended'} by {moment:.3f} s, {steps} steps saved"
+        )
     goes_on(training, out, log)
 
 
 def test_before_a_change_to_the_disk(training: Run, tmp_path: Path) -> None:
-    """The moments that differ, as far as Python makes them: before a file is opened, renamed or removed."""
+    """The moments that differ, as far as Python makes them: before a file is opened, renamed or
+    removed.
+    """
     changes, out, log = training.ended.changes, tmp_path / "out", tmp_path / "log"
     assert changes > 50
-    drawn = chance("train", "changes").sample(range(1, changes + 1), min(changes, ROUNDS if LONG else 2))
+    drawn = chance("train", "changes").sample(
+        range(1, changes + 1), min(changes, ROUNDS if LONG else 2)
+    )
     # The last change but a few: the state of the last step is written, or is not.
     for moment in sorted({*drawn, changes - 3}):
         ended = start(training, out, log, last=moment).end()
@@ -84,4 +94,7 @@ def test_before_a_change_to_the_disk(training: Run, tmp_path: Path) -> None:
 def test_what_holds_time_is_all_that_differs(training: Run) -> None:
     """The law above leaves nothing out but what must differ."""
     assert {name for name in WEIGHTS if name in results(training.folder)} == {*WEIGHTS}
-    assert tree(training.folder).keys() - results(training.folder).keys() == {"config.yaml", *TIMED}
+    assert tree(training.folder).keys() - results(training.folder).keys() == {
+        "config.yaml",
+        *TIMED,
+    }

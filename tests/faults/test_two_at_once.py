@@ -74,7 +74,9 @@ def test_train(training: Run, tmp_path: Path, more: list[str]) -> None:
 
 
 def test_train_with_workers(training: Run, tmp_path: Path) -> None:
-    """A killed run's lock goes with it, though the processes of its loader are there for seconds more."""
+    """A killed run's lock goes with it, though the processes of its loader are there for
+    seconds more.
+    """
     out = tmp_path / "out"
     args = [*training.args, "--set", "workers=1", "--out", str(out)]
     first = Command("sr", args, tmp_path / "first")

@@ -1,7 +1,8 @@
 """A process that reads image files with everything here that opens them, and says how it went.
 
-It is apart from the tests, so that a crash is seen, a hang ends, and memory can be measured: it may take
-:data:`ROOM` bytes more than it had with its libraries loaded, whatever the files say of themselves.
+It is apart from the tests, so that a crash is seen, a hang ends, and memory can be measured: it
+may take :data:`ROOM` bytes more than it had with its libraries loaded, whatever the files say of
+themselves.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ def serve(pipe: Connection, folder: Path) -> None:
     warnings.simplefilter("ignore")
     import degrade.images.regions
 
-    degrade.images.regions.SMALL = 0  # windows of small images too are read as those of large ones are
+    degrade.images.regions.SMALL = (
+        0  # windows of small images too are read as those of large ones are
+    )
     attempts = readers()
     calm = peak()
     pipe.send("ready")
@@ -94,7 +97,11 @@ def judged(attempt: Any, path: Path, found: dict[str, Any]) -> str:
     try:
         attempt(path, found)
     except UserError as error:
-        return "refused" if str(path) in str(error) else f"an error that does not name the file: {error}"
+        return (
+            "refused"
+            if str(path) in str(error)
+            else f"an error that does not name the file: {error}"
+        )
     except BaseException:
         return traceback.format_exc()
     return "read"
@@ -117,10 +124,16 @@ def readers() -> dict[str, Any]:
     def whole(path: Path, found: dict[str, Any]) -> None:
         image = read_image(path)
         height, width, channels = image.pixels.shape
-        assert (height, width) in (found["size"], found["size"][::-1]), (image.pixels.shape, found["size"])
+        assert (height, width) in (found["size"], found["size"][::-1]), (
+            image.pixels.shape,
+            found["size"],
+        )
         assert channels in (1, 3)
         assert image.pixels.dtype in (np.uint8, np.uint16)
-        assert image.alpha is None or (image.alpha.shape, image.alpha.dtype) == ((height, width), image.pixels.dtype)
+        assert image.alpha is None or (image.alpha.shape, image.alpha.dtype) == (
+            (height, width),
+            image.pixels.dtype,
+        )
         found["image"] = image
 
     def windows(path: Path, found: dict[str, Any]) -> None:
@@ -133,7 +146,9 @@ def readers() -> dict[str, Any]:
             return
         pixels = found["image"].pixels
         for (top, left, _, _), [part] in zip(boxes, parts, strict=True):
-            np.testing.assert_array_equal(part.pixels, pixels[top : top + tall, left : left + wide])
+            np.testing.assert_array_equal(
+                part.pixels, pixels[top : top + tall, left : left + wide]
+            )
 
     def patches(path: Path, found: dict[str, Any]) -> None:
         for check in ("header", "full"):
@@ -149,4 +164,11 @@ def readers() -> dict[str, Any]:
             assert "image" not in found
             raise ImageError(path, exam.error)
 
-    return {"size": declared, "whole": whole, "windows": windows, "patches": patches, "crop": crop, "doctor": doctor}
+    return {
+        "size": declared,
+        "whole": whole,
+        "windows": windows,
+        "patches": patches,
+        "crop": crop,
+        "doctor": doctor,
+    }

@@ -1,8 +1,9 @@
-"""Weights and states from a stranger are read, or refused by an error that names the file; nothing in them is run.
+"""Weights and states from a stranger are read, or refused by an error that names the file; nothing
+in them is run.
 
-Headers of safetensors are changed in what they say of the model and of its tensors, states in any of their parts; other
-files, pickles that would run something among them, are given their names. Memory is bounded by the file's size, not by
-what it claims.
+Headers of safetensors are changed in what they say of the model and of its tensors, states in any
+of their parts; other files, pickles that would run something among them, are given their names.
+Memory is bounded by the file's size, not by what it claims.
 """
 
 from __future__ import annotations
@@ -38,8 +39,40 @@ MODELS = {
     "rrdb": {"scale": 4, "channels": 4, "blocks": 1, "growth": 2},
     "sparse": {"scale": 2, "atoms": 8, "components": 4, "nonzeros": 2},
 }
-VALUES: list[Any] = [None, True, "", "x", "bicubic", "F32", "F64", "I8", "..", [], {}, [0], [2**62], -1, 0, 1, 2, 3.5]
-VALUES += [64, 1000, 10**6, 10**9, 2**31, 2**63, 10**30, 1e308, float("nan"), float("inf"), [3, 1, 3], [10**9] * 4]
+VALUES: list[Any] = [
+    None,
+    True,
+    "",
+    "x",
+    "bicubic",
+    "F32",
+    "F64",
+    "I8",
+    "..",
+    [],
+    {},
+    [0],
+    [2**62],
+    -1,
+    0,
+    1,
+    2,
+    3.5,
+]
+VALUES += [
+    64,
+    1000,
+    10**6,
+    10**9,
+    2**31,
+    2**63,
+    10**30,
+    1e308,
+    float("nan"),
+    float("inf"),
+    [3, 1, 3],
+    [10**9] * 4,
+]
 
 
 class Hostile:
@@ -79,7 +112,9 @@ DISGUISED = {
     "a pickle within a state": torch_saved({"method": {"done": Hostile()}}),
     "a tensor": torch_saved(torch.zeros(3)),
     "a list": torch_saved([1, 2]),
-    "a pickle of nested tuples": zipped({"data.pkl": b"\x80\x02" + b"(" * 10**5 + b".", "version": b"3\n"}),
+    "a pickle of nested tuples": zipped(
+        {"data.pkl": b"\x80\x02" + b"(" * 10**5 + b".", "version": b"3\n"}
+    ),
     "a pickle that asks for memory": zipped({"data.pkl": BYTEARRAY, "version": b"3\n"}),
     "a bomb": zipped({"data.pkl": bytes(10**9), "version": b"3\n"}, zipfile.ZIP_DEFLATED),
 }
@@ -105,10 +140,16 @@ def refusal(attempt: Callable[[], Any], folder: Path, kinds: Any = UserError) ->
     [
         ("last.safetensors", checkpoint.load, UserError),
         ("last.state.pt", checkpoint.load_state, UserError),
-        ("vgg.pth", lambda path: pretrained.features("vgg19", path), pretrained.MissingWeightsError),
+        (
+            "vgg.pth",
+            lambda path: pretrained.features("vgg19", path),
+            pretrained.MissingWeightsError,
+        ),
     ],
 )
-def test_other_files_are_refused(name: str, file: str, read: Callable[[Path], Any], kinds: Any, tmp_path: Path) -> None:
+def test_other_files_are_refused(
+    name: str, file: str, read: Callable[[Path], Any], kinds: Any, tmp_path: Path
+) -> None:
     path = tmp_path / file
     path.write_bytes(DISGUISED[name])
     said = str(refusal(lambda: read(path), tmp_path, kinds))
@@ -116,7 +157,7 @@ def test_other_files_are_refused(name: str, file: str, read: Callable[[Path], An
         assert said.startswith(str(path))
 
 
-# --- weights ---------------------------------------------------------------------------------------------------------
+# --- weights -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +178,13 @@ def scribbled(draw: Any, data: bytes) -> bytes:
 
 
 def places(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    items = (
+        data.items()
+        if isinstance(data, dict)
+        else enumerate(data)
+        if isinstance(data, list)
+        else ()
+    )
     return [path, *(inner for key, value in items for inner in places(value, (*path, key)))]
 
 
@@ -159,7 +206,11 @@ def restated(draw: Any, data: bytes) -> bytes:
     for _ in range(draw(st.integers(1, 2))):
         value = draw(st.sampled_from(VALUES))
         about = header.get("__metadata__")
-        if draw(st.booleans()) and isinstance(about, dict) and isinstance(about.get("config"), str):
+        if (
+            draw(st.booleans())
+            and isinstance(about, dict)
+            and isinstance(about.get("config"), str)
+        ):
             config = json.loads(about["config"])
             if isinstance(config, dict) and config:
                 changed(draw, config, value)
@@ -167,7 +218,9 @@ def restated(draw: Any, data: bytes) -> bytes:
         else:
             changed(draw, header, draw(st.sampled_from([value, str(value), json.dumps(value)])))
     text = json.dumps(header).encode()
-    length = draw(st.sampled_from([len(text)] * 4 + [0, len(text) - 1, len(text) + 8, 2**32, 2**63]))
+    length = draw(
+        st.sampled_from([len(text)] * 4 + [0, len(text) - 1, len(text) + 8, 2**32, 2**63])
+    )
     return length.to_bytes(8, "little") + text + data[end:]
 
 
@@ -185,7 +238,7 @@ def test_changed_weights_are_read_or_refused(
     assert error is None or str(error).startswith(str(path))
 
 
-# --- states ----------------------------------------------------------------------------------------------------------
+# --- states --------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -193,15 +246,44 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Config:
     root = tmp_path_factory.mktemp("run")
     (root / "hr").mkdir()
     Image.open(sample_images()[0]).convert("RGB").crop((0, 0, 40, 40)).save(root / "hr" / "a.png")
-    flags = {"data": (str(root / "hr"),), "out": str(root / "out"), "device": "cpu", "steps": 2, "scale": 2, "seed": 1}
-    quick = {"batch": 2, "patch": 16, "tensorboard": False, "val": None, "log_every": 1, "ema": 0.9}
-    config = configure("srcnn", flags, changes={**quick, "model.kernels": [3, 1, 3], "model.filters": [4, 2]})
+    flags = {
+        "data": (str(root / "hr"),),
+        "out": str(root / "out"),
+        "device": "cpu",
+        "steps": 2,
+        "scale": 2,
+        "seed": 1,
+    }
+    quick = {
+        "batch": 2,
+        "patch": 16,
+        "tensorboard": False,
+        "val": None,
+        "log_every": 1,
+        "ema": 0.9,
+    }
+    config = configure(
+        "srcnn", flags, changes={**quick, "model.kernels": [3, 1, 3], "model.filters": [4, 2]}
+    )
     train(config)
     return config
 
 
-STARTS = ("kind", "scale", "seed", "batch", "recipe", "images", "method", "best", "history", "seconds")
-"""What a run itself looks at in a state; what is within a method's is for PyTorch's optimisers to judge."""
+STARTS = (
+    "kind",
+    "scale",
+    "seed",
+    "batch",
+    "recipe",
+    "images",
+    "method",
+    "best",
+    "history",
+    "seconds",
+)
+"""What a run itself looks at in a state; what is within a method's is for PyTorch's optimisers
+to judge.
+"""
 
 
 @fuzz(40)
@@ -215,7 +297,9 @@ def test_a_changed_state_is_found(run: Config, tmp_path_factory: Any, data: st.D
     assert error is None or str(error).startswith(str(path))
 
 
-@pytest.mark.parametrize("value", [None, -1, "x", [1], [{"step": "x"}], {"done": -1}, torch.zeros(3)], ids=str)
+@pytest.mark.parametrize(
+    "value", [None, -1, "x", [1], [{"step": "x"}], {"done": -1}, torch.zeros(3)], ids=str
+)
 @pytest.mark.parametrize("name", STARTS)
 def test_a_run_refuses_a_state_of_another_kind(run: Config, name: str, value: Any) -> None:
     if (name, value if isinstance(value, int) else None) in (("best", -1), ("seconds", -1)):
@@ -224,7 +308,9 @@ def test_a_run_refuses_a_state_of_another_kind(run: Config, name: str, value: An
     whole = path.read_bytes()
     path.write_bytes(torch_saved({**checkpoint.load_state(path), name: value}))
     try:
-        error = refusal(lambda: train(run.model_copy(update={"steps": 3}), resume=True), path.parent)
+        error = refusal(
+            lambda: train(run.model_copy(update={"steps": 3}), resume=True), path.parent
+        )
     finally:
         path.write_bytes(whole)
     assert str(error).startswith(str(path))

@@ -1,8 +1,10 @@
-"""Any file is read as an image of the size that it declares, or refused by an error that names it; never anything else.
+"""Any file is read as an image of the size that it declares, or refused by an error that names it;
+never anything else.
 
-Small valid files are changed where it hurts: sizes, depths, lengths and offsets in their headers (with the checksums
-that make a parser go on), chunks left out, doubled, put in another order or grown, bytes flipped, ends cut off. A
-process of its own reads them, so that a crash, a hang or a bomb is seen (``reader.py``).
+Small valid files are changed where it hurts: sizes, depths, lengths and offsets in their headers
+(with the checksums that make a parser go on), chunks left out, doubled, put in another order or
+grown, bytes flipped, ends cut off. A process of its own reads them, so that a crash, a hang or a
+bomb is seen (``reader.py``).
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ from reader import Reader
 
 HEIGHT, WIDTH = 24, 33
 _draw = np.random.default_rng(0)
-RGB = np.repeat(np.repeat(_draw.integers(0, 256, (HEIGHT // 3, WIDTH // 3, 3), np.uint8), 3, 0), 3, 1)
+RGB = np.repeat(
+    np.repeat(_draw.integers(0, 256, (HEIGHT // 3, WIDTH // 3, 3), np.uint8), 3, 0), 3, 1
+)
 
 
 def saved(kind: str, mode: str = "RGB", **options: Any) -> bytes:
@@ -68,7 +72,10 @@ FILES: dict[str, tuple[str, bytes]] = {
     "jpeg cmyk": ("jpeg", saved("JPEG", "CMYK")),
     "tiff": ("tiff", saved("TIFF", exif=exif())),
     "tiff lzw": ("tiff", saved("TIFF", compression="tiff_lzw", tiffinfo={278: 8})),
-    "tiff deflate": ("tiff", saved("TIFF", compression="tiff_adobe_deflate", tiffinfo={278: 8, 317: 2})),
+    "tiff deflate": (
+        "tiff",
+        saved("TIFF", compression="tiff_adobe_deflate", tiffinfo={278: 8, 317: 2}),
+    ),
     "tiff jpeg": ("tiff", saved("TIFF", compression="jpeg")),
     "tiff g4": ("tiff", saved("TIFF", "1", compression="group4")),
     "tiff palette": ("tiff", saved("TIFF", "P")),
@@ -87,16 +94,42 @@ FILES: dict[str, tuple[str, bytes]] = {
     "avif": ("any", saved("AVIF")),
 }
 
-# --- mutations -------------------------------------------------------------------------------------------------------
+# --- mutations -----------------------------------------------------------------------------------
 
-WORDS = [0, 1, 2, 3, 4, 7, 8, 9, 16, 24, 32, 33, 255, 256, 512, 513, 4096, 32767, 65535, 65536, 2**18, 2**24]
+WORDS = [
+    0,
+    1,
+    2,
+    3,
+    4,
+    7,
+    8,
+    9,
+    16,
+    24,
+    32,
+    33,
+    255,
+    256,
+    512,
+    513,
+    4096,
+    32767,
+    65535,
+    65536,
+    2**18,
+    2**24,
+]
 WORDS += [2**27, 2**31 - 1, 2**31, 2**32 - 1]
 Mutation = Callable[[Any, bytes], bytes]
 
 
 def place(draw: Any, data: bytes) -> int:
     """Somewhere, half the time near the beginning, where headers are."""
-    return min(draw(st.one_of(st.integers(0, 64), st.integers(0, max(len(data) - 1, 0)))), max(len(data) - 1, 0))
+    return min(
+        draw(st.one_of(st.integers(0, 64), st.integers(0, max(len(data) - 1, 0)))),
+        max(len(data) - 1, 0),
+    )
 
 
 def flipped(draw: Any, data: bytes) -> bytes:
@@ -109,7 +142,9 @@ def flipped(draw: Any, data: bytes) -> bytes:
 def worded(draw: Any, data: bytes) -> bytes:
     """A number of 1 to 4 bytes, of either order, written over what is there."""
     size = draw(st.sampled_from([1, 2, 4]))
-    word = (draw(st.sampled_from(WORDS)) % 256**size).to_bytes(size, draw(st.sampled_from(["big", "little"])))
+    word = (draw(st.sampled_from(WORDS)) % 256**size).to_bytes(
+        size, draw(st.sampled_from(["big", "little"]))
+    )
     at = place(draw, data)
     return data[:at] + word + data[at + size :]
 
@@ -152,7 +187,20 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         at += 12 + length
 
 
-KINDS = [b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"eXIf", b"iCCP", b"zTXt", b"iTXt", b"tEXt", b"gAMA", b"acTL"]
+KINDS = [
+    b"IHDR",
+    b"PLTE",
+    b"IDAT",
+    b"IEND",
+    b"tRNS",
+    b"eXIf",
+    b"iCCP",
+    b"zTXt",
+    b"iTXt",
+    b"tEXt",
+    b"gAMA",
+    b"acTL",
+]
 KINDS += [b"fcTL", b"fdAT", b"pHYs", b"sRGB", b"cHRM", b"abcd", b"ABCD"]
 
 
@@ -176,17 +224,31 @@ def png_mutated(draw: Any, data: bytes) -> bytes:
         rest = [draw(number) for _ in rest] if one == "rest" else rest
         parts[i] = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, *rest))
     elif way == "body":
-        parts[i] = png_chunk(kind, draw(st.sampled_from([flipped, worded, cut, spliced]))(draw, body))
+        parts[i] = png_chunk(
+            kind, draw(st.sampled_from([flipped, worded, cut, spliced]))(draw, body)
+        )
     elif way == "bomb":
         zeros = zlib.compress(bytes(draw(st.sampled_from([0, 100, 10**7, 3 * 10**8]))), 9)
         kind, before = draw(
-            st.sampled_from([(b"IDAT", b""), (b"iCCP", b"p\0\0"), (b"zTXt", b"k\0\0"), (b"iTXt", b"k\0\1\0\0\0")])
+            st.sampled_from(
+                [
+                    (b"IDAT", b""),
+                    (b"iCCP", b"p\0\0"),
+                    (b"zTXt", b"k\0\0"),
+                    (b"iTXt", b"k\0\1\0\0\0"),
+                ]
+            )
         )
         if kind == b"IDAT":
-            parts = [part for part, (name, _) in zip(parts, chunks, strict=True) if name != b"IDAT"]
+            parts = [
+                part for part, (name, _) in zip(parts, chunks, strict=True) if name != b"IDAT"
+            ]
         parts.insert(len(parts) - 1, png_chunk(kind, before + zeros))
     elif way == "new":
-        parts.insert(i + draw(st.integers(0, 1)), png_chunk(draw(st.sampled_from(KINDS)), draw(st.binary(max_size=40))))
+        parts.insert(
+            i + draw(st.integers(0, 1)),
+            png_chunk(draw(st.sampled_from(KINDS)), draw(st.binary(max_size=40))),
+        )
     else:
         parts[i] = struct.pack(">I", draw(st.sampled_from(WORDS))) + parts[i][4:]
     return data[:8] + b"".join(parts)
@@ -195,10 +257,17 @@ def png_mutated(draw: Any, data: bytes) -> bytes:
 def jpeg_segments(data: bytes) -> list[bytes]:
     """From marker to marker; what follows a start of scan belongs to it."""
     marks = [
-        at for at in range(len(data) - 1) if data[at] == 0xFF and data[at + 1] not in (0, 0xFF, *range(0xD0, 0xD8))
+        at
+        for at in range(len(data) - 1)
+        if data[at] == 0xFF and data[at + 1] not in (0, 0xFF, *range(0xD0, 0xD8))
     ]
     return (
-        [data[start:end] for start, end in zip([0, *marks[1:]], [*marks[1:], len(data)], strict=True)] if marks else []
+        [
+            data[start:end]
+            for start, end in zip([0, *marks[1:]], [*marks[1:], len(data)], strict=True)
+        ]
+        if marks
+        else []
     )
 
 
@@ -206,8 +275,12 @@ def jpeg_mutated(draw: Any, data: bytes) -> bytes:
     segments = jpeg_segments(data)
     if not segments or draw(st.booleans()):
         return b"".join(rearranged(draw, segments)) or data
-    wanted = draw(st.sampled_from([(0xC0, 0xC1, 0xC2), (0xDB,), (0xC4,), (0xDA,), (0xE1,), (0xDD,)]))
-    some = [i for i, segment in enumerate(segments) if segment[1:2] and segment[1] in wanted] or [0]
+    wanted = draw(
+        st.sampled_from([(0xC0, 0xC1, 0xC2), (0xDB,), (0xC4,), (0xDA,), (0xE1,), (0xDD,)])
+    )
+    some = [i for i, segment in enumerate(segments) if segment[1:2] and segment[1] in wanted] or [
+        0
+    ]
     i = draw(st.sampled_from(some))
     body = segments[i]
     if wanted[0] == 0xC0 and draw(st.booleans()):  # marker, length, precision, height, width
@@ -253,13 +326,21 @@ def tiff_mutated(draw: Any, data: bytes) -> bytes:
         339,
         347,
     ]
-    known = {0: tags, 2: [*range(14), 16, 99]}.get(field, [*WORDS, *range(10), 32773, 34712, 50000, 50001, 34925])
+    known = {0: tags, 2: [*range(14), 16, 99]}.get(
+        field, [*WORDS, *range(10), 32773, 34712, 50000, 50001, 34925]
+    )
     word = draw(st.sampled_from(known)) % 256**size
-    return data[: at + field] + struct.pack(f"{order}{'H' if size == 2 else 'I'}", word) + data[at + field + size :]
+    return (
+        data[: at + field]
+        + struct.pack(f"{order}{'H' if size == 2 else 'I'}", word)
+        + data[at + field + size :]
+    )
 
 
 def webp_mutated(draw: Any, data: bytes) -> bytes:
-    """Chunks of the RIFF container: their order, sizes and contents, the outer size being right or not."""
+    """Chunks of the RIFF container: their order, sizes and contents, the outer size being right
+    or not.
+    """
     chunks: list[bytes] = []
     at = 12
     while at + 8 <= len(data):
@@ -272,9 +353,13 @@ def webp_mutated(draw: Any, data: bytes) -> bytes:
     else:
         i = draw(st.integers(0, len(chunks) - 1))
         if way == "size":
-            chunks[i] = chunks[i][:4] + struct.pack("<I", draw(st.sampled_from(WORDS))) + chunks[i][8:]
+            chunks[i] = (
+                chunks[i][:4] + struct.pack("<I", draw(st.sampled_from(WORDS))) + chunks[i][8:]
+            )
         elif way == "body":
-            chunks[i] = chunks[i][:8] + draw(st.sampled_from([flipped, worded]))(draw, chunks[i][8:])
+            chunks[i] = chunks[i][:8] + draw(st.sampled_from([flipped, worded]))(
+                draw, chunks[i][8:]
+            )
     body = b"".join(chunks)
     size = draw(st.sampled_from(WORDS)) if way == "outer" else len(body) + 4
     return data[:4] + struct.pack("<I", size) + data[8:12] + body
@@ -303,7 +388,7 @@ def mutants(draw: st.DrawFn) -> tuple[str, bytes]:
     return name, data
 
 
-# --- laws ------------------------------------------------------------------------------------------------------------
+# --- laws ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
-"""A dataset from a stranger is read, or refused by an error that says where; it leads nowhere and runs nothing.
+"""A dataset from a stranger is read, or refused by an error that says where; it leads nowhere and
+runs nothing.
 
-Cells of manifests, values of settings, lines of lists, members of shards and mere bytes are changed; then the dataset
-is replayed, the replay written, gone on with, and read as pairs.
+Cells of manifests, values of settings, lines of lists, members of shards and mere bytes are
+changed; then the dataset is replayed, the replay written, gone on with, and read as pairs.
 """
 
 from __future__ import annotations
@@ -38,10 +39,25 @@ RECIPE = {
     "scale": 2,
     "hr": [{"p": 0.5, "unsharp": {}}],
     "first": [
-        {"one_of": [{"blur": {"size": {"any": [3, 5]}, "sigma": [0.2, 2]}}, {"jpeg": {"quality": [30, 95]}}]},
+        {
+            "one_of": [
+                {"blur": {"size": {"any": [3, 5]}, "sigma": [0.2, 2]}},
+                {"jpeg": {"quality": [30, 95]}},
+            ]
+        },
         {"resize": {"factor": [0.5, 1.5], "filter": ["area", "bicubic"]}},
-        {"shuffle": [{"as": "end", "resize": {"of": "target"}}, {"gaussian_noise": {"sigma": [1, 9], "gray": 0.5}}]},
-        {"repeat": {"times": {"integers": [0, 2]}, "steps": ["clip", {"poisson_noise": {"scale": [0, 1]}}]}},
+        {
+            "shuffle": [
+                {"as": "end", "resize": {"of": "target"}},
+                {"gaussian_noise": {"sigma": [1, 9], "gray": 0.5}},
+            ]
+        },
+        {
+            "repeat": {
+                "times": {"integers": [0, 2]},
+                "steps": ["clip", {"poisson_noise": {"scale": [0, 1]}}],
+            }
+        },
     ],
 }
 NAMES = [
@@ -57,8 +73,34 @@ NAMES = [
     "a\nb",
     "file:///x",
 ]
-NUMBERS = ["-1", "0", "1", "1.5", "nan", "inf", "1e999", "-0.0", str(2**63), str(2**64), "9" * 5000, "٣", "x", "True"]
-CELLS = [*NAMES, *NUMBERS, "200", "99", "yes", "area", "0" * 64, "memory://x/y.png", "�", "a" * 300]
+NUMBERS = [
+    "-1",
+    "0",
+    "1",
+    "1.5",
+    "nan",
+    "inf",
+    "1e999",
+    "-0.0",
+    str(2**63),
+    str(2**64),
+    "9" * 5000,
+    "٣",
+    "x",
+    "True",
+]
+CELLS = [
+    *NAMES,
+    *NUMBERS,
+    "200",
+    "99",
+    "yes",
+    "area",
+    "0" * 64,
+    "memory://x/y.png",
+    "�",
+    "a" * 300,
+]
 VALUES: list[Any] = [
     None,
     "\ud800",
@@ -99,7 +141,13 @@ class Dataset:
     def go_on(self) -> None:
         recipe = Recipe.load(RECIPE)
         form = json.loads((self.root / "format").read_text())
-        job = prepare(recipe, Settings(str(self.root / "photos"), patch=16, per_image=2), self.folder, form, 3)
+        job = prepare(
+            recipe,
+            Settings(str(self.root / "photos"), patch=16, per_image=2),
+            self.folder,
+            form,
+            3,
+        )
         synthesize(job, recipe, inline)
 
 
@@ -116,7 +164,7 @@ def dataset(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return made
 
 
-# --- mutations -------------------------------------------------------------------------------------------------------
+# --- mutations -----------------------------------------------------------------------------------
 
 
 def scribbled(draw: Any, data: bytes) -> bytes:
@@ -125,7 +173,12 @@ def scribbled(draw: Any, data: bytes) -> bytes:
         out[draw(st.integers(0, len(out) - 1))] = draw(st.integers(0, 255))
     start, end = sorted(draw(st.integers(0, len(out))) for _ in range(2))
     way = draw(st.sampled_from(["keep", "keep", "cut", "drop", "double"]))
-    parts = {"keep": out, "cut": out[:start], "drop": out[:start] + out[end:], "double": out[:end] + out[start:]}
+    parts = {
+        "keep": out,
+        "cut": out[:start],
+        "drop": out[:start] + out[end:],
+        "double": out[:end] + out[start:],
+    }
     return bytes(parts[way])
 
 
@@ -142,7 +195,11 @@ def table(draw: Any, data: bytes) -> bytes:
             j = draw(st.integers(0, len(rows[0]) - 1))
             rows = [row[:j] + row[j + 1 :] for row in rows]
         else:
-            rows = rows[:i] + rows[i + 1 :] if way == "drop" else [*rows[:i], list(rows[i]), *rows[i:]]
+            rows = (
+                rows[:i] + rows[i + 1 :]
+                if way == "drop"
+                else [*rows[:i], list(rows[i]), *rows[i:]]
+            )
         if len(rows) < 2 or len(rows[0]) < 3:
             break
     for row in rows[1:]:
@@ -174,19 +231,28 @@ def listed(draw: Any, data: bytes) -> bytes:
 def shard(draw: Any, data: bytes) -> bytes:
     """Members of a tar archive: their names, kinds, JSON."""
     out = io.BytesIO()
-    with tarfile.open(fileobj=io.BytesIO(data)) as before, tarfile.open(fileobj=out, mode="w") as after:
+    with (
+        tarfile.open(fileobj=io.BytesIO(data)) as before,
+        tarfile.open(fileobj=out, mode="w") as after,
+    ):
         members = before.getmembers()
         hit = draw(st.integers(0, len(members) - 1))
         for i, member in enumerate(members):
             body = before.extractfile(member).read()  # type: ignore[union-attr]
-            way = draw(st.sampled_from(["name", "kind", "body", "drop", "double"])) if i == hit else ""
+            way = (
+                draw(st.sampled_from(["name", "kind", "body", "drop", "double"]))
+                if i == hit
+                else ""
+            )
             if way == "name":
-                member.name = draw(st.sampled_from([name.replace("\0", "") or "x" for name in NAMES])) + draw(
-                    st.sampled_from(["", ".hr.png", ".lr.png", ".json"])
-                )
+                member.name = draw(
+                    st.sampled_from([name.replace("\0", "") or "x" for name in NAMES])
+                ) + draw(st.sampled_from(["", ".hr.png", ".lr.png", ".json"]))
             elif way == "kind":
                 member.type = draw(
-                    st.sampled_from([tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE])
+                    st.sampled_from(
+                        [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE]
+                    )
                 )
                 member.linkname = "../../secret.png"
             elif way == "body":
@@ -210,7 +276,8 @@ OWN: list[tuple[str, Mutation]] = [
     ("recipe.yaml", scribbled),
     ("metadata.jsonl", scribbled),
 ]
-# Not data.mdb: liblmdb maps it and follows its pointers, and a damaged one can end the process. SECURITY.md says so.
+# Not data.mdb: liblmdb maps it and follows its pointers, and a damaged one can end the process.
+# SECURITY.md says so.
 
 
 @st.composite
@@ -227,7 +294,7 @@ def changes(draw: st.DrawFn) -> Callable[[Path], str]:
     return change
 
 
-# --- laws ------------------------------------------------------------------------------------------------------------
+# --- laws ----------------------------------------------------------------------------------------
 
 
 def everything(dataset: Dataset) -> Iterator[tuple[str, Callable[[], Any]]]:

@@ -1,7 +1,9 @@
-"""Any recipe that is accepted runs, to the declared size and finite values; any other is refused with an address.
+"""Any recipe that is accepted runs, to the declared size and finite values; any other is refused
+with an address.
 
-Recipes are grown from the registry: every operator, every field, values at and beyond the edges of its range, in groups
-within groups. What they may enlarge is held against DEGRADE_MAX_PIXELS, which is low here.
+Recipes are grown from the registry: every operator, every field, values at and beyond the edges of
+its range, in groups within groups. What they may enlarge is held against DEGRADE_MAX_PIXELS, which
+is low here.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ def few_pixels():
         yield
 
 
-# --- values ----------------------------------------------------------------------------------------------------------
+# --- values --------------------------------------------------------------------------------------
 
 
 def edges(variable: Range) -> list[float]:
@@ -55,7 +57,9 @@ def numbers(variable: Range) -> st.SearchStrategy[float]:
     low, high = max(variable.low, -1e6), min(variable.high, 1e6)
     inside = st.floats(low, high)
     if variable.odd or variable.whole:
-        inside = st.integers(math.ceil(low), math.floor(high)).map(lambda n: float(n | 1 if variable.odd else n))
+        inside = st.integers(math.ceil(low), math.floor(high)).map(
+            lambda n: float(n | 1 if variable.odd else n)
+        )
     return st.one_of(inside, inside, inside, st.sampled_from(edges(variable)))
 
 
@@ -65,7 +69,9 @@ def dists(variable: Range) -> st.SearchStrategy[Any]:
     whole = variable.odd or variable.whole
     several = st.one_of(
         st.lists(one, min_size=1, max_size=3).map(lambda some: {"any": some}),
-        st.dictionaries(one, st.sampled_from([0, 0.1, 1, 1e9]), min_size=1, max_size=3).map(lambda some: {"any": some}),
+        st.dictionaries(one, st.sampled_from([0, 0.1, 1, 1e9]), min_size=1, max_size=3).map(
+            lambda some: {"any": some}
+        ),
     )
     spread = st.one_of(
         two,
@@ -77,7 +83,11 @@ def dists(variable: Range) -> st.SearchStrategy[Any]:
         ),
     )
     simple = st.one_of(one, several, two.map(lambda pair: {"integers": pair}) if whole else spread)
-    mixed = st.lists(st.fixed_dictionaries({"p": st.sampled_from([0.1, 1]), "of": simple}), min_size=1, max_size=2)
+    mixed = st.lists(
+        st.fixed_dictionaries({"p": st.sampled_from([0.1, 1]), "of": simple}),
+        min_size=1,
+        max_size=2,
+    )
     return st.one_of(simple, simple, mixed.map(lambda parts: {"mix": parts}))
 
 
@@ -88,7 +98,11 @@ def values(variable: Variable | None, field: Any) -> st.SearchStrategy[Any]:
             return dists(variable)
         case OneOf():
             name = st.sampled_from(variable.options)
-            return st.one_of(name, st.lists(name, min_size=1, max_size=3, unique=True), st.just("nothing of the kind"))
+            return st.one_of(
+                name,
+                st.lists(name, min_size=1, max_size=3, unique=True),
+                st.just("nothing of the kind"),
+            )
         case Chance():
             return st.sampled_from([0, 1, 0.5, True, False, "1/3", 1.5])
         case _:
@@ -108,7 +122,9 @@ def operators() -> st.SearchStrategy[dict[str, Any]]:
 
 def groups(step: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     some = st.lists(step, min_size=1, max_size=3)
-    times = st.one_of(st.integers(0, 20), st.just({"integers": [0, 20]}), st.just({"any": [0, 2, 3]}))
+    times = st.one_of(
+        st.integers(0, 20), st.just({"integers": [0, 20]}), st.just({"any": [0, 2, 3]})
+    )
     return st.one_of(
         some.map(lambda steps: {"steps": steps}),
         some.map(lambda steps: {"one_of": steps}),
@@ -151,7 +167,7 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
     return {**data, "first": [*labelled(steps, [0]), {"as": "end", "resize": {"of": "target"}}]}
 
 
-# --- laws ------------------------------------------------------------------------------------------------------------
+# --- laws ----------------------------------------------------------------------------------------
 
 
 def attempt(data: dict[str, Any]) -> tuple[Recipe | None, list[Problem]]:
@@ -163,8 +179,15 @@ def attempt(data: dict[str, Any]) -> tuple[Recipe | None, list[Problem]]:
 
 
 @fuzz(60)
-@given(recipes(), st.sampled_from([(1, 1), (2, 3), (17, 1), (1, 40)]), st.sampled_from([1, 3]), st.integers(0, 2**40))
-def test_an_accepted_recipe_runs(data: dict[str, Any], size: tuple[int, int], channels: int, seed: int) -> None:
+@given(
+    recipes(),
+    st.sampled_from([(1, 1), (2, 3), (17, 1), (1, 40)]),
+    st.sampled_from([1, 3]),
+    st.integers(0, 2**40),
+)
+def test_an_accepted_recipe_runs(
+    data: dict[str, Any], size: tuple[int, int], channels: int, seed: int
+) -> None:
     with within(30):
         recipe, problems = attempt(data)
     event("refused" if problems else "accepted")
@@ -173,7 +196,9 @@ def test_an_accepted_recipe_runs(data: dict[str, Any], size: tuple[int, int], ch
         return
     assert Recipe.load(recipe.dump()) == recipe
     height, width = size[0] * recipe.scale, size[1] * recipe.scale
-    hr = torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(seed % 2**31))
+    hr = torch.rand(
+        2, channels, height, width, generator=torch.Generator().manual_seed(seed % 2**31)
+    )
     hr[1] = hr[1].round()
     key = Key.of(seed, np.arange(2))
     with within(60):
@@ -189,7 +214,11 @@ def test_an_accepted_recipe_runs(data: dict[str, Any], size: tuple[int, int], ch
 
 
 def growing(*steps: Any) -> dict[str, Any]:
-    return {"name": "growing", "scale": 2, "first": [*steps, {"as": "end", "resize": {"of": "target"}}]}
+    return {
+        "name": "growing",
+        "scale": 2,
+        "first": [*steps, {"as": "end", "resize": {"of": "target"}}],
+    }
 
 
 UP, DOWN = {"as": "up", "resize": {"factor": [1, 4]}}, {"as": "down", "resize": {"factor": 0.25}}
@@ -197,7 +226,10 @@ MORE = {"as": "more", "resize": {"factor": 1.01}}
 WITHIN = [
     growing(UP),
     growing(UP, DOWN, {**UP, "as": "again"}),
-    growing({"as": "up", "resize": {"of": "hr", "factor": 4}}, {**MORE, "resize": {"of": "target", "factor": 8}}),
+    growing(
+        {"as": "up", "resize": {"of": "hr", "factor": 4}},
+        {**MORE, "resize": {"of": "target", "factor": 8}},
+    ),
     growing({"one_of": [UP, MORE]}),
     growing({"shuffle": {"steps": [DOWN, UP, MORE], "ordered": ["down", "up"]}}),
     growing({"repeat": {"times": 2, "steps": [{**UP, "resize": {"factor": 2}}]}}),
@@ -207,14 +239,22 @@ BEYOND = [
         growing({**UP, "resize": {"factor": [1, 4.01]}}),
         "first.up: may make 1027 x 1027 pixels of an HR patch of 256 x 256",
     ),
-    (growing({**UP, "resize": {"factor": 100}}), "the limit is 1,048,576; lower its factor, or set DEGRADE_MAX_PIXELS"),
+    (
+        growing({**UP, "resize": {"factor": 100}}),
+        "the limit is 1,048,576; lower its factor, or set DEGRADE_MAX_PIXELS",
+    ),
     (growing(UP, MORE), "first.more: may make 1034 x 1034"),
     (growing({**UP, "resize": {"of": "hr", "factor": 5}}), "first.up: may make 1280 x 1280"),
     (growing({**UP, "resize": {"of": "target", "factor": 10}}), "first.up: may make 1280 x 1280"),
     (growing({**UP, "p": 0.001}, {**DOWN, "p": 0.999}, MORE), "first.more: may make 1034 x 1034"),
     (growing({"one_of": [DOWN, UP]}, MORE), "first.more: may make 1034 x 1034"),
     (growing({"shuffle": [DOWN, UP, MORE]}), "may make 1034 x 1034"),
-    (growing({"repeat": {"times": {"integers": [0, 3]}, "steps": [{**UP, "resize": {"factor": 2}}]}}), "2048 x 2048"),
+    (
+        growing(
+            {"repeat": {"times": {"integers": [0, 3]}, "steps": [{**UP, "resize": {"factor": 2}}]}}
+        ),
+        "2048 x 2048",
+    ),
     (
         growing(
             *[{"as": f"down{i}", "resize": {"factor": 0.01}} for i in range(9)],
@@ -231,7 +271,9 @@ def test_what_grows_to_the_limit_is_accepted_and_does(data: dict[str, Any]) -> N
     seen: list[int] = []
     hr = torch.zeros(1, 1, PATCH, PATCH)
     recipe.apply(
-        hr, recipe.severity(0, Key.of(0, [0])), watch=lambda _, canvas: seen.append(int(canvas.sizes.prod(1).max()))
+        hr,
+        recipe.severity(0, Key.of(0, [0])),
+        watch=lambda _, canvas: seen.append(int(canvas.sizes.prod(1).max())),
     )
     assert max(seen) <= max_pixels() == FEW
 
@@ -252,7 +294,9 @@ def test_the_limit_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     Recipe.load(data)
     for said in ("", "many", "-1", "1e9", "٣", "9" * 5000):
         monkeypatch.setenv("DEGRADE_MAX_PIXELS", said)
-        with pytest.raises(UserError, match=r"^DEGRADE_MAX_PIXELS=.*: should be a whole number of pixels"):
+        with pytest.raises(
+            UserError, match=r"^DEGRADE_MAX_PIXELS=.*: should be a whole number of pixels"
+        ):
             Recipe.load(data)
 
 
@@ -261,7 +305,8 @@ def test_larger_images_are_held_to_it_when_they_are_degraded() -> None:
     plan = recipe.plan(Key.of(0, [0]))
     assert recipe.apply(torch.zeros(1, 1, 2, 2**17), plan).lr.shape == (1, 1, 1, 2**16)
     with pytest.raises(
-        UserError, match=r"^first\.up: would make an image of 262148 x 4 pixels, more than the limit of"
+        UserError,
+        match=r"^first\.up: would make an image of 262148 x 4 pixels, more than the limit of",
     ):
         recipe.apply(torch.zeros(1, 1, 2, 2**17 + 2), plan)
 
@@ -270,7 +315,10 @@ def nested(kind: str, depth: int) -> dict[str, Any]:
     step: dict[str, Any] = {"as": "inner", "resize": {"factor": [0.5, 1]}}
     for i in range(depth):
         body = [step, {"as": f"other{i}", "clip": None}]
-        step = {"as": f"group{i}", kind: {"times": 20, "steps": body} if kind == "repeat" else body}
+        step = {
+            "as": f"group{i}",
+            kind: {"times": 20, "steps": body} if kind == "repeat" else body,
+        }
     return growing(step)
 
 
@@ -282,7 +330,11 @@ def shuffles(depth: int, prefix: str = "s") -> dict[str, Any]:
 
 
 ENDLESS = [
-    *((nested(kind, depth), "groups within groups") for kind in ("steps", "one_of", "shuffle") for depth in (12, 400)),
+    *(
+        (nested(kind, depth), "groups within groups")
+        for kind in ("steps", "one_of", "shuffle")
+        for depth in (12, 400)
+    ),
     (nested("repeat", 3), f"beyond the {MOST_STEPS} steps that a recipe may have"),
     (nested("repeat", 9), f"beyond the {MOST_STEPS} steps that a recipe may have"),
     (growing(shuffles(2)), "more than 6 of its steps change the size"),
@@ -308,7 +360,9 @@ def test_groups_ten_deep_are_accepted(kind: str) -> None:
 @pytest.mark.parametrize("scale", [0, 1, 100])
 @pytest.mark.parametrize("peak", [1e-3, 6e-8, 1e-38, 1e-45, 5e-324])
 @pytest.mark.parametrize("gray", [0, 1])
-def test_few_photons_are_finite(peak: float, scale: float, gray: float, device: torch.device) -> None:
+def test_few_photons_are_finite(
+    peak: float, scale: float, gray: float, device: torch.device
+) -> None:
     noise = {"poisson_noise": {"peak": peak, "scale": scale, "gray": gray}}
     recipe = Recipe.load({"name": "dark", "scale": 1, "first": [noise]})
     hr = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0)).to(device)

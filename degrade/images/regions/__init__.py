@@ -6,10 +6,12 @@ PNG                 one pass over all rows, about a megabyte of them at a time; 
 others              all of it, once for all windows, by Pillow: 4 bytes a pixel, or 1 if it is grey
 ==================  ================================================================================
 
-Some tiles of a TIFF are themselves a TIFF, and some rows of a PNG, their filters undone, a PNG. So windows are decoded
-by :mod:`degrade.images.decode` too, and one law holds: they are what :func:`degrade.images.decode.read_image` has in that place.
+Some tiles of a TIFF are themselves a TIFF, and some rows of a PNG, their filters undone, a PNG. So
+windows are decoded by :mod:`degrade.images.decode` too, and one law holds: they are what
+:func:`degrade.images.decode.read_image` has in that place.
 
-A file that ends early is refused wherever the window lies. Damage in tiles that were not read is not seen.
+A file that ends early is refused wherever the window lies. Damage in tiles that were not read is
+not seen.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ SMALL = 2**22
 
 @contextmanager
 def open_image(source: Source, *, limit: int | None = None) -> Generator[OpenImage]:
-    """An image of which windows are to be read; nothing but its header is yet. Raises ImageError."""
+    """An image of which windows are to be read; nothing but its header is yet. Raises
+    ImageError.
+    """
     with opened(source) as (file, name):
         yield OpenImage(header(file, name, limit), file, name)
 
@@ -50,7 +54,9 @@ class OpenImage:
 
     def __init__(self, picture: ImageFile, file: BinaryIO, name: str) -> None:
         self.name, self._picture, self._file = name, picture, file
-        self._blame: Callable[[], Any] = lambda: blame(name, f"truncated or corrupt {picture.format}")
+        self._blame: Callable[[], Any] = lambda: blame(
+            name, f"truncated or corrupt {picture.format}"
+        )
         self.area = picture.width * picture.height
         with self._blame():
             self._parts: Parts = self._choose()
@@ -77,8 +83,12 @@ class OpenImage:
     def windows(self, boxes: Sequence[Box]) -> list[Image]:
         """What :func:`degrade.images.decode.read_image` has there. Boxes lie within the image."""
         parts = self._parts
-        if 2 * sum(height * width for _, _, height, width in boxes) > self.area:  # piece by piece is not less then
-            picture = header(self._file, self.name, self.area)  # anew: to have read of the other changed it
+        if (
+            2 * sum(height * width for _, _, height, width in boxes) > self.area
+        ):  # piece by piece is not less then
+            picture = header(
+                self._file, self.name, self.area
+            )  # anew: to have read of the other changed it
             parts = WholeParts(picture, self._file, self.name, small=True)
         with self._blame():
             return parts.read(boxes)

@@ -43,7 +43,9 @@ class Parts(Protocol):
 
 
 def stored(box: Box, size: tuple[int, int], turn: int) -> Box:
-    """Where a box of an upright image of some size lies in the file, before the EXIF orientation is undone."""
+    """Where a box of an upright image of some size lies in the file, before the EXIF
+    orientation is undone.
+    """
     top, left, height, width = box
     if turn in (3, 4, 7, 8):
         top = size[0] - top - height
@@ -75,14 +77,17 @@ def read_file(data: bytes, name: str) -> Image:
 
 
 class WholeParts:
-    """Decodes all, once. Of 8-bit images that are not small only windows become arrays, of others windows are cut."""
+    """Decodes all, once. Of 8-bit images that are not small only windows become arrays, of
+    others windows are cut.
+    """
 
     def __init__(self, picture: ImageFile, file: BinaryIO, name: str, small: bool) -> None:
         self._picture, self._file, self._name = picture, file, name
         self._plain = is_plain(picture)
         self._mode = picture.mode
         self._tags: Mapping[int, Any] = dict(getattr(picture, "tag_v2", {}))
-        # Pillow's picture; or that, OpenCV's, and what it takes to hold the two against each other.
+        # Pillow's picture; or that, OpenCV's, and what it takes to hold the two against each
+        # other.
         one = {"L": 1, "P": 1, "1": 1}.get(picture.mode, 4) if self._plain else 32
         self.held = picture.width * picture.height * one
         self._entire = small or not self._plain

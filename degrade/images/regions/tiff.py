@@ -19,7 +19,8 @@ __all__ = ["TiffParts"]
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIPS, _SAMPLES, _ROWS, _COUNTS, _PLANAR = 273, 277, 278, 279, 284
 _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_COUNTS = 322, 323, 324, 325
-# Those that say how samples are coded: fill order, predictor, palette, inks, extra samples, format, JPEG tables, YCbCr.
+# Those that say how samples are coded: fill order, predictor, palette, inks, extra samples,
+# format, JPEG tables, YCbCr.
 _CODING = (
     _BITS,
     _COMPRESSION,
@@ -46,9 +47,13 @@ _LONG = 4
 
 
 class TiffParts:
-    """A TIFF's tiles; strips are tiles as wide as the image, and rows that are not compressed strips of one row."""
+    """A TIFF's tiles; strips are tiles as wide as the image, and rows that are not compressed
+    strips of one row.
+    """
 
-    def __init__(self, picture: ImageFile, file: BinaryIO, name: str, tags: dict[int, Any]) -> None:
+    def __init__(
+        self, picture: ImageFile, file: BinaryIO, name: str, tags: dict[int, Any]
+    ) -> None:
         self._file, self._name = file, name
         self._order: bytes = getattr(picture, "tag_v2").prefix  # noqa: B009
         self._types: dict[int, int] = getattr(picture, "tag_v2").tagtype  # noqa: B009
@@ -61,7 +66,9 @@ class TiffParts:
         self._planes = int(tags.get(_SAMPLES, 1)) if tags.get(_PLANAR, 1) == 2 else 1
         self._tiled = _TILES in tags
         names = (_TILES, _TILE_COUNTS) if self._tiled else (_STRIPS, _COUNTS)
-        self._starts, self._counts = (np.atleast_1d(np.asarray(tags[tag], np.int64)) for tag in names)
+        self._starts, self._counts = (
+            np.atleast_1d(np.asarray(tags[tag], np.int64)) for tag in names
+        )
         if self._tiled:
             self._side = int(tags[_TILE_HEIGHT]), int(tags[_TILE_WIDTH])
         else:
@@ -99,7 +106,10 @@ class TiffParts:
             return None
         if tags.get(_COMPRESSION, _RAW) == _RAW and tags.get(_PHOTOMETRIC) == 6:
             return None  # subsampled, so that rows come in pairs
-        if not ({_TILES, _TILE_COUNTS, _TILE_WIDTH, _TILE_HEIGHT} <= tags.keys() or {_STRIPS, _COUNTS} <= tags.keys()):
+        if not (
+            {_TILES, _TILE_COUNTS, _TILE_WIDTH, _TILE_HEIGHT} <= tags.keys()
+            or {_STRIPS, _COUNTS} <= tags.keys()
+        ):
             return None
         try:
             parts = cls(picture, file, name, tags)

@@ -1,8 +1,9 @@
-"""Native: the hot loops of a CPU in C, one image at a time. Optional: without a C compiler at installation, or on a
-processor that they were not built for, OpenCV and PyTorch do the same.
+"""Native: the hot loops of a CPU in C, one image at a time. Optional: without a C compiler at
+installation, or on a processor that they were not built for, OpenCV and PyTorch do the same.
 
-Images are (h, w, C) float32 arrays whose pixels are contiguous within a row. What a finite image becomes has the same
-bits on every processor: the sources say how. ``hatch_build.py`` builds them for the instruction sets of ``targets.py``.
+Images are (h, w, C) float32 arrays whose pixels are contiguous within a row. What a finite image
+becomes has the same bits on every processor: the sources say how. ``hatch_build.py`` builds them
+for the instruction sets of ``targets.py``.
 
 The one constraint: nothing here checks shapes; the primitives do.
 """
@@ -49,8 +50,8 @@ def available() -> str:
     """The instruction set in use, ``avx512`` for example; empty if there is none.
 
     Raises:
-        UserError: the one that ``DEGRADE_NATIVE`` names was not built, or does not run here; or what is here cannot be
-            loaded, or was built from other sources.
+        UserError: the one that ``DEGRADE_NATIVE`` names was not built, or does not run here; or
+            what is here cannot be loaded, or was built from other sources.
     """
     return _load()[1]
 
@@ -61,7 +62,9 @@ def _load() -> tuple[Any, str]:
     paths = {name: Path(__file__).parent / f"{name}.so" for name in targets(platform.machine())}
     here = {name: path for name, path in paths.items() if path.exists() and _runs(name)}
     if wanted not in ("0", "1", *here):
-        raise UserError(f"{VARIABLE}={wanted}: should be 0, 1 or what runs here: {', '.join(here) or 'nothing does'}")
+        raise UserError(
+            f"{VARIABLE}={wanted}: should be 0, 1 or what runs here: {', '.join(here) or 'nothing does'}"
+        )
     if wanted == "0" or not here:
         return None, ""
     name = next(iter(here)) if wanted == "1" else wanted
@@ -71,9 +74,13 @@ def _load() -> tuple[Any, str]:
         raise UserError(f"{error}; install degrade again, or set {VARIABLE}=0") from None
     library.digest.restype = ctypes.c_char_p
     if library.digest() != digest(Path(__file__).parent).encode():
-        raise UserError(f"{here[name]}: was built from other sources; install degrade again, or set {VARIABLE}=0")
+        raise UserError(
+            f"{here[name]}: was built from other sources; install degrade again, or set {VARIABLE}=0"
+        )
     for function, arguments in _SIGNATURES.items():
-        getattr(library, function).argtypes = [_TYPES[letter] for letter in arguments.replace(" ", "")]
+        getattr(library, function).argtypes = [
+            _TYPES[letter] for letter in arguments.replace(" ", "")
+        ]
     return library, name
 
 
@@ -101,14 +108,23 @@ def _runs(name: str) -> bool:
     return name == "neon" or name.upper() == has or (name, has) == ("avx2", "AVX512")
 
 
-# --- convolve.c ------------------------------------------------------------------------------------------------------
+# --- convolve.c ----------------------------------------------------------------------------------
 
 
 def correlate(padded: Image, kernel: Taps, out: Image) -> None:
     """y[i, j] = sum_ab k[a, b] x[i + a, j + b], of an image that has its border."""
     height, width, channels = out.shape
     taps = np.ascontiguousarray(kernel, np.float32)
-    _call("correlate", *_in(padded), taps, *taps.shape, *_out(out), height, width * channels, channels)
+    _call(
+        "correlate",
+        *_in(padded),
+        taps,
+        *taps.shape,
+        *_out(out),
+        height,
+        width * channels,
+        channels,
+    )
 
 
 def correlate_separable(image: Image, down: Taps, across: Taps, out: Image, reflect: bool) -> None:
@@ -127,11 +143,16 @@ def unsharp(image: Image, taps: Taps, out: Image, amount: float, threshold: floa
     _call("unsharp", *_in(image), row, len(row), *_out(out), *out.shape, amount, threshold)
 
 
-# --- noise.c ---------------------------------------------------------------------------------------------------------
+# --- noise.c -------------------------------------------------------------------------------------
 
 
 def add_normal(
-    image: Image, out: Image, words: tuple[Words, Words], sigma: float, mixing: Taps | None, times: bool
+    image: Image,
+    out: Image,
+    words: tuple[Words, Words],
+    sigma: float,
+    mixing: Taps | None,
+    times: bool,
 ) -> None:
     """y = clip(x + n), or with ``times`` clip(x + x n), n = sigma M z.
 
@@ -150,7 +171,12 @@ def add_normal(
 
 
 def add_poisson(
-    image: Image, out: Image, words: tuple[Words, Words], peak: float, scale: float, steps: NDArray[np.float32]
+    image: Image,
+    out: Image,
+    words: tuple[Words, Words],
+    peak: float,
+    scale: float,
+    steps: NDArray[np.float32],
 ) -> None:
     """y = clip(x + scale (K / v - r)); see :class:`degrade.ops.noise.PoissonNoise`.
 
@@ -167,14 +193,18 @@ def add_poisson(
 
 
 def distinct(image: Image, luma: bool, enough: int) -> int:
-    """How many 8-bit levels the image's values, or its pixels' lumas, take; about ``enough``, if there are more."""
+    """How many 8-bit levels the image's values, or its pixels' lumas, take; about ``enough``,
+    if there are more.
+    """
     height, width, channels = image.shape
     planes = 1 if luma else channels
     pixels, stride = _in(image)
-    return int(_load()[0].distinct(pixels.ctypes.data, stride, height, width, channels, planes, enough))
+    return int(
+        _load()[0].distinct(pixels.ctypes.data, stride, height, width, channels, planes, enough)
+    )
 
 
-# --- resample.c ------------------------------------------------------------------------------------------------------
+# --- resample.c ----------------------------------------------------------------------------------
 
 
 def resample(image: Image, out: Image, down: Band, across: Band) -> None:
@@ -186,7 +216,7 @@ def resample(image: Image, out: Image, down: Band, across: Band) -> None:
     _call("resample", *_in(image), image.shape[1], *_out(out), rows, columns, channels, *bands)
 
 
-# --- jpeg.c, pixels.c ------------------------------------------------------------------------------------------------
+# --- jpeg.c, pixels.c ----------------------------------------------------------------------------
 
 
 def jpeg(image: Image, out: Image, tables: NDArray[np.int32], spans: tuple[int, int]) -> None:
@@ -211,11 +241,13 @@ def quantize(image: Image, out: Image, levels: int) -> None:
     _call("quantize", *_in(image), *_out(out), *_lines(image), levels)
 
 
-# --- calls -----------------------------------------------------------------------------------------------------------
+# --- calls ---------------------------------------------------------------------------------------
 
 
 def _in(image: Image) -> tuple[Image, int]:
-    """An image, copied if its pixels are apart, and the floats from one of its rows to the next."""
+    """An image, copied if its pixels are apart, and the floats from one of its rows to the
+    next.
+    """
     if not _whole_rows(image):
         image = np.ascontiguousarray(image)
     return image, image.strides[0] // 4
@@ -243,5 +275,7 @@ def _call(name: str, *arguments: Any) -> None:
     Raises:
         MemoryError: there is none for its lines.
     """
-    if getattr(_load()[0], name)(*[x.ctypes.data if isinstance(x, np.ndarray) else x for x in arguments]):
+    if getattr(_load()[0], name)(
+        *[x.ctypes.data if isinstance(x, np.ndarray) else x for x in arguments]
+    ):
         raise MemoryError(f"{name}: no memory for a few lines of an image")

@@ -1,4 +1,6 @@
-"""Targets: what the sources are built from and for. ``hatch_build.py`` reads this too: no imports of ours."""
+"""Targets: what the sources are built from and for. ``hatch_build.py`` reads this too: no
+imports of ours.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,15 @@ SOURCES = ("convolve.c", "jpeg.c", "noise.c", "pixels.c", "resample.c")
 _AVX2 = ("-mavx2", "-mfma")
 _X86: dict[str, tuple[str, ...]] = {
     "avx512": (
-        *("-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl", *_AVX2, "-mprefer-vector-width=512"),
+        *(
+            "-mavx512f",
+            "-mavx512bw",
+            "-mavx512cd",
+            "-mavx512dq",
+            "-mavx512vl",
+            *_AVX2,
+            "-mprefer-vector-width=512",
+        ),
     ),
     "avx2": _AVX2,
 }
@@ -24,7 +34,9 @@ _TARGETS: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 def digest(folder: Path) -> str:
-    """Of the sources: a library says which it was built from, so that it is not called as another version's."""
+    """Of the sources: a library says which it was built from, so that it is not called as
+    another version's.
+    """
     total = hashlib.sha256()
     for name in (*HEADERS, *SOURCES):
         total.update((folder / name).read_bytes())
@@ -32,5 +44,7 @@ def digest(folder: Path) -> str:
 
 
 def targets(machine: str) -> dict[str, tuple[str, ...]]:
-    """The instruction sets of a family of processors, best first, and the compiler's flags for each."""
+    """The instruction sets of a family of processors, best first, and the compiler's flags for
+    each.
+    """
     return _TARGETS.get(machine.lower(), {})

@@ -1,7 +1,9 @@
-"""Formats: what a dataset looks like on disk. All keep the manifest, the recipe and the settings beside the pairs.
+"""Formats: what a dataset looks like on disk. All keep the manifest, the recipe and the settings
+beside the pairs.
 
-An engine puts each pair's two files into the format's ``stage``; what becomes of them is the format's affair. So every
-format resumes pair by pair, has the same bytes whatever engine made them, and asks nothing of the engines.
+An engine puts each pair's two files into the format's ``stage``; what becomes of them is the
+format's affair. So every format resumes pair by pair, has the same bytes whatever engine made
+them, and asks nothing of the engines.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from degrade.synthesis.writers.webdataset import WebDataset
 
 __all__ = ["FORMATS", "Folder", "Home", "format_at", "open_home"]
 
-FORMATS: dict[str, type[Folder]] = {kind.name: kind for kind in (Folder, WebDataset, Lmdb, HuggingFace)}
+FORMATS: dict[str, type[Folder]] = {
+    kind.name: kind for kind in (Folder, WebDataset, Lmdb, HuggingFace)
+}
 
 
 def format_at(home: Home) -> Folder:

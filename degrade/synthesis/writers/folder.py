@@ -58,7 +58,10 @@ class Folder:
     def sound(self, row: Row) -> bool:
         """Whether both files of a pair are whole; removes those that are not."""
         paths = files(self.stage, row["name"])
-        whole = [self.home.has(path, row[f"{side}_sha256"]) for path, side in zip(paths, ("hr", "lr"), strict=True)]
+        whole = [
+            self.home.has(path, row[f"{side}_sha256"])
+            for path, side in zip(paths, ("hr", "lr"), strict=True)
+        ]
         for path, fine in zip(paths, whole, strict=True):
             if not fine:
                 self.home.forget(path)
@@ -93,7 +96,8 @@ class Packed(Folder):
         """Whether a pair is staged whole."""
         paths = files(self.stage, row["name"])
         whole = [
-            path.is_file() and sha256(path) == row[f"{s}_sha256"] for path, s in zip(paths, ("hr", "lr"), strict=True)
+            path.is_file() and sha256(path) == row[f"{s}_sha256"]
+            for path, s in zip(paths, ("hr", "lr"), strict=True)
         ]
         for path in paths if not all(whole) else ():
             path.unlink(missing_ok=True)

@@ -1,7 +1,8 @@
-"""Hugging Face image folder: the pairs as files, and ``metadata.jsonl`` with what was drawn for each.
+"""Hugging Face image folder: the pairs as files, and ``metadata.jsonl`` with what was drawn for
+each.
 
-``datasets.load_dataset("imagefolder", data_dir=...)`` reads it: a column ``x_file_name`` becomes the image column ``x``
-(documented in "Create an image dataset" of the datasets library).
+``datasets.load_dataset("imagefolder", data_dir=...)`` reads it: a column ``x_file_name`` becomes
+the image column ``x`` (documented in "Create an image dataset" of the datasets library).
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ class HuggingFace(Folder):
 
     def finish(self, rows: Sequence[Row]) -> None:
         lines = (
-            to_json({"hr_file_name": f"hr/{r['name']}.png", "lr_file_name": f"lr/{r['name']}.png", **r}) for r in rows
+            to_json(
+                {"hr_file_name": f"hr/{r['name']}.png", "lr_file_name": f"lr/{r['name']}.png", **r}
+            )
+            for r in rows
         )
         path = self.home.folder / "metadata.jsonl"
         write_atomic(path, "".join(f"{line}\n" for line in lines).encode())

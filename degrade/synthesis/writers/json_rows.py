@@ -8,8 +8,12 @@ from collections.abc import Mapping
 
 __all__ = ["to_json"]
 
-_TEXT = frozenset({"name", "source", "notes", "hr_sha256", "lr_sha256", "key", "hr_file_name", "lr_file_name"})
-"""Columns that are text whatever they look like; a key has 64 bits, more than JSON numbers are read with."""
+_TEXT = frozenset(
+    {"name", "source", "notes", "hr_sha256", "lr_sha256", "key", "hr_file_name", "lr_file_name"}
+)
+"""Columns that are text whatever they look like; a key has 64 bits, more than JSON numbers are
+read with.
+"""
 
 
 def to_json(row: Mapping[str, str]) -> str:

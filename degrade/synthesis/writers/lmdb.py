@@ -1,10 +1,12 @@
-"""LMDB in BasicSR's layout: ``hr.lmdb`` and ``lr.lmdb``, each with ``data.mdb``, ``lock.mdb`` and ``meta_info.txt``.
+"""LMDB in BasicSR's layout: ``hr.lmdb`` and ``lr.lmdb``, each with ``data.mdb``, ``lock.mdb`` and
+``meta_info.txt``.
 
-``meta_info.txt`` has a line ``KEY.png (h,w,c) 1`` a pair, by index; keys are names (:func:`degrade.data.readers.key_of`);
-values are the PNG files. Both databases are made when all pairs are there, in the order of their keys, so that they are
-compact and no database is ever half full; until then the pairs lie in a hidden folder, and take their space twice
-while the databases are made. (BasicSR: ``basicsr/utils/lmdb_util.py``; the 1 is its compression level, which
-no reader uses.)
+``meta_info.txt`` has a line ``KEY.png (h,w,c) 1`` a pair, by index; keys are names
+(:func:`degrade.data.readers.key_of`); values are the PNG files. Both databases are made when all
+pairs are there, in the order of their keys, so that they are compact and no database is ever half
+full; until then the pairs lie in a hidden folder, and take their space twice while the databases
+are made. (BasicSR: ``basicsr/utils/lmdb_util.py``; the 1 is its compression level, which no reader
+uses.)
 """
 
 from __future__ import annotations
@@ -48,7 +50,10 @@ class Lmdb(Packed):
                     pair = self.read(row)
                 except UserError:  # a damaged database: all is made anew
                     pair = None
-                if pair is None or [sha256(one) for one in pair] != [row["hr_sha256"], row["lr_sha256"]]:
+                if pair is None or [sha256(one) for one in pair] != [
+                    row["hr_sha256"],
+                    row["lr_sha256"],
+                ]:
                     self.changed = True
                     continue
             kept.append(row)
@@ -72,7 +77,8 @@ class Lmdb(Packed):
                     if not final.exists():
                         (hidden / final.name).rename(final)
                         continue
-                    # File by file, as no folder can take another's place at once; what is listed is there throughout.
+                    # File by file, as no folder can take another's place at once; what is listed
+                    # is there throughout.
                     for name in FILES:
                         if (hidden / final.name / name).exists():
                             (hidden / final.name / name).replace(final / name)
@@ -104,7 +110,9 @@ class Lmdb(Packed):
     def _databases(self) -> list[Any]:
         """What is packed already; nothing if either is missing."""
         found = [self.home.fetch(folder / FILES[0]) for folder in self._folders()]
-        return [] if None in found else [open_lmdb(path.parent) for path in found if path is not None]
+        return (
+            [] if None in found else [open_lmdb(path.parent) for path in found if path is not None]
+        )
 
     def _make(self, folder: Path, side: int, rows: Sequence[Row]) -> None:
         """Makes one database in a new folder. Raises SynthError."""
@@ -114,10 +122,13 @@ class Lmdb(Packed):
             pair = self.read(row)
             assert pair is not None, f"{row['name']}: gone since it was recorded"
             lines.append(_line(row, side, pair[side]))
-            # A value takes whole pages after its header; its entry, and the tree above, part of one.
+            # A value takes whole pages after its header; its entry, and the tree above, part of
+            # one.
             size += len(pair[side]) // PAGE * PAGE + 3 * PAGE
         try:
-            with contextlib.closing(lmdb.open(str(folder), map_size=size + 1024 * PAGE, writemap=False)) as database:
+            with contextlib.closing(
+                lmdb.open(str(folder), map_size=size + 1024 * PAGE, writemap=False)
+            ) as database:
                 ordered = sorted(rows, key=lambda row: key_of(row["name"]).encode())
                 for start in range(0, len(ordered), self.shard):
                     with database.begin(write=True) as transaction:
@@ -127,7 +138,9 @@ class Lmdb(Packed):
                             transaction.put(key_of(row["name"]).encode(), pair[side], append=True)
                 database.sync(True)
         except lmdb.Error as error:
-            raise SynthError(f"{self.home.folder}: cannot write LMDB ({error}); is the disk full?") from None
+            raise SynthError(
+                f"{self.home.folder}: cannot write LMDB ({error}); is the disk full?"
+            ) from None
         (folder / "meta_info.txt").write_text("".join(lines), encoding="ascii")
 
 
@@ -141,5 +154,7 @@ def _import() -> Any:
     try:
         import lmdb
     except ImportError:
-        raise UserError("--format lmdb: needs the lmdb package; pip install 'degrade[shards]'") from None
+        raise UserError(
+            "--format lmdb: needs the lmdb package; pip install 'degrade[shards]'"
+        ) from None
     return lmdb

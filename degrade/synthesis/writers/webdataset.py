@@ -1,8 +1,10 @@
-"""WebDataset: tar shards ``pairs-000000.tar`` that hold ``000123.hr.png``, ``000123.json`` and ``000123.lr.png``.
+"""WebDataset: tar shards ``pairs-000000.tar`` that hold ``000123.hr.png``, ``000123.json`` and
+``000123.lr.png``.
 
-Shard :math:`k` holds the pairs :math:`kN \\le i < (k + 1) N` in ascending order, whatever order they were made in; each
-member's owner, mode and time are fixed; so a shard's bytes follow from its pairs. It appears whole or not at all, and
-is written anew when a source that was skipped could be used on a later run.
+Shard :math:`k` holds the pairs :math:`kN \\le i < (k + 1) N` in ascending order, whatever order
+they were made in; each member's owner, mode and time are fixed; so a shard's bytes follow from its
+pairs. It appears whole or not at all, and is written anew when a source that was skipped could be
+used on a later run.
 """
 
 from __future__ import annotations
@@ -103,7 +105,9 @@ class WebDataset(Packed):
         return tar.read(names[0]), tar.read(names[1])
 
     def _packed(self, number: int, rows: Sequence[Row]) -> set[int]:
-        """The indices of the pairs that a shard holds as the manifest says; a damaged shard is removed."""
+        """The indices of the pairs that a shard holds as the manifest says; a damaged shard is
+        removed.
+        """
         path = self.path(number)
         if not path.is_file():
             # In a store, where a file is whole or absent.
@@ -117,17 +121,25 @@ class WebDataset(Packed):
         sound: set[int] = set()
         for row in rows:
             pair, said = found[int(row["index"])], f"{int(row['index']):06d}.json"
-            whole = pair is not None and [sha256(one) for one in pair] == [row["hr_sha256"], row["lr_sha256"]]
+            whole = pair is not None and [sha256(one) for one in pair] == [
+                row["hr_sha256"],
+                row["lr_sha256"],
+            ]
             if whole:
                 sound.add(int(row["index"]))
-            if pair is not None and not (whole and said in tar and tar.read(said) == to_json(row).encode()):
+            if pair is not None and not (
+                whole and said in tar and tar.read(said) == to_json(row).encode()
+            ):
                 self._stale.add(number)
         self.home.publish(path)
         return sound
 
     def _pack_if_done(self, number: int) -> None:
         expected = min(self.shard, self.total - number * self.shard)
-        if len(self._rows[number].keys() | self._skipped[number]) == expected and number in self._stale:
+        if (
+            len(self._rows[number].keys() | self._skipped[number]) == expected
+            and number in self._stale
+        ):
             self._pack(number)
 
     def _pack(self, number: int) -> None:
@@ -142,15 +154,26 @@ class WebDataset(Packed):
         temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
         try:
             with open(temporary, "xb") as file:
-                tar = TarWriter(file, user="degrade", group="degrade", mode=0o644, encoder=None, mtime=0)
+                tar = TarWriter(
+                    file, user="degrade", group="degrade", mode=0o644, encoder=None, mtime=0
+                )
                 try:
                     for row in rows:
                         pair = self.read(row)
                         assert pair is not None, f"{row['name']}: gone since it was recorded"
                         key = f"{int(row['index']):06d}"
-                        tar.write({"__key__": key, "hr.png": pair[0], "json": to_json(row).encode(), "lr.png": pair[1]})
+                        tar.write(
+                            {
+                                "__key__": key,
+                                "hr.png": pair[0],
+                                "json": to_json(row).encode(),
+                                "lr.png": pair[1],
+                            }
+                        )
                 except OSError:
-                    with contextlib.suppress(OSError):  # else it tries once more when it is collected, and prints that
+                    with contextlib.suppress(
+                        OSError
+                    ):  # else it tries once more when it is collected, and prints that
                         tar.close()
                     raise
                 tar.close()
@@ -169,5 +192,7 @@ def _tar_writer() -> Any:
     try:
         from webdataset.writer import TarWriter
     except ImportError:
-        raise UserError("--format webdataset: needs the webdataset package; pip install 'degrade[shards]'") from None
+        raise UserError(
+            "--format webdataset: needs the webdataset package; pip install 'degrade[shards]'"
+        ) from None
     return TarWriter

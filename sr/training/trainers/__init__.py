@@ -1,7 +1,8 @@
-"""Methods: what one training step is. ``step(pair) -> {"loss": .., ..}`` is all that the loop knows of them.
+"""Methods: what one training step is. ``step(pair) -> {"loss": .., ..}`` is all that the loop
+knows of them.
 
-A method owns its models and optimisers. ``model`` is what is validated, kept and used; ``done`` counts the steps.
-A new method is a class with these members and a line in :func:`build_method`.
+A method owns its models and optimisers. ``model`` is what is validated, kept and used; ``done``
+counts the steps. A new method is a class with these members and a line in :func:`build_method`.
 """
 
 from __future__ import annotations

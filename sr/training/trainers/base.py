@@ -46,7 +46,9 @@ class Method(Protocol):
 
 
 def new_model(name: str, config: Config) -> Model:
-    """A model of the run's scale and settings, its weights drawn from the run's seed. Raises UserError."""
+    """A model of the run's scale and settings, its weights drawn from the run's seed. Raises
+    UserError.
+    """
     try:
         with seeded(config.seed):
             return build(name, scale=config.scale, **config.model)

@@ -37,13 +37,17 @@ class PixelMethod:
         return kept(self.learner)
 
     def step(self, pair: Pair) -> Losses:
-        losses = self.learner.descend(split(pair, self.config.accumulate), self.loss, self.done / self.config.steps)
+        losses = self.learner.descend(
+            split(pair, self.config.accumulate), self.loss, self.done / self.config.steps
+        )
         self.done += 1
         return losses
 
     def loss(self, pair: Pair) -> Losses:
         """The pixel loss, on luma where the model works on luma."""
-        lr, hr = (rgb_to_ycbcr(image)[:, :1] if self.luma else image for image in (pair.lr, pair.hr))
+        lr, hr = (
+            rgb_to_ycbcr(image)[:, :1] if self.luma else image for image in (pair.lr, pair.hr)
+        )
         margin = cast(Model, self.learner.plain).margin
         return {"pixel": PIXEL[self.config.loss](self.learner.network(lr), crop(hr, margin))}
 

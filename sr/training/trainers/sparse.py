@@ -23,7 +23,9 @@ __all__ = ["SparseMethod"]
 
 
 class SparseMethod:
-    """Sparse coding: steps collect patches, the end learns the dictionaries. The loss is that of bicubic."""
+    """Sparse coding: steps collect patches, the end learns the dictionaries. The loss is that
+    of bicubic.
+    """
 
     def __init__(self, config: Config, fabric: Fabric) -> None:
         self.config, self.done = config, 0
@@ -52,7 +54,12 @@ class SparseMethod:
             raise UserError(f"sparse: {error}; raise --steps or --set batch") from None
 
     def state(self) -> dict[str, Any]:
-        return {"low": self._low, "high": self._high, "model": self._model.state_dict(), "done": self.done}
+        return {
+            "low": self._low,
+            "high": self._high,
+            "model": self._model.state_dict(),
+            "done": self.done,
+        }
 
     def load(self, state: dict[str, Any]) -> None:
         self._low, self._high = list(state["low"]), list(state["high"])

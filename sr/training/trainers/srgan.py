@@ -22,20 +22,23 @@ __all__ = ["SRGAN"]
 
 
 class SRGAN:
-    """A generator trained against a discriminator, after a while with a pixel loss alone (Ledig et al., 2017).
+    """A generator trained against a discriminator, after a while with a pixel loss alone (Ledig et
+    al., 2017).
 
     .. math:: L_G = c L_{content} + a L_{adv} + p L_{pixel} + t L_{TV}, \\qquad
               L_D = -\\log D(HR) - \\log(1 - D(SR))
 
-    Generator first, then discriminator, on one batch. The target of the adversarial loss is the HR image as it was
-    read, that of the others the recipe's target.
+    Generator first, then discriminator, on one batch. The target of the adversarial loss is the HR
+    image as it was read, that of the others the recipe's target.
     """
 
     def __init__(self, config: Config, fabric: Fabric) -> None:
         self.config, self.gan, self.fabric = config, config.gan, fabric
         self.done = 0
         network = self._generator()
-        self.generator = Learner(fabric, network.train(), network.param_groups(config.rate), config)
+        self.generator = Learner(
+            fabric, network.train(), network.param_groups(config.rate), config
+        )
         with seeded(config.seed + 1):
             critic = Discriminator(**config.gan.discriminator)
         groups = [{"params": list(critic.parameters()), "lr": config.rate}]
@@ -95,8 +98,11 @@ class SRGAN:
         sr = self.generator.network(pair.lr)
         gan = self.gan
         with self.fabric.autocast():
-            # The plain discriminator: its gradients are not wanted, so nothing is to be synchronised.
-            losses = {"adversarial": gan.adversarial * generator_loss(self.critic.plain(sr).float())}
+            # The plain discriminator: its gradients are not wanted, so nothing is to be
+            # synchronised.
+            losses = {
+                "adversarial": gan.adversarial * generator_loss(self.critic.plain(sr).float())
+            }
         if gan.content:
             losses["content"] = gan.content * self.content(sr, pair.hr)
         if gan.pixel:
@@ -116,7 +122,11 @@ class SRGAN:
         pass
 
     def state(self) -> dict[str, Any]:
-        return {"generator": self.generator.state(), "critic": self.critic.state(), "done": self.done}
+        return {
+            "generator": self.generator.state(),
+            "critic": self.critic.state(),
+            "done": self.done,
+        }
 
     def load(self, state: dict[str, Any]) -> None:
         self.generator.load(state["generator"])
