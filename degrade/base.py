@@ -21,17 +21,22 @@ from __future__ import annotations
 
 import functools
 import inspect
-from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from degrade.canvas import Canvas
 from degrade.distributions import Dist
+from degrade.errors import close
+from degrade.execution import execute
 from degrade.fields import Real, Variable
+from degrade.kernels.base import Call, PythonCall, Samples
 from degrade.rng import Key
 
 __all__ = ["REGISTRY", "Draw", "Operator"]
@@ -51,7 +56,7 @@ REGISTRY: dict[str, type[Operator]] = {}
 """Operators by their name in recipes."""
 
 
-class Operator(BaseModel, ABC):
+class Operator(BaseModel):
     """A degradation. Fields annotated with a :class:`Variable` are random; any other field is a
     plain setting.
     """
@@ -69,6 +74,8 @@ class Operator(BaseModel, ABC):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         if "name" not in cls.__dict__:
             return
+        if cls.apply is Operator.apply and cls.lower is Operator.lower:
+            raise TypeError(f"{cls.__qualname__}: should define apply or lower")
         known = REGISTRY.get(cls.name)
         if known is not None and known.__qualname__ != cls.__qualname__:
             raise ValueError(
@@ -81,11 +88,28 @@ class Operator(BaseModel, ABC):
         """The random fields."""
         return _variables(cls)
 
-    @abstractmethod
-    def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
-        """Degrades every row of ``canvas`` by its own row of ``draw``. Pure: the same
-        arguments, the same pixels.
+    def lower(self, draw: Draw, samples: Samples) -> Iterable[Call]:
+        """Say which kernels degrade each sample, with which arguments; no pixels yet.
+
+        Args:
+            draw: The drawn values of the fields, a row a sample.
+            samples: Their present, target and HR sizes; takes the calls' arrays.
+
+        Returns:
+            The calls, in order. By default one of Python code, :meth:`apply`.
         """
+
+        def work(canvas: Canvas, rows: NDArray[np.intp]) -> Canvas:
+            return self.apply(canvas, draw.take(rows, canvas))
+
+        return [PythonCall.of(samples, work)]
+
+    def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
+        """Degrade every image of ``canvas`` by its own row of ``draw``. Pure: equal arguments give
+        equal pixels, of the same sizes and number of channels. By default what :meth:`lower` says,
+        run by the executor that fits the canvas.
+        """
+        return execute(self.lower, canvas, draw)
 
     def size_after(self, before: Size, scale: int) -> Size:
         """The image size that :meth:`apply` leaves, known from the recipe alone. Most operators
@@ -129,16 +153,16 @@ def _constant(variable: Variable, dist: Dist) -> float:
 
 
 class Draw:
-    """What an operator gets: the drawn value of each of its fields for each row of the canvas.
+    """The drawn values of an operator's fields, a row a sample.
 
-    ``draw.sigma`` is a (B,) tensor on the canvas's device, ``draw.host("sigma")`` its float64
-    original, ``draw.key`` the key of the operator's pixel noise.
+    ``draw.host("sigma")`` is a float64 array, ``draw.column("sigma")`` the same on the canvas's
+    device, to meet pixels; ``draw.key`` seeds the operator's noise over pixels.
 
     Args:
         operator: Gives the values of constant fields.
-        values: The drawn fields, (B,) each.
-        key: One key per row.
-        canvas: Gives device and dtype.
+        values: The drawn fields, (n,) each.
+        key: One key a sample.
+        canvas: Gives the device and dtype of tensors; None while there are no pixels yet.
         address: Folded into the key when the operator asks for it; few do.
     """
 
@@ -147,43 +171,52 @@ class Draw:
         operator: Operator,
         values: dict[str, Real],
         key: Key,
-        canvas: Canvas,
+        canvas: Canvas | None = None,
         address: str | None = None,
     ) -> None:
-        self.operator = operator
-        self._key, self.address = key, address
-        self._values = values
-        self._device, self._dtype = canvas.pixels.device, canvas.pixels.dtype
+        self.operator, self.address = operator, address
+        self._values, self._key, self._canvas = values, key, canvas
+        self._tensors: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self._key)
 
-    @property
+    def take(self, rows: NDArray[np.intp], canvas: Canvas) -> Draw:
+        """Some samples, on the canvas that holds them."""
+        values = {field: column[rows] for field, column in self._values.items()}
+        return Draw(self.operator, values, self._key[rows], canvas, self.address)
+
+    @cached_property
     def key(self) -> Key:
-        """One key per row, for the noise over pixels."""
+        """One key a sample, for the noise over pixels."""
         return self._key if self.address is None else self._key.fold(self.address)
 
     def host(self, field: str) -> Real:
-        """(B,) float64 on the host."""
+        """(n,) float64 on the host. Raises KeyError for a name that is not a random field."""
         if field not in self._values:
-            variable = self.operator.variables()[field]
-            self._values[field] = np.full(
-                len(self), _constant(variable, getattr(self.operator, field))
-            )
+            variables = self.operator.variables()
+            if field not in variables:
+                hint = close(field, list(variables))
+                raise KeyError(f"{self.operator.name} has no random field {field!r}{hint}")
+            value = _constant(variables[field], getattr(self.operator, field))
+            self._values[field] = np.full(len(self), value)
         return self._values[field]
 
     def names(self, field: str) -> list[str]:
-        """The drawn names of a :class:`OneOf` field."""
+        """The drawn names of a categorical field."""
         variable = self.operator.variables()[field]
         return [variable.label(value) for value in self.host(field)]
 
-    def column(self, field: str) -> Tensor:
-        """The values as (B, 1, 1, 1), to meet pixels."""
-        return getattr(self, field)[:, None, None, None]
+    def tensor(self, field: str) -> Tensor:
+        """(n,) on the canvas's device and in its dtype; made once."""
+        if field not in self._tensors:
+            if self._canvas is None:
+                raise RuntimeError("there are no pixels yet; use host() in Operator.lower")
+            pixels = self._canvas.pixels
+            values = torch.from_numpy(self.host(field)).to(pixels.dtype)
+            self._tensors[field] = values.to(pixels.device, non_blocking=True)
+        return self._tensors[field]
 
-    def __getattr__(self, field: str) -> Tensor:
-        if field.startswith("_") or field not in type(self.operator).variables():
-            raise AttributeError(field)
-        return (
-            torch.from_numpy(self.host(field)).to(self._dtype).to(self._device, non_blocking=True)
-        )
+    def column(self, field: str) -> Tensor:
+        """:meth:`tensor` as (n, 1, 1, 1), to meet pixels."""
+        return self.tensor(field)[:, None, None, None]

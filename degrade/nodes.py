@@ -29,10 +29,12 @@ from degrade.distributions import Bernoulli, Choice, Const, Dist, Integers
 from degrade.fields import Chance, OneOf, Range, Variable
 from degrade.limits import PATCH, VARIABLE, max_pixels
 from degrade.plan import Column, Plan, Sheet
+from degrade.program import Program
 
 __all__ = ["Node", "Pick", "Repeat", "Shuffle", "SizeError", "Sizes", "Step", "Steps", "Watch"]
 
 Active = NDArray[np.bool_]
+Rows = NDArray[np.intp]
 Watch = Callable[[str, Canvas], None]
 """Called with a step's address and the canvas it left; for previews and benchmarks."""
 
@@ -120,6 +122,16 @@ class Node(ABC):
     @abstractmethod
     def work(self, canvas: Canvas, plan: Plan, scope: str, watch: Watch | None) -> Canvas:
         """Degrades all rows as their plan says."""
+
+    @abstractmethod
+    def emit(self, program: Program, plan: Plan, scope: str, rows: Rows) -> None:
+        """Adds the calls."""
+
+    def lower(self, program: Program, plan: Plan, scope: str, rows: Rows) -> None:
+        if self.p < 1:
+            rows = rows[plan[f"{scope}.{self.label}.p"][rows] == 1]
+        if len(rows):
+            self.emit(program, plan, scope, rows)
 
     @abstractmethod
     def resize(self, before: Sizes, scale: int) -> Sizes:
@@ -221,6 +233,12 @@ class Step(Node):
             if address in sheet.plan:
                 sheet.draw(address, getattr(self.operator, name), variable, active)
 
+    def emit(self, program: Program, plan: Plan, scope: str, rows: Rows) -> None:
+        here, addresses = self._addresses(scope)
+        values = {name: plan[address][rows] for name, address in addresses if address in plan}
+        draw = Draw(self.operator, values, plan.key[rows], address=here)
+        program.add(here, rows, self.operator.lower(draw, program.samples(rows)))
+
     def work(self, canvas: Canvas, plan: Plan, scope: str, watch: Watch | None) -> Canvas:
         here, addresses = self._addresses(scope)
         values = {name: plan[address] for name, address in addresses if address in plan}
@@ -264,6 +282,10 @@ class Steps(Node):
     def decide(self, sheet: Sheet, scope: str, active: Active) -> None:
         for node in self.nodes:
             node.draw(sheet, scope, active)
+
+    def emit(self, program: Program, plan: Plan, scope: str, rows: Rows) -> None:
+        for node in self.nodes:
+            node.lower(program, plan, scope, rows)
 
     def work(self, canvas: Canvas, plan: Plan, scope: str, watch: Watch | None) -> Canvas:
         for node in self.nodes:
@@ -313,6 +335,11 @@ class Pick(Node):
         for j, branch in enumerate(self.branches):
             branch.draw(sheet, scope, active & (chosen == j))
 
+    def emit(self, program: Program, plan: Plan, scope: str, rows: Rows) -> None:
+        chosen = plan[f"{scope}.{self.label}"][rows]
+        for j in sorted(set(chosen.tolist())):
+            self.branches[int(j)].lower(program, plan, scope, rows[chosen == j])
+
     def work(self, canvas: Canvas, plan: Plan, scope: str, watch: Watch | None) -> Canvas:
         chosen = plan[f"{scope}.{self.label}"]
         for j in sorted(set(chosen.tolist())):
@@ -359,6 +386,12 @@ class Shuffle(Node):
         )
         for node in self.nodes:
             node.draw(sheet, scope, active)
+
+    def emit(self, program: Program, plan: Plan, scope: str, rows: Rows) -> None:
+        orders = [self.order(int(rank)) for rank in plan[f"{scope}.{self.label}"][rows]]
+        for place in zip(*orders, strict=True):
+            for j in sorted(set(place)):
+                self.nodes[j].lower(program, plan, scope, rows[np.array(place) == j])
 
     def work(self, canvas: Canvas, plan: Plan, scope: str, watch: Watch | None) -> Canvas:
         orders = [self.order(int(rank)) for rank in plan[f"{scope}.{self.label}"]]
@@ -440,6 +473,12 @@ class Repeat(Node):
                 f"{scope}.{self.label}[{i}]",
                 active if times is None else active & (times > i),
             )
+
+    def emit(self, program: Program, plan: Plan, scope: str, rows: Rows) -> None:
+        address = f"{scope}.{self.label}.times"
+        times = plan[address][rows] if address in plan else np.full(len(rows), len(self.rounds))
+        for i, steps in enumerate(self.rounds):
+            steps.lower(program, plan, f"{scope}.{self.label}[{i}]", rows[times > i])
 
     def work(self, canvas: Canvas, plan: Plan, scope: str, watch: Watch | None) -> Canvas:
         address = f"{scope}.{self.label}.times"

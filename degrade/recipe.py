@@ -22,12 +22,13 @@ import torch
 import yaml
 from torch import Tensor
 
-from degrade.canvas import Canvas, as_float, to_planar
-from degrade.execution import threads
-from degrade.kernels.layout import uint8_to_float
+from degrade.canvas import as_float
+from degrade.execution import Backend, choose, cpu, reference, threads
+from degrade.execution.reference import Watch
 from degrade.loading.builder import Spec, load
-from degrade.nodes import Steps, Watch
+from degrade.nodes import Steps
 from degrade.plan import Audit, Column, Plan, Sheet
+from degrade.program import Program
 from degrade.rng import Key
 
 if TYPE_CHECKING:
@@ -174,68 +175,95 @@ class Recipe:
         height, width = (n // self.scale * self.scale for n in hr.shape[-2:])
         return hr[..., :height, :width]
 
+    def lower(self, plan: Plan, height: int, width: int, channels: int = 3) -> Program:
+        """Say which kernels make the pairs that a plan describes, with which arguments.
+
+        Args:
+            plan: B rows.
+            height: Of the HR images, a multiple of the scale.
+            width: The same.
+            channels: 1 or 3.
+        """
+        sizes = np.tile(np.array([height, width], np.int64), (len(plan), 1))
+        program = Program(sizes, self.scale, channels)
+        rows = np.arange(len(plan))
+        for stage in (self.hr, *self.stages):
+            for node in stage.nodes:
+                node.lower(program, plan, stage.label, rows)
+            if stage is self.hr:
+                program.target_steps = len(program.steps)
+        if not (program.sizes == program.target).all():
+            wrong = int(np.flatnonzero((program.sizes != program.target).any(1))[0])
+            raise AssertionError(
+                f"{self.name}: LR ended at {program.sizes[wrong]}, not at its target "
+                f"{program.target[wrong]}"
+            )
+        return program
+
     def apply(
-        self, hr: Tensor, plan: Plan, watch: Watch | None = None, chunk: int | None = None
+        self,
+        hr: Tensor,
+        plan: Plan,
+        watch: Watch | None = None,
+        chunk: int | None = None,
+        backend: Backend | None = None,
     ) -> Pair:
-        """Makes the pairs that a plan describes.
+        """Make the pairs that a plan describes.
 
         Args:
             hr: (B, C, H, W) RGB or grey, uint8 or float in [0, 1]; cropped to a multiple of the
                 scale.
             plan: B rows.
             watch: Sees the canvas after every operator.
-            chunk: Rows worked at a time; results do not depend on it. By default one on a CPU, all
-                on other devices.
+            chunk: Samples that the reference works at a time; results do not depend on it. By
+                default one on a CPU, all on other devices and where gradients are wanted.
+            backend: ``reference``, ``native`` or ``triton``; by default the fastest that there is.
 
         Raises:
-            ValueError: wrong shape, dtype or number of rows.
+            ValueError: Wrong shape, dtype or number of rows.
+            UserError: The backend cannot work these images.
         """
         self._check(hr, plan)
         hr = self.crop(hr)
-        height, width = hr.shape[-2:]
-        alone = hr.device.type == "cpu" and not hr.requires_grad
-        rows = chunk or (1 if alone else len(hr))
-        starts = range(0, len(hr), rows)
-        if not alone:
-            parts = [
-                self._run(as_float(hr[i : i + rows]), plan.take(slice(i, i + rows)), watch)
-                for i in starts
-            ]
-            return Pair(
-                torch.cat([lr for lr, _ in parts]),
-                torch.cat([target for _, target in parts]),
-                hr,
-                plan,
-            )
-        lr = empty_unaligned(len(hr), hr.shape[1], height // self.scale, width // self.scale)
-        same = not self.hr.nodes and hr.dtype == torch.float32
-        target = hr if same else empty_unaligned(*hr.shape)
+        images = hr if hr.dtype == torch.uint8 else hr.float()
+        used = choose(images, backend)
+        if not len(hr):
+            height, width = (n // self.scale for n in hr.shape[-2:])
+            return Pair(hr.new_empty(0, hr.shape[1], height, width).float(), images, hr, plan)
+        if used == "native":
+            lr, target = cpu.run(self._lowered(hr, plan), images, watch)
+        elif used == "triton":
+            from degrade.execution import cuda  # needs Triton
 
-        def fill(start: int) -> None:
-            some = slice(start, start + rows)
-            images = hr[some] if hr.dtype == torch.uint8 else hr[some].float()
-            one, two = self._run(images, plan.take(some), watch)
-            to_planar(one, lr[some])
-            if not same:
-                to_planar(two, target[some])
-
-        threads.each(fill, starts)
+            lr, target = cuda.run(self._lowered(hr, plan), images)
+        else:
+            lr, target = self._reference(images, plan, watch, chunk)
         return Pair(lr, target, hr, plan)
 
-    def _run(self, hr: Tensor, plan: Plan, watch: Watch | None) -> tuple[Tensor, Tensor]:
-        canvas = Canvas.of(uint8_to_float(hr) if hr.dtype == torch.uint8 else hr, self.scale)
-        for node in self.hr.nodes:
-            canvas = node.run(canvas, plan, self.hr.label, watch)
-        target = canvas.pixels
-        for stage in self.stages:
-            for node in stage.nodes:
-                canvas = node.run(canvas, plan, stage.label, watch)
-        height, width = (int(n) for n in canvas.target[0])
-        if not (canvas.sizes == canvas.target).all():
-            raise AssertionError(
-                f"{self.name}: LR ended at {canvas.sizes[0]}, not at its target {canvas.target[0]}"
-            )
-        return canvas.pixels[:, :, :height, :width], target
+    def _lowered(self, hr: Tensor, plan: Plan) -> Program:
+        return self.lower(plan, hr.shape[2], hr.shape[3], hr.shape[1])
+
+    def _reference(
+        self, hr: Tensor, plan: Plan, watch: Watch | None, chunk: int | None
+    ) -> tuple[Tensor, Tensor]:
+        """Chunks of a batch, side by side on the threads of a CPU."""
+        alone = hr.device.type == "cpu" and not hr.requires_grad
+        rows = chunk or (1 if alone else len(hr))
+        parts: dict[int, tuple[Tensor, Tensor]] = {}
+
+        def work(start: int) -> None:
+            some = slice(start, start + rows)
+            images, part = hr[some], plan.take(some)
+            parts[start] = reference.run(self._lowered(images, part), as_float(images), watch)
+
+        starts = range(0, len(hr), rows)
+        if alone:
+            threads.each(work, starts)
+        else:
+            for start in starts:
+                work(start)
+        lr, target = zip(*(parts[start] for start in starts), strict=True)
+        return torch.cat(lr).contiguous(), torch.cat(target).contiguous()
 
     def _check(self, hr: Tensor, plan: Plan) -> None:
         if hr.ndim != 4 or hr.shape[1] not in (1, 3):
@@ -272,13 +300,3 @@ class Recipe:
             np.arange(index, index + len(hr)) if isinstance(index, int) else np.array(list(index))
         )
         return self.apply(hr, self.plan(Key.of(seed, indices)))
-
-
-def empty_unaligned(*shape: int) -> Tensor:
-    """An empty float32 tensor in memory of NumPy's.
-
-    PyTorch asks glibc for aligned memory, which does not fit the hole that an equal block left:
-    after a hundred batches of 16 the heap was 1361 MiB, of which 111 were in use. Memory of
-    NumPy's fits, and the heap stays at 135.
-    """
-    return torch.from_numpy(np.empty(shape, np.float32))

@@ -1,7 +1,7 @@
 """A few threads that work the rows of a CPU batch.
 
-Inside them PyTorch and OpenCV use one thread each: rows are parallel to each other, and a row's
-result cannot depend on how many threads there are.
+Inside them PyTorch uses one thread: samples are parallel to each other, and a sample's result
+cannot depend on how many threads there are.
 """
 
 from __future__ import annotations
@@ -64,14 +64,5 @@ def _pool(pid: int, count: int) -> ThreadPoolExecutor:
 
 
 def _alone() -> None:
-    import cv2
-
     _HERE.works = True
-    # PyTorch's setting is this thread's own; OpenCV's is the process's, whose rows all come
-    # through here.
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    # glibc gives large blocks back to the system and takes them anew, page by page, unless it once
-    # saw a larger one freed (mallopt(3), M_MMAP_THRESHOLD). Images are large blocks, and a fault
-    # costs as much as 500 pixels.
-    torch.empty(31 << 20, dtype=torch.uint8)
+    torch.set_num_threads(1)  # this thread's own setting

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from degrade.canvas import Canvas, Sizes
 
-__all__ = ["Call", "Data", "Kernel", "Records", "Samples"]
+__all__ = ["Call", "Data", "Kernel", "PythonCall", "Records", "Samples"]
 
 WORDS = 32
 """Words of a record."""
@@ -96,6 +96,13 @@ class Samples:
     channels: int
     data: Data
 
+    @staticmethod
+    def of(canvas: Canvas) -> Samples:
+        """All images of a canvas."""
+        rows = np.arange(len(canvas))
+        channels = canvas.pixels.shape[1]
+        return Samples(rows, canvas.sizes, canvas.target, canvas.hr, channels, Data())
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -165,3 +172,34 @@ class Call:
     def words(self) -> NDArray[np.int32]:
         """(n, 32) the records as words; the same memory."""
         return self.records.view(np.int32).reshape(len(self.records), WORDS)
+
+    def run(self, canvas: Canvas, data: Data) -> Canvas:
+        """Work the canvas of its samples with the reference."""
+        return self.kernel.reference(canvas, self.records, data)
+
+
+@dataclass(frozen=True, eq=False)
+class PythonCall(Call):
+    """A call of Python code: an operator that works a canvas by itself, or a codec.
+
+    Args:
+        work: From a canvas and the places of its images among the call's samples to what is left.
+    """
+
+    work: Callable[[Canvas, Rows], Canvas]
+
+    @staticmethod
+    def of(samples: Samples, work: Callable[[Canvas, Rows], Canvas]) -> PythonCall:
+        """A call for all samples, whose sizes stay."""
+        call = PYTHON.call(samples)
+        return PythonCall(PYTHON, call.rows, call.records, work)
+
+    def run(self, canvas: Canvas, data: Data) -> Canvas:
+        return self.work(canvas, np.arange(len(canvas)))
+
+
+def _not_a_kernel(canvas: Canvas, records: Records, data: Data) -> Canvas:
+    raise AssertionError("a Python call is run by PythonCall.run")
+
+
+PYTHON = Kernel("python", 0, {}, _not_a_kernel)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from degrade.canvas import Canvas
+from degrade.canvas import Canvas, Sizes
 
 __all__ = ["check", "codec"]
 
@@ -59,22 +59,23 @@ def codec(canvas: Canvas, extension: str, settings: Sequence[Sequence[int]]) -> 
     return canvas.with_pixels(result.pixels.to(canvas.pixels))
 
 
-def check(name: str, canvas: Canvas, quality: ArrayLike, longest: int) -> NDArray[Any]:
-    """(B,) qualities that format ``name`` can code this canvas at.
+def check(
+    name: str, sizes: Sizes, channels: int, quality: ArrayLike, longest: int
+) -> NDArray[Any]:
+    """(B,) qualities that format ``name`` can code images of these sizes at.
 
     Raises:
         ValueError: if a quality, the number of channels, or an image's longest side is out of
         range.
     """
-    channels = canvas.pixels.shape[1]
     if channels not in (1, 3):
         raise ValueError(f"{name}: {channels} channels; it takes RGB (3) or grey (1) images")
-    side = canvas.sizes.max(initial=0)
+    side = sizes.max(initial=0)
     if side > longest:
         raise ValueError(
             f"{name}: an image side of {side}; the format's limit is {longest}, crop first"
         )
-    quality = np.broadcast_to(np.asarray(quality), len(canvas))
+    quality = np.broadcast_to(np.asarray(quality), len(sizes))
     wrong = quality[(quality < 1) | (quality > 100) | (quality % 1 != 0)]
     if wrong.size:
         raise ValueError(f"{name}: quality {wrong[0]:g}; it must be a whole number in [1, 100]")

@@ -1,12 +1,12 @@
 """Convolve: every image of a canvas with its own kernel.
 
-Kernels are host arrays, used by correlation, as ``filter2D`` of OpenCV and BasicSR does:
+Kernels are used by correlation, as ``filter2D`` of OpenCV and BasicSR does:
 
 .. math:: y[p] = \\sum_d k[d] \\, x[p + d], \\qquad d \\text{ from the kernel's centre}
 
 The border is taken at each image's own edges. Before use a kernel loses its least taps, as long as
 they sum to less than a float32 can tell from 1, and is cropped to what is left: a narrow Gaussian
-costs little however wide its support. The one constraint: kernels have odd sides.
+costs little however wide its support. Kernels have odd sides.
 """
 
 from __future__ import annotations
@@ -21,26 +21,34 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from degrade.canvas import Canvas, empty_like
-from degrade.kernels import native
-from degrade.kernels.backend import Backend, backend_of
+from degrade.canvas import Canvas
+from degrade.kernels.base import Call, Data, Kernel, Records, Samples
 
-__all__ = ["Border", "convolve", "convolve_separable"]
+__all__ = [
+    "CORRELATE",
+    "SEPARABLE",
+    "Border",
+    "Taps",
+    "convolve",
+    "convolve_separable",
+    "correlate",
+    "correlate_separable",
+    "trim",
+]
 
 Border = Literal["reflect", "replicate"]
 """What lies outside: the image mirrored (d c b | a b c d | c b a), or its last pixel repeated."""
+BORDERS: tuple[Border, ...] = ("reflect", "replicate")
 
 Real = NDArray[np.float64]
-Image = NDArray[Any]
+Taps = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+"""Trimmed kernels in a program's data: (n,) offsets, rows and columns."""
 
 _NEGLIGIBLE = 1e-7
-# Up to here images are convolved in space. From 130 taps on OpenCV goes through Fourier transforms
-# too, but of blocks of a size that suits few images (256 px: 5.9 ms; ours 2.5).
-_DIRECT_TAPS = {"opencv": 129, "native": 21 * 21}
 
 
 def convolve(canvas: Canvas, kernels: Real, border: Border = "reflect") -> Canvas:
-    """Correlates image ``i`` with ``kernels[i]``.
+    """Correlate image ``i`` with ``kernels[i]``, in torch.
 
     Args:
         canvas: Floating-point pixels (B, C, H, W).
@@ -50,34 +58,20 @@ def convolve(canvas: Canvas, kernels: Real, border: Border = "reflect") -> Canva
     Raises:
         ValueError: The kernels' shape does not fit.
     """
-    _check(canvas, kernels, 3)
-    kernels = _trimmed(kernels)
-    reach = np.stack([_reach(kernels, 1), _reach(kernels, 2)], 1)
-    backend = backend_of(canvas)
-    if backend != "torch":
-        out = empty_like(canvas)
-        for i, (y, x) in enumerate(reach):
-            _correlate(
-                canvas.hwc(i),
-                np.ascontiguousarray(_core(kernels[i], y, x)),
-                out.hwc(i),
-                border,
-                backend,
-            )
-        return out
-    y, x = (int(n) for n in reach.max(0))
-    return canvas.with_pixels(_depthwise(_bordered(canvas, y, x, border), _core(kernels, y, x)))
+    _check(len(canvas), kernels, 3)
+    kernels = _without_tails(kernels)
+    y, x = int(_reach(kernels, 1).max()), int(_reach(kernels, 2).max())
+    return _correlate(canvas, _core(kernels, y, x), border)
 
 
 def convolve_separable(
     canvas: Canvas, rows: Real, columns: Real, border: Border = "reflect"
 ) -> Canvas:
-    """Correlates image ``i`` with the outer product of ``columns[i]`` (along y) and ``rows[i]``
-    (along x).
+    """Correlate image ``i`` with the outer product of ``columns[i]`` (along y) and ``rows[i]``
+    (along x), in torch.
 
     Args:
-        canvas: Pixels (B, C, H, W), floating-point, or uint8, which gives float32 (a mask costs a
-            third less so).
+        canvas: Floating-point pixels (B, C, H, W).
         rows: (B, K) taps along x, K odd.
         columns: (B, K) taps along y.
         border: What lies outside an image.
@@ -85,40 +79,135 @@ def convolve_separable(
     Raises:
         ValueError: The taps' shapes do not fit.
     """
-    _check(canvas, rows, 2)
-    _check(canvas, columns, 2)
-    backend = backend_of(canvas)
-    if backend != "torch":
-        out = empty_like(canvas)
-        for i, (row, column) in enumerate(zip(supports(rows), supports(columns), strict=True)):
-            _correlate_separable(canvas.hwc(i), row, column, out.hwc(i), border, backend)
-        return out
-    rows, columns = _trimmed(rows), _trimmed(columns)
-    across, down = _reach(rows, 1), _reach(columns, 1)
-    y, x = int(down.max()), int(across.max())
-    pixels = _bordered(canvas, y, x, border)
-    pixels = pixels if pixels.is_floating_point() else pixels.float()
-    pixels = _depthwise(pixels, _core(columns, y)[:, :, None])
-    return canvas.with_pixels(_depthwise(pixels, _core(rows, x)[:, None, :]))
+    _check(len(canvas), rows, 2)
+    _check(len(canvas), columns, 2)
+    rows, columns = _without_tails(rows), _without_tails(columns)
+    across, down = int(_reach(rows, 1).max()), int(_reach(columns, 1).max())
+    return _correlate_separable(canvas, _core(columns, down), _core(rows, across), border)
 
 
-# --- kernels -------------------------------------------------------------------------------------
+# --- calls ---------------------------------------------------------------------------------------
 
 
-def _check(canvas: Canvas, kernels: Real, axes: int) -> None:
-    shape = (len(canvas), *kernels.shape[-1:] * (axes - 1))
+def correlate(samples: Samples, taps: Taps | Real, border: Border = "reflect") -> Call:
+    """The call that correlates each sample with its own kernel.
+
+    Args:
+        samples: What it works on.
+        taps: Kernels in the samples' data, or (n, K, K) kernels to be trimmed and put there.
+        border: What lies outside an image.
+    """
+    if not isinstance(taps, tuple):
+        _check(len(samples), taps, 3)
+        taps = trim(samples.data, taps)
+    start, rows, columns = taps
+    code = BORDERS.index(border)
+    return CORRELATE.call(samples, taps=start, rows=rows, columns=columns, border=code)
+
+
+def correlate_separable(
+    samples: Samples, down: Taps | Real, across: Taps | Real, border: Border = "reflect"
+) -> Call:
+    """The call that correlates each sample with the outer product of two rows of taps.
+
+    Args:
+        samples: What it works on.
+        down: Taps along y in the samples' data, or (n, K) taps to be trimmed and put there.
+        across: Taps along x.
+        border: What lies outside an image.
+    """
+    found: list[Taps] = []
+    for taps in (down, across):
+        if not isinstance(taps, tuple):
+            _check(len(samples), taps, 2)
+            taps = trim(samples.data, taps)
+        found.append(taps)
+    return SEPARABLE.call(
+        samples,
+        down=found[0][0],
+        down_count=found[0][2],
+        across=found[1][0],
+        across_count=found[1][2],
+        border=BORDERS.index(border),
+    )
+
+
+def trim(data: Data, kernels: Real) -> Taps:
+    """Put kernels (n, K, K), or rows of taps (n, K), into a program's data, without the least taps
+    of negligible sum and cropped to the rest, as float32.
+    """
+    kernels = _without_tails(kernels)
+    across = _reach(kernels, kernels.ndim - 1)
+    down = _reach(kernels, 1) if kernels.ndim == 3 else np.zeros_like(across)
+    starts = np.empty(len(kernels), np.int64)
+    for i, kernel in enumerate(kernels):
+        core = _core(kernel[None], *((down[i], across[i]) if kernels.ndim == 3 else (across[i],)))
+        starts[i] = data.add(core.astype(np.float32))
+    return starts, 2 * down + 1, 2 * across + 1
+
+
+def padded(data: Data, starts: Any, rows: Any, columns: Any) -> NDArray[np.float32]:
+    """(n, K, L) kernels from a program's data, centred on the largest of them."""
+    height, width = int(rows.max()), int(columns.max())
+    out = np.zeros((len(starts), height, width), np.float32)
+    for kernel, start, h, w in zip(out, starts, rows, columns, strict=True):
+        y, x = (height - h) // 2, (width - w) // 2
+        kernel[y : y + h, x : x + w] = data.read(start, h * w).reshape(h, w)
+    return out
+
+
+def _correlate_records(canvas: Canvas, records: Records, data: Data) -> Canvas:
+    kernels = padded(data, records["taps"], records["rows"], records["columns"])
+    return _by_border(
+        canvas, records, lambda some, i, border: _correlate(some, kernels[i], border)
+    )
+
+
+def _separable_records(canvas: Canvas, records: Records, data: Data) -> Canvas:
+    ones = np.ones_like(records["down"])
+    down = padded(data, records["down"], ones, records["down_count"])[:, 0]
+    across = padded(data, records["across"], ones, records["across_count"])[:, 0]
+    return _by_border(
+        canvas,
+        records,
+        lambda some, i, border: _correlate_separable(some, down[i], across[i], border),
+    )
+
+
+def _by_border(canvas: Canvas, records: Records, work: Any) -> Canvas:
+    """One operator has one border, but a program may hold calls of several."""
+    for code in np.unique(records["border"]):
+        rows = np.flatnonzero(records["border"] == code)
+        if len(rows) == len(canvas):
+            return work(canvas, rows, BORDERS[code])
+        canvas = canvas.put(rows, work(canvas.take(rows), rows, BORDERS[code]))
+    return canvas
+
+
+CORRELATE = Kernel(
+    "correlate",
+    1,
+    {"taps": "i4", "rows": "i4", "columns": "i4", "border": "i4"},
+    _correlate_records,
+)
+SEPARABLE = Kernel(
+    "separable",
+    2,
+    {"down": "i4", "down_count": "i4", "across": "i4", "across_count": "i4", "border": "i4"},
+    _separable_records,
+)
+
+# --- taps ----------------------------------------------------------------------------------------
+
+
+def _check(count: int, kernels: Real, axes: int) -> None:
+    shape = (count, *kernels.shape[-1:] * (axes - 1))
     if kernels.shape != shape or kernels.shape[-1] % 2 == 0:
         wanted = f"it should be {shape}, with odd sides"
-        raise ValueError(f"kernels of shape {kernels.shape} for {len(canvas)} images; {wanted}")
+        raise ValueError(f"kernels of shape {kernels.shape} for {count} images; {wanted}")
 
 
-def supports(taps: Real) -> list[Real]:
-    """(B, K) rows of taps, each without its negligible ends."""
-    taps = _trimmed(taps)
-    return [_core(row, far) for row, far in zip(taps, _reach(taps, 1), strict=True)]
-
-
-def _trimmed(kernels: Real) -> Real:
+def _without_tails(kernels: Real) -> Real:
     """Kernels without their least taps, of negligible sum."""
     taps = kernels.reshape(len(kernels), -1)
     size = np.abs(taps)
@@ -140,15 +229,24 @@ def _reach(kernels: Real, axis: int) -> NDArray[np.int64]:
 def _core(kernels: Real, *reach: int) -> Real:
     """The taps within ``reach`` of the centre, along the last axes."""
     sides = kernels.shape[-len(reach) :]
-    return kernels[
-        (
-            ...,
-            *(slice(n // 2 - far, n // 2 + far + 1) for n, far in zip(sides, reach, strict=True)),
-        )
-    ]
+    inner = (slice(n // 2 - far, n // 2 + far + 1) for n, far in zip(sides, reach, strict=True))
+    return kernels[(..., *inner)]
 
 
 # --- torch: the whole canvas at once -------------------------------------------------------------
+
+
+def _correlate(canvas: Canvas, kernels: NDArray[Any], border: Border) -> Canvas:
+    y, x = (n // 2 for n in kernels.shape[1:])
+    return canvas.with_pixels(_depthwise(_bordered(canvas, y, x, border), kernels))
+
+
+def _correlate_separable(
+    canvas: Canvas, down: NDArray[Any], across: NDArray[Any], border: Border
+) -> Canvas:
+    pixels = _bordered(canvas, down.shape[1] // 2, across.shape[1] // 2, border)
+    pixels = _depthwise(pixels, down[:, :, None])
+    return canvas.with_pixels(_depthwise(pixels, across[:, None, :]))
 
 
 def _bordered(canvas: Canvas, y: int, x: int, border: Border) -> Tensor:
@@ -164,19 +262,14 @@ def _bordered(canvas: Canvas, y: int, x: int, border: Border) -> Tensor:
     return pixels[:, :, radius - y : height - radius + y, radius - x : width - radius + x]
 
 
-def _depthwise(pixels: Tensor, kernels: Real) -> Tensor:
+def _depthwise(pixels: Tensor, kernels: NDArray[Any]) -> Tensor:
     """Correlates (B, C, H, W) with (B, h, w), without a border."""
     batch, channels, *_ = pixels.shape
-    weight = (
-        torch.from_numpy(np.ascontiguousarray(kernels))
-        .to(pixels.dtype)
-        .to(pixels.device, non_blocking=True)
-    )
-    weight = weight.repeat_interleave(channels, 0)[:, None]
+    weight = torch.from_numpy(np.ascontiguousarray(kernels)).to(pixels.dtype)
+    weight = weight.to(pixels.device, non_blocking=True).repeat_interleave(channels, 0)[:, None]
+    planes = pixels.reshape(1, batch * channels, *pixels.shape[-2:])
     with _full_precision(pixels.device):
-        out = functional.conv2d(
-            pixels.reshape(1, batch * channels, *pixels.shape[-2:]), weight, groups=len(weight)
-        )
+        out = functional.conv2d(planes, weight, groups=len(weight))
     return out.view(batch, channels, *out.shape[-2:])
 
 
@@ -197,58 +290,14 @@ def _full_precision(device: torch.device) -> Generator[None]:
         cudnn.allow_tf32 = allowed
 
 
-# --- on a CPU: image by image --------------------------------------------------------------------
+# --- Fourier: one image on the host --------------------------------------------------------------
 
 
-def _depth(image: Image) -> int:
-    import cv2
-
-    return cv2.CV_64F if image.dtype == np.float64 else cv2.CV_32F
-
-
-def _code(border: Border) -> int:
-    import cv2
-
-    return cv2.BORDER_REFLECT_101 if border == "reflect" else cv2.BORDER_REPLICATE
-
-
-def _correlate(image: Image, kernel: Real, out: Image, border: Border, backend: Backend) -> None:
-    """Correlates one (h, w, C) image into ``out``."""
-    import cv2
-
-    if kernel.size > _DIRECT_TAPS[backend]:
-        _correlate_in_frequency(image, kernel, out, border)
-    elif backend == "native":
-        y, x = kernel.shape[0] // 2, kernel.shape[1] // 2
-        native.correlate(_framed(image, y, x, border), kernel, out)
-    else:
-        cv2.filter2D(image, -1, kernel, out, borderType=_code(border))
-
-
-def _correlate_separable(
-    image: Image, row: Real, column: Real, out: Image, border: Border, backend: Backend
-) -> None:
-    import cv2
-
-    if backend == "native":
-        native.correlate_separable(
-            image.astype(np.float32, copy=False), column, row, out, border == "reflect"
-        )
-    else:
-        cv2.sepFilter2D(image, _depth(out), row, column, out, borderType=_code(border))
-
-
-def _framed(image: Image, y: int, x: int, border: Border) -> Image:
-    """A float32 image with its border."""
-    import cv2
-
-    framed = cv2.copyMakeBorder(image.astype(np.float32, copy=False), y, y, x, x, _code(border))
-    return framed.reshape(*framed.shape[:2], -1)
-
-
-def _correlate_in_frequency(image: Image, kernel: Real, out: Image, border: Border) -> None:
-    """The same as a product of spectra, plane by plane: y = F^-1(F x conj(F k)), x with its
-    border.
+def correlate_in_frequency(
+    image: NDArray[np.float32], kernel: NDArray[np.float32], border: Border
+) -> NDArray[np.float32]:
+    """The same of one (h, w, C) image as a product of spectra: y = F^-1(F x conj(F k)), x with its
+    border. For wide kernels, which cost too much in space.
     """
     import cv2
     import scipy
@@ -258,10 +307,12 @@ def _correlate_in_frequency(image: Image, kernel: Real, out: Image, border: Bord
     y, x = kernel.shape[0] // 2, kernel.shape[1] // 2
     # What is wider than the border wraps around into pixels that are not looked at.
     rows, columns = (fft.next_fast_len(n, real=True) for n in (height + 2 * y, width + 2 * x))
-    padded = cv2.copyMakeBorder(image, y, rows - height - y, x, columns - width - x, _code(border))
-    spectrum = fft.rfft2(kernel.astype(image.dtype), (rows, columns)).conj()
+    code = cv2.BORDER_REFLECT_101 if border == "reflect" else cv2.BORDER_REPLICATE
+    outside = (y, rows - height - y, x, columns - width - x)
+    padded_image = cv2.copyMakeBorder(image, *outside, code)
+    spectrum = fft.rfft2(kernel, (rows, columns)).conj()
     planes = [
-        fft.irfft2(fft.rfft2(plane) * spectrum, (rows, columns), overwrite_x=True)[:height, :width]
-        for plane in cv2.split(padded)
+        fft.irfft2(fft.rfft2(plane) * spectrum, (rows, columns), overwrite_x=True)
+        for plane in cv2.split(padded_image)
     ]
-    cv2.merge(planes, out)
+    return np.stack([plane[:height, :width] for plane in planes], -1)

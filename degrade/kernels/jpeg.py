@@ -20,7 +20,6 @@ References:
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -30,20 +29,17 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from degrade.canvas import Canvas, Sizes, empty_like
-from degrade.kernels import native
-from degrade.kernels.backend import backend_of
-from degrade.kernels.codec import check, codec
+from degrade.canvas import Canvas, Sizes
+from degrade.kernels.base import Call, Data, Kernel, Records, Samples
+from degrade.kernels.codec import check
 
-__all__ = ["CHROMA", "jpeg", "quantization_table"]
+__all__ = ["CHROMA", "JPEG", "compress", "jpeg", "quantization_table"]
 
 CHROMA = {"4:2:0": (2, 2), "4:2:2": (1, 2), "4:4:4": (1, 1)}
 """Chroma subsampling: how many pixels a chroma sample spans, vertically and horizontally."""
 
 _LONGEST = 65500  # the longest side that libjpeg takes
-_CHUNK = (
-    1 << 16
-)  # pixels that the tensor backend works at a time on CPU: the intermediates then stay in cache
+_CHUNK = 1 << 16  # pixels worked at a time on a CPU: the intermediates then stay in cache
 
 
 def jpeg(
@@ -69,16 +65,50 @@ def jpeg(
     Raises:
         ValueError: if a quality, a chroma, the number of channels or a side is out of range.
     """
-    quality = check("jpeg", canvas, quality, _LONGEST)
+    quality = _check(canvas.sizes, canvas.pixels.shape[1], quality, chroma)
+    if not differentiable:
+        canvas = canvas.with_pixels(canvas.pixels.detach())
+    return _jpeg(canvas, quality, [CHROMA[name] for name in chroma])
+
+
+def _check(sizes: Sizes, channels: int, quality: ArrayLike, chroma: Sequence[str]) -> NDArray[Any]:
     unknown = sorted(set(chroma) - set(CHROMA))
     if unknown:
         raise ValueError(f"jpeg: chroma {unknown[0]!r}; it must be one of {', '.join(CHROMA)}")
-    if not differentiable:
+    return check("jpeg", sizes, channels, quality, _LONGEST)
+
+
+def compress(
+    samples: Samples,
+    quality: ArrayLike,
+    chroma: Sequence[str],
+    differentiable: bool = False,
+) -> Call:
+    """The call of :func:`jpeg`. Raises ValueError as it does."""
+    _check(samples.sizes, samples.channels, quality, chroma)
+    spans = np.array([CHROMA[name] for name in chroma], np.int32).reshape(-1, 2)
+    return JPEG.call(
+        samples,
+        quality=quality,
+        chroma_rows=spans[:, 0],
+        chroma_columns=spans[:, 1],
+        differentiable=differentiable,
+    )
+
+
+def _jpeg_records(canvas: Canvas, records: Records, data: Data) -> Canvas:
+    spans = zip(records["chroma_rows"].tolist(), records["chroma_columns"].tolist(), strict=True)
+    if not records["differentiable"].all():
         canvas = canvas.with_pixels(canvas.pixels.detach())
-    backend = backend_of(canvas)
-    if backend == "torch" or canvas.pixels.requires_grad:
-        return _jpeg_torch(canvas, quality, chroma)
-    return (_jpeg_native if backend == "native" else _jpeg_opencv)(canvas, quality, chroma)
+    return _jpeg(canvas, records["quality"], list(spans))
+
+
+JPEG = Kernel(
+    "jpeg",
+    10,
+    {"quality": "i4", "chroma_rows": "i4", "chroma_columns": "i4", "differentiable": "i4"},
+    _jpeg_records,
+)
 
 
 def quantization_table(quality: ArrayLike, chroma: bool) -> NDArray[np.float64]:
@@ -94,18 +124,18 @@ def quantization_table(quality: ArrayLike, chroma: bool) -> NDArray[np.float64]:
     return np.clip(table // 100, 1, 255).astype(np.float64)
 
 
-# --- tensor backend ------------------------------------------------------------------------------
+# --- torch ---------------------------------------------------------------------------------------
 
 
-def _jpeg_torch(canvas: Canvas, quality: NDArray[Any], chroma: Sequence[str]) -> Canvas:
+def _jpeg(canvas: Canvas, quality: NDArray[Any], spans: list[tuple[int, int]]) -> Canvas:
     out = torch.zeros_like(canvas.pixels)
-    for rows, spans, smooth in _groups(canvas, chroma):
+    for rows, span, smooth in _groups(canvas, spans):
         part = canvas if len(rows) == len(canvas) else canvas.take(rows)
         x = _bytes(part.pixels)
         x = (
             _grey(part, x, quality[rows])
             if x.shape[1] == 1
-            else _colour(part, x, quality[rows], spans, smooth)
+            else _colour(part, x, quality[rows], span, smooth)
         )
         h, w = part.pixels.shape[-2:]
         # A product in float64, because a division by 255 in float32 is not rounded the same on
@@ -118,7 +148,7 @@ def _jpeg_torch(canvas: Canvas, quality: NDArray[Any], chroma: Sequence[str]) ->
 
 
 def _groups(
-    canvas: Canvas, chroma: Sequence[str]
+    canvas: Canvas, spans: list[tuple[int, int]]
 ) -> list[tuple[NDArray[np.intp], tuple[int, int], bool]]:
     """Rows to be worked together, their chroma spans, and whether their chroma is interpolated
     rather than repeated.
@@ -127,7 +157,6 @@ def _groups(
         kinds = [((1, 1), False)] * len(canvas)
     else:
         # Lines of two chroma samples or fewer are not interpolated (jdsample.c, jinit_upsampler).
-        spans = [CHROMA[name] for name in chroma]
         kinds = [
             (span, span[1] == 2 and w > 4)
             for span, w in zip(spans, canvas.sizes[:, 1].tolist(), strict=True)
@@ -239,41 +268,6 @@ class _Through(torch.autograd.Function):
 def _through(x: Tensor, rounding: Callable[[Tensor], Tensor]) -> Tensor:
     """A rounding whose gradient is the identity."""
     return cast(Tensor, _Through.apply(x, rounding))  # pyright: ignore[reportUnknownMemberType]  # torch leaves it untyped
-
-
-# --- native backend: the same in integers --------------------------------------------------------
-
-
-def _jpeg_native(canvas: Canvas, quality: NDArray[Any], chroma: Sequence[str]) -> Canvas:
-    out = empty_like(canvas)
-    for i, (q, name) in enumerate(zip(quality, chroma, strict=True)):
-        native.jpeg(canvas.hwc(i), out.hwc(i), _tables(int(q)), CHROMA[name])
-    return out
-
-
-@functools.lru_cache(maxsize=128)
-def _tables(quality: int) -> NDArray[np.int32]:
-    return np.stack([quantization_table(quality, chroma) for chroma in (False, True)]).astype(
-        np.int32
-    )
-
-
-# --- codec backend -------------------------------------------------------------------------------
-
-
-def _jpeg_opencv(canvas: Canvas, quality: NDArray[Any], chroma: Sequence[str]) -> Canvas:
-    import cv2
-
-    factor = {
-        "4:2:0": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
-        "4:2:2": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
-        "4:4:4": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-    }
-    settings = [
-        [cv2.IMWRITE_JPEG_QUALITY, int(q), cv2.IMWRITE_JPEG_SAMPLING_FACTOR, factor[name]]
-        for q, name in zip(quality, chroma, strict=True)
-    ]
-    return codec(canvas, ".jpg", settings)
 
 
 # --- tables --------------------------------------------------------------------------------------

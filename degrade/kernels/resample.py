@@ -54,10 +54,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from degrade.canvas import Canvas, Sizes, to_channels_last
-from degrade.kernels import native
-from degrade.kernels.backend import Backend, backend_of
+from degrade.kernels.base import Call, Data, Kernel, Records, Samples
 
-__all__ = ["FILTERS", "Band", "band", "decimate", "resample"]
+__all__ = [
+    "DECIMATE",
+    "FILTERS",
+    "MATLAB",
+    "RESAMPLE",
+    "Band",
+    "band",
+    "decimate",
+    "keep_every",
+    "resample",
+    "resize",
+]
 
 Real = NDArray[np.float64]
 
@@ -70,11 +80,8 @@ def resample(
 ) -> Canvas:
     """Resizes each image to its own size with its own filter.
 
-    On a CPU, native code works all but ``matlab``; without it OpenCV works ``bilinear`` and
-    ``bicubic`` without antialias. Both are within 5e-3 grey levels of the torch backend, which
-    works the rest, one image at a time. That backend adds the taps of a sample in their order,
-    without a matrix product: a row has the same bits whatever its batch-mates, and there is no
-    TF32 to turn off.
+    The taps of a sample are added in their order, without a matrix product: a row has the same
+    bits whatever its batch-mates, and there is no TF32 to turn off.
 
     Args:
         canvas: (B, C, H, W) images.
@@ -85,6 +92,27 @@ def resample(
     Raises:
         ValueError: for an unknown filter or a size below 1.
     """
+    _check(sizes, filters)
+    jobs = list(zip(sizes.tolist(), filters, map(bool, antialias), strict=True))
+    bands = [
+        [band(n, m, name, stretch) for n, m in zip(before, after, strict=True)]
+        for before, (after, name, stretch) in zip(canvas.sizes.tolist(), jobs, strict=True)
+    ]
+    changed = (sizes != canvas.sizes).any(1)
+    rounding = changed & np.array([name == "matlab" for name in filters])
+    for rows, matlab in (
+        (np.flatnonzero(changed & ~rounding), False),
+        (rounding.nonzero()[0], True),
+    ):
+        if len(rows) == len(canvas):
+            return _multiplied(canvas, sizes, bands, matlab)
+        if len(rows):
+            part = _multiplied(canvas.take(rows), sizes[rows], [bands[i] for i in rows], matlab)
+            canvas = canvas.put(rows, part)
+    return canvas
+
+
+def _check(sizes: Sizes, filters: Sequence[str]) -> None:
     for i, (name, (height, width)) in enumerate(zip(filters, sizes, strict=True)):
         if name not in FILTERS:
             raise ValueError(
@@ -94,29 +122,6 @@ def resample(
             raise ValueError(
                 f"resample: row {i}: size {height}x{width} is empty; both sides must be at least 1"
             )
-    changed = (sizes != canvas.sizes).any(1)
-    if not changed.any():
-        return canvas
-    jobs = [
-        _Job(int(h), int(w), f, bool(a))
-        for (h, w), f, a in zip(sizes, filters, antialias, strict=True)
-    ]
-    backend = backend_of(canvas)
-    if backend != "torch":
-        images = [
-            _alone(canvas, i, job, backend) if changed[i] else canvas.image(i)
-            for i, job in enumerate(jobs)
-        ]
-        return canvas.resized(_lay(images), sizes)
-    rounding = changed & np.array([job.filter == "matlab" for job in jobs])
-    if rounding.all() or not rounding.any():
-        return canvas.resized(_together(canvas, jobs, bool(rounding[0])), sizes)
-    result = canvas
-    for rows in (np.flatnonzero(rounding), np.flatnonzero(~rounding)):
-        part = canvas.take(rows)
-        pixels = _together(part, [jobs[i] for i in rows], bool(rounding[rows[0]]))
-        result = result.put(rows, part.resized(pixels, sizes[rows]))
-    return result
 
 
 def decimate(canvas: Canvas, sizes: Sizes, first: Sizes) -> Canvas:
@@ -130,23 +135,128 @@ def decimate(canvas: Canvas, sizes: Sizes, first: Sizes) -> Canvas:
     Raises:
         ValueError: if a size is no whole multiple of its target.
     """
-    for i, (size, target) in enumerate(zip(canvas.sizes, sizes, strict=True)):
-        if (size % target).any():
-            raise ValueError(
-                f"decimate: row {i}: {size[0]}x{size[1]} is no whole multiple of {target[0]}x{target[1]}; use resize, "
-                "or crop the image to a multiple of the scale"
-            )
-    steps = canvas.sizes // sizes
-    rows, columns = (
+    steps = _steps(canvas.sizes, sizes)
+    bands = [
         [
-            _every(int(n), int(s), int(f))
-            for n, s, f in zip(sizes[:, axis], steps[:, axis], first[:, axis], strict=True)
+            Band(start + step * np.arange(count)[:, None], np.ones((count, 1)))
+            for count, step, start in zip(*row, strict=True)
         ]
-        for axis in (0, 1)
-    )
-    pixels = _along_rows(_along_rows(_rows_first(canvas.pixels), rows).transpose(1, 2), columns)
-    return canvas.resized(to_channels_last(pixels.permute(0, 3, 2, 1)), sizes)
+        for row in zip(sizes.tolist(), steps.tolist(), first.tolist(), strict=True)
+    ]
+    return _multiplied(canvas, sizes, bands, rounding=False)
 
+
+def _steps(sizes: Sizes, after: Sizes) -> Sizes:
+    wrong = np.flatnonzero((sizes % after).any(1))
+    if len(wrong):
+        (height, width), (h, w) = sizes[wrong[0]], after[wrong[0]]
+        raise ValueError(
+            f"decimate: row {wrong[0]}: {height}x{width} is not a whole multiple of {h}x{w}; "
+            "use resize, or crop the image to a multiple of the scale"
+        )
+    return sizes // after
+
+
+# --- calls ---------------------------------------------------------------------------------------
+
+
+def resize(
+    samples: Samples,
+    sizes: Sizes,
+    filters: Sequence[str],
+    antialias: Sequence[bool] | NDArray[np.bool_],
+) -> list[Call]:
+    """The calls of :func:`resample`: none for samples that keep their size."""
+    _check(sizes, filters)
+    changed = (sizes != samples.sizes).any(1)
+    matlab = np.array([name == "matlab" for name in filters], np.bool_)
+    calls: list[Call] = []
+    for kernel, which in ((RESAMPLE, changed & ~matlab), (MATLAB, changed & matlab)):
+        rows = np.flatnonzero(which)
+        if not len(rows):
+            continue
+        words = np.array(
+            [
+                word
+                for i in rows
+                for axis in (0, 1)
+                for word in _put(
+                    samples.data,
+                    int(samples.sizes[i, axis]),
+                    int(sizes[i, axis]),
+                    filters[i],
+                    bool(antialias[i]),
+                )
+            ],
+            np.int32,
+        ).reshape(len(rows), 6)
+        calls.append(kernel.call(samples.take(rows), sizes[rows], **_named(words)))
+    return calls
+
+
+def keep_every(samples: Samples, sizes: Sizes, first: Sizes) -> Call:
+    """The call of :func:`decimate`."""
+    steps = _steps(samples.sizes, sizes)
+    return DECIMATE.call(
+        samples,
+        sizes,
+        first_y=first[:, 0],
+        first_x=first[:, 1],
+        step_y=steps[:, 0],
+        step_x=steps[:, 1],
+    )
+
+
+def _put(data: Data, n_in: int, n_out: int, filter: str, antialias: bool) -> tuple[int, int, int]:
+    """The offsets of a matrix's columns and weights in a program's data, and its taps a row."""
+    matrix = band(n_in, n_out, filter, antialias)
+    precision = np.float64 if filter == "matlab" else np.float32
+    index = data.add(matrix.index.astype(np.int32))
+    return index, data.add(matrix.weight.astype(precision)), matrix.index.shape[1]
+
+
+_NAMES = tuple(
+    f"{axis}_{what}" for axis in ("down", "across") for what in ("index", "weight", "taps")
+)
+
+
+def _named(words: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
+    return {name: words[:, j] for j, name in enumerate(_NAMES)}
+
+
+def _resample_records(canvas: Canvas, records: Records, data: Data) -> Canvas:
+    matlab = bool(records["kernel"][0] == MATLAB.code)
+    sizes = np.stack([records["out_height"], records["out_width"]], 1).astype(np.int64)
+    bands: list[list[Band]] = []
+    for record, lengths in zip(records, sizes.tolist(), strict=True):
+        pair: list[Band] = []
+        for axis, count in zip(("down", "across"), lengths, strict=True):
+            taps = int(record[f"{axis}_taps"])
+            index = data.read(record[f"{axis}_index"], count * taps, np.int32)
+            precision = np.float64 if matlab else np.float32
+            weight = data.read(record[f"{axis}_weight"], count * taps, precision)
+            shape = (count, taps)
+            pair.append(Band(index.reshape(shape).astype(np.int64), weight.reshape(shape)))
+        bands.append(pair)
+    return _multiplied(canvas, sizes, bands, matlab)
+
+
+def _decimate_records(canvas: Canvas, records: Records, data: Data) -> Canvas:
+    sizes, first = (
+        np.stack([records[name] for name in names], 1).astype(np.int64)
+        for names in (("out_height", "out_width"), ("first_y", "first_x"))
+    )
+    return decimate(canvas, sizes, first)
+
+
+RESAMPLE = Kernel("resample", 4, {name: "i4" for name in _NAMES}, _resample_records)
+MATLAB = Kernel("matlab", 5, {name: "i4" for name in _NAMES}, _resample_records)
+DECIMATE = Kernel(
+    "decimate",
+    6,
+    {"first_y": "i4", "first_x": "i4", "step_y": "i4", "step_x": "i4"},
+    _decimate_records,
+)
 
 # --- weights -------------------------------------------------------------------------------------
 
@@ -199,10 +309,6 @@ def band(n_in: int, n_out: int, filter: str, antialias: bool) -> Band:
     return _band(inside, np.where(index == inside, weight, 0) if antialias else weight)
 
 
-def _every(count: int, step: int, first: int) -> Band:
-    return Band(first + step * np.arange(count)[:, None], np.ones((count, 1)))
-
-
 def _band(index: NDArray[np.int64], weight: Real) -> Band:
     return Band(index, weight / weight.sum(1, keepdims=True))
 
@@ -247,66 +353,21 @@ FILTERS = ("area", "coverage", "nearest", *_KERNELS)
 """The names :func:`resample` knows."""
 
 
-# --- backends ------------------------------------------------------------------------------------
+# --- torch ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What one image becomes."""
-
-    height: int
-    width: int
-    filter: str
-    antialias: bool
-
-
-def _alone(canvas: Canvas, i: int, job: _Job, backend: Backend) -> Tensor:
-    """Image ``i`` of a CPU canvas, resized: (C, h, w)."""
-    if backend == "native" and job.filter != "matlab":
-        image = canvas.hwc(i)
-        height, width, channels = image.shape
-        out = np.empty((job.height, job.width, channels), np.float32)
-        down = band(height, job.height, job.filter, job.antialias)
-        across = band(width, job.width, job.filter, job.antialias)
-        native.resample(image, out, (down.index, down.weight), (across.index, across.weight))
-        return torch.from_numpy(out).permute(2, 0, 1)
-    if job.filter not in ("bilinear", "bicubic") or job.antialias:
-        row = canvas.take(np.array([i])) if len(canvas) > 1 else canvas
-        return _together(row, [job], job.filter == "matlab")[0]
-    import cv2
-
-    flag = cv2.INTER_LINEAR if job.filter == "bilinear" else cv2.INTER_CUBIC
-    image = cv2.resize(canvas.hwc(i), (job.width, job.height), interpolation=flag)
-    return torch.from_numpy(image.reshape(job.height, job.width, -1)).permute(2, 0, 1)
-
-
-def _lay(images: list[Tensor]) -> Tensor:
-    """Images on one tensor; a single one without a copy."""
-    return to_channels_last(images[0][None]) if len(images) == 1 else Canvas.of(images).pixels
-
-
-def _together(canvas: Canvas, jobs: list[_Job], rounding: bool) -> Tensor:
-    """All images, resized: (B, C, max height, max width). With ``rounding``, in 8-bit levels as
-    MATLAB does.
-    """
-    sizes = [(int(h), int(w)) for h, w in canvas.sizes]
-    vertical = [
-        band(h, job.height, job.filter, job.antialias)
-        for (h, _), job in zip(sizes, jobs, strict=True)
-    ]
-    horizontal = [
-        band(w, job.width, job.filter, job.antialias)
-        for (_, w), job in zip(sizes, jobs, strict=True)
-    ]
-    x = _rows_first(canvas.pixels)
-    # float64, because levels are often exact ties at whole scales: (k + 1/2) must not hang on the
-    # order of a sum.
+def _multiplied(canvas: Canvas, sizes: Sizes, bands: list[list[Band]], rounding: bool) -> Canvas:
+    """Each image times its two matrices. With ``rounding``, in 8-bit levels as MATLAB does."""
+    vertical, horizontal = zip(*bands, strict=True)
+    x = canvas.pixels.permute(0, 2, 3, 1)  # channels-last on a CPU: no copy
+    # float64, because levels are often exact ties at whole scales: (k + 1/2) must not depend on
+    # the order of a sum.
     x = _level(x * 255).double() if rounding else x
     x = _along_rows(x, vertical)
     x = _level(x) if rounding else x
     x = _along_rows(x.transpose(1, 2), horizontal)
     x = (_level(x) / 255).to(canvas.pixels.dtype) if rounding else x
-    return to_channels_last(x.permute(0, 3, 2, 1))
+    return canvas.resized(to_channels_last(x.permute(0, 3, 2, 1)), sizes)
 
 
 def _level(x: Tensor) -> Tensor:
@@ -316,12 +377,7 @@ def _level(x: Tensor) -> Tensor:
     return x + (level - x).detach() if x.requires_grad else level
 
 
-def _rows_first(pixels: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, H, W, C), which on CPU is no copy."""
-    return pixels.permute(0, 2, 3, 1)
-
-
-def _along_rows(x: Tensor, bands: list[Band]) -> Tensor:
+def _along_rows(x: Tensor, bands: Sequence[Band]) -> Tensor:
     """Multiplies each image by its banded matrix from the left, zeros below: (B, H, W, C) -> (B,
     max n_out, W, C).
 

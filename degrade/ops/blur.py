@@ -13,17 +13,19 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from degrade.base import Draw, Operator
-from degrade.canvas import Canvas
 from degrade.distributions import Choice, Const, Dist
 from degrade.fields import OneOf, Range
-from degrade.kernels import psf
-from degrade.kernels.convolve import Border, convolve, convolve_separable
+from degrade.kernels import taps
+from degrade.kernels.base import Call, Data, Samples
+from degrade.kernels.convolve import Border, Taps, correlate, correlate_separable
 
 __all__ = ["KERNELS", "Blur", "Sinc"]
 
@@ -83,35 +85,30 @@ class Blur(Operator):
             object.__setattr__(self, "sigma_y", self.sigma)
         return self
 
-    def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
+    def lower(self, draw: Draw, samples: Samples) -> Iterator[Call]:
         separable = draw.host("kernel") == KERNELS.index("iso")
-        if separable.all():
-            taps = psf.gaussian(draw.host("size"), draw.host("sigma"), self.shift)
-            return convolve_separable(canvas, taps, taps, self.border)
-        if not separable.any():
-            return convolve(canvas, self.kernels(draw), self.border)
-        rows, others = np.flatnonzero(separable), np.flatnonzero(~separable)
-        taps = psf.gaussian(draw.host("size")[rows], draw.host("sigma")[rows], self.shift)
-        blurred = canvas.put(rows, convolve_separable(canvas.take(rows), taps, taps, self.border))
-        return blurred.put(
-            others, convolve(canvas.take(others), self.kernels(draw)[others], self.border)
-        )
+        if separable.any():
+            some = samples.take(separable)
+            size, sigma = draw.host("size")[separable], draw.host("sigma")[separable]
+            row = taps.gaussian(samples.data, size, sigma, self.shift)
+            yield correlate_separable(some, row, row, self.border)
+        if not separable.all():
+            kernels = self._kernels(draw, ~separable, samples.data)
+            yield correlate(samples.take(~separable), kernels, self.border)
 
-    def kernels(self, draw: Draw) -> psf.Real:
-        """The drawn kernels, (B, K, K)."""
-        family, anisotropic = np.divmod(draw.host("kernel").astype(np.int64), 2)
-        sigma = draw.host("sigma")
-        beta = np.where(
-            family == 1,
-            draw.host("beta_generalized"),
-            np.where(family == 2, draw.host("beta_plateau"), 1),
+    def _kernels(self, draw: Draw, which: NDArray[np.bool_], data: Data) -> Taps:
+        family, anisotropic = np.divmod(draw.host("kernel")[which].astype(np.int64), 2)
+        generalized, plateau = (
+            draw.host(name)[which] for name in ("beta_generalized", "beta_plateau")
         )
-        return psf.elliptic(
-            draw.host("size"),
+        sigma = draw.host("sigma")[which]
+        return taps.elliptic(
+            data,
+            draw.host("size")[which],
             sigma,
-            np.where(anisotropic, draw.host("sigma_y"), sigma),
-            draw.host("angle") * anisotropic,
-            beta,
+            np.where(anisotropic, draw.host("sigma_y")[which], sigma),
+            draw.host("angle")[which] * anisotropic,
+            np.where(family == 1, generalized, np.where(family == 2, plateau, 1)),
             family == 2,
             self.shift,
         )
@@ -133,5 +130,5 @@ class Sinc(Operator):
     cutoff: Annotated[Dist, Range(0.01, 1, unit="of Nyquist", worse="low")] = Const(1)
     """Cut-off frequency as a fraction of the Nyquist frequency (1 is pi radians a pixel)."""
 
-    def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
-        return convolve(canvas, psf.sinc(draw.host("size"), draw.host("cutoff")))
+    def lower(self, draw: Draw, samples: Samples) -> Iterator[Call]:
+        yield correlate(samples, taps.sinc(samples.data, draw.host("size"), draw.host("cutoff")))

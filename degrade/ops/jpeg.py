@@ -6,15 +6,16 @@ nearest whole number.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
 import numpy as np
 
 from degrade.base import Draw, Operator
-from degrade.canvas import Canvas
 from degrade.distributions import Choice, Const, Dist
 from degrade.fields import OneOf, Range
-from degrade.kernels.jpeg import CHROMA, jpeg
+from degrade.kernels.base import Call, Samples
+from degrade.kernels.jpeg import CHROMA, compress
 
 __all__ = ["Jpeg"]
 
@@ -39,7 +40,6 @@ class Jpeg(Operator):
     chroma: Annotated[Dist, OneOf(tuple(CHROMA))] = Choice(("4:2:0",), (1.0,))
     straight_through: bool = False
 
-    def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
-        return jpeg(
-            canvas, np.rint(draw.host("quality")), draw.names("chroma"), self.straight_through
-        )
+    def lower(self, draw: Draw, samples: Samples) -> Iterator[Call]:
+        quality = np.rint(draw.host("quality"))
+        yield compress(samples, quality, draw.names("chroma"), self.straight_through)

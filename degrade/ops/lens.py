@@ -7,14 +7,15 @@ black border would darken its edges.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
 from degrade.base import Draw, Operator
-from degrade.canvas import Canvas
 from degrade.distributions import Const, Dist
 from degrade.fields import Range
 from degrade.kernels import psf
-from degrade.kernels.convolve import convolve
+from degrade.kernels.base import Call, Samples
+from degrade.kernels.convolve import correlate
 
 __all__ = ["Lens", "Motion"]
 
@@ -37,10 +38,9 @@ class Motion(Operator):
     other.
     """
 
-    def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
-        return convolve(
-            canvas, psf.motion(draw.host("length"), draw.host("angle"), draw.host("direction"))
-        )
+    def lower(self, draw: Draw, samples: Samples) -> Iterator[Call]:
+        kernels = psf.motion(draw.host("length"), draw.host("angle"), draw.host("direction"))
+        yield correlate(samples, kernels)
 
 
 class Lens(Operator):
@@ -54,5 +54,5 @@ class Lens(Operator):
     radius: Annotated[Dist, Range(0, 50, unit="px", worse="high")] = Const(2)
     """Radius of the disk."""
 
-    def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
-        return convolve(canvas, psf.disk(draw.host("radius")))
+    def lower(self, draw: Draw, samples: Samples) -> Iterator[Call]:
+        yield correlate(samples, psf.disk(draw.host("radius")))

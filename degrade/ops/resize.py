@@ -8,16 +8,17 @@ so HR and LR stay registered whatever the factor.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
 from degrade.base import Draw, Operator, Size
-from degrade.canvas import Canvas
 from degrade.distributions import Choice, Const, Dist
 from degrade.errors import UserError
 from degrade.fields import Chance, OneOf, Range
-from degrade.kernels.resample import FILTERS, decimate, resample
+from degrade.kernels.base import Call, Samples
+from degrade.kernels.resample import FILTERS, keep_every, resize
 from degrade.limits import PATCH, VARIABLE, max_pixels
 
 __all__ = ["Decimate", "Resize"]
@@ -44,8 +45,9 @@ class Resize(Operator):
     coverage, nearest never).
     """
 
-    def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
-        base = {"input": canvas.sizes, "target": canvas.target, "hr": canvas.hr}[self.of]
+    def lower(self, draw: Draw, samples: Samples) -> list[Call]:
+        bases = {"input": samples.sizes, "target": samples.target, "hr": samples.hr}
+        base = bases[self.of]
         sizes = np.maximum(np.floor(base * draw.host("factor")[:, None] + 0.5), 1).astype(np.int64)
         height, width = (int(n) for n in sizes[sizes.prod(1).argmax()])
         if height * width > max_pixels():
@@ -53,7 +55,7 @@ class Resize(Operator):
                 f"{draw.address}: would make an image of {width} x {height} pixels, more than the limit of "
                 f"{max_pixels():,}; give smaller patches, lower its factor, or set {VARIABLE}"
             )
-        return resample(canvas, sizes, draw.names("filter"), draw.host("antialias") > 0)
+        return resize(samples, sizes, draw.names("filter"), draw.host("antialias") > 0)
 
     def size_after(self, before: Size, scale: int) -> Size:
         base = {"input": before, "target": 1, "hr": scale}[self.of]
@@ -87,10 +89,10 @@ class Decimate(Operator):
     phase: Annotated[Dist, OneOf(("centre", "corner"))] = Choice(("centre",), (1.0,))
     """Which pixel of a block is kept."""
 
-    def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
+    def lower(self, draw: Draw, samples: Samples) -> Iterator[Call]:
         centred = np.array([name == "centre" for name in draw.names("phase")])[:, None]
-        steps = canvas.sizes // canvas.target
-        return decimate(canvas, canvas.target, np.where(centred, (steps - 1) // 2, 0))
+        steps = samples.sizes // samples.target
+        yield keep_every(samples, samples.target, np.where(centred, (steps - 1) // 2, 0))
 
     def side_after(self, before: int, scale: int) -> int:
         return PATCH // scale

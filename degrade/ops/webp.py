@@ -43,9 +43,9 @@ def webp(canvas: Canvas, quality: ArrayLike) -> Canvas:
     """
     import cv2
 
-    settings = [
-        [cv2.IMWRITE_WEBP_QUALITY, int(q)] for q in check("webp", canvas, quality, _LONGEST)
-    ]
+    channels = canvas.pixels.shape[1]
+    quality = check("webp", canvas.sizes, channels, quality, _LONGEST)
+    settings = [[cv2.IMWRITE_WEBP_QUALITY, int(q)] for q in quality]
     return codec(canvas, ".webp", settings)
 
 
