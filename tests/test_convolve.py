@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from backends import BACKENDS, convolve, convolve_separable, use_backend
 from scipy import ndimage
 
 from degrade.canvas import Canvas
 from degrade.kernels import convolve as module
-from degrade.kernels.backend import BACKENDS, use_backend
-from degrade.kernels.convolve import convolve, convolve_separable
 
 BORDERS = {"reflect": "mirror", "replicate": "nearest"}
 # Float32 sums of a few hundred products; OpenCV's Fourier transform above 160 taps.
@@ -137,7 +136,7 @@ def test_tails_are_dropped_unnoticed(backend):
     with use_backend(backend):
         found = convolve(canvas, kernels)
     assert difference(found, expected(canvas, kernels, "reflect")) < 1e-6
-    assert np.count_nonzero(module._trimmed(kernels)[0]) < 90
+    assert np.count_nonzero(module._without_tails(kernels)[0]) < 90
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

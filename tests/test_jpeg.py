@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from backends import BACKENDS, jpeg, use_backend
 from PIL import Image
 from skimage import data
 
 from degrade.base import Draw
 from degrade.canvas import Canvas
 from degrade.kernels import jpeg as module
-from degrade.kernels.backend import BACKENDS, use_backend
-from degrade.kernels.jpeg import CHROMA, jpeg, quantization_table
+from degrade.kernels.jpeg import CHROMA, quantization_table
 from degrade.ops.jpeg import Jpeg
 from degrade.rng import Key
 
@@ -181,7 +181,7 @@ def mixed(rows: int = 9) -> tuple[Canvas, list[int], list[str]]:
     )
 
 
-@pytest.mark.parametrize("backend", ["torch", "opencv"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_row_is_as_if_alone(backend):
     canvas, quality, chroma = mixed()
     outside = torch.full_like(canvas.pixels, 0.7)
@@ -200,7 +200,7 @@ def test_chunks_do_not_matter(monkeypatch):
     results = []
     for pixels in (1, 1 << 13, 1 << 30):
         monkeypatch.setattr(module, "_CHUNK", pixels)
-        with use_backend("torch"):
+        with use_backend("reference"):
             results.append(jpeg(canvas, quality, chroma))
     for other in results[1:]:
         assert all(
@@ -210,7 +210,7 @@ def test_chunks_do_not_matter(monkeypatch):
 
 def test_neither_autocast_nor_reduced_precision_touches_it():
     canvas, quality, chroma = mixed()
-    with use_backend("torch"):
+    with use_backend("reference"):
         expected = jpeg(canvas, quality, chroma)
         precision = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision("medium")
@@ -222,7 +222,7 @@ def test_neither_autocast_nor_reduced_precision_touches_it():
     assert torch.equal(result.pixels, expected.pixels)
 
 
-@pytest.mark.parametrize("backend", ["torch", "opencv"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_input_is_clamped_and_rounded_half_to_even(backend):
     values = torch.linspace(-0.5, 1.5, 48 * 48).view(1, 1, 48, 48)
     values[0, 0, 0, :4] = torch.tensor([0.5, 1.5, 2.5, 253.5]) / 255

@@ -8,9 +8,11 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import backends
 import numpy as np
 import pytest
 import torch
+from backends import BACKENDS, use_backend
 from torch import Tensor
 
 from degrade import Canvas, Draw, Key, Operator, Plan, Range, Recipe
@@ -18,7 +20,6 @@ from degrade.base import REGISTRY
 from degrade.distributions import Const
 from degrade.errors import RecipeError
 from degrade.fields import OneOf, Variable
-from degrade.kernels.backend import BACKENDS, use_backend
 from degrade.loading.search_path import names
 from degrade.nodes import Pick, Shuffle, Step, Steps
 
@@ -115,7 +116,7 @@ def ragged(photographs: Tensor, scale: int = 2) -> Canvas:
 
 
 def work(operator: Operator, canvas: Canvas, key: Key) -> list[Tensor]:
-    return operator.apply(canvas, draw(operator, key, canvas)).images()
+    return backends.apply(operator, canvas, draw(operator, key, canvas)).images()
 
 
 def test_every_operator_has_a_neutral_parameter_or_none() -> None:
@@ -145,7 +146,7 @@ class TestOperators:
         Bitwise; but the torch backend of a single channel, where convolutions sum in another
         order, to 4 last bits.
         """
-        if backend != "torch" and device.type != "cpu":
+        if backend != "reference" and device.type != "cpu":
             pytest.skip("it works on CPUs")
         operator, canvas, key = (
             random(name),
@@ -160,13 +161,15 @@ class TestOperators:
             alone = [
                 work(operator, canvas.take(np.array([i])), key[i : i + 1])[0] for i in range(6)
             ]
-        atol = 5e-7 if backend == "torch" and channels == 1 else 0
+        atol = 5e-7 if backend == "reference" and channels == 1 else 0
         for i in range(6):
             for other in (together[i], permuted[int(np.flatnonzero(order == i)[0])]):
                 torch.testing.assert_close(other, alone[i], rtol=0, atol=atol)
 
     @pytest.mark.parametrize("channels", [1, 3])
-    @pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend != "torch"])
+    @pytest.mark.parametrize(
+        "backend", [backend for backend in BACKENDS if backend != "reference"]
+    )
     def test_forms_agree(
         self, name: str, photographs: Tensor, backend: Any, channels: int
     ) -> None:
@@ -178,7 +181,7 @@ class TestOperators:
             ragged(photographs[:, :channels]),
             Key.of(3, np.arange(6)),
         )
-        with use_backend("torch"):
+        with use_backend("reference"):
             one = work(operator, canvas, key)
         with use_backend(backend):
             two = work(operator, canvas, key)
@@ -274,23 +277,24 @@ class TestRecipes:
         recipe, hr = Recipe.load(name), photographs.to(device)
         plan = recipe.plan(Key.of(3, np.arange(6)))
         order = np.array([5, 3, 1, 0, 4, 2])
-        for backend in BACKENDS:
-            with use_backend(backend):
-                together = recipe.apply(hr, plan, chunk=6)
-                others = {
-                    "alone": recipe.apply(hr, plan, chunk=1),
-                    "in fours": recipe.apply(hr, plan, chunk=4),
-                    "floats": recipe.apply(hr.float() / 255, plan, chunk=6),
-                }
-                permuted = recipe.apply(
-                    hr[torch.from_numpy(order).to(device)], plan.take(order), chunk=6
-                )
+        for backend in BACKENDS if device.type == "cpu" else ("reference", "triton"):
+            together = recipe.apply(hr, plan, chunk=6, backend=backend)
+            others = {
+                "alone": recipe.apply(hr, plan, chunk=1, backend=backend),
+                "in fours": recipe.apply(hr, plan, chunk=4, backend=backend),
+                "floats": recipe.apply(hr.float() / 255, plan, chunk=6, backend=backend),
+            }
+            permuted = recipe.apply(
+                hr[torch.from_numpy(order).to(device)], plan.take(order), chunk=6, backend=backend
+            )
             for what, pair in others.items():
                 assert torch.equal(pair.lr, together.lr), what
                 assert torch.equal(pair.hr, together.hr), what
             assert torch.equal(permuted.lr, together.lr[torch.from_numpy(order).to(device)])
 
-    @pytest.mark.parametrize("backend", [backend for backend in BACKENDS if backend != "torch"])
+    @pytest.mark.parametrize(
+        "backend", [backend for backend in BACKENDS if backend != "reference"]
+    )
     def test_forms_agree(self, name: str, photographs: Tensor, backend: Any) -> None:
         """Forms differ in last bits, which may flip a rounding, a coefficient, a Poisson count.
 
@@ -299,10 +303,8 @@ class TestRecipes:
         """
         recipe = Recipe.load(name)
         plan, hr = recipe.plan(Key.of(8, np.arange(24))), photographs.repeat(4, 1, 1, 1)
-        with use_backend(backend):
-            one = recipe.apply(hr, plan)
-        with use_backend("torch"):
-            two = recipe.apply(hr, plan, chunk=24)
+        one = recipe.apply(hr, plan, backend=backend)
+        two = recipe.apply(hr, plan, chunk=24, backend="reference")
         apart = (one.lr - two.lr).abs().flatten(1) * 255
         share = (apart > 0.01).float().mean(1)
         assert (share < 0.01).float().mean() >= 0.75

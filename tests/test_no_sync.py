@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from degrade.execution import threads
-from degrade.kernels.backend import use_backend
 from degrade.loading.search_path import names
 from degrade.recipe import Recipe
 from degrade.rng import Key
@@ -62,8 +61,8 @@ def test_no_operation_waits(
     monkeypatch.setattr(threads, "each", lambda work, items: [work(item) for item in items])
     for seed in range(3):
         plan = recipe.plan(Key.of(seed, np.arange(len(photographs))))
-        with use_backend("torch"), torch.no_grad(), NoWaiting():
-            recipe.apply(photographs, plan, chunk=len(photographs))
+        with torch.no_grad(), NoWaiting():
+            recipe.apply(photographs, plan, chunk=len(photographs), backend="reference")
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,16 @@
 """Laws of unsharp masking. The oracle is the formula with a dense 51 x 51 kernel, in float64."""
 
+import backends
 import cv2
 import numpy as np
 import pytest
 import torch
+from backends import BACKENDS, use_backend
 from scipy import ndimage
 from skimage import data
 
 from degrade.base import Draw
 from degrade.canvas import Canvas
-from degrade.kernels.backend import BACKENDS, use_backend
 from degrade.ops.sharpen import Unsharp
 from degrade.rng import Key
 
@@ -24,9 +25,8 @@ def photos() -> Canvas:
 
 def apply(operator: Unsharp, canvas: Canvas, values: dict | None = None) -> Canvas:
     values = {field: np.array(column, np.float64) for field, column in (values or {}).items()}
-    return operator.apply(
-        canvas, Draw(operator, values, Key.of(0, np.arange(len(canvas))), canvas)
-    )
+    draw = Draw(operator, values, Key.of(0, np.arange(len(canvas))), canvas)
+    return backends.apply(operator, canvas, draw)
 
 
 def reference(image: np.ndarray, amount: float, threshold: float) -> tuple[np.ndarray, np.ndarray]:

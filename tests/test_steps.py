@@ -181,7 +181,9 @@ def test_sizes_are_known_before_anything_runs(
 
 def test_a_decimation_that_may_not_fit() -> None:
     stage = [{"p": 0.5, "resize": {"factor": 0.7}}, "decimate"]
-    with pytest.raises(RecipeError, match=r"a.decimate: the size here may be no whole multiple"):
+    with pytest.raises(
+        RecipeError, match=r"a.decimate: the size here may not be a whole multiple"
+    ):
         recipe(*stage, scale=2)
     with pytest.raises(SizeError):
         Recipe.load("bsrgan").stages[0].size(frozenset({None}), 4)

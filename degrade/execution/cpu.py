@@ -73,6 +73,8 @@ def run(program: Program, hr: Tensor, watch: Watch | None = None) -> tuple[Tenso
 
 def run_calls(canvas: Canvas, calls: Sequence[Call], data: Data) -> Canvas:
     """The canvas that some calls leave; samples that a call does not work stay as they are."""
+    if not calls:
+        return canvas
     lines = Lines(calls, data, len(canvas))
     every = slice(0, len(calls))
     images = [

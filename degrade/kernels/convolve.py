@@ -71,7 +71,7 @@ def convolve_separable(
     (along x), in torch.
 
     Args:
-        canvas: Floating-point pixels (B, C, H, W).
+        canvas: Pixels (B, C, H, W), floating-point, or integers, which give float32.
         rows: (B, K) taps along x, K odd.
         columns: (B, K) taps along y.
         border: What lies outside an image.
@@ -245,6 +245,7 @@ def _correlate_separable(
     canvas: Canvas, down: NDArray[Any], across: NDArray[Any], border: Border
 ) -> Canvas:
     pixels = _bordered(canvas, down.shape[1] // 2, across.shape[1] // 2, border)
+    pixels = pixels if pixels.is_floating_point() else pixels.float()
     pixels = _depthwise(pixels, down[:, :, None])
     return canvas.with_pixels(_depthwise(pixels, across[:, None, :]))
 

@@ -230,9 +230,9 @@ def poisson_quantile(mean: Tensor, u: Tensor) -> Tensor:
 @functools.lru_cache(maxsize=64)
 def poisson_steps(peak: float) -> NDArray[np.float32]:
     """(dark levels, 28): where the distribution functions of the levels of small means step."""
-    means = torch.arange(256.0).div(255).mul_(peak)
-    totals = [total.clone() for total in _distribution(means[means < _SMALL])]
-    return torch.stack(totals, 1).numpy()
+    means = np.arange(256, dtype=np.float32) / np.float32(255) * np.float32(peak)
+    dark = torch.from_numpy(means[means < _SMALL])
+    return torch.stack([total.clone() for total in _distribution(dark)], 1).numpy()
 
 
 @functools.cache

@@ -133,7 +133,7 @@ def decimate(canvas: Canvas, sizes: Sizes, first: Sizes) -> Canvas:
         first: (B, 2) row and column of the first pixel to keep, in [0, s).
 
     Raises:
-        ValueError: if a size is no whole multiple of its target.
+        ValueError: if a size is not a whole multiple of its target.
     """
     steps = _steps(canvas.sizes, sizes)
     bands = [

@@ -100,6 +100,6 @@ class Decimate(Operator):
     def size_after(self, before: Size, scale: int) -> Size:
         if before is None:
             raise ValueError(
-                "the size here may be no whole multiple of the final LR size; use  resize: {of: target}"
+                "the size here may not be a whole multiple of the final LR size; use  resize: {of: target}"
             )
         return 1
