@@ -69,7 +69,14 @@ def compile_to(path: Path, arguments: list[str]) -> None:
     part = path.with_suffix(f".{os.getpid()}")
     try:
         subprocess.run(
-            [*shlex.split(os.environ.get("CC") or "cc"), *FLAGS, *arguments, "-o", str(part)],
+            [
+                *shlex.split(os.environ.get("CC") or "cc"),
+                *FLAGS,
+                *arguments,
+                "-lm",
+                "-o",
+                str(part),
+            ],
             check=True,
         )
         part.replace(path)

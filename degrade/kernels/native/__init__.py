@@ -27,13 +27,19 @@ __all__ = [
     "add_normal",
     "add_poisson",
     "available",
+    "band",
+    "band_taps",
     "correlate",
     "correlate_separable",
     "distinct",
     "interleave",
     "jpeg",
+    "psf_elliptic",
+    "psf_gaussian",
+    "psf_sinc",
     "quantize",
     "resample",
+    "run",
     "unsharp",
 ]
 
@@ -81,23 +87,37 @@ def _load() -> tuple[Any, str]:
         getattr(library, function).argtypes = [
             _TYPES[letter] for letter in arguments.replace(" ", "")
         ]
+    for function in _LONG:
+        getattr(library, function).restype = ctypes.c_long
     return library, name
 
 
-_TYPES = {"p": ctypes.c_void_p, "l": ctypes.c_long, "i": ctypes.c_int, "f": ctypes.c_float}
+_TYPES: dict[str, Any] = {
+    "p": ctypes.c_void_p,
+    "l": ctypes.c_long,
+    "i": ctypes.c_int,
+    "f": ctypes.c_float,
+}
 _SIGNATURES = {
-    "correlate": "pl pll pl lll",
-    "correlate_separable": "pl plpl pl llli",
-    "unsharp": "pl pl pl lll ff",
-    "add_normal": "pl pl llll pp fpi",
-    "add_poisson": "pl pl llll pp ff pll",
-    "distinct": "pl llll l",
-    "resample": "pll pl lll ppl ppl",
-    "jpeg": "pl pl lll p ii",
-    "interleave": "pp l",
-    "quantize": "pl pl ll f",
+    "run": "ppl",
+    "psf_elliptic": "lppppp",
+    "psf_sinc": "lppppp",
+    "psf_gaussian": "lpppp",
+    "band": "llii ppp",
+    "one_correlate": "pl pll pl lll",
+    "one_correlate_separable": "pl plpl pl llli",
+    "one_unsharp": "pl pl pl lll ff",
+    "one_add_normal": "pl pl llll pp fpi",
+    "one_add_poisson": "pl pl llll pp ff pl",
+    "one_distinct": "pl llll l",
+    "one_resample": "plll pl lll ppl ppl",
+    "one_jpeg": "pl pl lll p ii",
+    "one_interleave": "pp l",
+    "one_quantize": "pl pl ll f",
 }
 """The arguments of each function: pointers, longs, ints and floats."""
+_LONG = ("run", "band")
+"""Those that return a long."""
 
 
 def _runs(name: str) -> bool:
@@ -106,6 +126,109 @@ def _runs(name: str) -> bool:
 
     has = torch.backends.cpu.get_cpu_capability()
     return name == "neon" or name.upper() == has or (name, has) == ("avx2", "AVX512")
+
+
+# --- run.c ---------------------------------------------------------------------------------------
+
+
+def run(jobs: NDArray[np.int64], i: int, work: NDArray[Any]) -> int:
+    """Runs the program of job ``i``, without the interpreter's lock.
+
+    Nothing is checked: the pointers of the job and the records behind them must be right.
+
+    Args:
+        jobs: (B, 32) jobs, contiguous; ``run.c`` says what their words are.
+        i: Which of them.
+        work: Contiguous memory for pixels and scratch, of any dtype; one thread's own.
+
+    Returns:
+        0; or the bytes of ``work`` that are needed, if it is smaller; or -1 for an unknown kernel.
+        In both cases nothing was computed.
+    """
+    return _load()[0].run(jobs.ctypes.data + 256 * i, work.ctypes.data, work.nbytes)
+
+
+# --- psf.c ---------------------------------------------------------------------------------------
+
+
+def psf_elliptic(arguments: Taps, data: Words, offset: NDArray[np.int64]) -> tuple[Words, Words]:
+    """Writes the kernels of :func:`degrade.kernels.psf.elliptic`, trimmed and cropped, as float32.
+
+    Args:
+        arguments: (n, 7) size, sigma_x, sigma_y, angle, beta, plateau (0 or 1), shift.
+        data: Words to write to.
+        offset: (n,) where kernel i goes; there is room for size^2 words.
+
+    Returns:
+        (n,) rows and (n,) columns of each.
+
+    Raises:
+        ValueError: a size is even, or larger than 401.
+    """
+    return _square("psf_elliptic", arguments, data, offset)
+
+
+def psf_sinc(arguments: Taps, data: Words, offset: NDArray[np.int64]) -> tuple[Words, Words]:
+    """The same of :func:`degrade.kernels.psf.sinc`; ``arguments`` (n, 2): size, cutoff."""
+    return _square("psf_sinc", arguments, data, offset)
+
+
+def _square(
+    name: str, arguments: Taps, data: Words, offset: NDArray[np.int64]
+) -> tuple[Words, Words]:
+    sides = np.empty((2, len(arguments)), np.int32)
+    _psf(name, arguments, data, offset, sides.ctypes.data, sides[1].ctypes.data)
+    return sides[0], sides[1]
+
+
+def psf_gaussian(arguments: Taps, data: Words, offset: NDArray[np.int64]) -> Words:
+    """The same of :func:`degrade.kernels.psf.gaussian`, one axis; ``arguments`` (n, 3): size,
+    sigma, shift. Returns (n,) counts of taps.
+    """
+    count = np.empty(len(arguments), np.int32)
+    _psf("psf_gaussian", arguments, data, offset, count.ctypes.data)
+    return count
+
+
+def _psf(name: str, arguments: Taps, data: Words, offset: NDArray[np.int64], *sides: int) -> None:
+    pointers = (arguments.ctypes.data, data.ctypes.data, offset.ctypes.data)
+    row = getattr(_load()[0], name)(len(arguments), *pointers, *sides)
+    if row:
+        size = int(arguments[row - 1, 0])
+        raise ValueError(f"{name}: row {row - 1}: size {size}; it must be odd and at most 401")
+
+
+def band_taps(n_in: int, n_out: int, filter: int, antialias: bool) -> int:
+    """Taps of a row of :func:`band`."""
+    return _load()[0].band(n_in, n_out, filter, antialias, None, None, None)
+
+
+def band(
+    n_in: int,
+    n_out: int,
+    filter: int,
+    antialias: bool,
+    data: Words,
+    index: int,
+    weight: int,
+    double: bool = False,
+) -> None:
+    """Writes the matrix of :func:`degrade.kernels.resample.band`.
+
+    Args:
+        n_in: Samples before.
+        n_out: Samples after.
+        filter: Position in :data:`degrade.kernels.resample.FILTERS`.
+        antialias: Whether the kernel is stretched where the image shrinks.
+        data: Words to write to.
+        index: Offset in words of the (n_out, taps) int32 columns.
+        weight: Offset of the (n_out, taps) weights.
+        double: Whether weights are float64, aligned to 8 bytes, or else float32.
+    """
+    base = data.ctypes.data
+    to = base + 4 * weight
+    weights = (None, to) if double else (to, None)
+    _load()[0].band(n_in, n_out, filter, antialias, base + 4 * index, *weights)
 
 
 # --- convolve.c ----------------------------------------------------------------------------------
@@ -189,7 +312,7 @@ def add_poisson(
         steps: (dark levels, terms): where the distribution functions of the darkest levels step.
     """
     sizes = (*image.shape, words[0].size // image.shape[0])
-    _call("add_poisson", *_in(image), *_out(out), *sizes, *words, peak, scale, steps, *steps.shape)
+    _call("add_poisson", *_in(image), *_out(out), *sizes, *words, peak, scale, steps, len(steps))
 
 
 def distinct(image: Image, luma: bool, enough: int) -> int:
@@ -200,7 +323,9 @@ def distinct(image: Image, luma: bool, enough: int) -> int:
     planes = 1 if luma else channels
     pixels, stride = _in(image)
     return int(
-        _load()[0].distinct(pixels.ctypes.data, stride, height, width, channels, planes, enough)
+        _load()[0].one_distinct(
+            pixels.ctypes.data, stride, height, width, channels, planes, enough
+        )
     )
 
 
@@ -212,8 +337,10 @@ def resample(image: Image, out: Image, down: Band, across: Band) -> None:
     rows, columns, channels = out.shape
     bands: list[Any] = []
     for index, weight in (down, across):
-        bands += [index, np.ascontiguousarray(weight, np.float32), index.shape[1]]
-    _call("resample", *_in(image), image.shape[1], *_out(out), rows, columns, channels, *bands)
+        weights = np.ascontiguousarray(weight, np.float32)
+        bands += [np.ascontiguousarray(index, np.int32), weights, index.shape[1]]
+    sizes = image.shape[:2]
+    _call("resample", *_in(image), *sizes, *_out(out), rows, columns, channels, *bands)
 
 
 # --- jpeg.c, pixels.c ----------------------------------------------------------------------------
@@ -275,7 +402,7 @@ def _call(name: str, *arguments: Any) -> None:
     Raises:
         MemoryError: there is none for its lines.
     """
-    if getattr(_load()[0], name)(
+    if getattr(_load()[0], "one_" + name)(
         *[x.ctypes.data if isinstance(x, np.ndarray) else x for x in arguments]
     ):
         raise MemoryError(f"{name}: no memory for a few lines of an image")

@@ -3,8 +3,7 @@
 A block of ROWS x COLUMNS vectors of the result stays in registers while the taps go by, so that an input vector is
 loaded once for ROWS rows of the result. Taps are added in the order of the kernel's rows, left to right. */
 
-#include <stdlib.h>
-
+#include "kernels.h"
 #include "simd.h"
 
 enum { ROWS = 4, COLUMNS = LANES == 16 ? 4 : 2, TILE = COLUMNS * LANES };
@@ -16,20 +15,21 @@ typedef struct {
     long *from, *to, height, width;
 } Kernel;
 
-/* A block of y from column j on: x are the rows that its first tap meets, and those that follow. */
-INLINE void block(const float *const *x, long j, const Kernel *k, float *y, long ys, long step) {
+/* A block of y, `columns` vectors wide, from column j on: x are the rows that its first tap meets, and those that
+   follow. */
+INLINE void block(const float *const *x, long j, const Kernel *k, float *y, long ys, long step, const int columns) {
     vf sum[ROWS][COLUMNS] = {0};
     for (long a = 0; a < k->height + ROWS - 1; a++)
         for (long b = k->from[a]; b < k->to[a]; b++) {
             vf in[COLUMNS];
-            for (int v = 0; v < COLUMNS; v++) in[v] = load(x[a] + j + b * step + v * LANES);
+            for (int v = 0; v < columns; v++) in[v] = load(x[a] + j + b * step + v * LANES);
             for (int r = 0; r < ROWS; r++) {
                 vf tap = splat(k->taps[(a + ROWS - 1 - r) * k->width + b]);
-                for (int v = 0; v < COLUMNS; v++) sum[r][v] = madd(tap, in[v], sum[r][v]);
+                for (int v = 0; v < columns; v++) sum[r][v] = madd(tap, in[v], sum[r][v]);
             }
         }
     for (int r = 0; r < ROWS; r++)
-        for (int v = 0; v < COLUMNS; v++) store(y + r * ys + j + v * LANES, sum[r][v]);
+        for (int v = 0; v < columns; v++) store(y + r * ys + j + v * LANES, sum[r][v]);
 }
 
 /* What is less than a block: one element after the other. */
@@ -46,58 +46,94 @@ static void rest(const float *const *x, const Kernel *k, float *y, long ys, long
 }
 
 /* `rows` rows of `count` floats of y. Blocks that do not fit at the end are moved back over what is done: they find the
-   same again. */
+   same again. What is left of a row takes the narrowest block that holds it. */
 static void down(const float *const *x, const Kernel *k, float *y, long ys, long rows, long count, long step) {
-    if (rows < ROWS || count < TILE) {
+    if (rows < ROWS || count < LANES) {
         rest(x, k, y, ys, rows, count, step);
         return;
     }
     for (long i = 0; i < rows; i += ROWS) {
         long at = i + ROWS > rows ? rows - ROWS : i;
-        for (long j = 0; j < count; j += TILE)
-            block(x + at, j + TILE > count ? count - TILE : j, k, y + at * ys, ys, step);
-    }
-}
-
-/* Returns whether there is memory; `drop` gives it back either way. */
-static int make(Kernel *k, const float *taps, long height, long width) {
-    long groups = height + ROWS - 1, rows = groups + ROWS - 1;
-    *k = (Kernel){calloc(rows * width, sizeof *taps), malloc(groups * sizeof(long)), malloc(groups * sizeof(long)),
-                  height, width};
-    if (!k->taps || !k->from || !k->to) return 0;
-    memcpy(k->taps + (ROWS - 1) * width, taps, height * width * sizeof *taps);
-    for (long a = 0; a < groups; a++) {
-        k->from[a] = width, k->to[a] = 0;
-        for (long i = 0; i < ROWS * width; i++)
-            if (k->taps[a * width + i] != 0) {
-                long b = i % width;
-                if (b < k->from[a]) k->from[a] = b;
-                if (b >= k->to[a]) k->to[a] = b + 1;
+        const float *const *in = x + at;
+        float *out = y + at * ys;
+        for (long j = 0; j < count;) {
+            long left = count - j;
+            if (COLUMNS > 2 && left > 2 * LANES && count >= TILE) {
+                block(in, left < TILE ? count - TILE : j, k, out, ys, step, COLUMNS);
+                j += TILE;
+            } else if (left > LANES && count >= 2 * LANES) {
+                block(in, left < 2 * LANES ? count - 2 * LANES : j, k, out, ys, step, 2);
+                j += 2 * LANES;
+            } else {
+                block(in, left < LANES ? count - LANES : j, k, out, ys, step, 1);
+                j += LANES;
             }
+        }
     }
-    return 1;
 }
 
-static void drop(Kernel *k) {
-    free(k->taps);
-    free(k->from);
-    free(k->to);
+static Kernel kernel_of(Arena *arena, const float *taps, long height, long width) {
+    long groups = height + ROWS - 1, rows = groups + ROWS - 1;
+    Kernel k = {TAKE(arena, float, rows * width), TAKE(arena, long, groups), TAKE(arena, long, groups), height, width};
+    if (!arena->base) return k;
+    float *inner = k.taps + (ROWS - 1) * width;
+    memset(k.taps, 0, (ROWS - 1) * width * sizeof *taps);
+    memcpy(inner, taps, height * width * sizeof *taps);
+    memset(inner + height * width, 0, (ROWS - 1) * width * sizeof *taps);
+    for (long a = 0; a < groups; a++) k.from[a] = width, k.to[a] = 0;
+    for (long i = 0; i < height; i++) {
+        long from = 0, to = width;
+        while (from < width && taps[i * width + from] == 0) from++;
+        while (to > from && taps[i * width + to - 1] == 0) to--;
+        for (long a = i; from < to && a < i + ROWS; a++) {
+            if (from < k.from[a]) k.from[a] = from;
+            if (to > k.to[a]) k.to[a] = to;
+        }
+    }
+    return k;
 }
 
-/* y[i, j] = sum_ab k[a, b] x[i + a, j + b step]: `rows` rows of `count` floats; x has its border. Returns 0, or 1 if
-   there is no memory. */
-EXPORT int correlate(const float *x, long xs, const float *k, long kh, long kw, float *y, long ys, long rows,
-                     long count, long step) {
-    Kernel kernel;
-    const float **lines = malloc((rows + kh) * sizeof *lines);
-    int made = make(&kernel, k, kh, kw) && lines;
-    if (made) {
-        for (long i = 0; i < rows + kh - 1; i++) lines[i] = x + i * xs;
-        down(lines, &kernel, y, ys, rows, count, step);
+/* y[i, j] = sum_ab k[a, b] x[i + a, j + b step]: `rows` rows of `count` floats of y; `lines`: rows + kh - 1 rows of x,
+   which has its border. */
+void correlate_lines(Arena *arena, const float *const *lines, const float *taps, long kh, long kw, float *y, long ys,
+                     long rows, long count, long step) {
+    Kernel k = kernel_of(arena, taps, kh, kw);
+    if (arena->base) down(lines, &k, y, ys, rows, count, step);
+}
+
+/* Where the border's pixel i comes from: d c b | a b c d | c b a, or a a a | a b c d | d d d. */
+INLINE long inside(long i, long n, int reflect) {
+    if (i >= 0 && i < n) return i;
+    if (!reflect || n == 1) return i < 0 ? 0 : n - 1;
+    long period = 2 * (n - 1);
+    i = i < 0 ? -i % period : i % period;
+    return i < n ? i : period - i;
+}
+
+/* `correlate_lines` of an image without a border: `reflect` says which it is to have. */
+void correlate(Arena *arena, const float *x, long xs, float *y, long ys, long height, long width, long channels,
+               const float *taps, long rows, long columns, int reflect) {
+    long border = columns / 2, wide = (width + 2 * border) * channels, count = width * channels;
+    float *framed = TAKE(arena, float, height * wide);
+    long *from = TAKE(arena, long, 2 * border);
+    const float **lines = TAKE(arena, const float *, height + rows);
+    if (arena->base) {
+        for (long j = 0; j < 2 * border; j++) /* columns of the border: left, then right */
+            from[j] = inside(j < border ? j - border : width + j - border, width, reflect) * channels;
+        for (long i = 0; i < height; i++) {
+            const float *in = x + i * xs;
+            float *left = framed + i * wide, *right = left + border * channels + count;
+            memcpy(left + border * channels, in, count * sizeof *in);
+            for (long j = 0; j < border; j++)
+                for (long c = 0; c < channels; c++) {
+                    left[j * channels + c] = in[from[j] + c];
+                    right[j * channels + c] = in[from[border + j] + c];
+                }
+        }
+        for (long i = 0; i < height + rows - 1; i++)
+            lines[i] = framed + inside(i - rows / 2, height, reflect) * wide;
     }
-    free((void *)lines);
-    drop(&kernel);
-    return !made;
+    correlate_lines(arena, lines, taps, rows, columns, y, ys, height, count, channels);
 }
 
 /* --- separable kernels: LANES rows at a time, down, and then turned so that a vector is a column ------------------- */
@@ -113,40 +149,30 @@ typedef struct {
     int reflect;
 } Separable;
 
-/* Where the border's pixel i comes from: d c b | a b c d | c b a, or a a a | a b c d | d d d. */
-INLINE long inside(long i, long n, int reflect) {
-    if (!reflect || n == 1) return i < 0 ? 0 : i >= n ? n - 1 : i;
-    long period = 2 * (n - 1);
-    i = i < 0 ? -i % period : i % period;
-    return i < n ? i : period - i;
-}
-
-static void end(Separable *s) {
-    drop(&s->vertical);
-    free(s->taps);
-    free(s->strip);
-    free((void *)s->lines);
-}
-
-static int begin(Separable *s, const float *vertical, long kh, const float *horizontal, long kw, long rows,
-                 long columns, long channels, int reflect) {
+static Separable separable_of(Arena *arena, const float *vertical, long kh, const float *horizontal, long kw,
+                              long rows, long columns, long channels, int reflect) {
     long count = columns * channels, least = count < LANES ? LANES : count;
-    s->stride = least, s->width = kw, s->rows = rows, s->columns = columns, s->channels = channels, s->reflect = reflect;
-    s->taps = calloc(kw + 2 * (RUN - 1), sizeof *s->taps);
-    s->strip = calloc((3 * least + (kw - 1) * channels) * LANES, sizeof *s->strip);
-    s->lines = malloc((rows + kh + LANES) * sizeof *s->lines);
-    if (!make(&s->vertical, vertical, kh, 1) || !s->taps || !s->strip || !s->lines) return 0;
-    memcpy(s->taps + RUN - 1, horizontal, kw * sizeof *horizontal);
-    s->done = s->strip + least * LANES;
-    s->turned = s->done + least * LANES;
-    return 1;
+    Separable s = {.vertical = kernel_of(arena, vertical, kh, 1),
+                   .taps = TAKE(arena, float, kw + 2 * (RUN - 1)),
+                   .strip = TAKE(arena, float, least * LANES),
+                   .done = TAKE(arena, float, least * LANES),
+                   .turned = TAKE(arena, float, (least + (kw - 1) * channels) * LANES),
+                   .lines = TAKE(arena, const float *, rows + kh + LANES),
+                   .stride = least, .width = kw, .rows = rows, .columns = columns, .channels = channels,
+                   .reflect = reflect};
+    if (!arena->base) return s;
+    memset(s.taps, 0, (kw + 2 * (RUN - 1)) * sizeof *s.taps);
+    memcpy(s.taps + RUN - 1, horizontal, kw * sizeof *horizontal);
+    return s;
 }
 
 /* Takes the image x, of which row i is in place i % kept. */
-static void take(Separable *s, const float *x, long xs, long kept) {
+static void set_lines(Separable *s, const float *x, long xs, long kept) {
     long kh = s->vertical.height;
-    for (long i = 0; i < s->rows + kh + LANES; i++) /* some more, for a last strip that is not whole */
-        s->lines[i] = x + inside(i - kh / 2, s->rows, s->reflect) % kept * xs;
+    for (long i = 0; i < s->rows + kh + LANES; i++) { /* some more, for a last strip that is not whole */
+        long row = inside(i - kh / 2, s->rows, s->reflect);
+        s->lines[i] = x + (row < kept ? row : row % kept) * xs;
+    }
 }
 
 /* Pixels j, ..., j + RUN - 1 of `channels` channels of LANES rows. */
@@ -197,20 +223,17 @@ static const float *strip(Separable *s, long i) {
     return s->strip;
 }
 
-/* `correlate` with the outer product of `vertical` (kh taps) and `horizontal` (kw taps), of an image without a border:
-   `reflect` says which it is to have. */
-EXPORT int correlate_separable(const float *x, long xs, const float *vertical, long kh, const float *horizontal,
-                               long kw, float *y, long ys, long rows, long columns, long channels, int reflect) {
-    Separable s = {0};
-    int begun = begin(&s, vertical, kh, horizontal, kw, rows, columns, channels, reflect);
-    if (begun) take(&s, x, xs, rows);
-    for (long i = 0; begun && i < rows; i += LANES) {
+/* `correlate` with the outer product of `down` and `across`. */
+void correlate_separable(Arena *arena, const float *x, long xs, float *y, long ys, long height, long width,
+                         long channels, const float *down_, long rows, const float *across, long columns, int reflect) {
+    Separable s = separable_of(arena, down_, rows, across, columns, height, width, channels, reflect);
+    if (!arena->base) return;
+    set_lines(&s, x, xs, height);
+    for (long i = 0; i < height; i += LANES) {
         const float *made = strip(&s, i);
-        for (long r = 0; r < LANES && i + r < rows; r++)
-            memcpy(y + (i + r) * ys, made + r * s.stride, columns * channels * sizeof *y);
+        for (long r = 0; r < LANES && i + r < height; r++)
+            memcpy(y + (i + r) * ys, made + r * s.stride, width * channels * sizeof *y);
     }
-    end(&s);
-    return !begun;
 }
 
 /* --- unsharp masking --------------------------------------------------------------------------------------------- */
@@ -233,31 +256,25 @@ static void sharpen(const float *restrict x, const float *restrict soft, float *
 
 /* Unsharp masking with a soft mask: see degrade/ops/sharpen.py. `taps` are those of the blur along either axis. The mask
    is blurred as soon as the rows that it takes are there, and only they are kept, in a ring: all of it stays in cache. */
-EXPORT int unsharp(const float *x, long xs, const float *taps, long size, float *y, long ys, long rows, long columns,
-                   long channels, float amount, float threshold) {
-    long count = columns * channels, kept = size + 3 * LANES;
-    float *ring = malloc(kept * count * sizeof *ring);
-    Separable blur = {0}, soften = {0};
-    int begun = begin(&blur, taps, size, taps, size, rows, columns, channels, 1) &
-                begin(&soften, taps, size, taps, size, rows, columns, channels, 1) & !!ring;
-    if (begun) {
-        take(&blur, x, xs, rows);
-        take(&soften, ring, count, kept);
-    }
-    for (long i = 0, next = 0; begun && i < rows; i += LANES) {
-        for (; next < rows && next < i + LANES + size / 2; next += LANES) {
+void unsharp(Arena *arena, const float *x, long xs, float *y, long ys, long height, long width, long channels,
+             const float *taps, long size, float amount, float threshold) {
+    long count = width * channels, kept = size + 3 * LANES;
+    float *ring = TAKE(arena, float, kept * count);
+    Separable blur = separable_of(arena, taps, size, taps, size, height, width, channels, 1);
+    Separable soften = separable_of(arena, taps, size, taps, size, height, width, channels, 1);
+    if (!arena->base) return;
+    set_lines(&blur, x, xs, height);
+    set_lines(&soften, ring, count, kept);
+    for (long i = 0, next = 0; i < height; i += LANES) {
+        for (; next < height && next < i + LANES + size / 2; next += LANES) {
             const float *blurred = strip(&blur, next);
-            for (long r = next; r < next + LANES && r < rows; r++, blurred += blur.stride) {
+            for (long r = next; r < next + LANES && r < height; r++, blurred += blur.stride) {
                 memcpy(y + r * ys, blurred, count * sizeof *y);
                 edges(x + r * xs, blurred, ring + r % kept * count, count, threshold);
             }
         }
         const float *soft = strip(&soften, i);
-        for (long r = i; r < i + LANES && r < rows; r++, soft += soften.stride)
+        for (long r = i; r < i + LANES && r < height; r++, soft += soften.stride)
             sharpen(x + r * xs, soft, y + r * ys, count, amount);
     }
-    free(ring);
-    end(&blur);
-    end(&soften);
-    return !begun;
 }

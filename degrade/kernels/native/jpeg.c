@@ -4,8 +4,7 @@ Samples are 32-bit integers. Blocks are taken apart, so that entry (row, column)
 stands in one line: the transforms then never mix lanes. They are those of jfdctint.c and jidctint.c: C. Loeffler et
 al., Practical fast 1-D DCT algorithms with 11 multiplications (1989), in 13-bit fixed point. */
 
-#include <stdlib.h>
-
+#include "kernels.h"
 #include "simd.h"
 
 typedef struct {
@@ -264,17 +263,38 @@ static void colour(const float *x, long xs, float *y, long ys, long height, long
     }
 }
 
-/* Encodes and decodes one image in [0, 1] of 1 or 3 channels. `steps`: the tables of luma and chroma, 64 each, in rows.
-   (v, h): pixels that a chroma sample spans. Returns 0, or 1 if there is no memory. */
-EXPORT int jpeg(const float *x, long xs, float *y, long ys, long height, long width, long channels,
-                const int32_t *steps, int v, int h) {
+/* Tables K.1 and K.2 of ITU-T T.81. */
+static const unsigned char LUMA[64] = {
+    16, 11, 10, 16, 24,  40,  51,  61,  12, 12, 14, 19, 26,  58,  60,  55,
+    14, 13, 16, 24, 40,  57,  69,  56,  14, 17, 22, 29, 51,  87,  80,  62,
+    18, 22, 37, 56, 68,  109, 103, 77,  24, 35, 55, 64, 81,  104, 113, 92,
+    49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
+};
+static const unsigned char CHROMA[64] = {
+    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99,
+    24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99, 99, 99,
+    99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+    99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+};
+
+/* The steps of luma and chroma, 64 each, in rows, scaled as jpeg_set_quality does. */
+void jpeg_tables(int quality, int32_t steps[128]) {
+    int32_t scale = quality < 50 ? 5000 / quality : 200 - 2 * quality;
+    for (int i = 0; i < 128; i++) {
+        int32_t step = ((i < 64 ? LUMA[i] : CHROMA[i - 64]) * scale + 50) / 100;
+        steps[i] = step < 1 ? 1 : step > 255 ? 255 : step;
+    }
+}
+
+/* Encodes and decodes one image in [0, 1]. `steps`: those of `jpeg_tables`. (v, h): pixels that a chroma sample spans.
+   In place. */
+void jpeg(Arena *arena, const float *x, long xs, float *y, long ys, long height, long width, long channels,
+          const int32_t *steps, int v, int h) {
     long tall = up_to(height, 16), wide = up_to(width, 16) + SLACK;
-    int32_t *memory = malloc((3 * tall * wide + 4 * wide + 64 * (wide / 8 + LANES) + 4 * wide) * sizeof *memory);
-    if (!memory) return 1;
+    int32_t *memory = TAKE(arena, int32_t, 3 * tall * wide + 8 * wide + 64 * (wide / 8 + LANES));
+    if (!arena->base) return;
     if (channels == 1)
         grey(x, xs, y, ys, height, width, steps, memory);
     else
         colour(x, xs, y, ys, height, width, steps, v, h, memory);
-    free(memory);
-    return 0;
 }

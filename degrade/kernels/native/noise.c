@@ -1,8 +1,7 @@
 /* Noise over the pixels of one interleaved image: the fields of degrade/rng.py and what degrade/ops/noise.py makes of
 them, a line at a time. */
 
-#include <stdlib.h>
-
+#include "kernels.h"
 #include "simd.h"
 
 /* The hash of degrade/rng.py: the words of pixels, from their columns' words and the two of their lines. */
@@ -77,18 +76,51 @@ INLINE vf normal(vi words) { return normal_quantile(to_float(words) * (0x1.fffff
 enum { PLANES = 3 };
 typedef struct {
     vu column[PLANES], first[PLANES], second[PLANES];
+    vi plane[PLANES];
     long planes, turn;
 } Line;
 
-static Line line_of(const int32_t *first, const int32_t *second, long i, long height, long planes) {
+/* The elements of any line. */
+static Line line_of(long planes) {
     Line l = {.planes = planes};
     for (long e = 0; e < planes * LANES; e++) {
-        long v = e / LANES, lane = e % LANES, at = e % planes * height + i;
+        long v = e / LANES, lane = e % LANES;
         l.column[v][lane] = (uint32_t)(e / planes) * 0x3C6EF35Fu;
-        l.first[v][lane] = (uint32_t)first[at];
-        l.second[v][lane] = (uint32_t)second[at];
+        l.plane[v][lane] = (int32_t)(e % planes);
     }
     return l;
+}
+
+/* The same at the start of line i of `height`. */
+INLINE Line at_line(const Line *any_, const int32_t *first, const int32_t *second, long i, long height) {
+    Line l = *any_;
+    for (long v = 0; v < l.planes; v++) {
+        l.first[v] = (vu){0} + (uint32_t)first[i];
+        l.second[v] = (vu){0} + (uint32_t)second[i];
+        for (long p = 1; p < l.planes; p++) {
+            vu own = (vu)(l.plane[v] == (int32_t)p);
+            l.first[v] = (own & (uint32_t)first[p * height + i]) | (~own & l.first[v]);
+            l.second[v] = (own & (uint32_t)second[p * height + i]) | (~own & l.second[v]);
+        }
+    }
+    return l;
+}
+
+INLINE uint32_t mixed(uint32_t word) {
+    word = (word ^ word >> 16) * 0x7FEB352Du;
+    word = (word ^ word >> 15) * (uint32_t)-0x7B935975;
+    return word ^ word >> 16;
+}
+
+/* The two words of each line (p, y), of the halves of a sample's key: see degrade/rng.py. */
+void line_words(uint32_t low, uint32_t high, long planes, long height, int32_t *first, int32_t *second) {
+    for (long p = 0; p < planes; p++)
+        for (long y = 0; y < height; y++) {
+            uint32_t line = ((uint32_t)p * 0x01000193u + (uint32_t)y) * 0x61C88647u;
+            uint32_t one = mixed(mixed(line + low) ^ high);
+            first[p * height + y] = (int32_t)one;
+            second[p * height + y] = (int32_t)mixed(one + high);
+        }
 }
 
 /* The words of the next LANES elements. */
@@ -120,16 +152,15 @@ static void mix(const float *restrict z, const float *restrict m, float *restric
 
 /* y = clip(x + n) or, if `times`, clip(x + x n), n = sigma M z. `planes` is 1 (grey: one z for all channels) or the
    number of channels, 1 or 3; M, 3 x 3, may be NULL, the identity. `first` and `second`: a word for each
-   (p, line). Returns 0, or 1 if there is no memory. */
-EXPORT int add_normal(const float *x, long xs, float *y, long ys, long height, long width, long channels, long planes,
-                      const int32_t *first, const int32_t *second, float sigma, const float *mixing, int times) {
+   (p, line). In place. */
+void add_normal(Arena *arena, const float *x, long xs, float *y, long ys, long height, long width, long channels,
+                long planes, const int32_t *first, const int32_t *second, float sigma, const float *mixing, int times) {
     long count = width * channels, line = whole(count);
-    float *z = malloc(3 * line * sizeof *z);
-    if (!z) return 1;
-    float *in = z + line, *noise = in + line;
-    memset(in, 0, line * sizeof *in);
+    float *z = TAKE(arena, float, line), *in = TAKE(arena, float, line), *noise = TAKE(arena, float, line);
+    if (!arena->base) return;
+    Line any_ = line_of(planes);
     for (long i = 0; i < height; i++, x += xs, y += ys) {
-        Line l = line_of(first, second, i, height, planes);
+        Line l = at_line(&any_, first, second, i, height);
         for (long e = 0; e < width * planes; e += LANES) store(z + e, normal(next(&l)));
         const float *n = z;
         if (planes < channels)
@@ -143,8 +174,27 @@ EXPORT int add_normal(const float *x, long xs, float *y, long ys, long height, l
         }
         memcpy(y, in, count * sizeof *y);
     }
-    free(z);
-    return 0;
+}
+
+/* y = 1 where u < white, else 0 where u > black, else x; u uniform. `planes`, `first` and `second` as above. In place. */
+void salt_pepper(Arena *arena, const float *x, long xs, float *y, long ys, long height, long width, long channels,
+                 long planes, const int32_t *first, const int32_t *second, float white, float black) {
+    long count = width * channels, line = whole(count);
+    float *u = TAKE(arena, float, line), *all = TAKE(arena, float, line), *in = TAKE(arena, float, line);
+    if (!arena->base) return;
+    Line any_ = line_of(planes);
+    for (long i = 0; i < height; i++, x += xs, y += ys) {
+        Line l = at_line(&any_, first, second, i, height);
+        for (long e = 0; e < width * planes; e += LANES) store(u + e, uniform(next(&l)));
+        const float *chance = u;
+        if (planes < channels) repeat(u, all, width), chance = all;
+        memcpy(in, x, count * sizeof *in);
+        for (long e = 0; e < line; e += LANES) {
+            vf c = load(chance + e);
+            store(in + e, pick(c < white, splat(1), pick(c > black, splat(0), load(in + e))));
+        }
+        memcpy(y, in, count * sizeof *y);
+    }
 }
 
 /* The rounded Cornish-Fisher expansion of degrade/ops/noise.py; for means below 8, which it is not for, a guess. */
@@ -171,18 +221,18 @@ INLINE float steps_below(const float *steps, long count, float u, float guess) {
 }
 
 /* y = clip(x + scale (K / v - r)), K ~ Poisson(v r), r the level of x, or of its luma if planes is 1 of 3. `steps` has
-   the first `terms` values of the distribution function of each level below `dark`. Returns 0, or 1 if there is no
-   memory. */
-EXPORT int add_poisson(const float *x, long xs, float *y, long ys, long height, long width, long channels,
-                       long planes, const int32_t *first, const int32_t *second, float v, float scale,
-                       const float *steps, long dark, long terms) {
+   the first TERMS values of the distribution function of each level below `dark`. In place. */
+void add_poisson(Arena *arena, const float *x, long xs, float *y, long ys, long height, long width, long channels,
+                 long planes, const int32_t *first, const int32_t *second, float v, float scale, const float *steps,
+                 long dark) {
     long count = width * channels, drawn = width * planes, line = whole(count);
-    float *in = malloc(4 * line * sizeof *in);
-    if (!in) return 1;
-    float *level = in + line, *u = level + line, *noise = u + line;
-    memset(in, 0, 2 * line * sizeof *in);
+    float *in = TAKE(arena, float, line), *level = TAKE(arena, float, line);
+    float *u = TAKE(arena, float, line), *noise = TAKE(arena, float, line);
+    if (!arena->base) return;
+    memset(level, 0, line * sizeof *level);
+    Line any_ = line_of(planes);
     for (long i = 0; i < height; i++, x += xs, y += ys) {
-        Line l = line_of(first, second, i, height, planes);
+        Line l = at_line(&any_, first, second, i, height);
         vi few = {0};
         memcpy(in, x, count * sizeof *in);
         if (planes < channels)
@@ -198,7 +248,7 @@ EXPORT int add_poisson(const float *x, long xs, float *y, long ys, long height, 
         }
         for (long e = any(few) ? 0 : drawn; e < drawn; e++)
             if (level[e] < (float)dark)
-                noise[e] = steps_below(steps + (long)level[e] * terms, terms, u[e], noise[e]);
+                noise[e] = steps_below(steps + (long)level[e] * TERMS, TERMS, u[e], noise[e]);
         for (long e = 0; e < drawn; e += LANES)
             store(noise + e, (load(noise + e) / v - load(level + e) / 255.0f) * scale);
         const float *n = noise;
@@ -209,13 +259,11 @@ EXPORT int add_poisson(const float *x, long xs, float *y, long ys, long height, 
         for (long e = 0; e < line; e += LANES) store(in + e, clip(load(in + e) + load(n + e), 0, 1));
         memcpy(y, in, count * sizeof *y);
     }
-    free(in);
-    return 0;
 }
 
 /* How many levels an image's pixels, or their lumas if `planes` is 1 and `channels` 3, take; it stops counting
    after a line that finds more than `enough`. */
-EXPORT int distinct(const float *x, long xs, long height, long width, long channels, long planes, long enough) {
+int distinct(const float *x, long xs, long height, long width, long channels, long planes, long enough) {
     unsigned char seen[256] = {0};
     int count = 0;
     for (long i = 0; i < height && count <= enough; i++)

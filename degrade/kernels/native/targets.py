@@ -7,8 +7,17 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-HEADERS = ("simd.h",)
-SOURCES = ("convolve.c", "jpeg.c", "noise.c", "pixels.c", "resample.c")
+HEADERS = ("arena.h", "kernels.h", "simd.h")
+SOURCES = (
+    "alone.c",
+    "convolve.c",
+    "jpeg.c",
+    "noise.c",
+    "pixels.c",
+    "psf.c",
+    "resample.c",
+    "run.c",
+)
 
 _AVX2 = ("-mavx2", "-mfma")
 _X86: dict[str, tuple[str, ...]] = {

@@ -1,0 +1,164 @@
+/* A sample's program: its records, one after the other, on one image. degrade/program.py writes them; kernel codes and
+their arguments are those of degrade/kernels.
+
+The image lies in one of two buffers, of the largest size of the program; a kernel that cannot work in place fills the
+other. Buffers and scratch are the caller's: nothing is allocated. */
+
+#include "kernels.h"
+#include "simd.h"
+
+enum { PYTHON, CORRELATE, SEPARABLE, UNSHARP, RESAMPLE, MATLAB, DECIMATE, NORMAL, POISSON, SALT_PEPPER, JPEG, QUANTIZE,
+       CLIP };
+
+enum { WORDS = 32 };
+
+/* A row of the array that Python fills, all 64-bit. */
+typedef struct {
+    int64_t records, count; /* the program */
+    int64_t data, tables;   /* its words; the Poisson steps of peaks 1, 2, 4, ..., 256 */
+    int64_t channels, height, width;
+    int64_t input, kind, input_strides[3];
+    int64_t target_after, target, target_strides[3]; /* how many records come before the target is taken; -1: none */
+    int64_t output, output_strides[3];
+} Job;
+
+/* The first of a record's own words. */
+enum { OWN = 6 };
+
+typedef struct {
+    const int32_t *words;
+    const int32_t *data;
+    long height, width, out_height, out_width, channels;
+} Record;
+
+static Record record_of(const Job *job, long k) {
+    const int32_t *words = (const int32_t *)(intptr_t)job->records + k * WORDS;
+    return (Record){words, (const int32_t *)(intptr_t)job->data, words[2], words[3], words[4], words[5],
+                    job->channels};
+}
+
+/* Argument i: a whole number, a float32, or the array at an offset. */
+INLINE long whole(const Record *r, int i) { return r->words[OWN + i]; }
+INLINE uint32_t word(const Record *r, int i) { return (uint32_t)r->words[OWN + i]; }
+INLINE float real(const Record *r, int i) {
+    float y;
+    memcpy(&y, r->words + OWN + i, sizeof y);
+    return y;
+}
+INLINE const void *array(const Record *r, int i) { return r->data + whole(r, i); }
+
+static void noise(Arena *arena, const Record *r, const float *tables, const float *x, float *y) {
+    int code = r->words[0];
+    long planes = whole(r, code == NORMAL ? 3 : 4), h = r->height, w = r->width, c = r->channels, s = w * c;
+    int32_t *first = TAKE(arena, int32_t, planes * h), *second = TAKE(arena, int32_t, planes * h);
+    if (arena->base) line_words(word(r, 0), word(r, 1), planes, h, first, second);
+    if (code == NORMAL) {
+        float mixing[9];
+        memcpy(mixing, r->words + OWN + 6, sizeof mixing);
+        int mixed = whole(r, 5) && planes == 3;
+        add_normal(arena, x, s, y, s, h, w, c, planes, first, second, real(r, 2), mixed ? mixing : NULL,
+                   whole(r, 4) != 0);
+    } else if (code == SALT_PEPPER)
+        salt_pepper(arena, x, s, y, s, h, w, c, planes, first, second, real(r, 2), real(r, 3));
+    else {
+        float peak = real(r, 2);
+        const float *steps = array(r, peak == 0 ? 0 : 5);
+        long dark = whole(r, 6);
+        if (peak == 0 && arena->base) { /* 2^ceil(log2(levels)): more than 128 make 256 */
+            static const int DARK[] = {256, 256, 256, 255, 128, 64, 32, 16, 8};
+            int levels = distinct(x, s, h, w, c, planes, 128), power = 0;
+            for (steps = tables; 1 << power < levels; power++) steps += DARK[power] * TERMS;
+            peak = (float)(1 << power), dark = DARK[power];
+        }
+        add_poisson(arena, x, s, y, s, h, w, c, planes, first, second, peak, real(r, 3), steps, dark);
+    }
+}
+
+/* Whether y may be x. */
+static int in_place(int code) {
+    return (code >= NORMAL && code <= SALT_PEPPER) || code == JPEG || code == QUANTIZE || code == CLIP;
+}
+
+/* From x to y; with an arena that only counts, nothing but that. Returns whether the kernel is known. */
+static int call(Arena *arena, const Record *r, const float *tables, const float *x, float *y) {
+    long h = r->height, w = r->width, oh = r->out_height, ow = r->out_width, c = r->channels, s = w * c, os = ow * c;
+    switch (r->words[0]) {
+    case CORRELATE:
+        correlate(arena, x, s, y, s, h, w, c, array(r, 0), whole(r, 1), whole(r, 2), whole(r, 3) == 0);
+        return 1;
+    case SEPARABLE:
+        correlate_separable(arena, x, s, y, s, h, w, c, array(r, 0), whole(r, 1), array(r, 2), whole(r, 3),
+                            whole(r, 4) == 0);
+        return 1;
+    case UNSHARP:
+        unsharp(arena, x, s, y, s, h, w, c, array(r, 0), whole(r, 1), real(r, 2), real(r, 3));
+        return 1;
+    case RESAMPLE:
+        resample(arena, x, s, h, w, y, os, oh, ow, c, (Band){array(r, 0), array(r, 1), whole(r, 2)},
+                 (Band){array(r, 3), array(r, 4), whole(r, 5)});
+        return 1;
+    case MATLAB:
+        resample_levels(arena, x, s, h, w, y, os, oh, ow, c, (Band64){array(r, 0), array(r, 1), whole(r, 2)},
+                        (Band64){array(r, 3), array(r, 4), whole(r, 5)});
+        return 1;
+    case DECIMATE:
+        if (arena->base) decimate(x, y, w, c, oh, ow, whole(r, 0), whole(r, 1), whole(r, 2), whole(r, 3));
+        return 1;
+    case NORMAL:
+    case POISSON:
+    case SALT_PEPPER:
+        noise(arena, r, tables, x, y);
+        return 1;
+    case JPEG: {
+        int32_t steps[128];
+        jpeg_tables((int)whole(r, 0), steps);
+        jpeg(arena, x, s, y, s, h, w, c, steps, (int)whole(r, 1), (int)whole(r, 2));
+        return 1;
+    }
+    case QUANTIZE:
+        if (arena->base) quantize(x, y, h * s, real(r, 0));
+        return 1;
+    case CLIP:
+        if (arena->base) clip_to_unit(x, y, h * s);
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+/* Works a job, and returns 0; or, and then nothing is computed, how many bytes of `work` it needs if there are fewer,
+   or -1 for a kernel that it does not know. */
+EXPORT long run(const int64_t *words, float *work, long work_bytes) {
+    const Job *job = (const Job *)words;
+    const float *tables = (const float *)(intptr_t)job->tables;
+    long most = job->height * job->width, scratch = 0;
+    for (long k = 0; k < job->count; k++) {
+        Record r = record_of(job, k);
+        Arena counted = {0};
+        if (!call(&counted, &r, tables, NULL, NULL)) return -1;
+        if (counted.used > scratch) scratch = counted.used;
+        if (r.height * r.width > most) most = r.height * r.width;
+        if (r.out_height * r.out_width > most) most = r.out_height * r.out_width;
+    }
+    long size = aligned(most * job->channels * (long)sizeof(float));
+    long needed = ALIGNMENT + 2 * size + scratch;
+    if (work_bytes < needed) return needed;
+
+    char *base = (char *)work + (aligned((long)(intptr_t)work) - (long)(intptr_t)work);
+    float *x = (float *)base, *other = (float *)(base + size);
+    long height = job->height, width = job->width;
+    read_image((const void *)(intptr_t)job->input, (int)job->kind, job->input_strides, height, width, job->channels, x);
+    for (long k = 0; k <= job->count; k++) {
+        if (k == job->target_after)
+            write_image(x, height, width, job->channels, (float *)(intptr_t)job->target, job->target_strides);
+        if (k == job->count) break;
+        Record r = record_of(job, k);
+        Arena arena = {base + 2 * size, 0};
+        float *y = in_place(r.words[0]) ? x : other;
+        call(&arena, &r, tables, x, y);
+        if (y != x) other = x, x = y;
+        height = r.out_height, width = r.out_width;
+    }
+    write_image(x, height, width, job->channels, (float *)(intptr_t)job->output, job->output_strides);
+    return 0;
+}
