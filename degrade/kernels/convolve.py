@@ -41,7 +41,7 @@ Border = Literal["reflect", "replicate"]
 BORDERS: tuple[Border, ...] = ("reflect", "replicate")
 
 Real = NDArray[np.float64]
-Taps = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+Taps = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 """Trimmed kernels in a program's data: (n,) offsets, rows and columns."""
 
 _NEGLIGIBLE = 1e-7

@@ -54,6 +54,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from degrade.canvas import Canvas, Sizes, to_channels_last
+from degrade.kernels import native
 from degrade.kernels.base import Call, Data, Kernel, Records, Samples
 
 __all__ = [
@@ -209,10 +210,18 @@ def keep_every(samples: Samples, sizes: Sizes, first: Sizes) -> Call:
 
 def _put(data: Data, n_in: int, n_out: int, filter: str, antialias: bool) -> tuple[int, int, int]:
     """The offsets of a matrix's columns and weights in a program's data, and its taps a row."""
-    matrix = band(n_in, n_out, filter, antialias)
-    precision = np.float64 if filter == "matlab" else np.float32
-    index = data.add(matrix.index.astype(np.int32))
-    return index, data.add(matrix.weight.astype(precision)), matrix.index.shape[1]
+    double = filter == "matlab"
+    if not native.available():
+        matrix = band(n_in, n_out, filter, antialias)
+        index = data.add(matrix.index.astype(np.int32))
+        weight = matrix.weight.astype(np.float64 if double else np.float32)
+        return index, data.add(weight), matrix.index.shape[1]
+    code = FILTERS.index(filter)
+    taps = native.band_taps(n_in, n_out, code, antialias)
+    index = data.reserve(n_out * taps)
+    weight = data.reserve(n_out * taps * (2 if double else 1))
+    native.band(n_in, n_out, code, antialias, data.words, index, weight, double)
+    return index, weight, taps
 
 
 _NAMES = tuple(
