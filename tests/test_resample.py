@@ -321,7 +321,7 @@ def test_size_is_declared() -> None:
     assert Resize(factor=0.5, of="hr").size_after(None, 3) is None
     assert Resize(factor=[0.5, 1], of="target").size_after(1, 4) is None
     assert Decimate().size_after(4, 4) == 1
-    with pytest.raises(ValueError, match="not a whole multiple"):
+    with pytest.raises(ValueError, match="not be a whole multiple"):
         Decimate().size_after(None, 4)
 
 

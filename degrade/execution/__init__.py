@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+import torch
+
 from degrade.canvas import Canvas
 from degrade.execution import cpu, reference
 from degrade.execution.backend import BACKENDS, Backend, choose
@@ -40,6 +42,8 @@ def execute(
     """
     samples = Samples.of(canvas)
     calls = list(lower(arguments, samples))
+    if backend is None and canvas.pixels.dtype != torch.float32:
+        backend = "reference"
     if choose(canvas.pixels, backend) == "native":
         return cpu.run_calls(canvas, calls, samples.data)
     return reference.run_calls(canvas, calls, samples.data)

@@ -29,9 +29,10 @@ def choose(pixels: Tensor, backend: Backend | None = None) -> Backend:
     """
     device, grad = pixels.device.type, pixels.requires_grad
     if backend is None:
-        if device == "cpu" and not grad and pixels.shape[1] in (1, 3) and native.available():
+        fits = not grad and pixels.shape[1] in (1, 3)
+        if fits and device == "cpu" and native.available():
             return "native"
-        if device == "cuda" and not grad and pixels.shape[1] in (1, 3) and find_spec("triton"):
+        if fits and device == "cuda" and find_spec("triton"):
             return "triton"
         return "reference"
     if backend not in BACKENDS:
