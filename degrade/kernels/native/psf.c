@@ -13,8 +13,8 @@ static const double PI = 3.14159265358979323846;
 static const double NEGLIGIBLE = 1e-7;
 /* What is below e^-FAINT of the largest tap is dropped in any case: 401 x 401 of them sum to less. */
 static const double FAINT = 45;
-/* Width 0 stands for this one; no exponent of e goes further than LARGEST. */
-static const double NARROWEST = 1e-150, LARGEST = 700;
+/* Width 0 stands for this one; no power of q grows larger than e^700. */
+static const double NARROWEST = 1e-150, LARGEST = 1.0142320547350045e304;
 
 /* The longest side that there is room for on the stack. */
 enum { LONGEST = 401 };
@@ -99,12 +99,9 @@ static void normalise_log(double *x, long count) {
 
 /* The logarithm of the profile at q = u^2 + v^2. */
 INLINE double profile(double q, double beta, int plateau) {
-    q = q < 1e-300 ? 1e-300 : q;
-    double power = q;
-    if (beta != 1) {
-        double exponent = beta * log(q);
-        power = exp(exponent < LARGEST ? exponent : LARGEST);
-    }
+    q = fmax(q, 1e-300);
+    double power = fmin(q, LARGEST);
+    if (beta != 1) power = fmin(exp(fmin(beta * log(q), 709)), LARGEST);
     return plateau ? -log1p(power) : -0.5 * power;
 }
 
@@ -125,7 +122,7 @@ EXPORT int psf_elliptic(long n, const double *arguments, float *data, const int6
         for (long k = 0; k < count; k++) {
             double y = (double)(k / size - half) - shift, x = (double)(k % size - half) - shift;
             double u = (cosine * x + sine * y) / sx, v = (cosine * y - sine * x) / sy;
-            taps[k] = profile(fmin(u * u + v * v, 1e300), beta, plateau);
+            taps[k] = profile(u * u + v * v, beta, plateau);
         }
         if (count < area)
             for (long k = count; k < area; k++) taps[k] = taps[area - 1 - k];
@@ -166,7 +163,7 @@ EXPORT int psf_gaussian(long n, const double *arguments, float *data, const int6
         double taps[size], scratch[size], sigma = fmax(arguments[1], NARROWEST);
         for (long k = 0; k < size; k++) {
             double x = ((double)(k - half) - arguments[2]) / sigma;
-            taps[k] = -0.5 * fmin(x * x, 1e300);
+            taps[k] = -0.5 * x * x;
         }
         normalise_log(taps, size);
         trim(taps, size, scratch);
