@@ -173,7 +173,7 @@ class Draw:
         return self._values[field]
 
     def names(self, field: str) -> list[str]:
-        """The drawn names of a :class:`OneOf` field."""
+        """The drawn names of a :class:`Categorical` field."""
         variable = self.operator.variables()[field]
         return [variable.label(value) for value in self.host(field)]
 

@@ -19,27 +19,26 @@ from pydantic import ValidationError
 import degrade.ops as ops
 from degrade.base import REGISTRY
 from degrade.errors import Problem, RecipeError, close
-from degrade.limits import PATCH
+from degrade.extent import Extent, SizeError
 from degrade.loading.inheritance import RESERVED, change, extend, read
 from degrade.loading.positions import Marked, Place
 from degrade.nodes import (
     CONTROL,
     TIMES,
+    Maybe,
     Node,
-    Pick,
+    OneOf,
     Repeat,
+    Sequence,
     Shuffle,
-    SizeError,
-    Sizes,
     Step,
-    Steps,
 )
 from degrade.shorthand import parse
 
 __all__ = ["Spec", "load"]
 
 MOST_STEPS = 1000
-"""Steps of a recipe once its repeats are written out."""
+"""Sequence of a recipe once its repeats are written out."""
 MOST_DEPTH = 24
 """Keys and indices from a recipe's root to a step: about ten groups within each other."""
 
@@ -50,8 +49,8 @@ class Spec:
 
     name: str
     scale: int
-    hr: Steps
-    stages: tuple[Steps, ...]
+    hr: Sequence
+    stages: tuple[Sequence, ...]
     description: str
 
 
@@ -119,7 +118,7 @@ class Builder:
         built = {str(stage): self.stage(stage) for stage in ("hr", *stages) if stage in data}
         if self.problems:
             return None
-        hr = built.pop("hr", Steps("hr", ()))
+        hr = built.pop("hr", Sequence("hr", ()))
         spec = Spec(
             str(name), int(cast("int", scale)), hr, tuple(built.values()), str(description).strip()
         )
@@ -130,43 +129,41 @@ class Builder:
         """Rejects a recipe whose LR image may not be exactly HR / scale, or that enlarges
         without bound.
         """
-        whole, fitting = frozenset({spec.scale}), frozenset({1})
-        stage = spec.hr
+        patch, stage = Extent.of_patch(spec.scale), spec.hr
         try:
-            if spec.hr.size(whole, spec.scale) != whole:
+            extent = spec.hr.extent(patch, spec.scale)
+            if extent.sizes != patch.sizes:
                 self.wrong(
                     ("hr",),
                     "hr",
                     "changes the size of the HR image; resize in a later stage instead",
                 )
-            sizes: Sizes = whole
-            side = spec.hr.side(PATCH, spec.scale)
+            extent = Extent(patch.sizes, extent.side)
             for stage in spec.stages:
-                sizes = stage.size(sizes, spec.scale)
-                side = stage.side(side, spec.scale)
+                extent = stage.extent(extent, spec.scale)
         except SizeError as error:
             self.wrong((stage.label,), f"{stage.label}.{error.label}", error.message)
             return
-        if sizes != fitting:
+        if extent.sizes != frozenset({1}):
             remedy = "end with a step  resize: {of: target}  that always runs"
             message = f"the LR image may end off the target size (HR / {spec.scale}); {remedy}"
             self.wrong((stage.label,), stage.label, message)
 
-    def stage(self, name: Any) -> Steps:
+    def stage(self, name: Any) -> Sequence:
         body = self.marked.data[name]
         if not isinstance(name, str) or not name.isidentifier():
             self.wrong(
                 (name,), str(name), "a stage is named by a word of letters, digits and underscores"
             )
-            return Steps(str(name), ())
+            return Sequence(str(name), ())
         if not isinstance(body, list):
             meant = close(name, [known for known in RESERVED if known != name])
             self.wrong(
                 (name,), name, f"a stage should be a list of steps{meant if '?' in meant else ''}"
             )
-            return Steps(name, ())
+            return Sequence(name, ())
         seen: dict[str, str] = {}
-        return Steps(name, self.nodes(body, (name,), name, seen))
+        return Sequence(name, self.nodes(body, (name,), name, seen))
 
     def nodes(self, body: Any, path: Place, scope: str, seen: dict[str, str]) -> tuple[Node, ...]:
         if not isinstance(body, list):
@@ -219,8 +216,10 @@ class Builder:
         p = 1.0 if weighted else self.probability(step.get("p", 1), (*path, "p"), f"{here}.p")
         inside = (*path, kind)
         if kind in CONTROL:
-            return getattr(self, kind)(step[kind], inside, scope, label, p, seen)
-        return self.operator(kind, step[kind], inside, here, label, p)
+            built = getattr(self, kind)(step[kind], inside, scope, label, seen)
+        else:
+            built = self.operator(kind, step[kind], inside, here, label)
+        return Maybe(label, built, p) if built is not None and p < 1 else built
 
     def probability(self, value: Any, path: Place, address: str) -> float:
         try:
@@ -233,9 +232,7 @@ class Builder:
             return 1.0
         return low
 
-    def operator(
-        self, kind: str, body: Any, path: Place, here: str, label: str, p: float
-    ) -> Node | None:
+    def operator(self, kind: str, body: Any, path: Place, here: str, label: str) -> Node | None:
         if self.count <= MOST_STEPS < self.count + self.rounds:
             self.wrong(
                 path, here, f"is beyond the {MOST_STEPS} steps that a recipe may have; repeat less"
@@ -250,7 +247,7 @@ class Builder:
             self.wrong(path, here, f"{body!r} should be a mapping of fields to values")
             return None
         try:
-            return Step(label, REGISTRY[kind].model_validate(body), p=p)
+            return Step(label, REGISTRY[kind].model_validate(body))
         except ValidationError as error:
             for detail in error.errors():
                 at = detail["loc"]
@@ -262,13 +259,11 @@ class Builder:
                 self.wrong((*path, *at), ".".join([here, *map(str, at)]), message)
             return None
 
-    def steps(
-        self, body: Any, path: Place, scope: str, label: str, p: float, seen: dict[str, str]
-    ) -> Node:
-        return Steps(label, self.nodes(body, path, scope, seen), p=p)
+    def steps(self, body: Any, path: Place, scope: str, label: str, seen: dict[str, str]) -> Node:
+        return Sequence(label, self.nodes(body, path, scope, seen))
 
     def one_of(
-        self, body: Any, path: Place, scope: str, label: str, p: float, seen: dict[str, str]
+        self, body: Any, path: Place, scope: str, label: str, seen: dict[str, str]
     ) -> Node | None:
         if not isinstance(body, list) or not body:
             self.wrong(
@@ -301,7 +296,7 @@ class Builder:
             return None
         exact = abs(total - 1) < 1e-12
         normal = tuple(weights) if exact else tuple(weight / total for weight in weights)
-        return Pick(label, tuple(branches), normal, p=p) if len(branches) == len(body) else None
+        return OneOf(label, tuple(branches), normal) if len(branches) == len(body) else None
 
     def weight(self, value: Any, path: Place, address: str) -> float:
         try:
@@ -315,7 +310,7 @@ class Builder:
         return low
 
     def shuffle(
-        self, body: Any, path: Place, scope: str, label: str, p: float, seen: dict[str, str]
+        self, body: Any, path: Place, scope: str, label: str, seen: dict[str, str]
     ) -> Node | None:
         ordered: Any = []
         if isinstance(body, dict):
@@ -350,10 +345,10 @@ class Builder:
                 f"{scope}.{label}.ordered",
                 f"name them as the steps stand: {', '.join(kept)}",
             )
-        return Shuffle(label, nodes, tuple(kept), p=p)
+        return Shuffle(label, nodes, tuple(kept))
 
     def repeat(
-        self, body: Any, path: Place, scope: str, label: str, p: float, seen: dict[str, str]
+        self, body: Any, path: Place, scope: str, label: str, seen: dict[str, str]
     ) -> Node | None:
         here = f"{scope}.{label}"
         if not isinstance(body, dict) or set(body) != {"times", "steps"}:
@@ -366,6 +361,6 @@ class Builder:
             return None
         around = self.rounds
         self.rounds *= int(times.support[1])
-        steps = Steps("steps", self.nodes(body["steps"], (*path, "steps"), here, {}))
+        steps = Sequence("steps", self.nodes(body["steps"], (*path, "steps"), here, {}))
         self.rounds = around
-        return Repeat(label, times, steps, p=p)
+        return Repeat(label, times, steps)

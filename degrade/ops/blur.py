@@ -21,7 +21,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from degrade.base import Draw, Operator
 from degrade.canvas import Canvas
 from degrade.distributions import Choice, Const, Dist
-from degrade.fields import OneOf, Range
+from degrade.fields import Categorical, Range
 from degrade.kernels import psf
 from degrade.kernels.convolve import Border, convolve, convolve_separable
 
@@ -42,7 +42,7 @@ class Blur(Operator):
 
     name: ClassVar[str] = "blur"
 
-    kernel: Annotated[Dist, OneOf(KERNELS)] = Choice(("iso",), (1.0,))
+    kernel: Annotated[Dist, Categorical(KERNELS)] = Choice(("iso",), (1.0,))
     """The profile, and whether it is isotropic."""
     size: Annotated[Dist, Range(1, 201, unit="px", odd=True)] = Const(21)
     """Width of the kernel's square."""
