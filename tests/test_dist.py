@@ -163,10 +163,10 @@ def test_mix_draws_each_part_with_its_weight() -> None:
 
 KINDS = "any, integers, mix, log_uniform, normal, sqrt, reciprocal"
 ERRORS: list[tuple[Any, str]] = [
-    (None, f"None is no distribution; write a number, [low, high], or one of {KINDS}"),
+    (None, f"None is not a distribution; write a number, [low, high], or one of {KINDS}"),
     (
         {"gauss": 1},
-        f"{{'gauss': 1}} is no distribution; write a number, [low, high], or one of {KINDS}",
+        f"{{'gauss': 1}} is not a distribution; write a number, [low, high], or one of {KINDS}",
     ),
     ([1, 2, 3], "[1, 2, 3] should be [low, high]; to list single values write {any: [...]}"),
     ([3, 1], "[3, 1] is empty: 3 is greater than 1"),

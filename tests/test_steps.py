@@ -176,7 +176,7 @@ def test_sizes_are_known_before_anything_runs(
     if sizes == {1}:
         Recipe.load({"name": "x", "scale": scale, "a": stage})
     else:
-        with pytest.raises(RecipeError, match="may end off the target size"):
+        with pytest.raises(RecipeError, match="may not have the target size"):
             Recipe.load({"name": "x", "scale": scale, "a": stage})
 
 

@@ -1,10 +1,10 @@
-"""YAML -> the tree of a recipe, or every problem at once, each as ``file:line: address: message``
-with its remedy.
+"""Builds the tree of a recipe from YAML, or reports every problem at once, each as ``file:line:
+address: message`` with its remedy.
 
-Reading has three passes. *Compose* (:mod:`degrade.loading.positions`): the file becomes plain
-data, every node remembering its line. *Overlay* (:mod:`degrade.loading.inheritance`): ``extends``
-and the command line's ``--set`` change that data by address. *Build*, here: the data becomes nodes
-and operators, problems being collected rather than raised.
+Reading has three passes. *Compose* (:mod:`degrade.loading.positions`) parses a file to plain data
+with source positions. *Inherit* (:mod:`degrade.loading.inheritance`) merges it over the recipe it
+``extends`` and applies the overrides of ``--set``. *Build*, here, checks the grammar and converts
+data to nodes and operators.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import degrade.ops as ops
 from degrade.base import REGISTRY
 from degrade.errors import Problem, RecipeError, close
 from degrade.extent import Extent, SizeError
-from degrade.loading.inheritance import RESERVED, change, extend, read
-from degrade.loading.positions import Marked, Place
+from degrade.loading.inheritance import RESERVED, inherit, override, read
+from degrade.loading.positions import Document, KeyPath
 from degrade.nodes import (
     CONTROL,
     TIMES,
@@ -40,12 +40,12 @@ __all__ = ["Spec", "load"]
 MOST_STEPS = 1000
 """Sequence of a recipe once its repeats are written out."""
 MOST_DEPTH = 24
-"""Keys and indices from a recipe's root to a step: about ten groups within each other."""
+"""Limit of keys and indices from the root to a step: about ten nested groups."""
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a recipe file says, built and checked."""
+    """The content of a recipe, built and checked."""
 
     name: str
     scale: int
@@ -59,47 +59,47 @@ def load(
     scale: int | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Spec:
-    """Reads, overlays and builds a recipe.
+    """Reads, merges and builds a recipe.
 
     Args:
         recipe: A name, a file, or data as :meth:`degrade.Recipe.dump` gives it.
-        scale: Instead of the file's.
+        scale: Overrides the file's scale.
         changes: Values by address, for example ``{"first.jpeg.quality": [60, 95]}``.
 
     Raises:
         RecipeError: with every problem found.
     """
-    marked = (
-        extend(Marked(dict(recipe), {}), Path()) if isinstance(recipe, Mapping) else read(recipe)
-    )
-    problems = marked.problems
-    for address, value in {
-        **({} if scale is None else {"scale": scale}),
-        **(changes or {}),
-    }.items():
-        message = change(marked, address.split("."), value, ("", 0))
-        if message:
-            problems.append(Problem("", 0, address, message))
-    spec = Builder(marked).spec()
-    if problems or spec is None:
-        raise RecipeError(problems)
+    if isinstance(recipe, Mapping):
+        document = inherit(Document(dict(recipe), {}), Path())
+    else:
+        document = read(recipe)
+    overrides = {} if scale is None else {"scale": scale}
+    for address, value in {**overrides, **(changes or {})}.items():
+        try:
+            override(document, address.split("."), value, ("", 0))
+        except ValueError as error:
+            document.problems.append(Problem("", 0, address, str(error)))
+    spec = Builder(document).spec()
+    if document.problems or spec is None:
+        raise RecipeError(document.problems)
     return spec
 
 
 class Builder:
-    """Turns data into nodes and collects what is wrong on the way."""
+    """Converts data to nodes and collects problems on the way."""
 
-    def __init__(self, marked: Marked) -> None:
-        self.marked = marked
-        self.problems = marked.problems
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.problems = document.problems
         self.rounds, self.count = 1, 0
         ops.discover()
 
-    def wrong(self, path: Place, address: str, message: str) -> None:
-        self.problems.append(Problem(*self.marked.mark(path), address, message))
+    def wrong(self, path: KeyPath, address: str, message: str) -> None:
+        """Records a problem with the part at ``path``."""
+        self.problems.append(Problem(*self.document.position(path), address, message))
 
     def spec(self) -> Spec | None:
-        data = self.marked.data
+        data = self.document.data
         name, scale = data.get("name"), data.get("scale")
         if not isinstance(name, str) or not name:
             self.wrong(("name",), "name", "should be the recipe's name, a word")
@@ -113,7 +113,7 @@ class Builder:
             self.wrong(
                 (),
                 "",
-                "there is no stage; add one, for example  first: [ {blur: {sigma: [0.2, 3]}} ]",
+                "the recipe has no stage; add one, such as  first: [ {blur: {sigma: [0.2, 3]}} ]",
             )
         built = {str(stage): self.stage(stage) for stage in ("hr", *stages) if stage in data}
         if self.problems:
@@ -126,8 +126,8 @@ class Builder:
         return spec
 
     def sizes(self, spec: Spec) -> None:
-        """Rejects a recipe whose LR image may not be exactly HR / scale, or that enlarges
-        without bound.
+        """Rejects a recipe whose LR image may not have the size HR / scale, or that may exceed the
+        limit of pixels.
         """
         patch, stage = Extent.of_patch(spec.scale), spec.hr
         try:
@@ -146,11 +146,11 @@ class Builder:
             return
         if extent.sizes != frozenset({1}):
             remedy = "end with a step  resize: {of: target}  that always runs"
-            message = f"the LR image may end off the target size (HR / {spec.scale}); {remedy}"
+            message = f"the LR image may not have the target size (HR / {spec.scale}); {remedy}"
             self.wrong((stage.label,), stage.label, message)
 
     def stage(self, name: Any) -> Sequence:
-        body = self.marked.data[name]
+        body = self.document.data[name]
         if not isinstance(name, str) or not name.isidentifier():
             self.wrong(
                 (name,), str(name), "a stage is named by a word of letters, digits and underscores"
@@ -165,7 +165,9 @@ class Builder:
         seen: dict[str, str] = {}
         return Sequence(name, self.nodes(body, (name,), name, seen))
 
-    def nodes(self, body: Any, path: Place, scope: str, seen: dict[str, str]) -> tuple[Node, ...]:
+    def nodes(
+        self, body: Any, path: KeyPath, scope: str, seen: dict[str, str]
+    ) -> tuple[Node, ...]:
         if not isinstance(body, list):
             self.wrong(path, scope, "should be a list of steps")
             return ()
@@ -173,11 +175,11 @@ class Builder:
         return tuple(node for node in built if node is not None)
 
     def node(
-        self, step: Any, path: Place, scope: str, seen: dict[str, str], weighted: bool = False
+        self, step: Any, path: KeyPath, scope: str, seen: dict[str, str], weighted: bool = False
     ) -> Node | None:
-        """One step. ``seen`` maps the labels already taken in the stage to their kinds."""
+        """Builds one step. ``seen`` maps the labels of the stage so far to their kinds."""
         if len(path) > MOST_DEPTH:
-            self.wrong(path, scope, "groups within groups too deeply; take some apart")
+            self.wrong(path, scope, "groups are nested too deeply; flatten some")
             return None
         if isinstance(step, str):
             step = {step: None}
@@ -221,7 +223,7 @@ class Builder:
             built = self.operator(kind, step[kind], inside, here, label)
         return Maybe(label, built, p) if built is not None and p < 1 else built
 
-    def probability(self, value: Any, path: Place, address: str) -> float:
+    def probability(self, value: Any, path: KeyPath, address: str) -> float:
         try:
             low, high = parse(value).support
         except ValueError as error:
@@ -232,10 +234,10 @@ class Builder:
             return 1.0
         return low
 
-    def operator(self, kind: str, body: Any, path: Place, here: str, label: str) -> Node | None:
+    def operator(self, kind: str, body: Any, path: KeyPath, here: str, label: str) -> Node | None:
         if self.count <= MOST_STEPS < self.count + self.rounds:
             self.wrong(
-                path, here, f"is beyond the {MOST_STEPS} steps that a recipe may have; repeat less"
+                path, here, f"exceeds the limit of {MOST_STEPS} steps in a recipe; repeat less"
             )
         self.count += self.rounds
         if kind not in REGISTRY:
@@ -259,11 +261,13 @@ class Builder:
                 self.wrong((*path, *at), ".".join([here, *map(str, at)]), message)
             return None
 
-    def steps(self, body: Any, path: Place, scope: str, label: str, seen: dict[str, str]) -> Node:
+    def steps(
+        self, body: Any, path: KeyPath, scope: str, label: str, seen: dict[str, str]
+    ) -> Node:
         return Sequence(label, self.nodes(body, path, scope, seen))
 
     def one_of(
-        self, body: Any, path: Place, scope: str, label: str, seen: dict[str, str]
+        self, body: Any, path: KeyPath, scope: str, label: str, seen: dict[str, str]
     ) -> Node | None:
         if not isinstance(body, list) or not body:
             self.wrong(
@@ -298,7 +302,7 @@ class Builder:
         normal = tuple(weights) if exact else tuple(weight / total for weight in weights)
         return OneOf(label, tuple(branches), normal) if len(branches) == len(body) else None
 
-    def weight(self, value: Any, path: Place, address: str) -> float:
+    def weight(self, value: Any, path: KeyPath, address: str) -> float:
         try:
             low, high = parse(value).support
         except ValueError as error:
@@ -310,7 +314,7 @@ class Builder:
         return low
 
     def shuffle(
-        self, body: Any, path: Place, scope: str, label: str, seen: dict[str, str]
+        self, body: Any, path: KeyPath, scope: str, label: str, seen: dict[str, str]
     ) -> Node | None:
         ordered: Any = []
         if isinstance(body, dict):
@@ -332,7 +336,7 @@ class Builder:
                 self.wrong(
                     path,
                     f"{scope}.{label}.ordered",
-                    f"{name!r} is none of its steps{close(str(name), labels)}",
+                    f"{name!r} is not one of its steps{close(str(name), labels)}",
                 )
         kept = [name for name in labels if isinstance(ordered, list) and name in ordered]
         if (
@@ -343,12 +347,12 @@ class Builder:
             self.wrong(
                 path,
                 f"{scope}.{label}.ordered",
-                f"name them as the steps stand: {', '.join(kept)}",
+                f"list them in the order of the steps: {', '.join(kept)}",
             )
         return Shuffle(label, nodes, tuple(kept))
 
     def repeat(
-        self, body: Any, path: Place, scope: str, label: str, seen: dict[str, str]
+        self, body: Any, path: KeyPath, scope: str, label: str, seen: dict[str, str]
     ) -> Node | None:
         here = f"{scope}.{label}"
         if not isinstance(body, dict) or set(body) != {"times", "steps"}:

@@ -331,12 +331,12 @@ def shuffles(depth: int, prefix: str = "s") -> dict[str, Any]:
 
 ENDLESS = [
     *(
-        (nested(kind, depth), "groups within groups")
+        (nested(kind, depth), "nested too deeply")
         for kind in ("steps", "one_of", "shuffle")
         for depth in (12, 400)
     ),
-    (nested("repeat", 3), f"beyond the {MOST_STEPS} steps that a recipe may have"),
-    (nested("repeat", 9), f"beyond the {MOST_STEPS} steps that a recipe may have"),
+    (nested("repeat", 3), f"exceeds the limit of {MOST_STEPS} steps"),
+    (nested("repeat", 9), f"exceeds the limit of {MOST_STEPS} steps"),
     (growing(shuffles(2)), "more than 6 of its steps change the size"),
     (growing(shuffles(3)), "more than 6 of its steps change the size"),
 ]
