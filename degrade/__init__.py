@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from degrade.data.patches import PatchFolder
     from degrade.distributions import Const, Dist
     from degrade.errors import RecipeError
-    from degrade.fields import Chance, OneOf, Range
+    from degrade.fields import Categorical, Probability, Range
+    from degrade.fields import Categorical as OneOf
+    from degrade.fields import Probability as Chance
     from degrade.plan import Plan
     from degrade.recipe import Pair, Recipe
     from degrade.rng import Key
@@ -29,7 +31,7 @@ _HOME = {
     "canvas": ("Canvas",),
     "data.pairs": ("DegradedFolder", "PairedFolder", "pairs"),
     "distributions": ("Const", "Dist"),
-    "fields": ("Chance", "OneOf", "Range"),
+    "fields": ("Categorical", "Probability", "Range"),
     "errors": ("RecipeError",),
     "data.patches": ("PatchFolder",),
     "plan": ("Plan",),
@@ -37,8 +39,12 @@ _HOME = {
     "rng": ("Key",),
 }
 
+_OLD = {"Chance": "Probability", "OneOf": "Categorical"}
+"""Old names of field types, kept for plug-ins; use the new ones."""
+
 __all__ = [
     "Canvas",
+    "Categorical",
     "Chance",
     "Const",
     "DegradedFolder",
@@ -51,6 +57,7 @@ __all__ = [
     "PairedFolder",
     "PatchFolder",
     "Plan",
+    "Probability",
     "Range",
     "Recipe",
     "RecipeError",
@@ -60,6 +67,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Public names are imported when first used: ``degrade --help`` must not wait for PyTorch."""
+    name = _OLD.get(name, name)
     for module, names in _HOME.items():
         if name in names:
             return getattr(importlib.import_module(f"degrade.{module}"), name)

@@ -267,11 +267,16 @@ class Reciprocal(Dist):
         return {"reciprocal": self.of.dump()}
 
 
+def is_constant(dist: Dist) -> bool:
+    """Whether a distribution has one value only, and so needs no draw."""
+    return isinstance(dist, Const) or (isinstance(dist, Choice) and len(dist.values) == 1)
+
+
 def pick(weights: tuple[float, ...], u: Real) -> tuple[NDArray[np.intp], Real]:
     """Inverts a discrete distribution: the index chosen at level ``u`` and the remainder,
     uniform again on [0, 1).
     """
-    edges, shares = _edges(weights)
+    edges, shares = cumulative(weights)
     index = np.minimum(edges.searchsorted(u, side="right") - 1, len(weights) - 1)
     rest = (u - edges[index]) / shares[index]
     return index, np.minimum(np.maximum(rest, 0), _BELOW_ONE)
@@ -281,9 +286,10 @@ _BELOW_ONE = np.nextafter(1, 0)
 
 
 @lru_cache(maxsize=1024)
-def _edges(weights: tuple[float, ...]) -> tuple[Real, Real]:
-    """Where each part of [0, 1] begins, and the weights as an array; the same objects each
-    time, not to be changed.
+def cumulative(weights: tuple[float, ...]) -> tuple[Real, Real]:
+    """The cumulative weights (n + 1 edges from 0 to 1), and the weights as an array.
+
+    Both are cached: do not change them.
     """
     edges = np.concatenate([[0.0], np.cumsum(weights)])
     return edges / edges[-1], np.asarray(weights)

@@ -1,5 +1,6 @@
-"""What an operator's field may draw: :class:`Range` of numbers, names, a probability. Checked
-when a recipe is read.
+"""Types of random variables: :class:`Range` of numbers, :class:`Categorical` names,
+:class:`Probability` of yes. Operators annotate their fields with them, and recipes are validated
+against them when they are read.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pydantic_core import CoreSchema, core_schema
 from degrade.distributions import Bernoulli, Choice, Const, Dist, Integers, Mix
 from degrade.shorthand import dump, parse
 
-__all__ = ["Chance", "OneOf", "Range", "Variable"]
+__all__ = ["Categorical", "Field", "Probability", "Range", "Variable"]
 
 ALMOST_ONE = math.nextafter(1, 0)
 """The highest level of a quantile."""
@@ -28,9 +29,38 @@ Real = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Variable(ABC):
-    """What values a field admits. Used in ``Annotated[Dist, Range(0, 50, unit="grey
-    levels")]``.
-    """
+    """The values of a random variable, and how they are stored and shown."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """The allowed values in words, with the unit."""
+
+    def encode(self, dist: Dist, values: Real) -> Real:
+        """The numbers that a plan stores for quantiles of ``dist``; only names are encoded."""
+        return values
+
+    def label(self, value: float) -> str:
+        """A drawn value, rounded for display."""
+        return f"{value:.4g}"
+
+    def write(self, value: float) -> str:
+        """A drawn value as exact text: :meth:`read` restores every bit."""
+        if float(value).is_integer() and abs(value) < 2**53:
+            return str(int(value))
+        return repr(float(value))
+
+    def read(self, text: str) -> float:
+        """Parses and checks a value. Raises ValueError."""
+        return float(text)
+
+    def level(self, dist: Dist, severity: float) -> float:
+        """The quantile level at which ``dist`` has a severity in [0, 1)."""
+        return 0.5
+
+
+@dataclass(frozen=True)
+class Field(Variable):
+    """A variable that can be an operator's field, in ``Annotated[Dist, Range(0, 50)]``."""
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
@@ -46,39 +76,11 @@ class Variable(ABC):
 
     @abstractmethod
     def check(self, data: Any) -> Dist:
-        """Parses and checks what the distribution *can* draw. Raises ValueError."""
-
-    @abstractmethod
-    def describe(self) -> str:
-        """The admitted values in words, with the unit."""
-
-    def encode(self, dist: Dist, values: Real) -> Real:
-        """What a plan stores of the quantiles of ``dist``."""
-        return values
-
-    def label(self, value: float) -> str:
-        """A drawn value as people read it."""
-        return f"{value:.4g}"
-
-    def write(self, value: float) -> str:
-        """A drawn value as a file keeps it: :meth:`read` gives back every bit."""
-        return (
-            str(int(value))
-            if float(value).is_integer() and abs(value) < 2**53
-            else repr(float(value))
-        )
-
-    def read(self, text: str) -> float:
-        """Raises ValueError."""
-        return float(text)
-
-    def level(self, dist: Dist, severity: float) -> float:
-        """The quantile level at which ``dist`` is as severe as ``severity`` in [0, 1)."""
-        return 0.5
+        """Parses a distribution and checks the values that it *can* draw. Raises ValueError."""
 
 
 @dataclass(frozen=True)
-class Range(Variable):
+class Range(Field):
     """Numbers in [low, high].
 
     Args:
@@ -141,8 +143,8 @@ class Range(Variable):
 
 
 @dataclass(frozen=True)
-class OneOf(Variable):
-    """One of a few names. In a plan a name is its place among ``options``."""
+class Categorical(Field):
+    """One of a few names, stored in a plan as an index into ``options``."""
 
     options: tuple[str, ...]
 
@@ -170,11 +172,10 @@ class OneOf(Variable):
         return self.options.index(text)
 
     def encode(self, dist: Dist, values: Real) -> Real:
-        """Places in the distribution's own list -> places among the options."""
+        """Maps indices into the distribution's own list to indices into the options."""
         assert isinstance(dist, Choice)
-        return np.array([self.options.index(str(value)) for value in dist.values], np.float64)[
-            values.astype(int)
-        ]
+        indices = [self.options.index(str(value)) for value in dist.values]
+        return np.array(indices, np.float64)[values.astype(int)]
 
     def level(self, dist: Dist, severity: float) -> float:
         assert isinstance(dist, Choice)
@@ -195,16 +196,16 @@ class OneOf(Variable):
 
 
 @dataclass(frozen=True)
-class Chance(Variable):
-    """A yes-or-no variable, written as the probability of yes. In a plan: 1 or 0."""
+class Probability(Field):
+    """A Bernoulli variable, written as the probability of yes, stored in a plan as 1 or 0."""
 
     def check(self, data: Any) -> Dist:
-        chance = parse(data)
-        if isinstance(chance, Bernoulli):
-            return chance
-        if not isinstance(chance, Const) or not 0 <= chance.value <= 1:
+        dist = parse(data)
+        if isinstance(dist, Bernoulli):
+            return dist
+        if not isinstance(dist, Const) or not 0 <= dist.value <= 1:
             raise ValueError(f"{data!r} should be {self.describe()}")
-        return chance if chance.value in (0, 1) else Bernoulli(chance.value)
+        return dist if dist.value in (0, 1) else Bernoulli(dist.value)
 
     def describe(self) -> str:
         return "a probability in [0, 1]"
@@ -236,15 +237,15 @@ class Chance(Variable):
 
 
 def modal_level(weights: tuple[float, ...]) -> float:
-    """The level in the middle of the likeliest part of a discrete distribution."""
+    """The middle of the levels at which a discrete distribution takes its mode."""
     edges = np.concatenate([[0.0], np.cumsum(weights)])
     best = int(np.argmax(weights))
     return float(edges[best] + edges[best + 1]) / 2
 
 
 def _values(dist: Dist) -> list[Any]:
-    """The values of a discrete distribution; the ends of others, and of whole numbers the
-    second.
+    """The values of a discrete distribution, or the bounds of a continuous one. Of integers: the
+    bounds and the second value, which tells an even one from an odd one.
     """
     if isinstance(dist, Choice):
         return list(dist.values)

@@ -1,8 +1,8 @@
-"""Plan: what was drawn, one row a sample, one column a random variable.
+"""Plan: the drawn values, one row a sample, one column a random variable.
 
-A plan is a table on the host. It is all that stands between a key and a pair of images, so a row
-of it, written to a manifest, is enough to make the pair again. A variable that a sample did not
-need (a branch not taken, a step not run) is NaN in its row, and an empty cell in a file.
+A plan is a table on the host. A pair of images is a function of the HR image and its row, so a row
+written to a manifest is enough to reproduce the pair. A variable that a sample does not need (a
+branch not taken, a step not run) is NaN in its row, and an empty cell in a file.
 """
 
 from __future__ import annotations
@@ -11,28 +11,49 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from degrade.distributions import Dist
+from degrade.distributions import Choice, Dist
 from degrade.fields import Variable
+from degrade.quantiles import Quantiles
 from degrade.rng import Key
 
-__all__ = ["Audit", "Column", "Plan", "Sheet"]
+__all__ = ["Column", "Condition", "Plan", "PlanBuilder"]
 
 Real = NDArray[np.float64]
 Rows = NDArray[np.intp]
+Places = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A random variable of a recipe: where it stands, what it follows, how its values read."""
+    """A random variable of a recipe.
+
+    Args:
+        address: Its name, unique but for the branches of a ``one_of``, which may share it.
+        dist: Its distribution.
+        variable: The values that are allowed, and how they are stored and shown.
+        when: The samples that need a value; None if all do.
+        constant: Whether it is drawn only if another branch has a random variable of its address.
+    """
 
     address: str
     dist: Dist
     variable: Variable
+    when: Condition | None = field(default=None, kw_only=True, repr=False, compare=False)
+    constant: bool = field(default=False, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """The samples that need ``column`` and have a value in [low, high) there."""
+
+    column: Column
+    low: float
+    high: float = math.inf
 
 
 class Plan:
@@ -94,8 +115,8 @@ class Plan:
         """Reads rows of precise text; missing or empty cells are NaN.
 
         Raises:
-            ValueError: a cell that is no value of its variable, a column the recipe does not have,
-                or a key that is no 64-bit word.
+            ValueError: a cell is not a value of its variable, the recipe does not have a column,
+                or a key is not a 64-bit word.
         """
         rows = list(rows)
         known = {column.address for column in columns}
@@ -136,50 +157,108 @@ class Plan:
         return Plan.read(columns, rows, keys)
 
 
-class Sheet:
-    """A plan being filled: steps write the variables that their active rows draw.
+class PlanBuilder:
+    """Draws the plans of a recipe, and validates those that were read.
+
+    Every variable is evaluated for every sample, and the values that a sample does not need are
+    then masked. Draws are addressed, so an unneeded one changes no other, and a handful of array
+    operations makes a plan, however many variables there are.
 
     Args:
-        columns: The recipe's variables.
-        key: One key per sample.
-        severity: Instead of drawing, take every variable at this level of severity in [0, 1).
+        draws: The variables in the order of the recipe, each after the one that decides whether
+            it is needed.
     """
 
-    def __init__(self, columns: Sequence[Column], key: Key, severity: float | None = None) -> None:
-        self.plan = Plan(columns, np.full((len(key), len(columns)), math.nan), key)
-        self._severity = severity
-        self._levels = key.uniforms(self.plan.addresses)
+    def __init__(self, draws: Iterable[Column]) -> None:
+        draws = tuple(draws)
+        columns: dict[str, Column] = {}
+        for draw in draws:
+            if not draw.constant:
+                columns.setdefault(draw.address, draw)
+        self.columns = tuple(columns.values())
+        self._draws = tuple(draw for draw in draws if draw.address in columns)
+        self._addresses = tuple(draw.address for draw in self._draws)
+        place = {address: j for j, address in enumerate(columns)}
+        self._place = np.array([place[address] for address in self._addresses], np.intp)
+        self._quantiles = Quantiles([stored(draw) for draw in self._draws])
+        self._conditions = _Conditions(self._draws)
 
-    def draw(
-        self, address: str, dist: Dist, variable: Variable, active: NDArray[np.bool_]
-    ) -> Real:
-        """Draws a variable for the active rows; returns its whole column."""
-        j = self.plan.place(address)
-        column = self.plan.values[:, j]
-        if self._severity is None:
-            levels = self._levels[active, j]
-        else:
-            levels = np.full(int(active.sum()), variable.level(dist, self._severity))
-        column[active] = variable.encode(dist, dist.quantile(levels))
-        return column
+    def draw(self, key: Key) -> Plan:
+        """Draws every variable for B samples."""
+        return self._fill(key.uniforms(self._addresses), key)
+
+    def severity(self, level: float, key: Key) -> Plan:
+        """Sets every variable to its quantile at a level of severity in [0, 1)."""
+        levels = [draw.variable.level(draw.dist, level) for draw in self._draws]
+        return self._fill(np.tile(np.array(levels, np.float64), (len(key), 1)), key)
+
+    def _fill(self, levels: Real, key: Key) -> Plan:
+        drawn = self._quantiles(levels)
+        needed = self._conditions.met(drawn)
+        values = np.full((len(key), len(self.columns)), math.nan)
+        samples, draws = needed.nonzero()
+        # Draws that share a column belong to different branches: a sample needs one of them.
+        values[samples, self._place[draws]] = drawn[needed]
+        return Plan(self.columns, values, key)
+
+    def validate(self, plan: Plan) -> Plan:
+        """Returns a plan that was read, if every sample has the values that it needs.
+
+        Raises:
+            ValueError: one is missing.
+        """
+        values = plan.values[:, self._place]
+        missing = (self._conditions.met(values) & np.isnan(values)).any(0)
+        if missing.any():
+            raise ValueError(f"{self._addresses[int(missing.argmax())]}: has no value")
+        return plan
 
 
-class Audit(Sheet):
-    """A plan that was read, held against its recipe: steps look for the variables that their
-    active rows need.
+class _Conditions:
+    """Which samples need which draws.
 
     Args:
-        plan: The plan.
+        draws: D draws.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, draws: Sequence[Column]) -> None:
+        place = {id(draw): j for j, draw in enumerate(draws)}
+        found = {id(draw.when): draw.when for draw in draws if draw.when is not None}
+        conditions = list(found.values())
+        number = {key: k for k, key in enumerate(found, start=1)}  # 0 is always met
+        self._number = np.array([number.get(id(draw.when), 0) for draw in draws], np.intp)
+        self._source = np.array([place[id(each.column)] for each in conditions], np.intp)
+        self._low = np.array([each.low for each in conditions])
+        self._high = np.array([each.high for each in conditions])
+        self._levels = self._by_depth(conditions)
 
-    def draw(
-        self, address: str, dist: Dist, variable: Variable, active: NDArray[np.bool_]
-    ) -> Real:
-        """Raises ValueError if a value is missing."""
-        column = self.plan[address]
-        if np.isnan(column[active]).any():
-            raise ValueError(f"{address}: has no value")
-        return column
+    def _by_depth(self, conditions: Sequence[Condition]) -> list[tuple[Places, Places]]:
+        """The conditions inside others, outer ones first: their numbers, and those around them."""
+        depth = [0]
+        levels: dict[int, list[tuple[int, int]]] = {}
+        for k, source in enumerate(self._source, start=1):
+            outer = int(self._number[source])
+            depth.append(depth[outer] + 1)
+            if outer:
+                levels.setdefault(depth[k], []).append((k, outer))
+        return [tuple(np.array(levels[d], np.intp).T) for d in sorted(levels)]
+
+    def met(self, values: Real) -> NDArray[np.bool_]:
+        """(B, D): whether a sample needs a draw, given the values (B, D) of all draws."""
+        met = np.ones((len(values), len(self._source) + 1), np.bool_)
+        sources = values[:, self._source]
+        met[:, 1:] = (self._low <= sources) & (sources < self._high)
+        for inner, outer in self._levels:
+            met[:, inner] &= met[:, outer]
+        return met[:, self._number]
+
+
+def stored(column: Column) -> Dist:
+    """The distribution of the numbers that a plan stores: a name is its place among the options."""
+    dist = column.dist
+    if not isinstance(dist, Choice):
+        return dist
+    values = dist.values
+    places = np.arange(len(values)) if isinstance(values[0], str) else np.array(values)
+    numbers = column.variable.encode(dist, places.astype(np.float64))
+    return Choice(tuple(map(float, numbers)), dist.weights)

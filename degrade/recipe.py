@@ -26,8 +26,8 @@ from degrade.canvas import as_float
 from degrade.execution import Backend, choose, cpu, reference, threads
 from degrade.execution.reference import Watch
 from degrade.loading.builder import Spec, load
-from degrade.nodes import Steps
-from degrade.plan import Audit, Column, Plan, Sheet
+from degrade.nodes import Sequence
+from degrade.plan import Column, Plan, PlanBuilder
 from degrade.program import Program
 from degrade.rng import Key
 
@@ -78,8 +78,8 @@ class Recipe:
 
     name: str
     scale: int
-    hr: Steps
-    stages: tuple[Steps, ...]
+    hr: Sequence
+    stages: tuple[Sequence, ...]
     description: str = ""
 
     @staticmethod
@@ -128,18 +128,18 @@ class Recipe:
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
     @cached_property
+    def _builder(self) -> PlanBuilder:
+        stages = (self.hr, *self.stages)
+        return PlanBuilder(draw for stage in stages for draw in stage.columns(stage.label))
+
+    @property
     def columns(self) -> tuple[Column, ...]:
         """Its random variables. Branches that share an address share a column."""
-        found: dict[str, Column] = {}
-        for stage in (self.hr, *self.stages):
-            for node in stage.nodes:
-                for column in node.variables(stage.label):
-                    found.setdefault(column.address, column)
-        return tuple(found.values())
+        return self._builder.columns
 
     def plan(self, key: Key) -> Plan:
         """Draws every variable, per sample."""
-        return self._fill(Sheet(self.columns, key))
+        return self._builder.draw(key)
 
     def severity(self, level: float, key: Key) -> Plan:
         """Sets every variable to its quantile at ``level`` in [0, 1) instead of drawing: 0 is
@@ -150,7 +150,7 @@ class Recipe:
         """
         if not 0 <= level < 1:
             raise ValueError(f"severity {level} should be in [0, 1)")
-        return self._fill(Sheet(self.columns, key, level))
+        return self._builder.severity(level, key)
 
     def read_plan(self, rows: Iterable[Mapping[str, str]], keys: Iterable[int]) -> Plan:
         """Reads rows of a manifest: precise text by address, as :meth:`Plan.row` gives it.
@@ -159,14 +159,7 @@ class Recipe:
             ValueError: a cell that is no value of its variable, or is missing where a step needs
             it.
         """
-        return self._fill(Audit(Plan.read(self.columns, rows, keys)))
-
-    def _fill(self, sheet: Sheet) -> Plan:
-        everyone = np.ones(len(sheet.plan), np.bool_)
-        for stage in (self.hr, *self.stages):
-            for node in stage.nodes:
-                node.draw(sheet, stage.label, everyone)
-        return sheet.plan
+        return self._builder.validate(Plan.read(self.columns, rows, keys))
 
     def crop(self, hr: Tensor) -> Tensor:
         """Cuts the bottom and the right so that the size is a multiple of the scale, as the
@@ -188,8 +181,7 @@ class Recipe:
         program = Program(sizes, self.scale, channels)
         rows = np.arange(len(plan))
         for stage in (self.hr, *self.stages):
-            for node in stage.nodes:
-                node.lower(program, plan, stage.label, rows)
+            stage.lower(program, plan, stage.label, rows)
             if stage is self.hr:
                 program.target_steps = len(program.steps)
         if not (program.sizes == program.target).all():

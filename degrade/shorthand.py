@@ -43,10 +43,10 @@ __all__ = ["dump", "parse"]
 
 
 def parse(data: Any) -> Dist:
-    """Reads the shorthand of this module's docstring.
+    """Parses the shorthand of this module's docstring.
 
     Raises:
-        ValueError: naming the value and what would be right.
+        ValueError: naming the value and its remedy.
     """
     if isinstance(data, Dist):
         return data
@@ -67,7 +67,8 @@ def parse(data: Any) -> Dist:
         if kind in _KINDS:
             return _KINDS[kind](body)
     raise ValueError(
-        f"{_show(data)} is no distribution; write a number, [low, high], or one of {', '.join(_KINDS)}"
+        f"{_show(data)} is not a distribution; "
+        f"write a number, [low, high], or one of {', '.join(_KINDS)}"
     )
 
 

@@ -41,7 +41,7 @@ from degrade.images.samples import sample_images
 from degrade.inspection.gallery import show_recipe
 from degrade.inspection.listing import fields
 from degrade.loading.search_path import locate, names
-from degrade.nodes import Node, Pick, Repeat, Shuffle, Step, Steps
+from degrade.nodes import Node, Step
 from degrade.ops.adapters import Adaptor
 from degrade.recipe import Recipe
 from degrade.rng import Key
@@ -326,19 +326,9 @@ def used(name: str) -> frozenset[str]:
 
 
 def _kinds(node: Node) -> Iterator[str]:
-    inside: tuple[Node, ...] = ()
-    match node:
-        case Step():
-            yield node.kind
-        case Steps(nodes=nodes) | Shuffle(nodes=nodes):
-            inside = nodes
-        case Pick(branches=branches):
-            inside = branches
-        case Repeat(rounds=rounds):
-            inside = rounds
-        case _:
-            pass
-    for child in inside:
+    if isinstance(node, Step):
+        yield node.kind
+    for child in node.children:
         yield from _kinds(child)
 
 

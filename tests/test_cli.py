@@ -114,7 +114,7 @@ WRONG = [
     (("synth", "--alpha", "x"), "--alpha x: should be drop or keep"),
     (("synth", "--set", "first.jpeg"), "--set first.jpeg: should be ADDRESS=VALUE"),
     (("synth", "--set", "first.jpeg.quality=[60"), "--set first.jpeg.quality:1: "),
-    (("synth", "--set", "first.jpeg.quality=!!bool x"), "'x' is no bool"),
+    (("synth", "--set", "first.jpeg.quality=!!bool x"), "'x' is not of type bool"),
     (("synth", "--set", "first.jpeg.quality=2001-99-99"), "'2001-99-99' should be a number"),
     (("synth", "--set", "first.jpeg.quality=0"), "first.jpeg.quality: can draw 0 to 0"),
     (("synth", "--import", "no_such_module"), "--import no_such_module: No module named"),

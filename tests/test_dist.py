@@ -25,6 +25,7 @@ from degrade.distributions import (
     Uniform,
     pick,
 )
+from degrade.quantiles import Quantiles
 from degrade.shorthand import dump, parse
 
 CASES: list[tuple[Any, Dist]] = [
@@ -162,10 +163,10 @@ def test_mix_draws_each_part_with_its_weight() -> None:
 
 KINDS = "any, integers, mix, log_uniform, normal, sqrt, reciprocal"
 ERRORS: list[tuple[Any, str]] = [
-    (None, f"None is no distribution; write a number, [low, high], or one of {KINDS}"),
+    (None, f"None is not a distribution; write a number, [low, high], or one of {KINDS}"),
     (
         {"gauss": 1},
-        f"{{'gauss': 1}} is no distribution; write a number, [low, high], or one of {KINDS}",
+        f"{{'gauss': 1}} is not a distribution; write a number, [low, high], or one of {KINDS}",
     ),
     ([1, 2, 3], "[1, 2, 3] should be [low, high]; to list single values write {any: [...]}"),
     ([3, 1], "[3, 1] is empty: 3 is greater than 1"),
@@ -196,3 +197,23 @@ ERRORS: list[tuple[Any, str]] = [
 def test_errors_name_the_value_and_the_remedy(data: Any, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message) + "$"):
         parse(data)
+
+
+# --- many at once --------------------------------------------------------------------------------
+
+
+def test_quantiles_of_many_equal_each_alone() -> None:
+    """To the last bit, whatever families stand beside each other."""
+    named = [d for d in DISTS if isinstance(d, Choice) and isinstance(d.values[0], str)]
+    dists: list[Dist] = [dist for dist in [*DISTS, *DISTS[::-1]] if dist not in named]
+    long = Choice(tuple(map(float, range(40))), (1 / 40,) * 40)
+    nested = Mix(
+        (Mix((Const(-0.0), Uniform(0.0, 0.1)), (0.0, 1.0)), long, Const(3.0)), (0.1, 0.8, 0.1)
+    )
+    dists += [long, nested, Bernoulli(0.0), Bernoulli(0.3), Mix((long,) * 20, (1 / 20,) * 20)]
+    levels = np.random.default_rng(0).permuted(np.tile(LEVELS, (len(dists), 1)), axis=1).T
+    values = Quantiles(dists)(levels)
+    for j, dist in enumerate(dists):
+        assert values[:, j].tobytes() == dist.quantile(levels[:, j]).tobytes(), dist
+    assert Quantiles([])(np.empty((3, 0))).shape == (3, 0)
+    assert Quantiles(dists)(np.empty((0, len(dists)))).shape == (0, len(dists))

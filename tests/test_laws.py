@@ -19,9 +19,9 @@ from degrade import Canvas, Draw, Key, Operator, Plan, Range, Recipe
 from degrade.base import REGISTRY
 from degrade.distributions import Const
 from degrade.errors import RecipeError
-from degrade.fields import OneOf, Variable
+from degrade.fields import Categorical, Variable
 from degrade.loading.search_path import names
-from degrade.nodes import Pick, Shuffle, Step, Steps
+from degrade.nodes import OneOf, Sequence, Shuffle, Step
 
 RECIPES = [name for name in names() if "degrade" not in name]
 OPERATORS = sorted(
@@ -73,7 +73,7 @@ which have none.
 
 def spread(variable: Variable) -> Any:
     """A distribution over what a field admits, kept small where that is large or endless."""
-    if isinstance(variable, OneOf):
+    if isinstance(variable, Categorical):
         return {"any": list(variable.options)}
     if not isinstance(variable, Range):
         return 0.5
@@ -481,11 +481,7 @@ def nodes(recipe: Recipe) -> Iterator[Any]:
 
     def walk(node: Any) -> Iterator[Any]:
         yield node
-        for part in (
-            getattr(node, "nodes", ())
-            or getattr(node, "branches", ())
-            or getattr(node, "rounds", ())
-        ):
+        for part in node.children:
             yield from walk(part)
 
     for stage in (recipe.hr, *recipe.stages):
@@ -498,5 +494,5 @@ def test_nothing_constant_is_drawn(name: str) -> None:
     assert all(not isinstance(column.dist, Const) for column in recipe.columns)
     assert len({column.address for column in recipe.columns}) == len(recipe.columns)
     kinds = {type(node) for node in nodes(recipe)}
-    assert Steps in kinds
-    assert kinds & {Step, Pick, Shuffle}
+    assert Sequence in kinds
+    assert kinds & {Step, OneOf, Shuffle}

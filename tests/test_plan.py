@@ -9,7 +9,7 @@ import pytest
 
 from degrade import Key, Plan, Range, Recipe
 from degrade.distributions import Uniform
-from degrade.nodes import Order, permutation
+from degrade.order import Order, permutation
 from degrade.plan import Column
 
 COLUMNS = (

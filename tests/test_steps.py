@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from degrade import Canvas, Key, Recipe, RecipeError
-from degrade.nodes import SizeError, Steps
+from degrade.extent import Extent, SizeError
+from degrade.nodes import Sequence
 
 
 def recipe(*stage: Any, scale: int = 1) -> Recipe:
@@ -171,11 +172,11 @@ def test_sizes_are_known_before_anything_runs(
     whole = Recipe.load(
         {"name": "x", "scale": scale, "a": stage, "z": [{"resize": {"of": "target"}}]}
     )
-    assert whole.stages[0].size(frozenset({scale}), scale) == sizes
+    assert whole.stages[0].extent(Extent.of_patch(scale), scale).sizes == sizes
     if sizes == {1}:
         Recipe.load({"name": "x", "scale": scale, "a": stage})
     else:
-        with pytest.raises(RecipeError, match="may end off the target size"):
+        with pytest.raises(RecipeError, match="may not have the target size"):
             Recipe.load({"name": "x", "scale": scale, "a": stage})
 
 
@@ -186,8 +187,8 @@ def test_a_decimation_that_may_not_fit() -> None:
     ):
         recipe(*stage, scale=2)
     with pytest.raises(SizeError):
-        Recipe.load("bsrgan").stages[0].size(frozenset({None}), 4)
-    assert isinstance(Recipe.load("bsrgan").stages[0], Steps)
+        Recipe.load("bsrgan").stages[0].extent(Extent(frozenset({None}), 256), 4)
+    assert isinstance(Recipe.load("bsrgan").stages[0], Sequence)
 
 
 def test_the_hr_stage_keeps_its_size() -> None:

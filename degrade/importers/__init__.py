@@ -108,14 +108,14 @@ def read_options(path: str | os.PathLike[str], dialect: str | None = None) -> Im
         )
     if dialect == "neosr" or (dialect is None and Path(path).suffix.lower() == ".toml"):
         return _finished("neosr", Path(path), *neosr.neosr(text, file))
-    marked = compose(text, file)
-    if not isinstance(marked.data, dict):
+    document = compose(text, file)
+    if not isinstance(document.data, dict):
         raise RecipeError(
             [Problem(file, 1, "", "holds no keys; it should be an option file of a known project")]
         )
-    kind = dialect or _kind(cast("Data", marked.data))
+    kind = dialect or _kind(cast("Data", document.data))
     reader = {"basicsr": basicsr.basicsr, "redux": basicsr.redux, "params": osediff.params}[kind]
-    return _finished(kind, Path(path), *reader(marked, file))
+    return _finished(kind, Path(path), *reader(document, file))
 
 
 def _kind(data: Data) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from degrade.importers.options import Options, Section, words
 from degrade.importers.second_order import KERNEL_KEYS, STAGE_KEYS, Traits, orders
-from degrade.loading.positions import Marked
+from degrade.loading.positions import Document
 
 __all__ = ["REDUX_ONLY", "basicsr", "redux"]
 
@@ -87,7 +87,7 @@ REDUX_DEFAULTS: Data = {
 }
 
 
-def basicsr(marked: Marked, file: str) -> tuple[Options, Data]:
+def basicsr(document: Document, file: str) -> tuple[Options, Data]:
     """Real-ESRGAN's and Real-ESRNet's options: findings and recipe data."""
     home = STAGE_KEYS | {
         "scale",
@@ -97,7 +97,7 @@ def basicsr(marked: Marked, file: str) -> tuple[Options, Data]:
         "high_order_degradation",
         *FLAGS,
     }
-    options = Options(file, [_root(marked, home, ROOT), _train(marked, KERNEL_KEYS, TRAIN)])
+    options = Options(file, [_root(document, home, ROOT), _train(document, KERNEL_KEYS, TRAIN)])
     if _paired(options, default=True):
         return options, {}
     first, second = orders(options, Traits(), [])
@@ -132,12 +132,12 @@ def basicsr(marked: Marked, file: str) -> tuple[Options, Data]:
     return options, {"hr": steps, "first": first, "second": second}
 
 
-def redux(marked: Marked, file: str) -> tuple[Options, Data]:
+def redux(document: Document, file: str) -> tuple[Options, Data]:
     """traiNNer-redux's options: findings and recipe data."""
     home = STAGE_KEYS | REDUX_STAGES | {"scale", "queue_size", "high_order_degradation"}
     sections = [
-        _root(marked, home, REDUX_ROOT),
-        _train(marked, KERNEL_KEYS | REDUX_KERNELS, REDUX_TRAIN),
+        _root(document, home, REDUX_ROOT),
+        _train(document, KERNEL_KEYS | REDUX_KERNELS, REDUX_TRAIN),
     ]
     options = Options(file, sections, REDUX_DEFAULTS)
     if _paired(options, default=False):
@@ -225,17 +225,21 @@ def _pool(options: Options) -> None:
         )
 
 
-def _root(marked: Marked, home: frozenset[str], training: frozenset[str]) -> Section:
-    data: Data = marked.data
-    return Section("", data, {key: marked.mark((key,))[1] for key in data}, home, training)
+def _root(document: Document, home: frozenset[str], training: frozenset[str]) -> Section:
+    data: Data = document.data
+    return Section("", data, {key: document.position((key,))[1] for key in data}, home, training)
 
 
-def _train(marked: Marked, home: frozenset[str], training: frozenset[str]) -> Section:
+def _train(document: Document, home: frozenset[str], training: frozenset[str]) -> Section:
     name = ("datasets", "train")
-    data: Any = marked.data
+    data: Any = document.data
     for part in name:
         data = data.get(part) if isinstance(data, dict) else None
     found: Data = data if isinstance(data, dict) else {}
     return Section(
-        ".".join(name), found, {key: marked.mark((*name, key))[1] for key in found}, home, training
+        ".".join(name),
+        found,
+        {key: document.position((*name, key))[1] for key in found},
+        home,
+        training,
     )

@@ -17,7 +17,7 @@ from typing import Any
 
 from degrade.importers.options import Options, Section
 from degrade.importers.second_order import KERNEL_KEYS, STAGE_KEYS, Traits, chosen, exact, orders
-from degrade.loading.positions import Marked
+from degrade.loading.positions import Document
 
 __all__ = ["params"]
 
@@ -26,9 +26,9 @@ Data = dict[str, Any]
 COLOUR = ("color_jitter_prob", "gray_prob")
 
 
-def params(marked: Marked, file: str) -> tuple[Options, Data]:
+def params(document: Document, file: str) -> tuple[Options, Data]:
     """The options of OSEDiff and relatives: findings and recipe data."""
-    data: Data = marked.data
+    data: Data = document.data
     info: Any = data.get("kernel_info")
     kernels: Data = info if isinstance(info, dict) else {}
     home = STAGE_KEYS | {"scale", "second_blur_prob", "second_order_prob", "kernel_info", *COLOUR}
@@ -36,11 +36,11 @@ def params(marked: Marked, file: str) -> tuple[Options, Data]:
     options = Options(
         file,
         [
-            Section("", data, {key: marked.mark((key,))[1] for key in data}, home, training),
+            Section("", data, {key: document.position((key,))[1] for key in data}, home, training),
             Section(
                 "kernel_info",
                 kernels,
-                {k: marked.mark(("kernel_info", k))[1] for k in kernels},
+                {k: document.position(("kernel_info", k))[1] for k in kernels},
                 KERNEL_KEYS,
             ),
         ],

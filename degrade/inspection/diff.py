@@ -22,7 +22,7 @@ from rich.text import Text
 
 from degrade.images.pixels import as_pixels
 from degrade.inspection import metrics
-from degrade.nodes import Node, Pick, Repeat, Shuffle, Step, Steps
+from degrade.nodes import Maybe, Node, OneOf, Repeat, Shuffle, Step
 from degrade.recipe import Recipe
 from degrade.rng import Key
 
@@ -105,15 +105,16 @@ def changes(a: Recipe, b: Recipe) -> list[Change]:
 
 def _of(node: Node, scope: str) -> Iterator[tuple[str, Parameter]]:
     here = f"{scope}.{node.label}"
-    if node.p < 1:
+    if isinstance(node, Maybe):
         yield f"{here}.p", Parameter(_text(node.p))
-    if isinstance(node, Step):
+        yield from _of(node.node, scope)
+    elif isinstance(node, Step):
         if node.label != node.kind:
             yield here, Parameter(node.kind)
         said = node.operator.model_dump(exclude_defaults=True)
         for name, value in node.operator.model_dump().items():
             yield f"{here}.{name}", Parameter(_text(value), name not in said)
-    elif isinstance(node, Pick):
+    elif isinstance(node, OneOf):
         weights = {branch.label: 0.0 for branch in node.branches}
         for branch, weight in zip(node.branches, node.weights, strict=True):
             weights[branch.label] += weight
@@ -135,10 +136,10 @@ def _of(node: Node, scope: str) -> Iterator[tuple[str, Parameter]]:
             yield from _of(inner, scope)
     elif isinstance(node, Repeat):
         yield f"{here}.times", Parameter(_text(node.times.dump()))
-        for inner in node.rounds[0].nodes if node.rounds else ():
+        for inner in node.steps.nodes if node.most else ():
             yield from _of(inner, f"{here}[]")
-    elif isinstance(node, Steps):
-        for inner in node.nodes:
+    else:
+        for inner in node.children:
             yield from _of(inner, scope)
 
 

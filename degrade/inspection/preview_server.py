@@ -75,7 +75,7 @@ def watched(recipe: str, before: list[Path]) -> list[Path]:
     those of ``before``.
     """
     try:
-        found = {file for file, _ in read(recipe).marks.values()}
+        found = {file for file, _ in read(recipe).positions.values()}
     except RecipeError as error:
         found = {problem.file for problem in error.problems if problem.file} | {
             str(file) for file in before

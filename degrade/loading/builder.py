@@ -1,10 +1,10 @@
-"""YAML -> the tree of a recipe, or every problem at once, each as ``file:line: address: message``
-with its remedy.
+"""Builds the tree of a recipe from YAML, or reports every problem at once, each as ``file:line:
+address: message`` with its remedy.
 
-Reading has three passes. *Compose* (:mod:`degrade.loading.positions`): the file becomes plain
-data, every node remembering its line. *Overlay* (:mod:`degrade.loading.inheritance`): ``extends``
-and the command line's ``--set`` change that data by address. *Build*, here: the data becomes nodes
-and operators, problems being collected rather than raised.
+Reading has three passes. *Compose* (:mod:`degrade.loading.positions`) parses a file to plain data
+with source positions. *Inherit* (:mod:`degrade.loading.inheritance`) merges it over the recipe it
+``extends`` and applies the overrides of ``--set``. *Build*, here, checks the grammar and converts
+data to nodes and operators.
 """
 
 from __future__ import annotations
@@ -19,39 +19,38 @@ from pydantic import ValidationError
 import degrade.ops as ops
 from degrade.base import REGISTRY
 from degrade.errors import Problem, RecipeError, close
-from degrade.limits import PATCH
-from degrade.loading.inheritance import RESERVED, change, extend, read
-from degrade.loading.positions import Marked, Place
+from degrade.extent import Extent, SizeError
+from degrade.loading.inheritance import RESERVED, inherit, override, read
+from degrade.loading.positions import Document, KeyPath
 from degrade.nodes import (
     CONTROL,
     TIMES,
+    Maybe,
     Node,
-    Pick,
+    OneOf,
     Repeat,
+    Sequence,
     Shuffle,
-    SizeError,
-    Sizes,
     Step,
-    Steps,
 )
 from degrade.shorthand import parse
 
 __all__ = ["Spec", "load"]
 
 MOST_STEPS = 1000
-"""Steps of a recipe once its repeats are written out."""
+"""Sequence of a recipe once its repeats are written out."""
 MOST_DEPTH = 24
-"""Keys and indices from a recipe's root to a step: about ten groups within each other."""
+"""Limit of keys and indices from the root to a step: about ten nested groups."""
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a recipe file says, built and checked."""
+    """The content of a recipe, built and checked."""
 
     name: str
     scale: int
-    hr: Steps
-    stages: tuple[Steps, ...]
+    hr: Sequence
+    stages: tuple[Sequence, ...]
     description: str
 
 
@@ -60,47 +59,47 @@ def load(
     scale: int | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Spec:
-    """Reads, overlays and builds a recipe.
+    """Reads, merges and builds a recipe.
 
     Args:
         recipe: A name, a file, or data as :meth:`degrade.Recipe.dump` gives it.
-        scale: Instead of the file's.
+        scale: Overrides the file's scale.
         changes: Values by address, for example ``{"first.jpeg.quality": [60, 95]}``.
 
     Raises:
         RecipeError: with every problem found.
     """
-    marked = (
-        extend(Marked(dict(recipe), {}), Path()) if isinstance(recipe, Mapping) else read(recipe)
-    )
-    problems = marked.problems
-    for address, value in {
-        **({} if scale is None else {"scale": scale}),
-        **(changes or {}),
-    }.items():
-        message = change(marked, address.split("."), value, ("", 0))
-        if message:
-            problems.append(Problem("", 0, address, message))
-    spec = Builder(marked).spec()
-    if problems or spec is None:
-        raise RecipeError(problems)
+    if isinstance(recipe, Mapping):
+        document = inherit(Document(dict(recipe), {}), Path())
+    else:
+        document = read(recipe)
+    overrides = {} if scale is None else {"scale": scale}
+    for address, value in {**overrides, **(changes or {})}.items():
+        try:
+            override(document, address.split("."), value, ("", 0))
+        except ValueError as error:
+            document.problems.append(Problem("", 0, address, str(error)))
+    spec = Builder(document).spec()
+    if document.problems or spec is None:
+        raise RecipeError(document.problems)
     return spec
 
 
 class Builder:
-    """Turns data into nodes and collects what is wrong on the way."""
+    """Converts data to nodes and collects problems on the way."""
 
-    def __init__(self, marked: Marked) -> None:
-        self.marked = marked
-        self.problems = marked.problems
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.problems = document.problems
         self.rounds, self.count = 1, 0
         ops.discover()
 
-    def wrong(self, path: Place, address: str, message: str) -> None:
-        self.problems.append(Problem(*self.marked.mark(path), address, message))
+    def wrong(self, path: KeyPath, address: str, message: str) -> None:
+        """Records a problem with the part at ``path``."""
+        self.problems.append(Problem(*self.document.position(path), address, message))
 
     def spec(self) -> Spec | None:
-        data = self.marked.data
+        data = self.document.data
         name, scale = data.get("name"), data.get("scale")
         if not isinstance(name, str) or not name:
             self.wrong(("name",), "name", "should be the recipe's name, a word")
@@ -114,12 +113,12 @@ class Builder:
             self.wrong(
                 (),
                 "",
-                "there is no stage; add one, for example  first: [ {blur: {sigma: [0.2, 3]}} ]",
+                "the recipe has no stage; add one, such as  first: [ {blur: {sigma: [0.2, 3]}} ]",
             )
         built = {str(stage): self.stage(stage) for stage in ("hr", *stages) if stage in data}
         if self.problems:
             return None
-        hr = built.pop("hr", Steps("hr", ()))
+        hr = built.pop("hr", Sequence("hr", ()))
         spec = Spec(
             str(name), int(cast("int", scale)), hr, tuple(built.values()), str(description).strip()
         )
@@ -127,48 +126,48 @@ class Builder:
         return spec
 
     def sizes(self, spec: Spec) -> None:
-        """Rejects a recipe whose LR image may not be exactly HR / scale, or that enlarges
-        without bound.
+        """Rejects a recipe whose LR image may not have the size HR / scale, or that may exceed the
+        limit of pixels.
         """
-        whole, fitting = frozenset({spec.scale}), frozenset({1})
-        stage = spec.hr
+        patch, stage = Extent.of_patch(spec.scale), spec.hr
         try:
-            if spec.hr.size(whole, spec.scale) != whole:
+            extent = spec.hr.extent(patch, spec.scale)
+            if extent.sizes != patch.sizes:
                 self.wrong(
                     ("hr",),
                     "hr",
                     "changes the size of the HR image; resize in a later stage instead",
                 )
-            sizes: Sizes = whole
-            side = spec.hr.side(PATCH, spec.scale)
+            extent = Extent(patch.sizes, extent.side)
             for stage in spec.stages:
-                sizes = stage.size(sizes, spec.scale)
-                side = stage.side(side, spec.scale)
+                extent = stage.extent(extent, spec.scale)
         except SizeError as error:
             self.wrong((stage.label,), f"{stage.label}.{error.label}", error.message)
             return
-        if sizes != fitting:
+        if extent.sizes != frozenset({1}):
             remedy = "end with a step  resize: {of: target}  that always runs"
-            message = f"the LR image may end off the target size (HR / {spec.scale}); {remedy}"
+            message = f"the LR image may not have the target size (HR / {spec.scale}); {remedy}"
             self.wrong((stage.label,), stage.label, message)
 
-    def stage(self, name: Any) -> Steps:
-        body = self.marked.data[name]
+    def stage(self, name: Any) -> Sequence:
+        body = self.document.data[name]
         if not isinstance(name, str) or not name.isidentifier():
             self.wrong(
                 (name,), str(name), "a stage is named by a word of letters, digits and underscores"
             )
-            return Steps(str(name), ())
+            return Sequence(str(name), ())
         if not isinstance(body, list):
             meant = close(name, [known for known in RESERVED if known != name])
             self.wrong(
                 (name,), name, f"a stage should be a list of steps{meant if '?' in meant else ''}"
             )
-            return Steps(name, ())
+            return Sequence(name, ())
         seen: dict[str, str] = {}
-        return Steps(name, self.nodes(body, (name,), name, seen))
+        return Sequence(name, self.nodes(body, (name,), name, seen))
 
-    def nodes(self, body: Any, path: Place, scope: str, seen: dict[str, str]) -> tuple[Node, ...]:
+    def nodes(
+        self, body: Any, path: KeyPath, scope: str, seen: dict[str, str]
+    ) -> tuple[Node, ...]:
         if not isinstance(body, list):
             self.wrong(path, scope, "should be a list of steps")
             return ()
@@ -176,11 +175,11 @@ class Builder:
         return tuple(node for node in built if node is not None)
 
     def node(
-        self, step: Any, path: Place, scope: str, seen: dict[str, str], weighted: bool = False
+        self, step: Any, path: KeyPath, scope: str, seen: dict[str, str], weighted: bool = False
     ) -> Node | None:
-        """One step. ``seen`` maps the labels already taken in the stage to their kinds."""
+        """Builds one step. ``seen`` maps the labels of the stage so far to their kinds."""
         if len(path) > MOST_DEPTH:
-            self.wrong(path, scope, "groups within groups too deeply; take some apart")
+            self.wrong(path, scope, "groups are nested too deeply; flatten some")
             return None
         if isinstance(step, str):
             step = {step: None}
@@ -219,10 +218,12 @@ class Builder:
         p = 1.0 if weighted else self.probability(step.get("p", 1), (*path, "p"), f"{here}.p")
         inside = (*path, kind)
         if kind in CONTROL:
-            return getattr(self, kind)(step[kind], inside, scope, label, p, seen)
-        return self.operator(kind, step[kind], inside, here, label, p)
+            built = getattr(self, kind)(step[kind], inside, scope, label, seen)
+        else:
+            built = self.operator(kind, step[kind], inside, here, label)
+        return Maybe(label, built, p) if built is not None and p < 1 else built
 
-    def probability(self, value: Any, path: Place, address: str) -> float:
+    def probability(self, value: Any, path: KeyPath, address: str) -> float:
         try:
             low, high = parse(value).support
         except ValueError as error:
@@ -233,12 +234,10 @@ class Builder:
             return 1.0
         return low
 
-    def operator(
-        self, kind: str, body: Any, path: Place, here: str, label: str, p: float
-    ) -> Node | None:
+    def operator(self, kind: str, body: Any, path: KeyPath, here: str, label: str) -> Node | None:
         if self.count <= MOST_STEPS < self.count + self.rounds:
             self.wrong(
-                path, here, f"is beyond the {MOST_STEPS} steps that a recipe may have; repeat less"
+                path, here, f"exceeds the limit of {MOST_STEPS} steps in a recipe; repeat less"
             )
         self.count += self.rounds
         if kind not in REGISTRY:
@@ -250,7 +249,7 @@ class Builder:
             self.wrong(path, here, f"{body!r} should be a mapping of fields to values")
             return None
         try:
-            return Step(label, REGISTRY[kind].model_validate(body), p=p)
+            return Step(label, REGISTRY[kind].model_validate(body))
         except ValidationError as error:
             for detail in error.errors():
                 at = detail["loc"]
@@ -263,12 +262,12 @@ class Builder:
             return None
 
     def steps(
-        self, body: Any, path: Place, scope: str, label: str, p: float, seen: dict[str, str]
+        self, body: Any, path: KeyPath, scope: str, label: str, seen: dict[str, str]
     ) -> Node:
-        return Steps(label, self.nodes(body, path, scope, seen), p=p)
+        return Sequence(label, self.nodes(body, path, scope, seen))
 
     def one_of(
-        self, body: Any, path: Place, scope: str, label: str, p: float, seen: dict[str, str]
+        self, body: Any, path: KeyPath, scope: str, label: str, seen: dict[str, str]
     ) -> Node | None:
         if not isinstance(body, list) or not body:
             self.wrong(
@@ -301,9 +300,9 @@ class Builder:
             return None
         exact = abs(total - 1) < 1e-12
         normal = tuple(weights) if exact else tuple(weight / total for weight in weights)
-        return Pick(label, tuple(branches), normal, p=p) if len(branches) == len(body) else None
+        return OneOf(label, tuple(branches), normal) if len(branches) == len(body) else None
 
-    def weight(self, value: Any, path: Place, address: str) -> float:
+    def weight(self, value: Any, path: KeyPath, address: str) -> float:
         try:
             low, high = parse(value).support
         except ValueError as error:
@@ -315,7 +314,7 @@ class Builder:
         return low
 
     def shuffle(
-        self, body: Any, path: Place, scope: str, label: str, p: float, seen: dict[str, str]
+        self, body: Any, path: KeyPath, scope: str, label: str, seen: dict[str, str]
     ) -> Node | None:
         ordered: Any = []
         if isinstance(body, dict):
@@ -337,7 +336,7 @@ class Builder:
                 self.wrong(
                     path,
                     f"{scope}.{label}.ordered",
-                    f"{name!r} is none of its steps{close(str(name), labels)}",
+                    f"{name!r} is not one of its steps{close(str(name), labels)}",
                 )
         kept = [name for name in labels if isinstance(ordered, list) and name in ordered]
         if (
@@ -348,12 +347,12 @@ class Builder:
             self.wrong(
                 path,
                 f"{scope}.{label}.ordered",
-                f"name them as the steps stand: {', '.join(kept)}",
+                f"list them in the order of the steps: {', '.join(kept)}",
             )
-        return Shuffle(label, nodes, tuple(kept), p=p)
+        return Shuffle(label, nodes, tuple(kept))
 
     def repeat(
-        self, body: Any, path: Place, scope: str, label: str, p: float, seen: dict[str, str]
+        self, body: Any, path: KeyPath, scope: str, label: str, seen: dict[str, str]
     ) -> Node | None:
         here = f"{scope}.{label}"
         if not isinstance(body, dict) or set(body) != {"times", "steps"}:
@@ -366,6 +365,6 @@ class Builder:
             return None
         around = self.rounds
         self.rounds *= int(times.support[1])
-        steps = Steps("steps", self.nodes(body["steps"], (*path, "steps"), here, {}))
+        steps = Sequence("steps", self.nodes(body["steps"], (*path, "steps"), here, {}))
         self.rounds = around
-        return Repeat(label, times, steps, p=p)
+        return Repeat(label, times, steps)

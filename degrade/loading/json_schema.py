@@ -13,58 +13,16 @@ __all__ = ["recipe_schema"]
 
 Schema = dict[str, Any]
 
+STEPS: Schema = {"type": "array", "items": {"$ref": "#/$defs/Step"}}
+DISTRIBUTION: Schema = {"$ref": "#/$defs/Distribution"}
+NUMBER: Schema = {"$ref": "#/$defs/Number"}
+
 
 def recipe_schema() -> Schema:
-    """The schema (draft 2020-12) of a recipe file, from the operators that are registered."""
+    """Returns the JSON schema (draft 2020-12) of a recipe file, from the registered operators."""
     ops.discover()
-    definitions: Schema = {"Distribution": _distribution(), "Number": _NUMBER}
-    for name, operator in REGISTRY.items():
-        body = operator.model_json_schema(ref_template="#/$defs/{model}")
-        definitions |= body.pop("$defs", {})
-        for field, variable in operator.variables().items():
-            if isinstance(variable, Range):
-                # Added here, since pydantic follows references, and knows only its own.
-                body["properties"][field]["$ref"] = "#/$defs/Distribution"
-        body["description"] = operator.summary()
-        definitions[name] = {"anyOf": [body, {"type": "null"}]}
-    steps = {"type": "array", "items": {"$ref": "#/$defs/Step"}}
-    definitions |= {
-        "Step": _step([*REGISTRY, *CONTROL]),
-        "Steps": steps,
-        "steps": steps,
-        "one_of": {
-            **steps,
-            "minItems": 1,
-            "description": "exactly one of these, by their weights p",
-        },
-        "shuffle": {
-            "description": "all of these, in an order drawn per sample",
-            "anyOf": [
-                {**steps, "minItems": 2},
-                {
-                    "type": "object",
-                    "properties": {
-                        "steps": steps,
-                        "ordered": {"type": "array", "items": {"type": "string"}},
-                    },
-                    "required": ["steps"],
-                    "additionalProperties": False,
-                },
-            ],
-        },
-        "repeat": {
-            "type": "object",
-            "properties": {"times": {"$ref": "#/$defs/Distribution"}, "steps": steps},
-            "required": ["times", "steps"],
-            "additionalProperties": False,
-        },
-    }
-    stage = {
-        "anyOf": [
-            steps,
-            {"type": "object", "description": "changes to the steps of what this recipe extends"},
-        ]
-    }
+    changes = "changes to the steps of what this recipe extends"
+    stage: Schema = {"anyOf": [STEPS, {"type": "object", "description": changes}]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "degrade recipe",
@@ -83,60 +41,110 @@ def recipe_schema() -> Schema:
             "hr": {**stage, "description": "makes the target from the HR image"},
         },
         "additionalProperties": stage,
-        "$defs": definitions,
+        "$defs": {
+            "Distribution": _distribution(),
+            "Number": _number(),
+            **_operators(),
+            "Step": _step([*REGISTRY, *CONTROL]),
+            "Steps": STEPS,
+            **_control(),
+        },
+    }
+
+
+def _operators() -> Schema:
+    """The bodies of all operators, and the definitions that they refer to."""
+    definitions: Schema = {}
+    for name, operator in REGISTRY.items():
+        body = operator.model_json_schema(ref_template="#/$defs/{model}")
+        definitions |= body.pop("$defs", {})
+        for field, variable in operator.variables().items():
+            if isinstance(variable, Range):
+                # Added here: pydantic resolves references, and knows only its own.
+                body["properties"][field] |= DISTRIBUTION
+        body["description"] = operator.summary()
+        definitions[name] = {"anyOf": [body, {"type": "null"}]}
+    return definitions
+
+
+def _control() -> Schema:
+    """The bodies of ``steps``, ``one_of``, ``shuffle`` and ``repeat``."""
+    shuffled: Schema = {
+        "type": "object",
+        "properties": {
+            "steps": STEPS,
+            "ordered": {"type": "array", "items": {"type": "string"}},
+        },
+        "required": ["steps"],
+        "additionalProperties": False,
+    }
+    return {
+        "steps": STEPS,
+        "one_of": {
+            **STEPS,
+            "minItems": 1,
+            "description": "exactly one of these, by their weights p",
+        },
+        "shuffle": {
+            "description": "all of these, in an order drawn per sample",
+            "anyOf": [{**STEPS, "minItems": 2}, shuffled],
+        },
+        "repeat": {
+            "type": "object",
+            "properties": {"times": DISTRIBUTION, "steps": STEPS},
+            "required": ["times", "steps"],
+            "additionalProperties": False,
+        },
     }
 
 
 def _step(kinds: list[str]) -> Schema:
-    common = {
-        "p": {
-            "$ref": "#/$defs/Number",
-            "description": "probability of the step; in one_of, the branch's weight",
-        },
+    """A step: the name of its kind, or a mapping of the kind to its body."""
+    weight = "probability of the step; in one_of, the branch's weight"
+    properties: Schema = {
+        "p": {**NUMBER, "description": weight},
         "as": {"type": "string", "description": "its name in addresses"},
+        **{name: {"$ref": f"#/$defs/{name}"} for name in kinds},
     }
-    named = {name: {"$ref": f"#/$defs/{name}"} for name in kinds}
-    return {
-        "anyOf": [
-            {"enum": kinds},
-            {
-                "type": "object",
-                "properties": {**common, **named},
-                "additionalProperties": False,
-                "minProperties": 1,
-            },
-        ]
+    mapping: Schema = {
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+        "minProperties": 1,
     }
+    return {"anyOf": [{"enum": kinds}, mapping]}
 
 
-_NUMBER: Schema = {
-    "anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^[-+0-9.eE]+(/[0-9.]+)?$"}]
-}
+def _number() -> Schema:
+    """A number, or a string that is one: a fraction, ``1e-4``."""
+    pattern = r"^[-+0-9.eE]+(/[0-9.]+)?$"
+    return {"anyOf": [{"type": "number"}, {"type": "string", "pattern": pattern}]}
 
 
 def _distribution() -> Schema:
-    this, number = {"$ref": "#/$defs/Distribution"}, {"$ref": "#/$defs/Number"}
-    interval = {"type": "array", "items": number, "minItems": 2, "maxItems": 2}
-    part = {"type": "object", "properties": {"p": number, "of": this}, "required": ["p", "of"]}
-    normal = {
+    """The shorthand of :mod:`degrade.shorthand`."""
+    interval: Schema = {"type": "array", "items": NUMBER, "minItems": 2, "maxItems": 2}
+    values: Schema = {"type": "array", "items": NUMBER}
+    weighted: Schema = {"type": "object", "additionalProperties": NUMBER}
+    part: Schema = {
         "type": "object",
-        "properties": {name: number for name in ("mean", "std", "min", "max")},
+        "properties": {"p": NUMBER, "of": DISTRIBUTION},
+        "required": ["p", "of"],
+    }
+    normal: Schema = {
+        "type": "object",
+        "properties": dict.fromkeys(("mean", "std", "min", "max"), NUMBER),
     }
     kinds: Schema = {
-        "any": {
-            "anyOf": [
-                {"type": "array", "items": number},
-                {"type": "object", "additionalProperties": number},
-            ]
-        },
+        "any": {"anyOf": [values, weighted]},
         "integers": interval,
         "log_uniform": interval,
         "mix": {"type": "array", "items": part},
         "normal": normal,
-        "sqrt": this,
-        "reciprocal": this,
+        "sqrt": DISTRIBUTION,
+        "reciprocal": DISTRIBUTION,
     }
-    one = {
+    named: Schema = {
         "type": "object",
         "properties": kinds,
         "additionalProperties": False,
@@ -145,5 +153,5 @@ def _distribution() -> Schema:
     }
     return {
         "description": "a number, [low, high], or a named distribution",
-        "anyOf": [number, interval, one],
+        "anyOf": [NUMBER, interval, named],
     }

@@ -1,7 +1,7 @@
-"""Marked data: what a YAML file says, every part of it with its line, so that problems can say
-where they are.
+"""YAML with source positions: every part of a document keeps its file and line, so that problems
+can name them.
 
-Only YAML's safe subset is read, and nothing in a file can name code.
+Only YAML's safe subset is read: a file cannot name code.
 """
 
 from __future__ import annotations
@@ -13,40 +13,51 @@ import yaml
 
 from degrade.errors import Problem, RecipeError
 
-__all__ = ["Marked", "Place", "compose"]
+__all__ = ["Document", "KeyPath", "Position", "compose"]
 
-Place = tuple[str | int | float, ...]
-"""Where a part stands in its file: keys and indices from the root."""
+KeyPath = tuple[str | int | float, ...]
+"""The keys and indices that lead from the root of a document to a part of it."""
+Position = tuple[str, int]
+"""A file and a line."""
 MOST_NODES = 100_000
+"""Limit of nodes of a document, aliases expanded."""
 TAG = "tag:yaml.org,2002:"
 
 
-class Marked:
-    """Plain data, and where each part of it stands.
+class Document:
+    """Plain data and its source positions.
 
     Args:
-        data: What the file says.
-        marks: (file, line) by path.
-        problems: What was found wrong so far.
+        data: Mappings, lists and scalars.
+        positions: The position of each part.
+        problems: Problems found so far.
     """
 
     def __init__(
-        self, data: Any, marks: dict[Place, tuple[str, int]], problems: Sequence[Problem] = ()
+        self, data: Any, positions: dict[KeyPath, Position], problems: Sequence[Problem] = ()
     ) -> None:
         self.data = data
-        self.marks = marks
+        self.positions = positions
         self.problems = list(problems)
 
-    def mark(self, path: Place) -> tuple[str, int]:
-        """The place of ``path``, or of the nearest part around it."""
-        while path and path not in self.marks:
+    def position(self, path: KeyPath) -> Position:
+        """The position of a part, or of the nearest part around it that has one."""
+        while path and path not in self.positions:
             path = path[:-1]
-        return self.marks.get(path, ("", 0))
+        return self.positions.get(path, ("", 0))
+
+    def forget(self, path: KeyPath) -> None:
+        """Removes the positions of a part and of all that is inside it."""
+        for known in [known for known in self.positions if known[: len(path)] == path]:
+            del self.positions[known]
 
 
-def compose(text: str, file: str) -> Marked:
-    """Reads YAML. Raises RecipeError on bad syntax, repeated keys, tags, and documents that
-    grow without bound.
+def compose(text: str, file: str) -> Document:
+    """Reads YAML.
+
+    Raises:
+        RecipeError: bad syntax, a duplicate key, a tag that is not plain data, a recursive alias,
+            or more than :data:`MOST_NODES` nodes.
     """
     try:
         loader = yaml.SafeLoader(text)
@@ -55,7 +66,7 @@ def compose(text: str, file: str) -> Marked:
             if root is None:
                 raise RecipeError([Problem(file, 1, "", "the file is empty")])
             composer = Composer(loader, file)
-            return Marked(composer.build(root, (), ()), composer.marks)
+            return Document(composer.build(root, (), ()), composer.positions)
         finally:
             loader.dispose()
     except yaml.reader.ReaderError as error:
@@ -73,7 +84,7 @@ def compose(text: str, file: str) -> Marked:
 
 
 class Composer:
-    """Turns YAML's nodes into plain data and remembers where each part stands.
+    """Converts YAML nodes to plain data and records the position of each.
 
     Args:
         loader: Resolves plain scalars.
@@ -82,36 +93,38 @@ class Composer:
 
     def __init__(self, loader: yaml.SafeLoader, file: str) -> None:
         self.loader, self.file = loader, file
-        self.marks: dict[Place, tuple[str, int]] = {}
+        self.positions: dict[KeyPath, Position] = {}
         self.count = 0
 
     def fail(self, node: yaml.Node, message: str) -> RecipeError:
         return RecipeError([Problem(self.file, node.start_mark.line + 1, "", message)])
 
-    def build(self, node: yaml.Node, path: Place, above: tuple[yaml.Node, ...]) -> Any:
-        """The data of ``node``, which stands at ``path``, inside the nodes ``above``."""
+    def build(self, node: yaml.Node, path: KeyPath, above: tuple[yaml.Node, ...]) -> Any:
+        """The data of ``node``, which is at ``path``, inside the nodes ``above``."""
         if node in above:
-            raise self.fail(node, "an alias that contains itself; write the part out")
+            raise self.fail(node, "an alias contains itself; write its content out")
         self.count += 1
         if self.count > MOST_NODES:
-            raise self.fail(node, f"more than {MOST_NODES} parts; is an alias repeated too often?")
-        self.marks[path] = (self.file, node.start_mark.line + 1)
+            raise self.fail(node, f"more than {MOST_NODES} nodes; use fewer aliases")
+        self.positions[path] = (self.file, node.start_mark.line + 1)
         above = (*above, node)
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node)
         if node.tag not in (f"{TAG}map", f"{TAG}seq"):
-            raise self.fail(
-                node,
-                f"the tag {node.tag.removeprefix(TAG)} has no place here; a recipe is plain data",
-            )
+            tag = node.tag.removeprefix(TAG)
+            raise self.fail(node, f"the tag {tag} is not allowed; a recipe is plain data")
         if isinstance(node, yaml.SequenceNode):
             children = cast("list[yaml.Node]", node.value)
             return [self.build(child, (*path, i), above) for i, child in enumerate(children)]
+        return self.mapping(node, path, above)
+
+    def mapping(self, node: yaml.Node, path: KeyPath, above: tuple[yaml.Node, ...]) -> Any:
+        """A mapping, its own keys before those merged by ``<<``, of which the first come first."""
         pairs = cast("list[tuple[yaml.Node, yaml.Node]]", node.value)
+        merges = [child for key, child in pairs if key.tag == f"{TAG}merge"]
+        bases = [base for child in merges for base in _bases(child)]
         merged: dict[Any, Any] = {}
-        for base in reversed(
-            [base for key, child in pairs if key.tag == f"{TAG}merge" for base in _bases(child)]
-        ):
+        for base in reversed(bases):
             if not isinstance(base, yaml.MappingNode):
                 raise self.fail(base, "<<: should name a mapping, or a list of them")
             merged |= self.build(base, path, above)
@@ -123,27 +136,27 @@ class Composer:
             if name is None:
                 raise self.fail(key, "a key should be a word or a number")
             if name in own:
-                raise self.fail(key, f"{name!r} is said twice; remove one")
+                raise self.fail(key, f"duplicate key {name!r}; remove one")
             own[name] = self.build(child, (*path, name), above)
-            self.marks[(*path, name)] = (self.file, key.start_mark.line + 1)
+            self.positions[(*path, name)] = (self.file, key.start_mark.line + 1)
         return merged | own
 
     def scalar(self, node: yaml.ScalarNode) -> str | int | float | None:
-        """A word, number, truth value or nothing. What looks like a date is a word."""
+        """A string, number, Boolean or null. A date is read as a string."""
         kind = node.tag.removeprefix(TAG)
         if kind in ("str", "timestamp", "value"):
             return str(node.value)
         if kind not in ("int", "float", "bool", "null"):
-            raise self.fail(node, f"the tag {kind} has no place here; a recipe is plain data")
+            raise self.fail(node, f"the tag {kind} is not allowed; a recipe is plain data")
         try:
             value = self.loader.construct_object(node)
         except (ValueError, LookupError):
-            raise self.fail(node, f"{node.value!r} is no {kind}") from None
+            raise self.fail(node, f"{node.value!r} is not of type {kind}") from None
         if isinstance(value, int) and value.bit_length() > 1023:
-            raise self.fail(node, "a number too large to work with")
+            raise self.fail(node, "the number is too large")
         return value
 
 
 def _bases(node: yaml.Node) -> list[yaml.Node]:
-    """What ``<<`` names."""
+    """The mappings that a merge key ``<<`` names."""
     return cast("list[yaml.Node]", node.value) if isinstance(node, yaml.SequenceNode) else [node]

@@ -1,4 +1,4 @@
-"""The library of recipes: where they lie, what they are called."""
+"""Search path and names of recipes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ __all__ = ["folders", "locate", "names"]
 
 
 def folders() -> list[Path]:
-    """Where named recipes are looked for: ``$DEGRADE_RECIPES``, then the packaged ones, then
-    those of plug-ins.
+    """The search path of named recipes: ``$DEGRADE_RECIPES``, the packaged ones, then those of
+    plug-ins (entry points of the group ``degrade.recipes``).
     """
-    found = [
-        Path(part) for part in os.environ.get("DEGRADE_RECIPES", "").split(os.pathsep) if part
-    ]
+    own = os.environ.get("DEGRADE_RECIPES", "").split(os.pathsep)
+    found = [Path(folder) for folder in own if folder]
     # A wheel holds the recipes inside the package; a checkout, installed for editing, beside it.
     package = Path(__file__).parent.parent
     found.append(next(d for d in (package / "recipes", package.parent / "recipes") if d.is_dir()))
@@ -27,7 +26,7 @@ def folders() -> list[Path]:
 
 
 def names() -> list[str]:
-    """The names of all recipes that can be found."""
+    """The names of all recipes on the search path."""
     return sorted({path.stem for folder in folders() for path in folder.glob("*.yaml")})
 
 
@@ -35,7 +34,7 @@ def locate(recipe: str | Path) -> Path:
     """The file of a recipe, given by name or by path.
 
     Raises:
-        RecipeError: there is none; the message lists what there is.
+        RecipeError: not found; the message suggests a name or lists them all.
     """
     path = Path(recipe)
     if path.suffix in (".yaml", ".yml") or path.parent != Path():
@@ -43,11 +42,10 @@ def locate(recipe: str | Path) -> Path:
             return path
         raise RecipeError([Problem("", 0, str(recipe), "no such file")])
     for folder in folders():
-        if _is_file(folder / f"{recipe}.yaml"):
-            return folder / f"{recipe}.yaml"
-    raise RecipeError(
-        [Problem("", 0, str(recipe), f"no such recipe{close(str(recipe), names())}")]
-    )
+        if _is_file(path := folder / f"{recipe}.yaml"):
+            return path
+    message = f"no such recipe{close(str(recipe), names())}"
+    raise RecipeError([Problem("", 0, str(recipe), message)])
 
 
 def _is_file(path: Path) -> bool:

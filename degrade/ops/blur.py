@@ -22,7 +22,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from degrade.base import Draw, Operator
 from degrade.distributions import Choice, Const, Dist
-from degrade.fields import OneOf, Range
+from degrade.fields import Categorical, Range
 from degrade.kernels import taps
 from degrade.kernels.base import Call, Data, Samples
 from degrade.kernels.convolve import Border, Taps, correlate, correlate_separable
@@ -44,7 +44,7 @@ class Blur(Operator):
 
     name: ClassVar[str] = "blur"
 
-    kernel: Annotated[Dist, OneOf(KERNELS)] = Choice(("iso",), (1.0,))
+    kernel: Annotated[Dist, Categorical(KERNELS)] = Choice(("iso",), (1.0,))
     """The profile, and whether it is isotropic."""
     size: Annotated[Dist, Range(1, 201, unit="px", odd=True)] = Const(21)
     """Width of the kernel's square."""

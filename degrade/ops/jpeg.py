@@ -13,7 +13,7 @@ import numpy as np
 
 from degrade.base import Draw, Operator
 from degrade.distributions import Choice, Const, Dist
-from degrade.fields import OneOf, Range
+from degrade.fields import Categorical, Range
 from degrade.kernels.base import Call, Samples
 from degrade.kernels.jpeg import CHROMA, compress
 
@@ -37,7 +37,7 @@ class Jpeg(Operator):
     name = "jpeg"
     differentiable: ClassVar[bool] = False
     quality: Annotated[Dist, Range(1, 100, worse="low")] = Const(75)
-    chroma: Annotated[Dist, OneOf(tuple(CHROMA))] = Choice(("4:2:0",), (1.0,))
+    chroma: Annotated[Dist, Categorical(tuple(CHROMA))] = Choice(("4:2:0",), (1.0,))
     straight_through: bool = False
 
     def lower(self, draw: Draw, samples: Samples) -> Iterator[Call]:

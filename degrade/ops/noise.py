@@ -23,7 +23,7 @@ from typing import Annotated, ClassVar
 
 from degrade.base import Draw, Operator
 from degrade.distributions import Const, Dist
-from degrade.fields import Chance, Range
+from degrade.fields import Probability, Range
 from degrade.kernels.base import Call, Samples
 from degrade.kernels.noise import add_normal, add_poisson, add_salt_pepper
 
@@ -35,9 +35,9 @@ class _Normal(Operator):
 
     sigma: Annotated[Dist, Range(0, 255, unit="grey levels", worse="high")] = Const(0)
     """Standard deviation."""
-    gray: Annotated[Dist, Chance()] = Const(0)
+    gray: Annotated[Dist, Probability()] = Const(0)
     """Whether all channels take the same noise."""
-    correlated: Annotated[Dist, Chance()] = Const(0)
+    correlated: Annotated[Dist, Probability()] = Const(0)
     """Whether noise that is not grey is mixed over the channels."""
 
     multiplies: ClassVar[bool]
@@ -91,7 +91,7 @@ class PoissonNoise(Operator):
         Dist, Range(0, 1e6, unit="photons at white (0: the number of grey levels)", worse="low")
     ] = Const(0)
     """How many photons make white: the fewer, the noisier."""
-    gray: Annotated[Dist, Chance()] = Const(0)
+    gray: Annotated[Dist, Probability()] = Const(0)
     """Whether all channels take the noise of the luma."""
 
     def lower(self, draw: Draw, samples: Samples) -> Iterator[Call]:
@@ -111,7 +111,7 @@ class SaltPepper(Operator):
     """Share of the pixels that are hit."""
     salt: Annotated[Dist, Range(0, 1, unit="of those")] = Const(0.5)
     """Share of those that become white; the rest become black."""
-    gray: Annotated[Dist, Chance()] = Const(1)
+    gray: Annotated[Dist, Probability()] = Const(1)
     """Whether a pixel is hit in all channels at once."""
 
     def lower(self, draw: Draw, samples: Samples) -> Iterator[Call]:

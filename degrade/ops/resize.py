@@ -16,7 +16,7 @@ import numpy as np
 from degrade.base import Draw, Operator, Size
 from degrade.distributions import Choice, Const, Dist
 from degrade.errors import UserError
-from degrade.fields import Chance, OneOf, Range
+from degrade.fields import Categorical, Probability, Range
 from degrade.kernels.base import Call, Samples
 from degrade.kernels.resample import FILTERS, keep_every, resize
 from degrade.limits import PATCH, VARIABLE, max_pixels
@@ -38,9 +38,9 @@ class Resize(Operator):
     """What ``of`` is multiplied by."""
     of: Literal["input", "target", "hr"] = "input"
     """The base: the present size, the final LR size, or the HR size."""
-    filter: Annotated[Dist, OneOf(FILTERS)] = Choice(("bicubic",), (1.0,))
+    filter: Annotated[Dist, Categorical(FILTERS)] = Choice(("bicubic",), (1.0,))
     """The resampling kernel."""
-    antialias: Annotated[Dist, Chance()] = Const(0)
+    antialias: Annotated[Dist, Probability()] = Const(0)
     """Whether the kernel is stretched where the image shrinks (``matlab`` always; area,
     coverage, nearest never).
     """
@@ -86,7 +86,7 @@ class Decimate(Operator):
 
     name: ClassVar[str] = "decimate"
 
-    phase: Annotated[Dist, OneOf(("centre", "corner"))] = Choice(("centre",), (1.0,))
+    phase: Annotated[Dist, Categorical(("centre", "corner"))] = Choice(("centre",), (1.0,))
     """Which pixel of a block is kept."""
 
     def lower(self, draw: Draw, samples: Samples) -> Iterator[Call]:

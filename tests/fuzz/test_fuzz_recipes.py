@@ -22,7 +22,7 @@ import degrade.ops as ops
 from degrade import Key, Recipe
 from degrade.base import REGISTRY
 from degrade.errors import Problem, RecipeError, UserError
-from degrade.fields import Chance, OneOf, Range, Variable
+from degrade.fields import Categorical, Probability, Range, Variable
 from degrade.limits import LIMIT, PATCH, max_pixels
 from degrade.loading.builder import MOST_STEPS
 
@@ -96,14 +96,14 @@ def values(variable: Variable | None, field: Any) -> st.SearchStrategy[Any]:
     match variable:
         case Range():
             return dists(variable)
-        case OneOf():
+        case Categorical():
             name = st.sampled_from(variable.options)
             return st.one_of(
                 name,
                 st.lists(name, min_size=1, max_size=3, unique=True),
                 st.just("nothing of the kind"),
             )
-        case Chance():
+        case Probability():
             return st.sampled_from([0, 1, 0.5, True, False, "1/3", 1.5])
         case _:
             options = getattr(field.annotation, "__args__", None)
@@ -331,12 +331,12 @@ def shuffles(depth: int, prefix: str = "s") -> dict[str, Any]:
 
 ENDLESS = [
     *(
-        (nested(kind, depth), "groups within groups")
+        (nested(kind, depth), "nested too deeply")
         for kind in ("steps", "one_of", "shuffle")
         for depth in (12, 400)
     ),
-    (nested("repeat", 3), f"beyond the {MOST_STEPS} steps that a recipe may have"),
-    (nested("repeat", 9), f"beyond the {MOST_STEPS} steps that a recipe may have"),
+    (nested("repeat", 3), f"exceeds the limit of {MOST_STEPS} steps"),
+    (nested("repeat", 9), f"exceeds the limit of {MOST_STEPS} steps"),
     (growing(shuffles(2)), "more than 6 of its steps change the size"),
     (growing(shuffles(3)), "more than 6 of its steps change the size"),
 ]
