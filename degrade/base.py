@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -32,7 +33,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from degrade.canvas import Canvas
-from degrade.distributions import Dist
+from degrade.distributions import Dist, is_constant
 from degrade.errors import close
 from degrade.execution import execute
 from degrade.fields import Real, Variable
@@ -45,9 +46,6 @@ Size = int | None
 """What is known of an image's size before anything runs: how many times the final LR size it
 is, or None.
 """
-
-
-# --- what a field can draw -----------------------------------------------------------------------
 
 
 # --- operators -----------------------------------------------------------------------------------
@@ -152,6 +150,18 @@ def _constant(variable: Variable, dist: Dist) -> float:
     return float(variable.encode(dist, dist.quantile(np.zeros(1)))[0])
 
 
+def constants(operator: Operator) -> Real:
+    """(k,) the values of an operator's random fields, as far as they are constant; else NaN."""
+    fields = ((v, getattr(operator, name)) for name, v in operator.variables().items())
+    values = [_constant(v, dist) if is_constant(dist) else math.nan for v, dist in fields]
+    return np.array(values, np.float64)
+
+
+@functools.cache
+def _places(cls: type[Operator]) -> dict[str, int]:
+    return {name: j for j, name in enumerate(_variables(cls))}
+
+
 class Draw:
     """The drawn values of an operator's fields, a row a sample.
 
@@ -160,7 +170,7 @@ class Draw:
 
     Args:
         operator: Gives the values of constant fields.
-        values: The drawn fields, (n,) each.
+        values: The drawn fields, (n,) each; or all, an (n, k) table in the order of the fields.
         key: One key a sample.
         canvas: Gives the device and dtype of tensors; None while there are no pixels yet.
         address: Folded into the key when the operator asks for it; few do.
@@ -169,22 +179,27 @@ class Draw:
     def __init__(
         self,
         operator: Operator,
-        values: dict[str, Real],
+        values: Mapping[str, Real] | Real,
         key: Key,
         canvas: Canvas | None = None,
         address: str | None = None,
     ) -> None:
         self.operator, self.address = operator, address
-        self._values, self._key, self._canvas = values, key, canvas
+        self._key, self._canvas = key, canvas
         self._tensors: dict[str, Tensor] = {}
+        if isinstance(values, np.ndarray):
+            self._table = values
+        else:
+            self._table = constants(operator)[None].repeat(len(key), 0)
+            for field, column in values.items():
+                self._table[:, self._place(field)] = column
 
     def __len__(self) -> int:
         return len(self._key)
 
     def take(self, rows: NDArray[np.intp], canvas: Canvas) -> Draw:
         """Some samples, on the canvas that holds them."""
-        values = {field: column[rows] for field, column in self._values.items()}
-        return Draw(self.operator, values, self._key[rows], canvas, self.address)
+        return Draw(self.operator, self._table[rows], self._key[rows], canvas, self.address)
 
     @cached_property
     def key(self) -> Key:
@@ -193,14 +208,14 @@ class Draw:
 
     def host(self, field: str) -> Real:
         """(n,) float64 on the host. Raises KeyError for a name that is not a random field."""
-        if field not in self._values:
-            variables = self.operator.variables()
-            if field not in variables:
-                hint = close(field, list(variables))
-                raise KeyError(f"{self.operator.name} has no random field {field!r}{hint}")
-            value = _constant(variables[field], getattr(self.operator, field))
-            self._values[field] = np.full(len(self), value)
-        return self._values[field]
+        return self._table[:, self._place(field)]
+
+    def _place(self, field: str) -> int:
+        places = _places(type(self.operator))
+        if field not in places:
+            hint = close(field, list(places))
+            raise KeyError(f"{self.operator.name} has no random field {field!r}{hint}")
+        return places[field]
 
     def names(self, field: str) -> list[str]:
         """The drawn names of a categorical field."""

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from degrade.base import Draw, Operator, Size
+from degrade.base import Draw, Operator, Size, constants
 from degrade.distributions import Bernoulli, Choice, Dist, Integers, is_constant
 from degrade.extent import Extent, SizeError
 from degrade.fields import Categorical, Probability, Range
@@ -97,6 +97,23 @@ class Node(ABC):
 
 
 @dataclass(frozen=True)
+class _Fields:
+    """Where the drawn fields of a step stand in a plan.
+
+    Args:
+        address: The step's own, ``stage.label``.
+        own: (k,) which of the operator's fields are drawn.
+        places: (k,) their columns.
+        columns: The plan's.
+    """
+
+    address: str
+    own: NDArray[np.intp]
+    places: NDArray[np.intp]
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
 class Step(Node):
     """Applies one operator."""
 
@@ -107,16 +124,24 @@ class Step(Node):
         return self.operator.name
 
     @functools.cached_property
-    def _known(self) -> dict[str, tuple[str, list[tuple[str, str]]]]:
+    def _constants(self) -> NDArray[np.float64]:
+        return constants(self.operator)
+
+    @functools.cached_property
+    def _known(self) -> dict[tuple[str, int], _Fields]:
         return {}
 
-    def _addresses(self, scope: str) -> tuple[str, list[tuple[str, str]]]:
-        """Its address, and its fields with theirs. Cached: they are needed for every image."""
-        if scope not in self._known:
+    def _fields(self, scope: str, plan: Plan) -> _Fields:
+        """Where its drawn fields stand. Cached: it is needed for every image."""
+        key = (scope, id(plan.columns))
+        if key not in self._known:
             here = f"{scope}.{self.label}"
-            fields = [(name, f"{here}.{name}") for name in self.operator.variables()]
-            self._known[scope] = (here, fields)
-        return self._known[scope]
+            addresses = [f"{here}.{name}" for name in self.operator.variables()]
+            own = [j for j, address in enumerate(addresses) if address in plan]
+            places = [plan.place(addresses[j]) for j in own]
+            # The columns are kept, so that their id stays theirs.
+            self._known[key] = _Fields(here, np.array(own), np.array(places), plan.columns)
+        return self._known[key]
 
     def columns(self, scope: str, when: Condition | None = None) -> Iterator[Column]:
         for name, variable in self.operator.variables().items():
@@ -127,10 +152,13 @@ class Step(Node):
     def lower(self, program: Program, plan: Plan, scope: str, rows: Rows) -> None:
         if not len(rows):
             return
-        here, addresses = self._addresses(scope)
-        values = {name: plan[address][rows] for name, address in addresses if address in plan}
-        draw = Draw(self.operator, values, plan.key[rows], address=here)
-        program.add(here, rows, self.operator.lower(draw, program.samples(rows)))
+        fields = self._fields(scope, plan)
+        table = self._constants[None].repeat(len(rows), 0)
+        if len(fields.own):
+            table[:, fields.own] = plan.values[rows[:, None], fields.places]
+        draw = Draw(self.operator, table, plan.key[rows], address=fields.address)
+        calls = self.operator.lower(draw, program.samples(rows))
+        program.add(fields.address, rows, calls)
 
     def extent(self, before: Extent, scale: int) -> Extent:
         return before.after(self.operator, self.label, scale)

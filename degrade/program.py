@@ -80,6 +80,5 @@ class Program:
         first = len(self.calls)
         for call in calls:
             self.calls.append(call)
-            self.sizes[call.rows, 0] = call.records["out_height"]
-            self.sizes[call.rows, 1] = call.records["out_width"]
+            self.sizes[call.rows] = call.words[:, 4:6]
         self.steps.append(Step(address, rows, slice(first, len(self.calls))))

@@ -148,10 +148,19 @@ class Kernel:
         words[:, 1] = samples.rows
         words[:, 2:4] = samples.sizes
         words[:, 4:6] = samples.sizes if sizes is None else sizes
-        records = words.view(self.dtype)[:, 0]
+        views = {"i": words, "f": words.view(np.float32), "u": words.view(np.uint32)}
         for name, values in arguments.items():
-            records[name] = values
-        return Call(self, samples.rows, records)
+            kind, place = self._places[name]
+            views[kind][:, place] = values
+        return Call(self, samples.rows, words)
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[str, int]]:
+        """Of each argument its kind (``i``, ``u`` or ``f``) and its word."""
+        fields: Any = self.dtype.fields
+        return {
+            name: (fields[name][0].base.kind, fields[name][1] // 4) for name in self.fields
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,17 +170,17 @@ class Call:
     Args:
         kernel: The kernel.
         rows: (n,) the samples' places in the batch.
-        records: (n,) its arguments.
+        words: (n, 32) its records.
     """
 
     kernel: Kernel
     rows: Rows
-    records: Records
+    words: NDArray[np.int32]
 
     @property
-    def words(self) -> NDArray[np.int32]:
-        """(n, 32) the records as words; the same memory."""
-        return self.records.view(np.int32).reshape(len(self.records), WORDS)
+    def records(self) -> Records:
+        """(n,) the records by field; the same memory."""
+        return self.words.view(self.kernel.dtype)[:, 0]
 
     def run(self, canvas: Canvas, data: Data) -> Canvas:
         """Work the canvas of its samples with the reference."""
@@ -192,7 +201,7 @@ class PythonCall(Call):
     def of(samples: Samples, work: Callable[[Canvas, Rows], Canvas]) -> PythonCall:
         """A call for all samples, whose sizes stay."""
         call = PYTHON.call(samples)
-        return PythonCall(PYTHON, call.rows, call.records, work)
+        return PythonCall(PYTHON, call.rows, call.words, work)
 
     def run(self, canvas: Canvas, data: Data) -> Canvas:
         return self.work(canvas, np.arange(len(canvas)))

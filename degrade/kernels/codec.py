@@ -75,8 +75,8 @@ def check(
         raise ValueError(
             f"{name}: an image side of {side}; the format's limit is {longest}, crop first"
         )
-    quality = np.broadcast_to(np.asarray(quality), len(sizes))
-    wrong = quality[(quality < 1) | (quality > 100) | (quality % 1 != 0)]
-    if wrong.size:
+    quality = np.asarray(quality)
+    if (quality < 1).any() or (quality > 100).any() or (quality % 1).any():
+        wrong = quality[(quality < 1) | (quality > 100) | (quality % 1 != 0)]
         raise ValueError(f"{name}: quality {wrong[0]:g}; it must be a whole number in [1, 100]")
     return quality

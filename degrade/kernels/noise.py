@@ -90,11 +90,10 @@ def add_poisson(samples: Samples, key: Key, scale: Real, peak: Real, gray: Mask)
         planes=np.where(gray, 1, samples.channels),
         steps=-1,
     )
-    for record in call.records[call.records["peak"] > 0]:
-        steps = poisson_steps(float(record["peak"]))
-        place = np.flatnonzero(call.records["sample"] == record["sample"])
-        call.records["steps"][place] = samples.data.add(steps)
-        call.records["dark"][place] = len(steps)
+    for i in np.flatnonzero(peak):
+        steps = poisson_steps(float(np.float32(peak[i])))
+        call.records["steps"][i] = samples.data.add(steps)
+        call.records["dark"][i] = len(steps)
     return call
 
 
