@@ -1,9 +1,9 @@
 """Distributions, each of which *is* its quantile function ``[0, 1) -> value``.
 
-Sampling is a call on uniforms; the median is a call on 0.5; a severity sweep is a call on a grid.
-A mixture inverts exactly: the part of ``u`` that chose the component is removed and the remainder,
-again uniform, is used inside it. Choices and mixtures keep the order in which they are written, so
-only with parts in rising order do they rise with u.
+Sampling evaluates it at uniforms, the median at 0.5, a severity sweep at a grid. A mixture inverts
+exactly: the part of ``u`` that chose the component is removed, and the remainder, again uniform,
+is the level inside it. Choices and mixtures keep the order in which they are written, so they are
+monotone in ``u`` only if their parts are in ascending order.
 
 Their YAML is :mod:`degrade.shorthand`.
 """
@@ -57,7 +57,7 @@ class Dist(ABC):
 
 @dataclass(frozen=True)
 class Const(Dist):
-    """Always the same number."""
+    """A constant."""
 
     value: float
 
@@ -74,9 +74,7 @@ class Const(Dist):
 
 @dataclass(frozen=True)
 class Bernoulli(Dist):
-    """1 with probability ``p``, else 0. Written as the probability alone, where a field is a
-    yes or no.
-    """
+    """1 with probability ``p``, else 0. A yes-or-no field is written as its probability."""
 
     p: float
 
@@ -111,7 +109,7 @@ class Uniform(Dist):
 
 @dataclass(frozen=True)
 class Integers(Dist):
-    """Uniform over the whole numbers low, ..., high."""
+    """Uniform over the integers low, ..., high."""
 
     low: int
     high: int
@@ -148,7 +146,7 @@ class LogUniform(Dist):
 
 @dataclass(frozen=True)
 class Normal(Dist):
-    """Normal of this mean and standard deviation, conditioned on [min, max]."""
+    """Normal with this mean and standard deviation, truncated to [min, max]."""
 
     mean: float
     std: float
@@ -174,8 +172,8 @@ class Normal(Dist):
 
 @dataclass(frozen=True)
 class Choice(Dist):
-    """One of a list of numbers or of names; ``weights`` sum to 1. A name's value is its place
-    in the list.
+    """One of a list of numbers or of names; ``weights`` sum to 1. The value of a name is its
+    index in the list.
     """
 
     values: tuple[Value, ...]
@@ -187,7 +185,7 @@ class Choice(Dist):
         return (min(numbers), max(numbers)) if numbers else (0, len(self.values) - 1)
 
     def index(self, u: Real) -> NDArray[np.intp]:
-        """Places in the list at levels ``u``."""
+        """Indices into the list at levels ``u``."""
         return pick(self.weights, u)[0]
 
     def quantile(self, u: Real) -> Real:
@@ -251,7 +249,7 @@ class Sqrt(Dist):
 
 @dataclass(frozen=True)
 class Reciprocal(Dist):
-    """One over another, positive variable. Decreasing, hence the level is turned round."""
+    """The reciprocal of a positive variable. It decreases, hence its level is 1 - u."""
 
     of: Dist
 
@@ -273,8 +271,8 @@ def is_constant(dist: Dist) -> bool:
 
 
 def pick(weights: tuple[float, ...], u: Real) -> tuple[NDArray[np.intp], Real]:
-    """Inverts a discrete distribution: the index chosen at level ``u`` and the remainder,
-    uniform again on [0, 1).
+    """Inverts a discrete distribution: returns the index chosen at level ``u``, and the
+    remainder, again uniform on [0, 1).
     """
     edges, shares = cumulative(weights)
     index = np.minimum(edges.searchsorted(u, side="right") - 1, len(weights) - 1)

@@ -1,6 +1,4 @@
-"""Errors that a user can mend, as opposed to those that we must. The command line prints their
-message alone.
-"""
+"""User errors: the command line prints the message without a traceback."""
 
 from __future__ import annotations
 
@@ -11,12 +9,19 @@ __all__ = ["Problem", "RecipeError", "SynthError", "UserError", "close"]
 
 
 class UserError(ValueError):
-    """Something asked for cannot be had; the message names the place, the value and the remedy."""
+    """An error that the user can correct; the message names place, value and remedy."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a recipe."""
+    """A problem of a recipe.
+
+    Args:
+        file: The file, or nothing.
+        line: Its line, from 1.
+        address: The address in the recipe, such as ``first.jpeg.quality``.
+        message: The value and the remedy.
+    """
 
     file: str
     line: int
@@ -24,17 +29,16 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}: " if self.file else ""
-        return (
-            f"{place}{self.address}: {self.message}" if self.address else f"{place}{self.message}"
-        )
+        position = f"{self.file}:{self.line}: " if self.file else ""
+        address = f"{self.address}: " if self.address else ""
+        return f"{position}{address}{self.message}"
 
 
 class RecipeError(UserError):
-    """All that is wrong with a recipe.
+    """An invalid recipe.
 
     Args:
-        problems: Each with file, line, address and message.
+        problems: Every problem found.
     """
 
     def __init__(self, problems: list[Problem]) -> None:
@@ -46,10 +50,10 @@ class RecipeError(UserError):
 
 
 def close(word: str, known: list[str]) -> str:
-    """A suggestion: what was probably meant, or else everything there is."""
+    """The end of an error message: the nearest known word, or else all of them."""
     near = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(sorted(known))}"
 
 
 class SynthError(UserError):
-    """A run that cannot begin or go on, with the reason and the remedy."""
+    """A synthesis cannot start or resume; the message gives the reason and the remedy."""

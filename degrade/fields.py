@@ -108,7 +108,8 @@ class Range(Field):
             raise ValueError(f"can draw {low:g} to {high:g}; it must stay {self.describe()}")
         if (self.whole or self.odd) and not _whole(dist):
             raise ValueError(
-                f"must draw whole numbers only; write {{integers: [{low:g}, {high:g}]}} or {{any: [...]}}"
+                f"must draw whole numbers only; "
+                f"write {{integers: [{low:g}, {high:g}]}} or {{any: [...]}}"
             )
         if self.odd and any(value % 2 == 0 for value in _values(dist)):
             raise ValueError("must be odd: a kernel has a centre")
@@ -123,9 +124,9 @@ class Range(Field):
     def read(self, text: str) -> float:
         # A manifest may come from a stranger: a kernel of a million pixels would take all memory.
         value = float(text)
-        if not self.low <= value <= self.high or (
-            (self.whole or self.odd) and not value.is_integer()
-        ):
+        if not self.low <= value <= self.high:
+            raise ValueError(text)
+        if (self.whole or self.odd) and not value.is_integer():
             raise ValueError(text)
         if self.odd and value % 2 == 0:
             raise ValueError(text)

@@ -1,4 +1,4 @@
-"""Limit: the most pixels that an image may have, be it read from a file or made by a recipe."""
+"""Limit of pixels of an image that is read from a file or made by a recipe."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from degrade.errors import UserError
 __all__ = ["LIMIT", "PATCH", "VARIABLE", "max_pixels"]
 
 LIMIT = 2**27
-"""Unless the environment says otherwise: 134 217 728, or 16384 x 8192."""
+"""The default: 134 217 728 pixels, or 16384 x 8192."""
 VARIABLE = "DEGRADE_MAX_PIXELS"
-"""The environment's name for it."""
+"""The environment variable that overrides it."""
 PATCH = 256
-"""The side of the HR patch that a recipe must keep within it, whatever is drawn."""
+"""Side of the HR patch for which a recipe must respect the limit, whatever is drawn."""
 
 
 def max_pixels() -> int:
-    """``$DEGRADE_MAX_PIXELS``, or else :data:`LIMIT`. Raises UserError if that is no whole
-    number.
+    """Returns ``$DEGRADE_MAX_PIXELS``, or else :data:`LIMIT`.
+
+    Raises:
+        UserError: the variable is not a whole number.
     """
-    said = os.environ.get(VARIABLE)
-    if said is None:
+    text = os.environ.get(VARIABLE)
+    if text is None:
         return LIMIT
-    if not said.isascii() or not said.isdecimal() or len(said) > 18:
-        raise UserError(f"{VARIABLE}={said}: should be a whole number of pixels, such as {LIMIT}")
-    return int(said)
+    if not text.isascii() or not text.isdecimal() or len(text) > 18:
+        raise UserError(f"{VARIABLE}={text}: should be a whole number of pixels, such as {LIMIT}")
+    return int(text)

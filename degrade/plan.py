@@ -24,8 +24,7 @@ from degrade.rng import Key
 __all__ = ["Column", "Condition", "Plan", "PlanBuilder"]
 
 Real = NDArray[np.float64]
-Rows = NDArray[np.intp]
-Places = NDArray[np.intp]
+Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Plan:
     def addresses(self) -> tuple[str, ...]:
         return tuple(self._index)
 
-    def take(self, rows: Rows | slice) -> Plan:
+    def take(self, rows: Indices | slice) -> Plan:
         """Some rows."""
         part = Plan.__new__(Plan)
         part.columns, part._index = self.columns, self._index
@@ -232,7 +231,7 @@ class _Conditions:
         self._high = np.array([each.high for each in conditions])
         self._levels = self._by_depth(conditions)
 
-    def _by_depth(self, conditions: Sequence[Condition]) -> list[tuple[Places, Places]]:
+    def _by_depth(self, conditions: Sequence[Condition]) -> list[tuple[Indices, Indices]]:
         """The conditions inside others, outer ones first: their numbers, and those around them."""
         depth = [0]
         levels: dict[int, list[tuple[int, int]]] = {}
@@ -254,7 +253,7 @@ class _Conditions:
 
 
 def stored(column: Column) -> Dist:
-    """The distribution of the numbers that a plan stores: a name is its place among the options."""
+    """The distribution of the numbers that a plan stores: names become indices of options."""
     dist = column.dist
     if not isinstance(dist, Choice):
         return dist

@@ -1,14 +1,14 @@
-"""Addressed randomness: a draw is a hash of *which sample* and *which variable*, never a step of a
-stream.
+"""Addressed randomness: a draw is a hash of *which sample* and *which variable*, not the next
+number of a stream.
 
 A :class:`Key` holds one 64-bit word per sample. Folding an address into it gives the key of one
 random variable:
 
 .. math:: k' = \\mathrm{mix}(k \\oplus \\mathrm{hash}(\\text{address}))
 
-so a draw depends on nothing but (seed, epoch, index) and the address. There is no state to save,
-to restore or to share; adding a variable moves no other. Noise over pixels is the same idea on the
-device: a 32-bit hash of (key, channel, y, x).
+so a draw depends only on (seed, epoch, index) and the address. There is no state to save, restore
+or share, and adding a variable changes no other. Noise fields are the same idea on the device: a
+32-bit hash of (key, channel, y, x).
 
 References:
     | Fast splittable pseudorandom number generators (Steele et al., 2014) | https://doi.org/10.1145/2714064.2660195
@@ -73,12 +73,12 @@ class Key:
         return _unit(_mix(self.words))
 
     def uniforms(self, addresses: tuple[str, ...]) -> NDArray[np.float64]:
-        """(B, P): column j equals ``self.fold(addresses[j]).uniform()``, all in one go."""
+        """(B, P) uniforms: column j equals ``self.fold(addresses[j]).uniform()``."""
         folded = _mix(self.words[:, None] ^ address_hashes(addresses)[None])
         return _unit(_mix(folded))
 
     def integers(self) -> list[int]:
-        """Per sample, a seed below 2^31 for a library that wants one."""
+        """A seed in [0, 2^31) per sample, for libraries with generators of their own."""
         return [int(word) for word in _mix(self.words) >> np.uint64(33)]
 
 
@@ -182,18 +182,16 @@ def _hash_field(
     device: torch.device | str,
     law: Callable[[Tensor], None],
 ) -> Tensor:
-    """(B, C, H, W) float32 words in [-2^31, 2^31], hashed, and then changed in place by
-    ``law``.
-    """
+    """(B, C, H, W) float32: hashed words in [-2^31, 2^31], transformed in place by ``law``."""
     field = torch.empty(len(key), channels, height, width, device=device)
     on_cpu = field.device.type == "cpu"
-    # Made on the host: NumPy is faster than a device at so few words.
+    # On the host: for so few words NumPy is faster than a device.
     first, second = (
         torch.from_numpy(x).to(device, non_blocking=True)
         for x in line_words(key, channels, height)
     )
     columns = torch.arange(width, dtype=torch.int32, device=device) * 0x3C6EF35F
-    # On a CPU a few lines at a time: they stay in cache from the first pass to the last.
+    # On a CPU a few lines at a time, so that they stay in cache through all passes.
     count = max(1, _BLOCK // width) if on_cpu else first.numel()
     parts = (x.view(-1, n).split(count) for x, n in ((first, 1), (second, 1), (field, width)))
     for one, two, out in zip(*parts, strict=True):

@@ -1,18 +1,18 @@
 """The YAML shorthand of distributions: :func:`parse` reads it, :func:`dump` writes it.
 
-=============================================  ==========================================================
+=============================================  =================================================
 ``3``                                          the number itself
 ``[a, b]``                                     uniform on [a, b)
 ``[area, bicubic]``                            one of these names, equally likely
 ``{any: [a, b, c]}``                           one of them, equally likely
-``{any: {a: 0.2, b: 0.8}}``                    one of them, with these weights (they are normalised)
+``{any: {a: 0.2, b: 0.8}}``                    one of them, with these weights, normalised
 ``{integers: [a, b]}``                         a whole number, both ends included
 ``{mix: [{p: 0.2, of: X}, {p: 0.8, of: Y}]}``  X with probability 0.2, else Y
 ``{log_uniform: [a, b]}``                      exp(U(log a, log b))
 ``{normal: {mean, std, min, max}}``            normal, truncated to [min, max]
-``{sqrt: X}``                                  square root of X (a standard deviation whose variance is X)
+``{sqrt: X}``                                  square root of X (X a variance)
 ``{reciprocal: X}``                            1 / X (a factor 1 / U(1, 8))
-=============================================  ==========================================================
+=============================================  =================================================
 
 A number may be written as a fraction, ``1/3``.
 """

@@ -17,11 +17,12 @@ from torch import Tensor
 
 from degrade import Canvas, Draw, Key, Operator, Plan, Range, Recipe
 from degrade.base import REGISTRY
+from degrade.control import OneOf, Shuffle
 from degrade.distributions import Const
 from degrade.errors import RecipeError
 from degrade.fields import Categorical, Variable
 from degrade.loading.search_path import names
-from degrade.nodes import OneOf, Sequence, Shuffle, Step
+from degrade.nodes import Sequence, Step
 
 RECIPES = [name for name in names() if "degrade" not in name]
 OPERATORS = sorted(

@@ -254,7 +254,8 @@ def test_billion_laughs_by_merge_keys(tmp_path: Path) -> None:
 def test_merge_keys_may_be_overridden(tmp_path: Path) -> None:
     recipe = load(
         tmp_path,
-        f"define: {{a: &a {{quality: 3, chroma: '4:4:4'}}}}\n{HEAD}  - jpeg: {{<<: *a, quality: 5}}\n",
+        f"define: {{a: &a {{quality: 3, chroma: '4:4:4'}}}}\n"
+        f"{HEAD}  - jpeg: {{<<: *a, quality: 5}}\n",
     )
     assert recipe.dump()["first"][1] == {"jpeg": {"quality": 5, "chroma": "4:4:4"}}
 
@@ -293,7 +294,8 @@ def test_extends_cycle(tmp_path: Path) -> None:
 
 def test_overlay_by_label(tmp_path: Path) -> None:
     text = (
-        "extends: realesrgan\nname: y\nfirst: {jpeg: {quality: 50}, kernel: {p: 0.5}, noise: null}\n"
+        "extends: realesrgan\nname: y\n"
+        "first: {jpeg: {quality: 50}, kernel: {p: 0.5}, noise: null}\n"
         "hr: {quantize: {bits: 7}}\nsecond:\n  - {as: end, resize: {of: target}}\n"
     )
     recipe, base = load(tmp_path, text), Recipe.load("realesrgan")

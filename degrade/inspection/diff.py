@@ -20,9 +20,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from degrade.control import OneOf, Repeat, Shuffle
 from degrade.images.pixels import as_pixels
 from degrade.inspection import metrics
-from degrade.nodes import Maybe, Node, OneOf, Repeat, Shuffle, Step
+from degrade.nodes import Maybe, Node, Step
 from degrade.recipe import Recipe
 from degrade.rng import Key
 

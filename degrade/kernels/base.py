@@ -158,9 +158,7 @@ class Kernel:
     def _places(self) -> dict[str, tuple[str, int]]:
         """Of each argument its kind (``i``, ``u`` or ``f``) and its word."""
         fields: Any = self.dtype.fields
-        return {
-            name: (fields[name][0].base.kind, fields[name][1] // 4) for name in self.fields
-        }
+        return {name: (fields[name][0].base.kind, fields[name][1] // 4) for name in self.fields}
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,21 +18,12 @@ from pydantic import ValidationError
 
 import degrade.ops as ops
 from degrade.base import REGISTRY
+from degrade.control import CONTROL, TIMES, OneOf, Repeat, Shuffle
 from degrade.errors import Problem, RecipeError, close
 from degrade.extent import Extent, SizeError
 from degrade.loading.inheritance import RESERVED, inherit, override, read
 from degrade.loading.positions import Document, KeyPath
-from degrade.nodes import (
-    CONTROL,
-    TIMES,
-    Maybe,
-    Node,
-    OneOf,
-    Repeat,
-    Sequence,
-    Shuffle,
-    Step,
-)
+from degrade.nodes import Maybe, Node, Sequence, Step
 from degrade.shorthand import parse
 
 __all__ = ["Spec", "load"]
@@ -330,26 +321,27 @@ class Builder:
         if isinstance(body, list) and not 2 <= len(body) <= 15:
             self.wrong(path, f"{scope}.{label}", "should be a list of 2 to 15 steps")
             return None
-        labels = [node.label for node in nodes]
-        for name in cast("list[Any]", ordered if isinstance(ordered, list) else [ordered]):
-            if name not in labels or not isinstance(ordered, list):
-                self.wrong(
-                    path,
-                    f"{scope}.{label}.ordered",
-                    f"{name!r} is not one of its steps{close(str(name), labels)}",
-                )
-        kept = [name for name in labels if isinstance(ordered, list) and name in ordered]
-        if (
-            isinstance(ordered, list)
-            and sorted(kept) == sorted(map(str, ordered))
-            and kept != ordered
-        ):
-            self.wrong(
-                path,
-                f"{scope}.{label}.ordered",
-                f"list them in the order of the steps: {', '.join(kept)}",
-            )
-        return Shuffle(label, nodes, tuple(kept))
+        kept = self.ordered(ordered, [node.label for node in nodes], path, f"{scope}.{label}")
+        return Shuffle(label, nodes, kept)
+
+    def ordered(
+        self, ordered: Any, labels: list[str], path: KeyPath, here: str
+    ) -> tuple[str, ...]:
+        """The labels of a shuffle's ``ordered``, which must be listed in the order of the steps."""
+        address = f"{here}.ordered"
+        if not isinstance(ordered, list):
+            message = f"{ordered!r} is not one of its steps{close(str(ordered), labels)}"
+            self.wrong(path, address, message)
+            return ()
+        names = cast("list[Any]", ordered)
+        for name in names:
+            if name not in labels:
+                message = f"{name!r} is not one of its steps{close(str(name), labels)}"
+                self.wrong(path, address, message)
+        kept = [label for label in labels if label in names]
+        if kept != names and sorted(kept) == sorted(map(str, names)):
+            self.wrong(path, address, f"list them in the order of the steps: {', '.join(kept)}")
+        return tuple(kept)
 
     def repeat(
         self, body: Any, path: KeyPath, scope: str, label: str, seen: dict[str, str]

@@ -1,5 +1,5 @@
-"""Inheritance: the data of a recipe merged over the recipe that it extends, and overrides of single
-values by their address (the command line's ``--set``).
+"""Inheritance: merges the data of a recipe over the recipe that it extends, and overrides single
+values by address (the command line's ``--set``).
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from degrade.control import CONTROL
 from degrade.errors import Problem, RecipeError, close
 from degrade.loading.positions import Document, KeyPath, Position, compose
 from degrade.loading.search_path import locate
-from degrade.nodes import CONTROL
 
 __all__ = ["RESERVED", "inherit", "override", "read"]
 
@@ -86,7 +86,7 @@ def merge(base: Document, document: Document) -> Document:
 
 
 def _override_stage(merged: Document, document: Document, stage: str, steps: Any) -> None:
-    """Overrides the fields of steps, given as ``{label: {field: value}}``; errors are collected."""
+    """Overrides fields of steps, given as ``{label: {field: value}}``, and collects errors."""
     for label, fields in steps.items():
         if isinstance(fields, dict):
             values = {(stage, label, field): value for field, value in fields.items()}

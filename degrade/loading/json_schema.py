@@ -6,8 +6,8 @@ from typing import Any
 
 import degrade.ops as ops
 from degrade.base import REGISTRY
+from degrade.control import CONTROL
 from degrade.fields import Range
-from degrade.nodes import CONTROL
 
 __all__ = ["recipe_schema"]
 
