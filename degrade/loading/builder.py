@@ -327,7 +327,7 @@ class Builder:
     def ordered(
         self, ordered: Any, labels: list[str], path: KeyPath, here: str
     ) -> tuple[str, ...]:
-        """The labels of a shuffle's ``ordered``, which must be listed in the order of the steps."""
+        """The labels in a shuffle's ``ordered``, which must be in the order of the steps."""
         address = f"{here}.ordered"
         if not isinstance(ordered, list):
             message = f"{ordered!r} is not one of its steps{close(str(ordered), labels)}"
