@@ -19,7 +19,7 @@ import degrade.images.regions.png
 from degrade.images import regions
 from degrade.images.files import ImageError, read_image
 from degrade.images.pixels import encode_png
-from degrade.images.regions import Box, PngRegions, TiffRegions, FullDecode, open_image
+from degrade.images.regions import Box, FullDecode, PngRegions, TiffRegions, open_image
 from degrade.images.regions.png import BAND_BYTES
 
 H, W = 150, 107
