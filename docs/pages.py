@@ -39,7 +39,7 @@ from degrade.images.files import read_image
 from degrade.images.pixels import as_pixels
 from degrade.images.samples import sample_images
 from degrade.inspection.gallery import show_recipe
-from degrade.inspection.listing import fields
+from degrade.inspection.listing import field_rows
 from degrade.loading.search_path import locate, names
 from degrade.nodes import Node, Step
 from degrade.ops.adapters import Adaptor
@@ -171,7 +171,7 @@ def operator_page(name: str) -> dict[str, str | bytes]:
     notes = field_notes(operator)
     rows = [
         (f"`{field}`", notes.get(field, ""), admits, f"`{default}`")
-        for field, admits, default in fields(operator)
+        for field, admits, default in field_rows(operator)
     ]
     summary, _, rest = doc.partition("\n\n")
     text = f"# {name}\n\n{markdown(summary)}\n\n{figures}\n\n{markdown(rest)}\n\n```yaml\n{snippet}\n```\n\n"

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from degrade.inspection.contact_sheet import Cell, contact_sheet
+from degrade.inspection.contact_sheet import Cell, draw_contact_sheet
 from sr.models.interpolation import enlarge
 
 __all__ = ["busiest", "curves", "levels", "triplets"]
@@ -72,7 +72,7 @@ def triplets(
                 for part, title in zip(closer, pictures, strict=True)
             ]
         )
-    return contact_sheet(cells, heading, width)
+    return draw_contact_sheet(cells, heading, width)
 
 
 def curves(history: Sequence[Mapping[str, float]], heading: str) -> bytes:

@@ -19,7 +19,9 @@ from degrade.canvas import Canvas
 from degrade.cli import app
 from degrade.distributions import Const, Dist
 from degrade.fields import Range
-from degrade.inspection.bench import Bench, Settings, StepTime, bench, print_bench, speed_of
+from degrade.inspection.bench import BenchResult, BenchSettings, benchmark
+from degrade.inspection.bench_table import print_benchmark
+from degrade.inspection.throughput import StepTime, throughput
 from degrade.recipe import Recipe
 
 
@@ -48,7 +50,8 @@ def sleepy():
 
 def test_bench_finds_the_time_that_steps_take(sleepy: Recipe, tmp_path: Path):
     Image.fromarray(data.astronaut()[:40, :40]).save(tmp_path / "small.png")  # decoded in no time
-    found = bench(sleepy, Settings(str(tmp_path), batch=2, size=32, seconds=0.4, workers=(1,)))
+    settings = BenchSettings(input=str(tmp_path), batch=2, size=32, seconds=0.4, workers=(1,))
+    found = benchmark(sleepy, settings)
     steps = {step.address: step for step in found.steps}
     # Sleeping never takes less than asked for, and on a busy machine more.
     assert 4 <= steps["lr.short"].milliseconds < steps["lr.long"].milliseconds
@@ -74,16 +77,16 @@ def test_speed_counts_what_was_done():
         time.sleep(0.01)
         return 5
 
-    speed = speed_of(work, 0.1)
+    speed = throughput(work, 0.1)
     assert calls == list(range(len(calls)))
     assert 5 / 0.05 < speed <= 5 / 0.01
 
 
 def of(
     load: float, degrade: float, end_to_end: dict[int, float], workers: int, limit: str
-) -> Bench:
+) -> BenchResult:
     steps = (StepTime("lr.[b]blur[/b]", 2.0, 1.0, 0.75), StepTime("lr.jpeg", 1.0, 0.5, 0.25))
-    return Bench(
+    return BenchResult(
         "x", 4, "cpu", 16, 256, 4, load, degrade, end_to_end, workers, limit, steps, 300, 200, None
     )
 
@@ -98,7 +101,7 @@ def test_advice():
 
 def test_tables_show_names_as_they_are():
     console = Console(width=100, file=io.StringIO())
-    print_bench(console, of(100, 50, {1: 40, 2: 80}, 2, "degradation"))
+    print_benchmark(console, of(100, 50, {1: 40, 2: 80}, 2, "degradation"))
     text = console.file.getvalue()
     assert "lr.[b]blur[/b]" in text
     assert "end to end, 2 workers *" in text

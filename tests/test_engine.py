@@ -55,9 +55,11 @@ def test_a_source_is_decoded_once_for_its_pairs(
 ) -> None:
     """Unless the pairs are packed by their numbers."""
     decoded: list[str] = []
-    windows = OpenImage.windows
+    read_regions = OpenImage.read_regions
     monkeypatch.setattr(
-        OpenImage, "windows", lambda self, boxes: decoded.append(self.name) or windows(self, boxes)
+        OpenImage,
+        "read_regions",
+        lambda self, boxes: decoded.append(self.name) or read_regions(self, boxes),
     )
     make(photos, tmp_path / "out", engines.inline, format)
     assert len(decoded) == times

@@ -32,16 +32,19 @@ from degrade.images.pixels import as_pixels
 from degrade.images.samples import sample_images
 from degrade.inspection.html import Album
 from degrade.inspection.metrics import psnr
-from degrade.inspection.preview import LEVELS, Settings, describe, page, preview
-from degrade.inspection.preview_server import Live, server
+from degrade.inspection.preview import LEVELS, PreviewSettings, preview, preview_data, render
+from degrade.inspection.preview_server import LivePreview, make_server
 from degrade.recipe import Recipe
 from degrade.rng import Key
 
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
-QUICK = Settings(draws=4, measured=6, plans=200, size=64)
-HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=document.title='owned'> \u2028 &amp; @DATA@"
+QUICK = PreviewSettings(draws=4, measured=6, plans=200, size=64)
+HOSTILE = (
+    "</script><script>document.title='owned'</script>"
+    "<img src=x onerror=document.title='owned'> \u2028 &amp; @DATA@"
+)
 
 
 def recipe(**more: Any) -> Recipe:
@@ -62,7 +65,7 @@ def decoded(uri: str) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def described() -> dict[str, Any]:
-    return describe(recipe(), sample_images()[:2], QUICK)
+    return preview_data(recipe(), sample_images()[:2], QUICK)
 
 
 # --- data ----------------------------------------------------------------------------------------
@@ -105,7 +108,9 @@ def test_steps_are_in_order_and_end_at_the_lr(described: dict[str, Any]):
 
 
 def test_no_picture_is_kept_for_nothing(described: dict[str, Any]):
-    found = describe(recipe(), sample_images()[:2], replace(QUICK, views=1, draws=1, measured=1))
+    found = preview_data(
+        recipe(), sample_images()[:2], replace(QUICK, views=1, draws=1, measured=1)
+    )
     text = json.dumps({name: value for name, value in found.items() if name != "pictures"})
     used = {int(number) for number in re.findall(r'"(?:picture|lr|hr)": (\d+)', text)}
     assert used == set(range(len(found["pictures"])))
@@ -145,7 +150,7 @@ def test_branches_that_share_an_address_share_a_histogram():
             "lr": [{"as": "kernel", "one_of": branches}, {"resize": {"of": "target"}}],
         }
     )
-    found = describe(loaded, sample_images()[:1], QUICK)["histograms"]
+    found = preview_data(loaded, sample_images()[:1], QUICK)["histograms"]
     [cutoff] = [chart for chart in found if chart["address"] == "lr.sinc.cutoff"]
     assert sum(cutoff["counts"]) == 200
     assert 0.2 <= cutoff["low"] < 0.21
@@ -188,7 +193,7 @@ class Addresses(HTMLParser):
 
 
 def test_page_is_self_contained(described: dict[str, Any]):
-    html = page(described)
+    html = render(described)
     reader = Addresses()
     reader.feed(html)
     assert reader.found == []
@@ -199,7 +204,9 @@ def test_page_is_self_contained(described: dict[str, Any]):
 
 def test_hostile_recipe_stays_text():
     loaded = recipe(name=HOSTILE, description=HOSTILE)
-    html = preview(loaded, sample_images()[:1], Settings(draws=1, measured=1, plans=5, size=32))
+    html = preview(
+        loaded, sample_images()[:1], PreviewSettings(draws=1, measured=1, plans=5, size=32)
+    )
     reader = Addresses()
     reader.feed(html)
     assert reader.scripts == 2
@@ -209,18 +216,22 @@ def test_hostile_recipe_stays_text():
 
 def test_realesrgan_is_below_five_megabytes():
     html = preview(
-        Recipe.load("realesrgan"), sample_images()[:1], Settings(draws=4, measured=4, plans=50)
+        Recipe.load("realesrgan"),
+        sample_images()[:1],
+        PreviewSettings(draws=4, measured=4, plans=50),
     )
     assert len(html) < 5_000_000
 
 
 @pytest.mark.parametrize("name", ["bicubic", "clean"])
 def test_recipe_without_variables(name: str):
-    found = describe(
-        Recipe.load(name), sample_images()[:1], Settings(draws=2, measured=2, plans=5, size=32)
+    found = preview_data(
+        Recipe.load(name),
+        sample_images()[:1],
+        PreviewSettings(draws=2, measured=2, plans=5, size=32),
     )
     assert found["histograms"] == []
-    page(found)
+    render(found)
 
 
 def test_command_writes_the_page(tmp_path: Path):
@@ -249,7 +260,8 @@ browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get i
 def dom(url: str, profile: Path, *more: str) -> str:
     """The page after its script ran."""
     flags = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+        "--disable-background-networking "
         "--disable-component-update --disable-sync --hide-scrollbars"
     )
     command = [
@@ -273,7 +285,7 @@ def tag(html: str, identity: str) -> str:
 @browser
 def test_page_in_a_browser(described: dict[str, Any], tmp_path: Path):
     file = tmp_path / "page.html"
-    file.write_text(page(described), encoding="utf-8")
+    file.write_text(render(described), encoding="utf-8")
     html = dom(f"{file.as_uri()}#level=8&flicker=1&view=1", tmp_path / "profile")
     assert tag(html, "name") == "test"
     assert tag(html, "percent") == "85 %"
@@ -296,9 +308,10 @@ def test_page_in_a_browser(described: dict[str, Any], tmp_path: Path):
 @browser
 def test_clicks_and_keys(described: dict[str, Any], tmp_path: Path):
     """What people do, done by a script of the test's own before the page is dumped."""
-    html = re.sub(r"'sha256-[^']*'", "'unsafe-inline'", page(described))
+    html = re.sub(r"'sha256-[^']*'", "'unsafe-inline'", render(described))
     actions = """<script>
-      const press = (key) => document.body.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+      const press = (key) =>
+        document.body.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
       const log = [];
       const note = () => log.push([location.hash, document.getElementById("caption").textContent]);
       press("ArrowRight"); press("ArrowRight"); note();
@@ -341,7 +354,7 @@ def test_clicks_and_keys(described: dict[str, Any], tmp_path: Path):
 def test_hostile_recipe_in_a_browser(tmp_path: Path):
     loaded = recipe(name=HOSTILE, description=HOSTILE)
     file = tmp_path / "page.html"
-    small = Settings(draws=1, measured=1, plans=5, size=32)
+    small = PreviewSettings(draws=1, measured=1, plans=5, size=32)
     file.write_text(preview(loaded, sample_images()[:1], small), encoding="utf-8")
     html = dom(file.as_uri(), tmp_path / "profile")
     assert "owned</title>" not in html
@@ -357,14 +370,16 @@ BODY = "name: mine\nscale: 2\nlr:\n  - gaussian_noise: {sigma: SIGMA}\n  - resiz
 
 
 @contextmanager
-def serving(file: Path) -> Iterator[tuple[Live, int]]:
+def serving(file: Path) -> Iterator[tuple[LivePreview, int]]:
     def build() -> dict[str, Any]:
-        return describe(
-            Recipe.load(file), sample_images()[:1], Settings(draws=1, measured=1, plans=5, size=32)
+        return preview_data(
+            Recipe.load(file),
+            sample_images()[:1],
+            PreviewSettings(draws=1, measured=1, plans=5, size=32),
         )
 
-    live = Live(str(file), build)
-    http_server = server(live)
+    live = LivePreview(str(file), build)
+    http_server = make_server(live)
     thread = threading.Thread(target=http_server.serve_forever, args=(0.05,))
     thread.start()
     try:

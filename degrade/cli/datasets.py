@@ -186,16 +186,17 @@ def doctor(
     """
     from rich.progress import track
 
-    from degrade.doctor import checks
+    from degrade.doctor.checks import Limits, examine_folder
+    from degrade.doctor.report import exclusions, print_problems, to_csv
 
-    found = checks.doctor(
+    found = examine_folder(
         folder,
-        checks.Limits(side=side, quality=quality, softness=softness),
+        Limits(side=side, quality=quality, softness=softness),
         workers,
         lambda exams, total: track(exams, "", total, console=err),
     )
-    checks.table(out, found)
-    for path, text in ((csv, checks.to_csv), (exclude, checks.exclusions)):
+    print_problems(out, found)
+    for path, text in ((csv, to_csv), (exclude, exclusions)):
         if path is not None:
             path.write_text(text(found), encoding="utf-8")
             out.print(f"Look at {path}", soft_wrap=True)

@@ -84,19 +84,19 @@ def preview(
     """One HTML page: rising severity, every step, random draws, what is drawn how often. Needs
     no network.
     """
-    from degrade.inspection.metrics import pictures
-    from degrade.inspection.preview import Settings, describe, page
+    from degrade.inspection.metrics import input_images
+    from degrade.inspection.preview import PreviewSettings, preview_data, render
     from degrade.inspection.preview_server import serve
     from degrade.loading.search_path import locate
     from degrade.storage.files import write_atomic
 
-    files = pictures(images)
+    files = input_images(images)
     # Live, a page should not keep one waiting.
     measured, views = (draws, 1) if live else (10 * draws, 3)
-    settings = Settings(draws, measured, size=crop, views=views, seed=seed)
+    settings = PreviewSettings(draws, measured, size=crop, views=views, seed=seed)
 
     def build() -> dict[str, Any]:
-        return describe(read_recipe(recipe, scale, changes, modules), files, settings)
+        return preview_data(read_recipe(recipe, scale, changes, modules), files, settings)
 
     if live:
         locate(recipe)
@@ -109,7 +109,7 @@ def preview(
     else:
         data = build()
         path = html or Path(f"{data['name']}.html")
-        write_atomic(path, page(data).encode())
+        write_atomic(path, render(data).encode())
         out.print(f"Look at {path}", soft_wrap=True)
 
 
@@ -131,7 +131,7 @@ def diff(
     the same keys.
     """
     from degrade.inspection.diff import changes, effects, print_diff
-    from degrade.inspection.metrics import pictures
+    from degrade.inspection.metrics import input_images
 
     one, other = (read_recipe(recipe, scale, [], modules) for recipe in (a, b))
     print_diff(
@@ -139,7 +139,7 @@ def diff(
         one,
         other,
         changes(one, other),
-        effects(one, other, pictures(images), draws, crop, seed),
+        effects(one, other, input_images(images), draws, crop, seed),
         every,
     )
 
@@ -166,12 +166,13 @@ def bench(
     """
     import json
 
-    from degrade.inspection.bench import Settings, bench, print_bench
+    from degrade.inspection.bench import BenchSettings, benchmark
+    from degrade.inspection.bench_table import print_benchmark
 
-    settings = Settings(input, check_device(device), batch, size, seconds, seed=seed)
+    settings = BenchSettings(check_device(device), batch, seconds, seed, input, size)
     loaded = read_recipe(recipe, scale, changes, modules)
-    found = bench(loaded, settings, lambda what: err.print(f"[dim]measuring {what}[/dim]"))
+    found = benchmark(loaded, settings, lambda what: err.print(f"[dim]measuring {what}[/dim]"))
     if as_json:
         out.print(json.dumps(found.data(), indent=2), markup=False, soft_wrap=True)
     else:
-        print_bench(out, found)
+        print_benchmark(out, found)

@@ -58,10 +58,10 @@ def list_(
     modules: Modules = [],  # noqa: B006
 ) -> None:
     """List recipes, and operators with their fields, ranges and units."""
-    from degrade.inspection.listing import print_catalogue
+    from degrade.inspection.listing import print_listing
 
     import_modules(modules)
-    print_catalogue(out, what)
+    print_listing(out, what)
 
 
 @app.command()

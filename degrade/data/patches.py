@@ -243,11 +243,11 @@ class PatchFolder(Dataset[Patch]):
         with open_image(path, limit=self.limit) as image:
             height, width = image.size
             if min(height, width) < size:
-                [whole] = image.windows([(0, 0, height, width)])
+                [whole] = image.read_regions([(0, 0, height, width)])
                 return crop(
                     reflected(in_channels(whole, self.channels), size), size, y, x
                 ), self._notes(whole)
-            [patch] = image.windows([(*spot(image.size, size, y, x), size, size)])
+            [patch] = image.read_regions([(*spot(image.size, size, y, x), size, size)])
             return in_channels(patch, self.channels), self._notes(patch)
 
     def _notes(self, image: Image) -> str:

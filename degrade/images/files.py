@@ -1,7 +1,7 @@
-"""Image files: found, read, written. A PNG file appears whole or not at all; its bytes follow from
-its pixels.
+"""Find image files by path, folder, glob or URL.
 
-Decoding has its own module, :mod:`degrade.images.decode`, whose names are repeated here.
+The names that a reader of images needs besides are repeated here: :func:`read_image`,
+:func:`image_size` and the types of :mod:`degrade.images.image`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from glob import glob, has_magic
 from pathlib import Path, PurePosixPath
 
-from degrade.images.decode import LIMIT, Image, ImageError, Pixels, image_size, read_image
+from degrade.images.decode import image_size, read_image
+from degrade.images.image import Image, ImageError, Pixels
+from degrade.limits import LIMIT
 from degrade.storage import remote
 
 __all__ = [
@@ -29,40 +31,23 @@ __all__ = [
 
 SUFFIXES = frozenset(
     {
-        *(
-            ".png",
-            ".jpg",
-            ".jpeg",
-            ".jpe",
-            ".jfif",
-            ".webp",
-            ".bmp",
-            ".dib",
-            ".tif",
-            ".tiff",
-            ".gif",
-        ),
-        *(".ppm", ".pgm", ".pbm", ".pnm", ".avif"),
+        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
+        *(".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".avif"),
     }
 )
-"""What :func:`find_images` takes for an image, in lower case."""
-
-# --- pixels --------------------------------------------------------------------------------------
-
-
-# --- files ---------------------------------------------------------------------------------------
+"""The suffixes of image files, in lower case."""
 
 
 def find_images(source: str | os.PathLike[str]) -> list[Path]:
-    """The images that ``source`` names, sorted by path.
+    """Return the images that ``source`` names, sorted by path.
 
     Args:
-        source: A file (taken whatever its suffix), a folder (searched to its leaves), or a glob
-            (``**`` for any depth). Hidden files and folders, and files whose suffix is not in
-            ``SUFFIXES``, are passed over.
+        source: A file (whatever its suffix), a folder (searched recursively), or a glob (``**``
+            for any depth). Hidden files and folders, and files whose suffix is not in
+            ``SUFFIXES``, are skipped.
 
     Raises:
-        ImageError: Nothing there, nothing usable there, or a folder that cannot be read.
+        ImageError: It does not exist, holds no images, or is a folder that cannot be read.
     """
     path = Path(source).expanduser()
     if path.is_file():
@@ -77,15 +62,16 @@ def find_images(source: str | os.PathLike[str]) -> list[Path]:
         file for file in found if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
     ]
     if not images:
-        raise ImageError(
-            path, f"no images here, of {len(found)} files; looked for {' '.join(sorted(SUFFIXES))}"
-        )
+        raise _no_images(path, len(found))
     return sorted(images, key=lambda image: image.as_posix())
 
 
 def find_sources(source: str | os.PathLike[str]) -> list[Path | str]:
-    """The images that a path or a URL names, as paths or URLs; see :func:`find_images` and
-    :func:`list_images`.
+    """Return the images that a path or a URL names, as paths or URLs.
+
+    Raises:
+        ImageError: As :func:`find_images` and :func:`list_images`.
+        UserError: A store that cannot be read.
     """
     if isinstance(source, str) and remote.is_url(source):
         root, names = list_images(source)
@@ -94,33 +80,38 @@ def find_sources(source: str | os.PathLike[str]) -> list[Path | str]:
 
 
 def list_images(url: str) -> tuple[str, list[str]]:
-    """As :func:`find_images`, for a URL: that of the folder that holds the images, and their paths
-    in it.
+    """As :func:`find_images`, for a URL.
+
+    Returns:
+        The URL of the folder that holds the images, and their paths relative to it.
 
     Raises:
-        ImageError: Nothing usable there.
-        UserError: Nothing there, or a store that cannot be read.
+        ImageError: No images there.
+        UserError: It does not exist, or the store cannot be read.
     """
     root, found = remote.list_files(url)
-    images = [name for name in found if not any(part.startswith(".") for part in name.split("/"))]
+    visible = [name for name in found if not any(part.startswith(".") for part in name.split("/"))]
     images = [
         name
-        for name in images
+        for name in visible
         if len(found) == 1 or PurePosixPath(name).suffix.lower() in SUFFIXES
     ]
     if not images:
-        raise ImageError(
-            url, f"no images here, of {len(found)} files; looked for {' '.join(sorted(SUFFIXES))}"
-        )
+        raise _no_images(url, len(found))
     return root, images
 
 
+def _no_images(place: str | Path, count: int) -> ImageError:
+    suffixes = " ".join(sorted(SUFFIXES))
+    return ImageError(place, f"no images here, of {count} files; looked for {suffixes}")
+
+
 def _walk(root: Path) -> Iterator[Path]:
-    def blame(error: OSError) -> None:
+    def refuse(error: OSError) -> None:
         raise ImageError(error.filename or root, (error.strerror or str(error)).lower()) from None
 
     seen: set[str] = set()
-    for folder, folders, files in os.walk(root, onerror=blame, followlinks=True):
+    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
         # Links are followed, so a folder may lie within itself.
         real = os.path.realpath(folder)
         folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]

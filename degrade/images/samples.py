@@ -1,4 +1,4 @@
-"""A few photographs that are there without a download, so that a first run needs no data.
+"""Sample photographs that need no download, so that a first run needs no data.
 
 They ship inside the scikit-image wheel, which is a dependency; each is in the public domain or
 CC0, as ``skimage/data/_fetchers.py`` states image by image.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from degrade.images.files import ImageError
+from degrade.images.image import ImageError
 
 __all__ = ["CREDITS", "sample_images"]
 
@@ -24,10 +24,15 @@ CREDITS = {
 
 
 def sample_images() -> list[Path]:
-    """The files of ``CREDITS``, five colour photographs of 451 x 300 to 1000 x 872 pixels.
-    Raises ImageError.
+    """Return the files of ``CREDITS``, five colour photographs of 451 x 300 to 1000 x 872 pixels.
+
+    Raises:
+        ImageError: scikit-image is not installed, or does not ship them.
+
+    >>> [path.name for path in sample_images()][:2]
+    ['astronaut.png', 'chelsea.png']
     """
-    # The package is found, not imported: that would take longer than reading the images.
+    # The package is located, not imported: importing takes longer than reading the images.
     spec = find_spec("skimage")
     if spec is None or spec.origin is None:
         raise ImageError(

@@ -1,17 +1,17 @@
-"""Dialects: option files of other projects, read as recipes.
+"""Import option files of other projects as recipes.
 
-:func:`read_options` gives a recipe's data and findings: what is read and never used upstream, what
-differs here, keys that nobody reads. One constraint: files are data. YAML's safe subset is read
-(``!!float 1e-4`` is in it, Python tags are not).
+:func:`read_options` gives a recipe's data and findings: keys that are read and never used
+upstream, differences from upstream, unknown keys. Files are data: YAML's safe subset is read
+(``!!float 1e-4`` is part of it, Python tags are not).
 
-=============  =====================================================  ========================================
-dialect        files                                                  known by
-=============  =====================================================  ========================================
-``basicsr``    Real-ESRGAN, Real-ESRNet                               YAML, and none of the below
-``redux``      traiNNer-redux                                         a key of its own, such as ``jpeg_prob``
-``params``     ``params_realesrgan.yml`` of OSEDiff and relatives     ``kernel_info``
-``neosr``      neosr                                                  TOML
-=============  =====================================================  ========================================
+===========  ==================================================  ==================================
+dialect      files                                               recognised by
+===========  ==================================================  ==================================
+``basicsr``  Real-ESRGAN, Real-ESRNet                            YAML, and none of the below
+``redux``    traiNNer-redux                                      a key of its own: ``jpeg_prob``
+``params``   ``params_realesrgan.yml`` of OSEDiff and relatives  ``kernel_info``
+``neosr``    neosr                                               TOML
+===========  ==================================================  ==================================
 """
 
 from __future__ import annotations
@@ -25,38 +25,43 @@ from typing import Any, cast
 import yaml
 
 from degrade.errors import Problem, RecipeError
-from degrade.importers import basicsr, neosr, osediff
-from degrade.importers.options import Finding, Options
+from degrade.importers.basicsr import basicsr
+from degrade.importers.neosr import neosr
+from degrade.importers.options import Config, Finding, Options
+from degrade.importers.osediff import osediff
+from degrade.importers.redux import REDUX_ONLY, redux
 from degrade.loading.builder import load
 from degrade.loading.positions import compose
 
 __all__ = ["DIALECTS", "Finding", "Imported", "read_options"]
-
-Data = dict[str, Any]
 
 DIALECTS = ("basicsr", "redux", "params", "neosr")
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What an option file becomes.
+    """The result of importing an option file.
 
     Args:
         dialect: One of :data:`DIALECTS`.
         recipe: The recipe's data, for :meth:`degrade.Recipe.load`; None if a finding is an error.
         findings: By line.
-        ignored: How many keys of training were passed over.
+        ignored: Number of keys of training that were ignored.
     """
 
     dialect: str
-    recipe: Data | None
+    recipe: Config | None
     findings: tuple[Finding, ...]
     ignored: int
 
     def to_yaml(self) -> str:
-        """The recipe as a file, its warnings as comments on top."""
+        """Return the recipe as YAML, with the warnings as comments on top.
+
+        Raises:
+            ValueError: There is no recipe, because a finding is an error.
+        """
         if self.recipe is None:
-            raise ValueError("there are errors, and so no recipe")
+            raise ValueError("no recipe: a finding is an error")
         from degrade import __version__
 
         head = [f"# {self.recipe['description']}, by degrade {__version__}."]
@@ -77,21 +82,21 @@ class Imported:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes parts out where they occur again."""
+    """Writes repeated values in full, without YAML aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def read_options(path: str | os.PathLike[str], dialect: str | None = None) -> Imported:
-    """Reads an option file of another project.
+    """Read an option file of another project.
 
     Args:
         path: The file.
-        dialect: One of :data:`DIALECTS`; found out if left out.
+        dialect: One of :data:`DIALECTS`; recognised by the file if None.
 
     Raises:
-        RecipeError: the file cannot be read as YAML or TOML, or is none of the dialects.
+        RecipeError: The file cannot be read as YAML or TOML, or is not an option file.
     """
     file = os.fspath(path)
     try:
@@ -99,40 +104,34 @@ def read_options(path: str | os.PathLike[str], dialect: str | None = None) -> Im
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError([Problem(file, 0, "", f"cannot be read: {error}")]) from None
     if dialect not in (None, *DIALECTS):
-        raise RecipeError(
-            [
-                Problem(
-                    "", 0, "", f"no such dialect as {dialect!r}; there are {', '.join(DIALECTS)}"
-                )
-            ]
-        )
+        message = f"unknown dialect {dialect!r}; there are {', '.join(DIALECTS)}"
+        raise RecipeError([Problem("", 0, "", message)])
     if dialect == "neosr" or (dialect is None and Path(path).suffix.lower() == ".toml"):
-        return _finished("neosr", Path(path), *neosr.neosr(text, file))
+        return _assemble("neosr", Path(path), *neosr(text, file))
     document = compose(text, file)
     if not isinstance(document.data, dict):
-        raise RecipeError(
-            [Problem(file, 1, "", "holds no keys; it should be an option file of a known project")]
-        )
-    kind = dialect or _kind(cast("Data", document.data))
-    reader = {"basicsr": basicsr.basicsr, "redux": basicsr.redux, "params": osediff.params}[kind]
-    return _finished(kind, Path(path), *reader(document, file))
+        message = "has no keys; it should be an option file of a known project"
+        raise RecipeError([Problem(file, 1, "", message)])
+    kind = dialect or _recognise(cast("Config", document.data))
+    reader = {"basicsr": basicsr, "redux": redux, "params": osediff}[kind]
+    return _assemble(kind, Path(path), *reader(document, file))
 
 
-def _kind(data: Data) -> str:
+def _recognise(data: Config) -> str:
     if "kernel_info" in data:
         return "params"
     datasets = data.get("datasets")
-    train: Any = cast("Data", datasets).get("train") if isinstance(datasets, dict) else None
-    keys = {*data, *(cast("Data", train) if isinstance(train, dict) else {})}
-    return "redux" if keys & basicsr.REDUX_ONLY else "basicsr"
+    train: Any = cast("Config", datasets).get("train") if isinstance(datasets, dict) else None
+    keys = {*data, *(cast("Config", train) if isinstance(train, dict) else {})}
+    return "redux" if keys & REDUX_ONLY else "basicsr"
 
 
-def _finished(dialect: str, path: Path, options: Options, stages: Data) -> Imported:
-    """Name and scale; left-over keys; and whether the recipe is one."""
-    options.leftover()
+def _assemble(dialect: str, path: Path, options: Options, stages: Config) -> Imported:
+    """Assemble the recipe, report unread keys, and check that the recipe loads."""
+    options.report_unread_keys()
     if options.assumed:
-        said = ", ".join(f"{key} {value}" for key, value in options.assumed.items())
-        options.say("note", "", f"left out, hence upstream's default: {said}")
+        values = ", ".join(f"{key} {value}" for key, value in options.assumed.items())
+        options.report("note", "", f"left out, hence upstream's default: {values}")
     name = str(options.get("name")) if "name" in options else path.stem
     scale = options.number("scale", 1, 16)
     recipe = {
@@ -146,7 +145,7 @@ def _finished(dialect: str, path: Path, options: Options, stages: Data) -> Impor
             load(recipe)
         except RecipeError as error:
             for problem in error.problems:
-                options.say("error", "", f"what upstream takes cannot be a recipe: {problem}")
+                options.report("error", "", f"upstream accepts this, a recipe does not: {problem}")
     wrong = any(finding.severity == "error" for finding in options.findings)
     findings = sorted(options.findings, key=lambda finding: finding.line)
     return Imported(dialect, None if wrong else recipe, tuple(findings), options.ignored)

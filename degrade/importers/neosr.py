@@ -1,7 +1,7 @@
-"""neosr TOML: ``[degradations]``, which neosr's train.py lays over ``[datasets.train]``.
+"""Import neosr's option files (TOML): ``[degradations]`` overrides ``[datasets.train]``.
 
-The graph is Real-ESRGAN's, without sharpening. One constraint: TOML's reader gives no line
-numbers, so lines are found by looking for ``[table]`` and ``key =`` at their beginning.
+The degradation is Real-ESRGAN's, without sharpening. ``tomllib`` gives no line numbers, so lines
+are found by searching for ``[table]`` and ``key =`` at their beginning.
 
 References:
     | neosr, ``train.py:71``, ``neosr/models/otf.py``, ``options/train_compact_otf.toml``
@@ -12,46 +12,47 @@ from __future__ import annotations
 
 import re
 import tomllib
-from typing import Any
 
 from degrade.errors import Problem, RecipeError
-from degrade.importers.options import Options, Section, words
-from degrade.importers.second_order import KERNEL_KEYS, STAGE_KEYS, Traits, orders
+from degrade.importers.options import Config, Options, Section, split_keys
+from degrade.importers.second_order import KERNEL_KEYS, STAGE_KEYS, Traits, orders, report_pool
 
 __all__ = ["neosr"]
 
-Data = dict[str, Any]
-
-ROOT = words(
-    "name model_type num_gpu use_amp bfloat16 fast_matmul compile manual_seed monitoring launcher dist_params datasets "
-    "degradations val path network_g network_d train logger deterministic default_compile"
+ROOT = split_keys(
+    "name model_type num_gpu use_amp bfloat16 fast_matmul compile manual_seed monitoring "
+    "launcher dist_params datasets degradations val path network_g network_d train logger "
+    "deterministic default_compile"
 )
-TRAIN = words(
-    "name type phase scale dataroot_gt dataroot_lq meta_info io_backend filename_tmpl batch_size accumulate "
-    "augmentation aug_prob use_hflip use_rot num_worker_per_gpu dataset_enlarge_ratio prefetch_mode "
-    "pin_memory color mean std"
+TRAIN = split_keys(
+    "name type phase scale dataroot_gt dataroot_lq meta_info io_backend filename_tmpl "
+    "batch_size accumulate augmentation aug_prob use_hflip use_rot num_worker_per_gpu "
+    "dataset_enlarge_ratio prefetch_mode pin_memory color mean std"
 )
 
 
-def neosr(text: str, file: str) -> tuple[Options, Data]:
-    """neosr's options: findings and recipe data. Raises RecipeError if it is no TOML."""
+def neosr(text: str, file: str) -> tuple[Options, Config]:
+    """Read neosr's options; return findings and the stages of a recipe.
+
+    Raises:
+        RecipeError: The file is not TOML.
+    """
     try:
-        data: Data = tomllib.loads(text)
+        data: Config = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"at line (\d+)", str(error))
-        raise RecipeError(
-            [Problem(file, int(found[1]) if found else 1, "", f"no TOML: {error}")]
-        ) from None
+        line = int(found[1]) if found else 1
+        raise RecipeError([Problem(file, line, "", f"not TOML: {error}")]) from None
     lines = line_numbers(text)
     datasets = data.get("datasets", {})
-    train: Data = datasets.get("train", {}) if isinstance(datasets, dict) else {}
+    train: Config = datasets.get("train", {}) if isinstance(datasets, dict) else {}
     keys = STAGE_KEYS | KERNEL_KEYS | {"second_blur_prob"}
     given = data.get("degradations", {})
     options = Options(
         file,
         [
             Section("degradations", given, lines.get("degradations", {}), keys),
-            # neosr reads the keys here too: the other table is laid over this one.
+            # neosr reads the keys here too: those of the other table override them.
             Section(
                 "datasets.train",
                 train,
@@ -63,21 +64,20 @@ def neosr(text: str, file: str) -> tuple[Options, Data]:
         ],
     )
     first, second = orders(options, Traits(), [])
-    if "queue_size" in options:
-        options.say(
-            "note",
-            "queue_size",
-            "ignored: every sample draws its own degradation, so no pool is needed",
-        )
+    report_pool(options)
     if "patch_size" in options and "scale" in options:
         size = options.number("patch_size") * options.number("scale")
         what = f"scale times that, --patch {size:g}; upstream cuts it from 512 x 512 degraded"
-        options.say("note", "patch_size", f"the side of LR patches; of HR patches it is {what}")
+        options.report("note", "patch_size", f"the side of LR patches; of HR patches it is {what}")
     return options, {"first": first, "second": second}
 
 
 def line_numbers(text: str) -> dict[str, dict[str, int]]:
-    """Table -> key -> line, counted from 1."""
+    """Return table -> key -> line, counted from 1.
+
+    >>> line_numbers("a = 1\\n[x]\\nb = 2")
+    {'': {'a': 1}, 'x': {'b': 3}}
+    """
     found: dict[str, dict[str, int]] = {"": {}}
     table = ""
     for number, line in enumerate(text.splitlines(), 1):

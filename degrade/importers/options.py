@@ -1,9 +1,8 @@
-"""Options: the keys of another project's option file, where they stand, and what is to be said of
-them.
+"""Read another project's option file by key, and collect findings about its values.
 
-Every look-up by name checks the value. What a section holds beyond its own keys belongs to
-training, or nobody reads it. One constraint: nothing here raises for a value. It becomes a
-finding, and a harmless stand-in is returned, so that all findings of a file come at once.
+Every look-up checks the value. A wrong value does not raise: it becomes a finding, and a valid
+default is returned, so that all findings of a file are reported at once. Keys that are neither
+read nor known as keys of training are reported too.
 """
 
 from __future__ import annotations
@@ -14,28 +13,48 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast
 
-__all__ = ["Finding", "Interval", "Options", "Section", "Severity", "words"]
+from degrade.loading.positions import Document
+
+__all__ = [
+    "Config",
+    "Finding",
+    "Interval",
+    "Options",
+    "Section",
+    "Severity",
+    "split_keys",
+    "yaml_section",
+]
 
 Severity: TypeAlias = Literal["note", "warning", "error"]
 Interval: TypeAlias = tuple[float, float]
+Config: TypeAlias = dict[str, Any]
+"""A mapping of YAML, TOML or a recipe."""
 
 
-def words(text: str) -> frozenset[str]:
-    """The words of a text, to list many keys."""
+def split_keys(text: str) -> frozenset[str]:
+    """Return the keys that a text lists, separated by white space.
+
+    >>> sorted(split_keys("name scale"))
+    ['name', 'scale']
+    """
     return frozenset(text.split())
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something to know about an option file.
+    """A remark about an option file.
 
     Args:
         file: Its path.
-        line: Counted from 1; 0 if the finding is about no one line.
-        key: The key, or "" for the file as a whole.
-        severity: ``note``, how it is read; ``warning``, something upstream or here is not what it
-            seems; ``error``, no recipe can be made.
-        message: What, and the remedy.
+        line: Counted from 1; 0 if the finding is not about one line.
+        key: The key, or "" for the whole file.
+        severity: ``note``, how it is read; ``warning``, the result may differ from what the file
+            suggests; ``error``, no recipe can be made.
+        message: The problem and the remedy.
+
+    >>> print(Finding("a.yml", 3, "scale", "note", "taken as 4"))
+    a.yml:3: scale: taken as 4
     """
 
     file: str
@@ -54,18 +73,30 @@ class Section:
     """A table of the file.
 
     Args:
-        name: As it is written, ``datasets.train``; "" for the top level.
-        data: Its keys.
-        lines: Where they stand.
-        home: The keys that upstream reads here.
-        training: Keys upstream reads here that have nothing to do with degradation.
+        name: As written, ``datasets.train``; "" for the top level.
+        data: Its keys and values.
+        lines: The line of each key.
+        known: The keys of the degradation that upstream reads here.
+        training: The other keys that upstream reads here.
     """
 
     name: str
     data: Mapping[str, Any]
     lines: Mapping[str, int]
-    home: frozenset[str]
+    known: frozenset[str]
     training: frozenset[str] = frozenset()
+
+
+def yaml_section(
+    document: Document, path: tuple[str, ...], known: frozenset[str], training: frozenset[str]
+) -> Section:
+    """Return the table of a YAML file at a path of keys, empty if it has none."""
+    data: Any = document.data
+    for part in path:
+        data = data.get(part) if isinstance(data, dict) else None
+    found: Config = data if isinstance(data, dict) else {}
+    lines = {key: document.position((*path, key))[1] for key in found}
+    return Section(".".join(path), found, lines, known, training)
 
 
 @dataclass
@@ -74,9 +105,8 @@ class Options:
 
     Args:
         file: The path, for findings.
-        sections: In each, its own keys are looked for first.
-        defaults: What upstream takes for a key that is left out; a key without a default is
-            missed.
+        sections: A key is looked up first in the section that it belongs to.
+        defaults: Upstream's value of a key that is left out; other keys are required.
     """
 
     file: str
@@ -87,12 +117,12 @@ class Options:
     ignored: int = 0
 
     def line(self, key: str) -> int:
-        """Where a key stands, 0 if it does not."""
+        """Return the line of a key, 0 if it is not in the file."""
         section = self._section(key)
         return section.lines.get(key, 0) if section else 0
 
-    def say(self, severity: Severity, key: str, message: str) -> None:
-        """Adds a finding about a key. Of one that is missing, only that is said, and once."""
+    def report(self, severity: Severity, key: str, message: str) -> None:
+        """Add a finding about a key. For a missing key, only the first error is added."""
         known = key in self or key in self.defaults or not key
         if not known and (
             severity != "error" or any(finding.key == key for finding in self.findings)
@@ -104,39 +134,39 @@ class Options:
         return self._section(key) is not None
 
     def get(self, key: str) -> Any:
-        """The value as written, or upstream's default, or None with an error."""
+        """Return the value as written, or upstream's default, or None with an error."""
         section = self._section(key)
         if section is not None:
             return section.data[key]
         if key in self.defaults:
             self.assumed[key] = self.defaults[key]
             return self.defaults[key]
-        self.say("error", key, "is missing; upstream stops with KeyError")
+        self.report("error", key, "is missing; upstream stops with KeyError")
         return None
 
     def number(self, key: str, low: float = -math.inf, high: float = math.inf) -> float:
-        """A number in [low, high]."""
+        """Return a number in [low, high]."""
         value = self.get(key)
         number = self._as_number(key, value)
         if number is None or not low <= number <= high:
             if value is not None:
-                self.say("error", key, f"{value!r} should be a number from {low:g} to {high:g}")
+                self.report("error", key, f"{value!r} should be a number from {low:g} to {high:g}")
             return min(max(0.0, low), high)
         return number
 
-    def chance(self, key: str) -> float:
-        """A probability."""
+    def probability(self, key: str) -> float:
+        """Return a probability."""
         return self.number(key, 0, 1)
 
     def flag(self, key: str) -> bool:
-        """True or false."""
+        """Return a boolean."""
         value = self.get(key)
         if not isinstance(value, bool | None):
-            self.say("error", key, f"{value!r} should be true or false")
+            self.report("error", key, f"{value!r} should be true or false")
         return value is True
 
     def interval(self, key: str, upstream: str = "") -> Interval:
-        """A range [low, high]; one that is not increasing is read the other way round.
+        """Return a range [low, high]; the ends of a decreasing one are swapped.
 
         Args:
             key: The key.
@@ -146,12 +176,12 @@ class Options:
         numbers = self._numbers(key, value)
         if len(numbers) != 2:
             if value is not None:
-                self.say("error", key, f"{value!r} should be a range [low, high]")
+                self.report("error", key, f"{value!r} should be a range [low, high]")
             return 1.0, 1.0
         low, high = numbers
         if low > high:
             more = f"; {upstream}" if upstream else ""
-            self.say(
+            self.report(
                 "warning",
                 key,
                 f"[{low:g}, {high:g}] is not increasing{more}; read as [{high:g}, {low:g}]",
@@ -159,20 +189,18 @@ class Options:
         return min(low, high), max(low, high)
 
     def weights(self, key: str, count: int) -> list[float]:
-        """Probabilities, ``count`` of them; they are told, not refused, if they do not sum to
-        1.
-        """
+        """Return ``count`` probabilities; a warning if they do not sum to 1."""
         value = self.get(key)
         numbers = self._numbers(key, value)
         if len(numbers) != count or min(numbers, default=0) < 0 or sum(numbers) <= 0:
             if value is not None:
-                self.say(
+                self.report(
                     "error", key, f"{value!r} should be {count} probabilities, not all of them 0"
                 )
             return [1 / count] * count
         total = math.fsum(numbers)
         if not math.isclose(total, 1, abs_tol=1e-6):
-            self.say(
+            self.report(
                 "warning",
                 key,
                 f"probabilities sum to {total:g}, not 1; taken as weights, as upstream does",
@@ -180,48 +208,47 @@ class Options:
         return numbers
 
     def names(self, key: str, known: Sequence[str]) -> list[str]:
-        """A list of names out of ``known``."""
+        """Return a list of names out of ``known``."""
         value = self.get(key)
         if not isinstance(value, list) or not value:
             if value is not None:
-                self.say("error", key, f"{value!r} should be a list of names")
+                self.report("error", key, f"{value!r} should be a list of names")
             return [*known]
         words = [str(word) for word in cast("list[Any]", value)]
         for word in words:
             if word not in known:
                 near = difflib.get_close_matches(word, known, n=1)
                 hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
-                self.say("error", key, f"no such name as {word!r}{hint}")
+                self.report("error", key, f"unknown name {word!r}{hint}")
         return [word if word in known else known[0] for word in words]
 
-    def leftover(self) -> None:
-        """Tells the keys that nobody reads, and counts those of training."""
-        homes = {key: section for section in self.sections for key in section.home}
+    def report_unread_keys(self) -> None:
+        """Report the keys that are not read, and count those of training."""
+        sections = {key: section for section in self.sections for key in section.known}
         for section in self.sections:
             for key in section.data:
-                if key in section.home:
+                if key in section.known:
                     continue
                 if key in section.training:
                     self.ignored += 1
                     continue
-                where = homes.get(key)
+                where = sections.get(key)
                 if where is not None:
                     place = f"[{where.name}]" if where.name else "the top level"
                     message = f"belongs to {place}; upstream does not read it here"
                 else:
-                    near = difflib.get_close_matches(str(key), [*homes], n=1, cutoff=0.75)
-                    message = "unknown key, ignored" + (
-                        f"; did you mean {near[0]}?" if near else ""
-                    )
+                    near = difflib.get_close_matches(str(key), [*sections], n=1, cutoff=0.75)
+                    hint = f"; did you mean {near[0]}?" if near else ""
+                    message = f"unknown key, ignored{hint}"
                 line = section.lines.get(key, 0)
                 self.findings.append(Finding(self.file, line, str(key), "warning", message))
 
     def _section(self, key: str) -> Section | None:
-        at_home = [s for s in self.sections if key in s.home and key in s.data]
-        return next(iter(at_home or [s for s in self.sections if key in s.data]), None)
+        own = [s for s in self.sections if key in s.known and key in s.data]
+        return next(iter(own or [s for s in self.sections if key in s.data]), None)
 
     def _numbers(self, key: str, value: Any) -> list[float]:
-        """The numbers of a list, or none of them."""
+        """Return the numbers of a list, or [] if any is not a number."""
         if not isinstance(value, list | tuple):
             return []
         numbers = [self._as_number(key, item) for item in cast("list[Any]", value)]
@@ -233,8 +260,8 @@ class Options:
                 number = float(value)
             except ValueError:
                 return None
-            # YAML 1.1, which PyYAML reads, wants a dot and a sign in 1.0e-4.
-            self.say(
+            # In YAML 1.1, which PyYAML reads, an exponent needs a dot and a sign: 1.0e-4.
+            self.report(
                 "warning",
                 key,
                 f"{value!r} is text to YAML 1.1; write !!float {value}. Read as {number:g}",

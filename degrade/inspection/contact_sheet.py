@@ -1,6 +1,4 @@
-"""Contact sheets: pictures side by side with what was drawn for them, because people look
-rather than read.
-"""
+"""Draw contact sheets: pictures side by side, with the values drawn for them as text."""
 
 from __future__ import annotations
 
@@ -9,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+import PIL.Image
+from PIL import ImageDraw, ImageFont
 
+from degrade.images.image import Uint8
 from degrade.plan import Plan
 
-__all__ = ["Cell", "contact_sheet", "enlarge", "story"]
+__all__ = ["Cell", "draw_contact_sheet", "drawn_values", "enlarge"]
 
-Pixels = NDArray[np.uint8]
 MARGIN, LINE = 12, 15
 PAPER, INK, FAINT = (250, 250, 248), (28, 28, 30), (110, 110, 116)
 
@@ -31,13 +29,18 @@ class Cell:
         lines: What was drawn.
     """
 
-    pixels: Pixels | None
+    pixels: Uint8 | None
     title: str
     lines: tuple[str, ...] = ()
 
 
-def contact_sheet(rows: Sequence[Sequence[Cell]], heading: str, width: int = 256) -> Pixels:
-    """Lays out rows of cells, every picture scaled to at most ``width`` pixels square.
+def draw_contact_sheet(rows: Sequence[Sequence[Cell]], heading: str, width: int = 256) -> Uint8:
+    """Draw rows of cells, every picture scaled to at most ``width`` pixels square.
+
+    Args:
+        rows: The cells, row by row.
+        heading: A line above all rows.
+        width: Of a column, in pixels.
 
     Returns:
         (H, W, 3) uint8.
@@ -45,18 +48,9 @@ def contact_sheet(rows: Sequence[Sequence[Cell]], heading: str, width: int = 256
     font, small = ImageFont.load_default(size=13), ImageFont.load_default(size=11)
     columns = max(len(row) for row in rows)
     wrapped = [[wrap(cell.lines, width) for cell in row] for row in rows]
-    heights = [
-        LINE
-        + 10
-        + max(
-            fitted(cell.pixels, width)[1] + LINE * len(text)
-            for cell, text in zip(row, texts, strict=True)
-        )
-        + 2 * MARGIN
-        for row, texts in zip(rows, wrapped, strict=True)
-    ]
+    heights = [_row_height(row, texts, width) for row, texts in zip(rows, wrapped, strict=True)]
     top = 2 * MARGIN + LINE
-    sheet = Image.new("RGB", (MARGIN + columns * (width + MARGIN), top + sum(heights)), PAPER)
+    sheet = PIL.Image.new("RGB", (MARGIN + columns * (width + MARGIN), top + sum(heights)), PAPER)
     pen = ImageDraw.Draw(sheet)
     pen.text((MARGIN, MARGIN), heading, INK, ImageFont.load_default(size=15))
     for row, texts, height in zip(rows, wrapped, heights, strict=True):
@@ -65,13 +59,9 @@ def contact_sheet(rows: Sequence[Sequence[Cell]], heading: str, width: int = 256
             pen.text((x, y), cell.title, INK, font)
             y += LINE + 6
             if cell.pixels is not None:
-                size = fitted(cell.pixels, width)
-                picture = Image.fromarray(cell.pixels)
-                filter = (
-                    Image.Resampling.BOX if size[0] < picture.width else Image.Resampling.NEAREST
-                )
-                sheet.paste(picture.resize(size, filter), (x, y))
-                y += size[1] + 4
+                picture = _resized(cell.pixels, width)
+                sheet.paste(picture, (x, y))
+                y += picture.height + 4
             for line in lines:
                 pen.text((x, y), line, FAINT, small)
                 y += LINE
@@ -79,9 +69,26 @@ def contact_sheet(rows: Sequence[Sequence[Cell]], heading: str, width: int = 256
     return np.asarray(sheet)
 
 
-def story(plan: Plan, i: int) -> tuple[str, ...]:
-    """What was drawn for row ``i``, a line a step: ``first.jpeg: quality 62``. Steps that did
-    not run are left out.
+def _row_height(row: Sequence[Cell], texts: Sequence[Sequence[str]], width: int) -> int:
+    """Title, tallest picture with its text, and margins."""
+    cells = zip(row, texts, strict=True)
+    tallest = max(fitted(cell.pixels, width)[1] + LINE * len(text) for cell, text in cells)
+    return LINE + 10 + tallest + 2 * MARGIN
+
+
+def _resized(pixels: Uint8, width: int) -> PIL.Image.Image:
+    """Shrink by area averaging, or enlarge by repeating pixels."""
+    picture = PIL.Image.fromarray(pixels)
+    size = fitted(pixels, width)
+    shrinks = size[0] < picture.width
+    return picture.resize(
+        size, PIL.Image.Resampling.BOX if shrinks else PIL.Image.Resampling.NEAREST
+    )
+
+
+def drawn_values(plan: Plan, i: int) -> tuple[str, ...]:
+    """Return the values drawn for row ``i``, a line a step: ``first.jpeg: quality 62``. Steps that
+    did not run are left out.
     """
     cells = plan.row(i, precise=False)
     lines: dict[str, list[str]] = {}
@@ -95,14 +102,23 @@ def story(plan: Plan, i: int) -> tuple[str, ...]:
     return tuple(f"{step}: {', '.join(values)}" for step, values in lines.items())
 
 
-def enlarge(lr: Pixels, scale: int) -> Pixels:
-    """LR pixels shown as squares, at HR size."""
+def enlarge(lr: Uint8, scale: int) -> Uint8:
+    """Repeat each LR pixel to a square, at HR size.
+
+    >>> enlarge(np.zeros((2, 3, 3), np.uint8), 4).shape
+    (8, 12, 3)
+    """
     return lr.repeat(scale, 0).repeat(scale, 1)
 
 
-def fitted(pixels: Pixels | None, width: int) -> tuple[int, int]:
-    """(width, height) of a picture shrunk, or enlarged by a whole factor, to a square of
-    ``width``.
+def fitted(pixels: Uint8 | None, width: int) -> tuple[int, int]:
+    """Return (width, height) of a picture shrunk, or enlarged by an integer factor, to fit a
+    square of ``width``.
+
+    >>> fitted(np.zeros((100, 200, 3), np.uint8), 100)
+    (100, 50)
+    >>> fitted(np.zeros((20, 30, 3), np.uint8), 100)
+    (90, 60)
     """
     if pixels is None:
         return width, 0
@@ -113,7 +129,7 @@ def fitted(pixels: Pixels | None, width: int) -> tuple[int, int]:
 
 
 def wrap(lines: Sequence[str], width: int) -> list[str]:
-    """Breaks lines to a column; 11-pixel letters are some 5.6 pixels wide."""
+    """Wrap lines to a column; 11-pixel letters are about 5.6 pixels wide."""
     return [
         part
         for line in lines

@@ -1,9 +1,7 @@
-"""Two recipes side by side: what they say, parameter by parameter, and what they do to the same
-images.
+"""Compare two recipes: their parameters by address, and their effects on the same images.
 
-Parameters are aligned by address. Effects are paired: image ``i`` has the same key under both
-recipes, so that variables of the same address draw at the same quantile, and a difference is the
-recipes', not the luck of the draw.
+Effects are paired: image ``i`` has the same key under both recipes, so that variables of the same
+address draw the same quantile, and a difference comes from the recipes, not from sampling.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from degrade.control import OneOf, Repeat, Shuffle
-from degrade.images.pixels import as_pixels
+from degrade.images.pixels import Uint8, as_pixels
 from degrade.inspection import metrics
 from degrade.nodes import Maybe, Node, Step
 from degrade.recipe import Recipe
@@ -33,7 +31,7 @@ Real = NDArray[np.float64]
 Kind = Literal["only a", "only b", "different", "same"]
 
 MEASURES = {
-    "psnr": ("PSNR to plain, dB", 1.0),
+    "psnr": ("PSNR to bicubic, dB", 1.0),
     "noise": ("noise, grey levels", 1.0),
     "high": ("fine detail, %", 100.0),
     "blocks": ("blockiness, 1 = none", 1.0),
@@ -43,12 +41,12 @@ Nyquist frequency.
 """
 
 
-# --- what they say -------------------------------------------------------------------------------
+# --- parameters ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """What one address of a recipe says; ``default`` if the file need not say it."""
+    """The value at one address of a recipe, as YAML; ``default`` if a file may leave it out."""
 
     text: str
     default: bool = False
@@ -56,7 +54,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Change:
-    """One address in two recipes."""
+    """The values at one address in two recipes."""
 
     address: str
     kind: Kind
@@ -65,17 +63,17 @@ class Change:
 
 
 def parameters(recipe: Recipe) -> dict[str, Parameter]:
-    """Everything a recipe says, by address: the steps of a stage, a step's operator, its fields,
-    its probability.
+    """Return all parameters of a recipe by address: the steps of a stage, a step's operator, its
+    fields, its probability.
 
-    Branches of a ``one_of`` may share an address; their texts are joined by " | ".
+    Branches of a ``one_of`` may share an address; their values are joined by " | ".
     """
     found: dict[str, Parameter] = {}
     for stage in (recipe.hr, *recipe.stages):
         if stage.nodes:
             found[stage.label] = Parameter(", ".join(node.label for node in stage.nodes))
         for node in stage.nodes:
-            for address, one in _of(node, stage.label):
+            for address, one in _parameters(node, stage.label):
                 before = found.get(address)
                 if before is None:
                     found[address] = one
@@ -87,8 +85,10 @@ def parameters(recipe: Recipe) -> dict[str, Parameter]:
 
 
 def changes(a: Recipe, b: Recipe) -> list[Change]:
-    """Every address of either recipe, in the order of ``a`` and then ``b``. Defaults of a step
-    that only one recipe has are left out."""
+    """Return the changes at every address of either recipe, in the order of ``a`` and then ``b``.
+
+    Defaults of a step that only one recipe has are left out.
+    """
     one, other = parameters(a), parameters(b)
     found: list[Change] = []
     for address in {**one, **other}:
@@ -104,48 +104,42 @@ def changes(a: Recipe, b: Recipe) -> list[Change]:
     return found
 
 
-def _of(node: Node, scope: str) -> Iterator[tuple[str, Parameter]]:
+def _parameters(node: Node, scope: str) -> Iterator[tuple[str, Parameter]]:
     here = f"{scope}.{node.label}"
     if isinstance(node, Maybe):
-        yield f"{here}.p", Parameter(_text(node.p))
-        yield from _of(node.node, scope)
+        yield f"{here}.p", Parameter(_yaml(node.p))
+        yield from _parameters(node.node, scope)
     elif isinstance(node, Step):
         if node.label != node.kind:
             yield here, Parameter(node.kind)
-        said = node.operator.model_dump(exclude_defaults=True)
+        explicit = node.operator.model_dump(exclude_defaults=True)
         for name, value in node.operator.model_dump().items():
-            yield f"{here}.{name}", Parameter(_text(value), name not in said)
+            yield f"{here}.{name}", Parameter(_yaml(value), name not in explicit)
     elif isinstance(node, OneOf):
         weights = {branch.label: 0.0 for branch in node.branches}
         for branch, weight in zip(node.branches, node.weights, strict=True):
             weights[branch.label] += weight
-        yield (
-            here,
-            Parameter(
-                "one of " + ", ".join(f"{name} {weight:.3g}" for name, weight in weights.items())
-            ),
-        )
+        shares = ", ".join(f"{name} {weight:.3g}" for name, weight in weights.items())
+        yield here, Parameter(f"one of {shares}")
         for branch in node.branches:
-            yield from _of(branch, scope)
+            yield from _parameters(branch, scope)
     elif isinstance(node, Shuffle):
-        kept = f", {' before '.join(node.ordered)}" if node.ordered else ""
-        yield (
-            here,
-            Parameter("in any order: " + ", ".join(inner.label for inner in node.nodes) + kept),
-        )
+        labels = ", ".join(inner.label for inner in node.nodes)
+        ordered = f", {' before '.join(node.ordered)}" if node.ordered else ""
+        yield here, Parameter(f"in any order: {labels}{ordered}")
         for inner in node.nodes:
-            yield from _of(inner, scope)
+            yield from _parameters(inner, scope)
     elif isinstance(node, Repeat):
-        yield f"{here}.times", Parameter(_text(node.times.dump()))
+        yield f"{here}.times", Parameter(_yaml(node.times.dump()))
         for inner in node.steps.nodes if node.most else ():
-            yield from _of(inner, f"{here}[]")
+            yield from _parameters(inner, f"{here}[]")
     else:
         for inner in node.children:
-            yield from _of(inner, scope)
+            yield from _parameters(inner, scope)
 
 
-def _text(value: Any) -> str:
-    """YAML on one line, numbers to 6 digits."""
+def _yaml(value: Any) -> str:
+    """Return a value as YAML on one line, numbers to 6 digits."""
     text = yaml.safe_dump(
         _rounded(value), default_flow_style=True, width=10**6, allow_unicode=True
     )
@@ -160,12 +154,12 @@ def _rounded(value: Any) -> Any:
     return [_rounded(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-# --- what they do --------------------------------------------------------------------------------
+# --- effects -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class Effect:
-    """One measure of the LR images of two recipes, sample by sample: (N,) each."""
+    """One metric of the LR images of two recipes, sample by sample: (N,) each."""
 
     name: str
     a: Real
@@ -175,20 +169,20 @@ class Effect:
 def effects(
     a: Recipe, b: Recipe, files: Sequence[Path], draws: int = 64, size: int = 256, seed: int = 0
 ) -> list[Effect]:
-    """Measures the LR images that both recipes make of the same crops with the same keys.
+    """Measure the LR images that both recipes make of the same crops with the same keys.
 
     Args:
         a: A recipe.
         b: Another.
         files: Images, taken in turn.
-        draws: Samples in all.
-        size: Side of the HR crops from the images' middles.
-        seed: With the sample's number, its key.
+        draws: Total number of samples.
+        size: Side of the HR centre crops.
+        seed: With the sample's index, its key.
 
     Raises:
-        ImageError: an image cannot be read.
+        ImageError: An image cannot be read.
     """
-    crops = list(metrics.middles(files, size))
+    crops = list(metrics.center_crops(files, size))
     values = np.empty((2, len(MEASURES), draws))
     for j, recipe in enumerate((a, b)):
         for k, hr in enumerate(crops):
@@ -197,23 +191,21 @@ def effects(
                 continue
             batch = hr.expand(len(index), -1, -1, -1)
             lr = as_pixels(recipe.apply(batch, recipe.plan(Key.of(seed, index))).lr)
-            [reference] = metrics.plain(recipe.crop(hr).float() / 255, recipe.scale)
+            [reference] = metrics.bicubic_downscale(recipe.crop(hr).float() / 255, recipe.scale)
             for i, image in zip(index, lr, strict=True):
-                values[j, :, i] = [
-                    factor * _measure(name, image, reference)
-                    for name, (_, factor) in MEASURES.items()
-                ]
+                values[j, :, i] = _measures(image, reference)
     return [Effect(name, *values[:, i]) for i, name in enumerate(MEASURES)]
 
 
-def _measure(name: str, image: NDArray[np.uint8], reference: NDArray[np.uint8]) -> float:
-    if name == "psnr":
-        return metrics.psnr(image, reference)
-    return {
-        "noise": metrics.noise_level,
-        "high": metrics.high_frequency,
-        "blocks": metrics.blockiness,
-    }[name](image)
+def _measures(image: Uint8, reference: Uint8) -> list[float]:
+    """The metrics of ``MEASURES``, in its order and units."""
+    values = {
+        "psnr": metrics.psnr(image, reference),
+        "noise": metrics.noise_level(image),
+        "high": metrics.high_frequency_energy(image),
+        "blocks": metrics.block_edge_ratio(image),
+    }
+    return [factor * values[name] for name, (_, factor) in MEASURES.items()]
 
 
 # --- tables --------------------------------------------------------------------------------------
@@ -227,19 +219,21 @@ def print_diff(
     measured: Sequence[Effect],
     every: bool,
 ) -> None:
-    """Prints both tables. Equal parameters are counted, or with ``every`` listed."""
+    """Print both tables. Equal parameters are counted, or listed if ``every`` is set."""
     one, other = (a.name, b.name) if a.name != b.name else (f"{a.name} (A)", f"{b.name} (B)")
     same = sum(change.kind == "same" for change in found)
     shown = [change for change in found if every or change.kind != "same"]
     if shown:
         console.print(_parameter_table(one, other, shown))
-    told = "" if every or not same else " (--all lists them)"
     differ = len(found) - same
-    words = f"{differ} parameter{'s differ' if differ != 1 else ' differs'}, {same} {'are' if same != 1 else 'is'} the same"
-    console.print(f"{words}{told}.\n", soft_wrap=True)
+    summary = f"{differ} parameter{'s differ' if differ != 1 else ' differs'}"
+    summary += f", {same} {'are' if same != 1 else 'is'} the same"
+    hint = "" if every or not same else " (--all lists them)"
+    console.print(f"{summary}{hint}.\n", soft_wrap=True)
     if a.scale != b.scale:
-        words = f"The scales differ ({a.scale} and {b.scale}): each LR against its own plain downscale."
-        console.print(words + "\n", soft_wrap=True)
+        scales = f"{a.scale} and {b.scale}"
+        reference = "each LR is compared with its own bicubic downscale"
+        console.print(f"The scales differ ({scales}): {reference}.\n", soft_wrap=True)
     console.print(_effect_table(one, other, measured))
 
 
@@ -259,7 +253,8 @@ def _parameter_table(one: str, other: str, shown: Sequence[Change]) -> Table:
 
 def _effect_table(one: str, other: str, measured: Sequence[Effect]) -> Table:
     count = len(measured[0].a)
-    title = f"Effects on {count} LR images: median, 5 to 95 %. Differences are between the same image and key."
+    title = f"Effects on {count} LR images: median, 5 to 95 %. "
+    title += "Differences are between the same image and key."
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
     for name in (one, other, f"{other} - {one}"):

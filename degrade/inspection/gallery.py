@@ -1,6 +1,4 @@
-"""Pictures of datasets and recipes: what ``degrade synth`` leaves to look at, and what
-``degrade show`` shows.
-"""
+"""Contact sheets of datasets (written by ``degrade synth``) and of recipes (``degrade show``)."""
 
 from __future__ import annotations
 
@@ -8,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from degrade.errors import SynthError
 from degrade.images.files import Image, read_image
-from degrade.images.pixels import as_pixels, encode_png, in_channels, reflected
-from degrade.inspection.contact_sheet import Cell, contact_sheet, enlarge, story
+from degrade.images.pixels import Uint8, as_pixels, encode_png, in_channels, reflected
+from degrade.inspection.contact_sheet import Cell, draw_contact_sheet, drawn_values, enlarge
 from degrade.plan import Plan
 from degrade.recipe import Recipe
 from degrade.rng import Key
@@ -30,8 +27,19 @@ CELL = 256
 
 
 def write_contact_sheet(folder: Path, recipe: Recipe, pairs: int = 6, url: str = "") -> Path:
-    """Draws a few pairs of a dataset, HR beside LR enlarged; returns the file, which goes to
-    ``url`` too if given.
+    """Draw a few pairs of a dataset, HR beside LR enlarged, as ``contact_sheet.png``.
+
+    Args:
+        folder: The dataset.
+        recipe: Its recipe.
+        pairs: How many to draw, spread over the dataset.
+        url: Where the dataset is stored, if not in the folder; the sheet is stored there too.
+
+    Returns:
+        The file.
+
+    Raises:
+        SynthError: The files of a pair are missing.
     """
     home = open_home(url or folder)
     form = format_at(home)
@@ -43,27 +51,25 @@ def write_contact_sheet(folder: Path, recipe: Recipe, pairs: int = 6, url: str =
     ]
     cells: list[list[Cell]] = []
     for row in picked:
-        # To make a pair again costs less than to fetch it from a store.
+        # Replaying a pair costs less than downloading it.
         found = form.read(row) if home.near else remake(row, recipe, settings, root)
         if found is None:
-            raise SynthError(f"{folder}: {row['name']} is gone")
+            raise SynthError(f"{folder}: the files of {row['name']} are missing; run synth again")
         hr, lr = (read_image(file).pixels for file in found)
-        text = story(Plan.read(recipe.columns, [drawn(row)], [int(row["key"])]), 0)
-        # Whole pictures for the impression, and the middle at one LR pixel a square of `scale`, to
-        # see the artefacts.
+        text = drawn_values(Plan.read(recipe.columns, [drawn(row)], [int(row["key"])]), 0)
+        # Full pictures for the overall impression, and the centre with each LR pixel as a square
+        # of `scale`, to see artefacts.
         side = min(CELL // recipe.scale, *lr.shape[:2])
         y, x = (n // 2 - side // 2 for n in lr.shape[:2])
         s = recipe.scale
-        zoom_lr, zoom_hr = (
-            lr[y : y + side, x : x + side],
-            hr[y * s : (y + side) * s, x * s : (x + side) * s],
-        )
+        zoom_lr = lr[y : y + side, x : x + side]
+        zoom_hr = hr[y * s : (y + side) * s, x * s : (x + side) * s]
+        hr_title = f"{row['name']}   HR {hr.shape[1]} x {hr.shape[0]}"
+        lr_title = f"LR {lr.shape[1]} x {lr.shape[0]}, enlarged"
         cells.append(
             [
-                Cell(hr.astype(np.uint8), f"{row['name']}   HR {hr.shape[1]} x {hr.shape[0]}"),
-                Cell(
-                    enlarge(lr.astype(np.uint8), s), f"LR {lr.shape[1]} x {lr.shape[0]}, enlarged"
-                ),
+                Cell(hr.astype(np.uint8), hr_title),
+                Cell(enlarge(lr.astype(np.uint8), s), lr_title),
                 Cell(zoom_hr.astype(np.uint8), "HR, middle"),
                 Cell(enlarge(zoom_lr.astype(np.uint8), s), "LR, middle"),
                 Cell(None, "drawn", text),
@@ -71,16 +77,25 @@ def write_contact_sheet(folder: Path, recipe: Recipe, pairs: int = 6, url: str =
         )
     path = folder / "contact_sheet.png"
     heading = f"{recipe.name}  x{recipe.scale}  {recipe.hash[:12]}   {len(rows)} pairs"
-    write_atomic(path, encode_png(contact_sheet(cells, heading, CELL)))
+    write_atomic(path, encode_png(draw_contact_sheet(cells, heading, CELL)))
     home.record(path)
     home.settle()
     return path
 
 
-def show_recipe(
-    recipe: Recipe, image: Image, draws: int, crop: int, seed: int
-) -> NDArray[np.uint8]:
-    """The middle of an image at rising severity, and at random draws."""
+def show_recipe(recipe: Recipe, image: Image, draws: int, crop: int, seed: int) -> Uint8:
+    """Draw the centre crop of an image at rising severity, and at random draws.
+
+    Args:
+        recipe: The recipe.
+        image: The HR image.
+        draws: Number of random draws.
+        crop: Side of the crop, in pixels.
+        seed: With the number of the draw, its key.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
     crop = max(crop // recipe.scale, 1) * recipe.scale
     pixels = reflected(in_channels(image, 3), crop)
     y, x = (n // 2 - crop // 2 for n in pixels.shape[:2])
@@ -93,7 +108,8 @@ def show_recipe(
     cells = [Cell(cut, f"HR {crop} x {crop}")]
     for plan, title in zip(plans, titles, strict=True):
         lr = as_pixels(recipe.apply(hr, plan).lr)[0]
-        cells.append(Cell(enlarge(lr, recipe.scale), title, story(plan, 0)))
+        cells.append(Cell(enlarge(lr, recipe.scale), title, drawn_values(plan, 0)))
     across = len(LEVELS) + 1
     rows = [cells[:across], *(cells[i : i + across] for i in range(across, len(cells), across))]
-    return contact_sheet(rows, f"{recipe.name}  x{recipe.scale}   {recipe.description}", CELL)
+    heading = f"{recipe.name}  x{recipe.scale}   {recipe.description}"
+    return draw_contact_sheet(rows, heading, CELL)

@@ -1,5 +1,5 @@
-"""One-file HTML pages: a template filled with JSON data, under a policy that runs its own
-script and no other.
+"""One-file HTML pages: a template filled with JSON data, under a content security policy that
+allows the template's own script and no other.
 """
 
 from __future__ import annotations
@@ -12,49 +12,47 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+import PIL.Image
 
-__all__ = ["fill"]
+from degrade.images.image import Uint8
 
-Pixels = NDArray[np.uint8]
+__all__ = ["Album", "JsonObject", "fill"]
 
-
-Data = dict[str, Any]
+JsonObject = dict[str, Any]
 
 
-def fill(template: Path, data: Data, connect: str = "'none'") -> str:
-    """A page of a template and data, which may run the template's script and no other.
+def fill(template: Path, data: JsonObject, connect: str = "'none'") -> str:
+    """Fill a template with data; the page may run the template's script and no other.
 
     Args:
         template: HTML with one script, and @POLICY@ and @DATA@ where these go.
         data: JSON data; text in it stays text.
-        connect: What the script may fetch.
+        connect: What the script may fetch, as in a content security policy.
     """
-    # Inside a script element only "<" can end it or begin a comment; escaped, it is the same JSON.
+    # In a script element only "<" can end it or begin a comment; escaped, it is the same JSON.
     text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     html = template.read_text(encoding="utf-8")
     [script] = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    parts = {
-        "POLICY": f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{allowed}'; "
-        f"connect-src {connect}; base-uri 'none'; form-action 'none'",
-        "DATA": text,
-    }
+    policy = (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{allowed}'; connect-src {connect}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    parts = {"POLICY": policy, "DATA": text}
     return re.sub(r"@(POLICY|DATA)@", lambda match: parts[match[1]], html)
 
 
 class Album:
-    """Pictures by number, equal ones once."""
+    """The pictures of a page by number, each stored once."""
 
     def __init__(self) -> None:
         self.quality = 100
         self._numbers: dict[bytes, int] = {}
-        self._pictures: list[tuple[Pixels, bool]] = []
+        self._pictures: list[tuple[Uint8, bool]] = []
 
-    def add(self, pixels: Pixels, exact: bool) -> int:
-        """Takes an (h, w, 3) picture, to be kept without loss if ``exact``; returns its number."""
+    def add(self, pixels: Uint8, exact: bool) -> int:
+        """Add an (h, w, 3) picture, stored losslessly if ``exact``; return its number."""
         digest = hashlib.sha256(repr((pixels.shape, exact)).encode() + pixels.tobytes()).digest()
         if digest not in self._numbers:
             self._numbers[digest] = len(self._pictures)
@@ -62,8 +60,8 @@ class Album:
         return self._numbers[digest]
 
     def encode(self, budget: int) -> list[str]:
-        """All as data URIs, those that need not be exact at the highest quality that stays
-        within the budget.
+        """Return all pictures as WebP data URIs, the lossy ones at the highest quality that keeps
+        the total within ``budget`` bytes, or else at the lowest.
         """
         exact = {i: _webp(pixels, None) for i, (pixels, must) in enumerate(self._pictures) if must}
         rest = [i for i in range(len(self._pictures)) if i not in exact]
@@ -78,10 +76,10 @@ class Album:
         ]
 
 
-def _webp(pixels: Pixels, quality: int | None) -> bytes:
+def _webp(pixels: Uint8, quality: int | None) -> bytes:
     stream = io.BytesIO()
     lossless = quality is None
-    Image.fromarray(pixels).save(
+    PIL.Image.fromarray(pixels).save(
         stream, "WEBP", lossless=lossless, quality=60 if lossless else quality, method=2
     )
     return stream.getvalue()

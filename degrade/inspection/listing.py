@@ -1,10 +1,10 @@
-"""The catalogue: recipes and operators in words, for ``degrade list``."""
+"""List recipes and operators, for ``degrade list``."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from typing import Any, get_args, get_origin
+from typing import Any, get_args
 
 import yaml
 from pydantic.fields import FieldInfo
@@ -20,12 +20,18 @@ from degrade.loading.positions import compose
 from degrade.loading.search_path import locate, names
 from degrade.shorthand import dump
 
-__all__ = ["fields", "print_catalogue"]
+__all__ = ["field_rows", "print_listing"]
 
 
-def print_catalogue(console: Console, what: str | None = None) -> None:
-    """Prints all recipes and operators, or one of them whole. Raises UserError for an unknown
-    name.
+def print_listing(console: Console, what: str | None = None) -> None:
+    """Print all recipes and operators, or all of one.
+
+    Args:
+        console: Where to print.
+        what: An operator or a recipe; None lists all.
+
+    Raises:
+        UserError: An unknown name.
     """
     ops.discover()
     if what is None:
@@ -40,47 +46,41 @@ def print_catalogue(console: Console, what: str | None = None) -> None:
         raise UserError(f"{what}: no such recipe or operator{close(what, [*names(), *REGISTRY])}")
 
 
-def fields(operator: type[Operator]) -> Iterator[tuple[str, str, str]]:
-    """Name, admitted values and default of each field."""
+def field_rows(operator: type[Operator]) -> Iterator[tuple[str, str, str]]:
+    """Yield name, allowed values and default of each field of an operator."""
     variables = operator.variables()
     for name, field in operator.model_fields.items():
-        default = field.default
-        if isinstance(default, Dist):
-            shown = (
-                yaml.safe_dump(dump(default), default_flow_style=True)
-                .strip()
-                .removesuffix("...")
-                .strip()
-            )
-        else:
-            shown = "required" if default is PydanticUndefined else str(default).lower()
-        yield name, variables[name].describe() if name in variables else _setting(field), shown
+        values = variables[name].describe() if name in variables else _allowed_values(field)
+        yield name, values, _default(field)
 
 
-def _setting(field: FieldInfo) -> str:
-    kind: Any = field.annotation
-    if (
-        get_origin(kind) is not None
-        and get_args(kind)
-        and all(isinstance(a, str) for a in get_args(kind))
-    ):
-        return "one of " + ", ".join(get_args(kind)) + " (fixed)"
-    bounds = {
-        type(m).__name__.lower(): next(iter(vars(m).values()), None)
-        if hasattr(m, "__dict__")
-        else None
-        for m in field.metadata
-    }
-    low, high = (
-        getattr(next((m for m in field.metadata if hasattr(m, k)), None), k, None)
-        for k in ("ge", "le")
-    )
-    kind_name = getattr(kind, "__name__", str(kind))
-    return (
-        f"{kind_name} in [{low}, {high}] (fixed)"
-        if bounds and low is not None
-        else f"{kind_name} (fixed)"
-    )
+def _default(field: FieldInfo) -> str:
+    if field.default is PydanticUndefined:
+        return "required"
+    if not isinstance(field.default, Dist):
+        return str(field.default).lower()
+    text = yaml.safe_dump(dump(field.default), default_flow_style=True)
+    return text.strip().removesuffix("...").strip()
+
+
+def _allowed_values(field: FieldInfo) -> str:
+    """Describe a field that is not random: its choices, or its type and range.
+
+    >>> _allowed_values(FieldInfo(annotation=int))
+    'int (fixed)'
+    """
+    choices = get_args(field.annotation)
+    if choices and all(isinstance(choice, str) for choice in choices):
+        return f"one of {', '.join(choices)} (fixed)"
+    kind = getattr(field.annotation, "__name__", str(field.annotation))
+    low, high = _bound(field, "ge"), _bound(field, "le")
+    return f"{kind} (fixed)" if low is None else f"{kind} in [{low}, {high}] (fixed)"
+
+
+def _bound(field: FieldInfo, name: str) -> Any:
+    """Return the constraint ``ge`` or ``le`` of a field, or None."""
+    constraints = (getattr(constraint, name, None) for constraint in field.metadata)
+    return next((bound for bound in constraints if bound is not None), None)
 
 
 def _recipes() -> Table:
@@ -103,7 +103,7 @@ def _operators(wanted: list[str]) -> Table:
     for heading in ("operator", "field", "values", "default"):
         table.add_column(heading, no_wrap=heading in ("operator", "field"), overflow="fold")
     for name in wanted:
-        rows = list(fields(REGISTRY[name])) or [("", REGISTRY[name].summary(), "")]
+        rows = list(field_rows(REGISTRY[name])) or [("", REGISTRY[name].summary(), "")]
         for i, row in enumerate(rows):
             table.add_row(f"[b]{name}[/b]" if i == 0 else "", *row)
     return table

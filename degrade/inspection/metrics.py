@@ -1,9 +1,8 @@
-"""Measures of degraded images that need no model: how noisy, how sharp, how blocky, how far from a
-plain downscale.
+"""Metrics of degraded images: noise, sharpness, blockiness, and PSNR to a bicubic downscale.
 
-Images are 8-bit arrays (h, w, C), as a file would hold them. Noise, sharpness and blocks are
-judged blindly, so texture counts too: such numbers compare recipes over the same images, they do
-not measure one image absolutely.
+Images are 8-bit arrays (h, w, C), as a file would hold them. Noise, sharpness and blockiness are
+estimated without a reference, so texture counts too: they compare recipes over the same images,
+and are not absolute measures of one image.
 """
 
 from __future__ import annotations
@@ -13,34 +12,31 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from degrade.canvas import Canvas
 from degrade.images.files import find_images, read_image
-from degrade.images.pixels import as_pixels, in_channels, reflected
+from degrade.images.pixels import Uint8, as_pixels, in_channels, reflected
 from degrade.images.samples import sample_images
 from degrade.kernels.resample import resample
 
 __all__ = [
-    "MOST",
-    "blockiness",
-    "high_frequency",
-    "middles",
+    "MAX_PSNR",
+    "bicubic_downscale",
+    "block_edge_ratio",
+    "center_crops",
+    "high_frequency_energy",
+    "input_images",
     "noise_level",
-    "pictures",
-    "plain",
     "psnr",
 ]
 
-Pixels = NDArray[np.uint8]
-
-MOST = 60.0
-"""The highest PSNR given, in dB: fewer than one value in fifteen differs, and by one level."""
+MAX_PSNR = 60.0
+"""The highest PSNR returned, in dB: fewer than one value in fifteen differs, and by one level."""
 
 
-def plain(hr: Tensor, scale: int) -> Pixels:
-    """What a clean LR image would be: MATLAB's bicubic imresize.
+def bicubic_downscale(hr: Tensor, scale: int) -> Uint8:
+    """Downscale with MATLAB's bicubic imresize, the LR image without degradation.
 
     Args:
         hr: (B, C, H, W) float in [0, 1].
@@ -48,27 +44,38 @@ def plain(hr: Tensor, scale: int) -> Pixels:
 
     Returns:
         (B, H // scale, W // scale, C) uint8.
+
+    >>> bicubic_downscale(torch.ones(1, 3, 8, 12), 4).shape
+    (1, 2, 3, 3)
     """
     canvas = Canvas.of(hr, scale)
     small = resample(canvas, canvas.target, ["matlab"] * len(canvas), [True] * len(canvas))
     return as_pixels(small.pixels)
 
 
-def psnr(one: Pixels, other: Pixels) -> float:
-    """10 log10(255^2 / mean squared difference) over all channels, in dB, at most :data:`MOST`."""
+def psnr(one: Uint8, other: Uint8) -> float:
+    """Return 10 log10(255^2 / mean squared error) over all channels, in dB, at most
+    :data:`MAX_PSNR`.
+
+    >>> psnr(np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 255, np.uint8))
+    0.0
+    """
     error = float(np.mean((one.astype(np.float64) - other) ** 2))
-    return MOST if error == 0 else min(MOST, 10 * float(np.log10(255**2 / error)))
+    return MAX_PSNR if error == 0 else min(MAX_PSNR, 10 * float(np.log10(255**2 / error)))
 
 
-def noise_level(image: Pixels) -> float:
-    """Standard deviation of white noise, in grey levels of 255: median |HH| / 0.6745 over the Haar
-    details.
+def noise_level(image: Uint8) -> float:
+    """Estimate the standard deviation of white noise, in grey levels: median |HH| / 0.6745.
 
-    HH = (a - b - c + d) / 2 of every 2 x 2 square has the noise's own deviation where the image is
-    smooth.
+    HH = (a - b - c + d) / 2, the diagonal Haar coefficient of every 2 x 2 square, has the standard
+    deviation of the noise where the image is smooth.
 
     References:
-        | Ideal spatial adaptation by wavelet shrinkage (Donoho & Johnstone, 1994) | https://doi.org/10.1093/biomet/81.3.425
+        | Ideal spatial adaptation by wavelet shrinkage (Donoho & Johnstone, 1994)
+          | https://doi.org/10.1093/biomet/81.3.425
+
+    >>> noise_level(np.full((4, 4, 3), 77, np.uint8))
+    0.0
     """
     height, width = (n // 2 * 2 for n in image.shape[:2])
     x = image[:height, :width].astype(np.float64)
@@ -76,11 +83,14 @@ def noise_level(image: Pixels) -> float:
     return float(np.median(np.abs(detail)) / 0.6745)
 
 
-def high_frequency(image: Pixels) -> float:
-    """Share of the spectrum's energy, without the mean, above half the Nyquist frequency: in [0,
-    1].
+def high_frequency_energy(image: Uint8) -> float:
+    """Return the share, in [0, 1], of the spectrum's energy above half the Nyquist frequency.
 
-    The radius is max(|fx|, |fy|); a Hann window keeps the borders out of it. A flat image has 0.
+    The mean is excluded, the frequency is max(|fx|, |fy|), and a Hann window suppresses the
+    borders. A constant image has 0.
+
+    >>> high_frequency_energy(np.full((16, 16, 3), 9, np.uint8))
+    0.0
     """
     grey = image.astype(np.float64).mean(2)
     window = np.hanning(grey.shape[0])[:, None] * np.hanning(grey.shape[1])
@@ -91,11 +101,14 @@ def high_frequency(image: Pixels) -> float:
     return float(energy[np.maximum(fy[:, None], fx) > 0.25].sum()) / total if total > 1e-9 else 0.0
 
 
-def blockiness(image: Pixels, period: int = 8) -> float:
-    """Mean step across the borders of the 8 x 8 grid / mean step elsewhere: 1 is none, JPEG raises
-    it.
+def block_edge_ratio(image: Uint8, period: int = 8) -> float:
+    """Return the mean step across the borders of JPEG's grid / the mean step elsewhere.
 
-    An image without any step, or smaller than two blocks each way, has 1.
+    The grid begins at the top left. 1 is an image without blocks; a constant image, or one smaller
+    than two blocks each way, has 1 too.
+
+    >>> block_edge_ratio(np.zeros((64, 64, 3), np.uint8))
+    1.0
     """
     across, inside = 0.0, 0.0
     for axis in (0, 1):
@@ -107,16 +120,21 @@ def blockiness(image: Pixels, period: int = 8) -> float:
     return across / inside if inside > 0 else 1.0
 
 
-def pictures(source: str) -> list[Path]:
-    """The images that ``source`` names; the sample photographs if it is empty. Raises
-    ImageError.
+def input_images(source: str) -> list[Path]:
+    """Return the images that ``source`` names, or the sample photographs if it is empty.
+
+    Raises:
+        ImageError: There are none.
     """
     return find_images(source) if source else sample_images()
 
 
-def middles(files: Sequence[Path], size: int) -> Iterable[Tensor]:
-    """The middle of each image: (1, 3, size, size) uint8. Smaller images are mirrored up.
-    Raises ImageError.
+def center_crops(files: Sequence[Path], size: int) -> Iterable[Tensor]:
+    """Yield the centre crop of each image: (1, 3, size, size) uint8. Smaller images are padded by
+    reflection.
+
+    Raises:
+        ImageError: An image cannot be read.
     """
     for file in files:
         pixels = reflected(in_channels(read_image(file), 3), size)

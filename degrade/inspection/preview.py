@@ -1,9 +1,9 @@
-"""A recipe as one HTML page that needs no network: severity, every step, random draws, and what is
-drawn how often.
+"""Preview a recipe as one HTML page that needs no network: severity, every step, random draws, and
+histograms of the parameters.
 
-The page is a template and a block of data. Everything in the data is text that the page's script
-writes as text, or a picture as a data URI; a recipe file, which may come from a stranger, can put
-no markup and no script into it.
+The page is a template and a block of JSON data. The page's script writes all data as text, or as
+a picture from a data URI, so a recipe file from an untrusted source cannot inject markup or
+scripts.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ from degrade.canvas import Canvas
 from degrade.fields import Range
 from degrade.images.pixels import as_pixels
 from degrade.inspection import metrics
-from degrade.inspection.contact_sheet import story
-from degrade.inspection.html import Album, Data, fill
+from degrade.inspection.contact_sheet import drawn_values
+from degrade.inspection.html import Album, JsonObject, fill
 from degrade.plan import Column, Plan
 from degrade.recipe import Recipe
 from degrade.rng import Key
 
-__all__ = ["LEVELS", "Settings", "describe", "page", "preview"]
+__all__ = ["LEVELS", "PreviewSettings", "preview", "preview_data", "render"]
 
 
 LEVELS = tuple(round(0.05 + 0.1 * i, 2) for i in range(10))
-"""Where the slider stops."""
-BUDGET = 3_200_000
-"""Bytes for pictures: with base64 and the rest, the page stays below 5 MB."""
+"""The severities that the slider stops at."""
+MAX_PICTURE_BYTES = 3_200_000
+"""Bytes of pictures: with base64 and the rest, the page stays below 5 MB."""
 BINS = 24
 BARS = 12
 _TEMPLATE = Path(__file__).parent / "templates" / "preview.html"
 
 
 @dataclass(frozen=True)
-class Settings:
+class PreviewSettings:
     """What a page shows.
 
     Args:
         draws: Random draws to show.
-        measured: Random draws whose PSNR is measured; no fewer are than shown.
-        plans: Plans drawn for the histograms of parameters; they cost no pixels.
-        size: Side of the HR crop from the middle of an image.
-        views: Pictures shown step by step; random draws go over all that are given.
+        measured: Random draws whose PSNR is measured; at least ``draws``.
+        plans: Plans drawn for the histograms of parameters; no pixels are computed for them.
+        size: Side of the HR centre crop.
+        views: Images shown step by step; random draws use all images.
         seed: With the number of the draw, its key.
     """
 
@@ -61,25 +61,37 @@ class Settings:
     seed: int = 0
 
 
-def preview(recipe: Recipe, files: Sequence[Path], settings: Settings | None = None) -> str:
-    """The page. Raises ImageError for an image that cannot be read."""
-    return page(describe(recipe, files, settings or Settings()))
+def preview(recipe: Recipe, files: Sequence[Path], settings: PreviewSettings | None = None) -> str:
+    """Return the page as HTML.
+
+    Raises:
+        ImageError: An image cannot be read.
+    """
+    return render(preview_data(recipe, files, settings or PreviewSettings()))
 
 
-def page(data: Data, live: int | None = None) -> str:
-    """Fills the template; ``live`` is the version that a page served by
-    :mod:`degrade.inspection.preview_server` tells from the next one.
+def render(data: JsonObject, live: int | None = None) -> str:
+    """Fill the template.
+
+    Args:
+        data: What to show, see :func:`preview_data`.
+        live: Version of a page served by :mod:`degrade.inspection.preview_server`, which reloads
+            when there is a newer one.
     """
     return fill(_TEMPLATE, {**data, "live": live}, "'self'" if live is not None else "'none'")
 
 
-def describe(recipe: Recipe, files: Sequence[Path], settings: Settings) -> Data:
-    """What the template shows, as JSON data."""
+def preview_data(recipe: Recipe, files: Sequence[Path], settings: PreviewSettings) -> JsonObject:
+    """Return what the template shows, as JSON data.
+
+    Raises:
+        ImageError: An image cannot be read.
+    """
     size = max(settings.size // recipe.scale, 1) * recipe.scale
-    crops = list(metrics.middles(files, size))
+    crops = list(metrics.center_crops(files, size))
     album = Album()
-    some = list(zip(files, crops, strict=True))[: settings.views]
-    views = [_view(recipe, file.name, hr, album, settings.seed) for file, hr in some]
+    shown = list(zip(files, crops, strict=True))[: settings.views]
+    views = [_view(recipe, file.name, hr, album, settings.seed) for file, hr in shown]
     drawn, found = _draws(recipe, files, crops, album, settings)
     return {
         "name": recipe.name,
@@ -95,7 +107,7 @@ def describe(recipe: Recipe, files: Sequence[Path], settings: Settings) -> Data:
         "measured": len(found),
         "plans": settings.plans,
         "histograms": _histograms(recipe, settings),
-        "pictures": album.encode(BUDGET),
+        "pictures": album.encode(MAX_PICTURE_BYTES),
         "quality": album.quality,
     }
 
@@ -103,41 +115,17 @@ def describe(recipe: Recipe, files: Sequence[Path], settings: Settings) -> Data:
 # --- pictures ------------------------------------------------------------------------------------
 
 
-def _view(recipe: Recipe, name: str, hr: Tensor, album: Album, seed: int) -> Data:
-    """One crop at every level of severity, after every step."""
-    [reference] = metrics.plain(hr.float() / 255, recipe.scale)
-    levels: list[Data] = []
+def _view(recipe: Recipe, name: str, hr: Tensor, album: Album, seed: int) -> JsonObject:
+    """Return one crop at every severity, after every step."""
+    [reference] = metrics.bicubic_downscale(hr.float() / 255, recipe.scale)
+    levels: list[JsonObject] = []
     for level in LEVELS:
         plan = recipe.severity(level, Key.of(seed, 0))
-        cells = plan.row(0, precise=False)
-        steps: list[Data] = []
-
-        def watch(
-            address: str, canvas: Canvas, cells: dict[str, str] = cells, steps: list[Data] = steps
-        ) -> None:
-            [pixels] = as_pixels(canvas.image(0)[None])
-            ending = len(address) + 1
-            drawn = [
-                [a[ending:], v]
-                for a, v in cells.items()
-                if a.startswith(address + ".") and not a.endswith(".p")
-            ]
-            height, width = pixels.shape[:2]
-            small = album.add(pixels, exact=False)
-            steps.append(
-                {
-                    "address": address,
-                    "drawn": drawn,
-                    "picture": small,
-                    "height": height,
-                    "width": width,
-                }
-            )
-
-        pair = recipe.apply(hr, plan, watch=watch)
+        steps = _Steps(plan, album)
+        pair = recipe.apply(hr, plan, watch=steps.watch)
         [lr], [target] = as_pixels(pair.lr), as_pixels(pair.hr)
         one = {
-            "steps": steps,
+            "steps": steps.found,
             "lr": album.add(lr, exact=True),
             "hr": album.add(target, exact=True),
         }
@@ -151,22 +139,46 @@ def _view(recipe: Recipe, name: str, hr: Tensor, album: Album, seed: int) -> Dat
     return {"file": name, "hr": album.add(raw, exact=True), **sizes, "levels": levels}
 
 
+class _Steps:
+    """Collects the picture and the drawn values after every step of a plan of one sample."""
+
+    def __init__(self, plan: Plan, album: Album) -> None:
+        self.found: list[JsonObject] = []
+        self._cells, self._album = plan.row(0, precise=False), album
+
+    def watch(self, address: str, canvas: Canvas) -> None:
+        """Add a step; a callback of :meth:`degrade.recipe.Recipe.apply`."""
+        [pixels] = as_pixels(canvas.image(0)[None])
+        height, width = pixels.shape[:2]
+        step = {"address": address, "drawn": self._drawn(f"{address}.")}
+        picture = {"picture": self._album.add(pixels, exact=False)}
+        self.found.append({**step, **picture, "height": height, "width": width})
+
+    def _drawn(self, prefix: str) -> list[list[str]]:
+        """Names and values of the parameters below an address."""
+        return [
+            [address.removeprefix(prefix), value]
+            for address, value in self._cells.items()
+            if address.startswith(prefix) and not address.endswith(".p")
+        ]
+
+
 def _draws(
     recipe: Recipe,
     files: Sequence[Path],
     crops: Sequence[Tensor],
     album: Album,
-    settings: Settings,
-) -> tuple[list[Data], NDArray[np.float64]]:
-    """The first draws, mildest first, and the PSNR of all that are measured."""
+    settings: PreviewSettings,
+) -> tuple[list[JsonObject], NDArray[np.float64]]:
+    """Return the shown draws, highest PSNR first, and the PSNR of all measured ones."""
     count = max(settings.draws, settings.measured)
     found = np.empty(count)
-    shown: list[Data] = []
+    shown: list[JsonObject] = []
     for k, hr in enumerate(crops):
         index = np.arange(k, count, len(crops))
         if not len(index):
             break
-        [reference] = metrics.plain(hr.float() / 255, recipe.scale)
+        [reference] = metrics.bicubic_downscale(hr.float() / 255, recipe.scale)
         plan = recipe.plan(Key.of(settings.seed, index))
         pair = recipe.apply(hr.expand(len(index), -1, -1, -1), plan)
         for row, (i, lr) in enumerate(zip(index.tolist(), as_pixels(pair.lr), strict=True)):
@@ -175,26 +187,26 @@ def _draws(
                 [target] = as_pixels(pair.hr[row : row + 1])
                 pictures = {"lr": album.add(lr, exact=True), "hr": album.add(target, exact=True)}
                 values = {"index": i, "file": files[k].name, "psnr": round(float(found[i]), 2)}
-                shown.append({**values, **pictures, "story": story(plan, row)})
+                shown.append({**values, **pictures, "story": drawn_values(plan, row)})
     return sorted(shown, key=lambda draw: -draw["psnr"]), found
 
 
 # --- histograms ----------------------------------------------------------------------------------
 
 
-def _histograms(recipe: Recipe, settings: Settings) -> list[Data]:
-    """How often what is drawn, and what each level of severity takes."""
+def _histograms(recipe: Recipe, settings: PreviewSettings) -> list[JsonObject]:
+    """Return the histogram of each parameter, with its value at each severity."""
     plan = recipe.plan(Key.of(settings.seed, np.arange(settings.plans)))
     levels = [recipe.severity(level, Key.of(settings.seed, 0)) for level in LEVELS]
     return [_histogram(column, plan, levels) for column in recipe.columns]
 
 
-def _histogram(column: Column, plan: Plan, levels: Sequence[Plan]) -> Data:
+def _histogram(column: Column, plan: Plan, levels: Sequence[Plan]) -> JsonObject:
     values = plan[column.address]
     values = values[~np.isnan(values)]
     variable = column.variable
     marks = [None if math.isnan(v := float(level[column.address][0])) else v for level in levels]
-    data: Data = {
+    data: JsonObject = {
         "address": column.address,
         "unit": variable.unit if isinstance(variable, Range) else "",
         "share": len(values) / len(plan),
@@ -204,8 +216,7 @@ def _histogram(column: Column, plan: Plan, levels: Sequence[Plan]) -> Data:
     if isinstance(variable, Range) and len(counts) > BARS:
         least, middle, most = np.percentile(values, [5, 50, 95])
         spread = f"median {middle:.3g}, 5 to 95 %: {least:.3g} to {most:.3g}"
-        # Branches that share an address may draw from other ranges than the first of them, which
-        # the column holds.
+        # Branches that share an address may have different ranges; the column holds the first.
         low, high = column.dist.support
         low, high = min(low, float(values.min())), max(high, float(values.max()))
         return {**data, **_bins(values, low, high), "places": marks, "spread": spread}
@@ -213,18 +224,15 @@ def _histogram(column: Column, plan: Plan, levels: Sequence[Plan]) -> Data:
     bars = [[variable.label(value), counts[value] / len(values)] for value in often]
     if len(counts) > BARS:
         others = sum(counts.values()) - sum(counts[value] for value in often)
-        bars = [
-            [
-                f"{len(counts)} different, each at most {max(counts.values()) / len(values):.1%}",
-                others / len(values),
-            ]
-        ]
+        most = max(counts.values()) / len(values)
+        label = f"{len(counts)} different, each at most {most:.1%}"
+        bars = [[label, others / len(values)]]
     return {**data, "bars": bars}
 
 
-def _bins(values: NDArray[np.float64], low: float, high: float) -> Data:
-    """Counts in equal bins from ``low`` to ``high``, or over what was drawn where those are
-    infinite.
+def _bins(values: NDArray[np.float64], low: float, high: float) -> JsonObject:
+    """Count values in equal bins from ``low`` to ``high``, or over the range of the values if a
+    limit is infinite.
     """
     if not (math.isfinite(low) and math.isfinite(high)):
         low, high = float(values.min()), float(values.max())

@@ -1,9 +1,8 @@
-"""A preview that follows the recipe file: saved, it is drawn anew; broken, the page says what is
-wrong.
+"""Serve a preview that is rebuilt when the recipe file is saved, and shows its errors.
 
-The page asks ``/state`` again and again, and whoever asks looks at the files first, so there is no
-thread that watches. Only this machine may ask: the server listens on 127.0.0.1 and answers no
-other name, lest a page from elsewhere reach it by resolving its own name to this address.
+The page polls ``/state``, and each request checks the files' times of change: there is no watcher
+thread. The server listens on 127.0.0.1 and rejects requests for any other host name, which
+prevents DNS rebinding: a web page elsewhere whose name resolves to this address.
 """
 
 from __future__ import annotations
@@ -16,80 +15,81 @@ from threading import Lock
 from typing import Any
 
 from degrade.errors import RecipeError, UserError
-from degrade.inspection.preview import page
+from degrade.inspection.html import JsonObject
+from degrade.inspection.preview import render
 from degrade.loading.inheritance import read
 from degrade.loading.search_path import locate
 
-__all__ = ["Live", "serve", "server"]
+__all__ = ["LivePreview", "make_server", "serve"]
 
-Data = dict[str, Any]
-Stamp = tuple[tuple[str, int, int], ...]
+Stamps = tuple[tuple[str, int, int], ...]
 
 
-class Live:
-    """The newest page that a recipe file gave, and what is wrong with the file now.
+class LivePreview:
+    """The newest page built from a recipe file, and the error of the file as it is now.
 
     Args:
         recipe: Name or file.
-        build: Makes the page's data; may raise UserError.
+        build: Makes the page's data; may raise ValueError.
     """
 
-    def __init__(self, recipe: str, build: Callable[[], Data]) -> None:
+    def __init__(self, recipe: str, build: Callable[[], JsonObject]) -> None:
         self.version = 0
         self.error: str | None = None
         self._recipe, self._build = recipe, build
-        self._data: Data = {"name": recipe}
+        self._data: JsonObject = {"name": recipe}
         self._files: list[Path] = []
-        self._stamp: Stamp | None = None
+        self._stamps: Stamps | None = None
         self._lock = Lock()
 
     def refresh(self) -> None:
-        """Builds the page again if a file has changed since."""
+        """Build the page again if a file has changed."""
         with self._lock:
-            if self._stamp == stamp(self._files) and self._stamp is not None:
+            if self._stamps is not None and self._stamps == file_stamps(self._files):
                 return
-            self._files = watched(self._recipe, self._files)
+            self._files = recipe_files(self._recipe, self._files)
             # Taken before reading: a file saved meanwhile is read again next time.
-            self._stamp = stamp(self._files)
+            self._stamps = file_stamps(self._files)
             try:
                 self._data = self._build()
-            except (
-                ValueError
-            ) as error:  # UserError is one; so is what an operator says of values it cannot work
+            # UserError is one; operators raise others for values out of range.
+            except ValueError as error:
                 self.error = str(error)
             else:
                 self.error = None
                 self.version += 1
 
     def html(self) -> str:
-        """The page."""
-        return page({**self._data, "error": self.error}, self.version)
+        """Return the page."""
+        return render({**self._data, "error": self.error}, self.version)
 
-    def state(self) -> Data:
-        """What the page asks for."""
+    def state(self) -> JsonObject:
+        """Return what the page polls: its version and the error."""
         return {"version": self.version, "error": self.error}
 
 
-def watched(recipe: str, before: list[Path]) -> list[Path]:
-    """The file of a recipe and those that it extends; of a broken one, those that are known and
-    those of ``before``.
+def recipe_files(recipe: str, before: list[Path]) -> list[Path]:
+    """Return the file of a recipe and those that it extends; of an invalid one, the files named by
+    its errors and those of ``before``.
     """
     try:
         found = {file for file, _ in read(recipe).positions.values()}
     except RecipeError as error:
-        found = {problem.file for problem in error.problems if problem.file} | {
-            str(file) for file in before
-        }
+        found = {problem.file for problem in error.problems if problem.file}
+        found |= {str(file) for file in before}
         try:
             found.add(str(locate(recipe)))
         except RecipeError:
-            found.add(recipe)  # gone; where there was no name but a path, it may come back
+            found.add(recipe)  # deleted; if it is a path, it may come back
     return [Path(file) for file in sorted(found)]
 
 
-def stamp(files: list[Path]) -> Stamp:
-    """Time of change and size; of a file that is gone, as an editor may leave it for a moment,
-    zeros.
+def file_stamps(files: list[Path]) -> Stamps:
+    """Return path, time of change and size of each file; zeros for a missing file, which an editor
+    may leave for a moment.
+
+    >>> file_stamps([Path("missing.yaml")])
+    (('missing.yaml', 0, 0),)
     """
     found: list[tuple[str, int, int]] = []
     for file in files:
@@ -102,19 +102,17 @@ def stamp(files: list[Path]) -> Stamp:
     return tuple(found)
 
 
-def server(live: Live, port: int = 0) -> ThreadingHTTPServer:
-    """A server on 127.0.0.1, on a free port if ``port`` is 0; the caller runs and closes it.
+def make_server(live: LivePreview, port: int = 0) -> ThreadingHTTPServer:
+    """Return a server on 127.0.0.1, on a free port if ``port`` is 0; the caller closes it.
 
     Raises:
-        UserError: the port is taken.
+        UserError: The port is taken.
     """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if self.headers.get("Host", "") not in self._hosts():
-                self._send(
-                    403, "text/plain", "this server answers to 127.0.0.1 and localhost only"
-                )
+                self._send(403, "text/plain", "only 127.0.0.1 and localhost may connect")
             elif self.path == "/":
                 live.refresh()
                 self._send(200, "text/html", live.html())
@@ -122,7 +120,7 @@ def server(live: Live, port: int = 0) -> ThreadingHTTPServer:
                 live.refresh()
                 self._send(200, "application/json", json.dumps(live.state()))
             else:
-                self._send(404, "text/plain", "there are / and /state")
+                self._send(404, "text/plain", "not found; there are / and /state")
 
         def _hosts(self) -> tuple[str, ...]:
             number = self.connection.getsockname()[1]
@@ -139,7 +137,7 @@ def server(live: Live, port: int = 0) -> ThreadingHTTPServer:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Says nothing: a page asks every second."""
+            """Log nothing: a page polls every second."""
 
     try:
         return ThreadingHTTPServer(("127.0.0.1", port), Handler)
@@ -147,9 +145,21 @@ def server(live: Live, port: int = 0) -> ThreadingHTTPServer:
         raise UserError(f"--port {port}: {error.strerror or error}") from None
 
 
-def serve(recipe: str, build: Callable[[], Data], port: int, tell: Callable[[str], None]) -> None:
-    """Serves until it is interrupted; ``tell`` is given the address."""
-    live = Live(recipe, build)
-    with server(live, port) as http:
-        tell(f"http://127.0.0.1:{http.server_port}/")
+def serve(
+    recipe: str, build: Callable[[], JsonObject], port: int, on_start: Callable[[str], None]
+) -> None:
+    """Serve a live preview until it is interrupted.
+
+    Args:
+        recipe: Name or file.
+        build: Makes the page's data, see :class:`LivePreview`.
+        port: 0 for a free one.
+        on_start: Called with the URL.
+
+    Raises:
+        UserError: The port is taken.
+    """
+    live = LivePreview(recipe, build)
+    with make_server(live, port) as http:
+        on_start(f"http://127.0.0.1:{http.server_port}/")
         http.serve_forever()

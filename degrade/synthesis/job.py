@@ -26,7 +26,7 @@ from degrade.images.pixels import (
     to_uint8,
 )
 from degrade.images.regions import Box, OpenImage, open_image
-from degrade.images.regions.base import inner
+from degrade.images.regions.base import crop_image
 from degrade.images.samples import sample_images
 from degrade.plan import Plan
 from degrade.recipe import Recipe
@@ -187,10 +187,10 @@ def load_crops(
         ]
     once = list(dict.fromkeys(boxes))
     if small:
-        whole = _mirrored(image.windows([(0, 0, height, width)])[0], least)
-        parts = [inner(whole, box) for box in once]
+        whole = _mirrored(image.read_regions([(0, 0, height, width)])[0], least)
+        parts = [crop_image(whole, box) for box in once]
     else:
-        parts = image.windows(once)
+        parts = image.read_regions(once)
     mirrored = [f"mirrored up from {width} x {height}"] if small else []
     found = {
         box: _loaded(part, box, mirrored, settings) for box, part in zip(once, parts, strict=True)

@@ -211,7 +211,7 @@ def _make(
             image = held.enter_context(open_image(job.source(indices[0])))
             if budget is not None:
                 held.enter_context(
-                    budget.take(image.held if job.settings.patch else WHOLE * image.area)
+                    budget.take(image.memory_estimate if job.settings.patch else WHOLE * image.area)
                 )
             crops = load_crops(image, job.settings, recipe.scale, indices)
         except ImageError as error:
@@ -232,7 +232,7 @@ def _read(
     try:
         with (
             open_image(job.source(indices[0])) as image,
-            budget.take(image.held) if budget else nullcontext(),
+            budget.take(image.memory_estimate) if budget else nullcontext(),
         ):
             return list(
                 zip(indices, load_crops(image, job.settings, recipe.scale, indices), strict=True)

@@ -66,9 +66,8 @@ def serve(pipe: Connection, folder: Path) -> None:
     warnings.simplefilter("ignore")
     import degrade.images.regions
 
-    degrade.images.regions.SMALL = (
-        0  # windows of small images too are read as those of large ones are
-    )
+    # Small images too are read by regions.
+    degrade.images.regions.FULL_DECODE_PIXELS = 0
     attempts = readers()
     calm = peak()
     pipe.send("ready")
@@ -136,12 +135,12 @@ def readers() -> dict[str, Any]:
         )
         found["image"] = image
 
-    def windows(path: Path, found: dict[str, Any]) -> None:
+    def regions(path: Path, found: dict[str, Any]) -> None:
         with open_image(path) as image:
             height, width = image.size
             tall, wide = (height + 2) // 3, (width + 2) // 3
             boxes = [(0, 0, tall, wide), (height - tall, width - wide, tall, wide)]
-            parts = image.windows(boxes[:1]), image.windows(boxes[1:])
+            parts = image.read_regions(boxes[:1]), image.read_regions(boxes[1:])
         if "image" not in found:
             return
         pixels = found["image"].pixels
@@ -167,7 +166,7 @@ def readers() -> dict[str, Any]:
     return {
         "size": declared,
         "whole": whole,
-        "windows": windows,
+        "regions": regions,
         "patches": patches,
         "crop": crop,
         "doctor": doctor,

@@ -1,4 +1,6 @@
-"""Parts: a way to read windows of a file, and what all ways share."""
+"""The region reader's protocol, the full decode that works for every format, and what all readers
+share: boxes under an EXIF orientation, cropping.
+"""
 
 from __future__ import annotations
 
@@ -11,113 +13,142 @@ from typing import Any, BinaryIO, Protocol, TypeAlias
 from PIL.ImageFile import ImageFile
 
 from degrade.images.decode import (
-    NOTES,
+    MODE_NOTES,
     ORIENTATION,
-    Image,
-    Pixels,
+    convert_8bit,
     decode,
-    frozen,
-    header,
-    is_plain,
-    orientation,
-    plain,
-    remarks,
-    upright,
+    exif_orientation,
+    exif_transpose,
+    is_8bit,
+    metadata_notes,
+    open_header,
+    read_only,
 )
+from degrade.images.image import Image, Pixels
 
-__all__ = ["Box", "Parts", "WholeParts", "inner", "read_file", "stored", "turned"]
+__all__ = [
+    "Box",
+    "FullDecode",
+    "RegionReader",
+    "box_as_stored",
+    "crop_image",
+    "decode_bytes",
+    "transpose_image",
+]
 
 Box: TypeAlias = "tuple[int, int, int, int]"
 """Top, left, height and width."""
 
 
-class Parts(Protocol):
-    """A way to read windows."""
+class RegionReader(Protocol):
+    """A way to read regions of one file."""
 
-    held: int
+    memory_estimate: int
+    """Bytes allocated while regions are read, without the regions themselves."""
 
     @property
-    def size(self) -> tuple[int, int]: ...
+    def size(self) -> tuple[int, int]:
+        """Height and width of the upright image."""
+        ...
 
-    def read(self, boxes: Sequence[Box]) -> list[Image]: ...
+    def read(self, boxes: Sequence[Box]) -> list[Image]:
+        """Decode the regions of the upright image."""
+        ...
 
 
-def stored(box: Box, size: tuple[int, int], turn: int) -> Box:
-    """Where a box of an upright image of some size lies in the file, before the EXIF
+def box_as_stored(box: Box, size: tuple[int, int], orientation: int) -> Box:
+    """Map a box of an upright image of a (height, width) to the image as stored, before the EXIF
     orientation is undone.
+
+    >>> box_as_stored((0, 0, 2, 1), (4, 3), 3)
+    (2, 2, 2, 1)
     """
     top, left, height, width = box
-    if turn in (3, 4, 7, 8):
+    if orientation in (3, 4, 7, 8):
         top = size[0] - top - height
-    if turn in (2, 3, 6, 7):
+    if orientation in (2, 3, 6, 7):
         left = size[1] - left - width
-    return (left, top, width, height) if turn >= 5 else (top, left, height, width)
+    return (left, top, width, height) if orientation >= 5 else (top, left, height, width)
 
 
-def turned(image: Image, turn: int, notes: Sequence[str]) -> Image:
-    """A window as stored, made upright, and what is to be said of the whole."""
-    alpha = None if image.alpha is None else frozen(upright(image.alpha, turn))
-    return Image(frozen(upright(image.pixels, turn)), alpha, (*image.notes, *notes))
+def transpose_image(image: Image, orientation: int, notes: Sequence[str]) -> Image:
+    """Return a region as stored upright, with further notes."""
+    pixels = read_only(exif_transpose(image.pixels, orientation))
+    alpha = None if image.alpha is None else read_only(exif_transpose(image.alpha, orientation))
+    return Image(pixels, alpha, (*image.notes, *notes))
 
 
-def inner(image: Image, box: Box) -> Image:
-    """A part of an image, which does not keep the whole in memory."""
+def crop_image(image: Image, box: Box) -> Image:
+    """Crop an image; the result does not keep the full image in memory.
+
+    >>> import numpy as np
+    >>> crop_image(Image(np.zeros((4, 5, 3), np.uint8)), (1, 1, 2, 3)).pixels.shape
+    (2, 3, 3)
+    """
     top, left, height, width = box
 
-    def cut(array: Pixels) -> Pixels:
+    def crop(array: Pixels) -> Pixels:
         part = array[top : top + height, left : left + width]
-        return frozen(part if part.shape == array.shape else part.copy())
+        return read_only(part if part.shape == array.shape else part.copy())
 
-    return Image(cut(image.pixels), None if image.alpha is None else cut(image.alpha), image.notes)
-
-
-def read_file(data: bytes, name: str) -> Image:
-    """Decodes a file made of parts of the one called ``name``."""
-    return decode(header(BytesIO(data), name, inf), BytesIO(data), name)
+    alpha = None if image.alpha is None else crop(image.alpha)
+    return Image(crop(image.pixels), alpha, image.notes)
 
 
-class WholeParts:
-    """Decodes all, once. Of 8-bit images that are not small only windows become arrays, of
-    others windows are cut.
+def decode_bytes(data: bytes, name: str) -> Image:
+    """Decode a file made of parts of the one called ``name``."""
+    return decode(open_header(BytesIO(data), name, inf), BytesIO(data), name)
+
+
+class FullDecode:
+    """Decodes the full image, once.
+
+    Of 8-bit images that are not small, Pillow's picture is kept and only regions become arrays;
+    other images become an array, of which regions are copied.
     """
 
     def __init__(self, picture: ImageFile, file: BinaryIO, name: str, small: bool) -> None:
         self._picture, self._file, self._name = picture, file, name
-        self._plain = is_plain(picture)
         self._mode = picture.mode
         self._tags: Mapping[int, Any] = dict(getattr(picture, "tag_v2", {}))
-        # Pillow's picture; or that, OpenCV's, and what it takes to hold the two against each
-        # other.
-        one = {"L": 1, "P": 1, "1": 1}.get(picture.mode, 4) if self._plain else 32
-        self.held = picture.width * picture.height * one
-        self._entire = small or not self._plain
+        narrow = is_8bit(picture)
+        self._as_array = small or not narrow
+        # Bytes a pixel: Pillow's picture; for 16 bits, both decoders' and the comparison of them.
+        bytes_per_pixel = (1 if picture.mode in ("L", "P", "1") else 4) if narrow else 32
+        self.memory_estimate = picture.width * picture.height * bytes_per_pixel
 
     @cached_property
     def _image(self) -> Image:
         return decode(self._picture, self._file, self._name)
 
     @cached_property
-    def _turn(self) -> int:
+    def _orientation(self) -> int:
         self._picture.load()
-        return int(self._tags.get(ORIENTATION, 1)) if self._tags else orientation(self._picture)
+        if self._tags:
+            return int(self._tags.get(ORIENTATION, 1))
+        return exif_orientation(self._picture)
 
     @property
     def size(self) -> tuple[int, int]:
-        if self._entire:
+        if self._as_array:
             height, width = self._image.pixels.shape[:2]
             return height, width
-        width, height = self._picture.size  # of a TIFF, Pillow turned it
-        return (width, height) if self._turn >= 5 and not self._tags else (height, width)
+        # Pillow has already swapped the sides of a TIFF that is stored transposed.
+        width, height = self._picture.size
+        turned = self._orientation >= 5 and not self._tags
+        return (width, height) if turned else (height, width)
 
     def read(self, boxes: Sequence[Box]) -> list[Image]:
-        if self._entire:
-            return [inner(self._image, box) for box in boxes]
-        size, said = self.size, remarks(self._picture, self._turn)
-        notes = [NOTES[self._mode]] if self._mode in NOTES else []
-        turn = 1 if self._tags else self._turn
-        found: list[Image] = []
+        if self._as_array:
+            return [crop_image(self._image, box) for box in boxes]
+        size = self.size
+        notes = (MODE_NOTES[self._mode],) if self._mode in MODE_NOTES else ()
+        more = metadata_notes(self._picture, self._orientation)
+        orientation = 1 if self._tags else self._orientation
+        regions: list[Image] = []
         for box in boxes:
-            top, left, height, width = stored(box, size, turn)
+            top, left, height, width = box_as_stored(box, size, orientation)
             part = self._picture.crop((left, top, left + width, top + height))
-            found.append(turned(Image(*plain(part, self._name), tuple(notes)), turn, said))
-        return found
+            pixels, alpha = convert_8bit(part, self._name)
+            regions.append(transpose_image(Image(pixels, alpha, notes), orientation, more))
+        return regions

@@ -1,7 +1,7 @@
-"""PNG: one pass over the rows, of which a band is held at a time.
+"""Regions of PNG files: one pass over the rows, of which one band is in memory at a time.
 
-Filters are undone by handing a band to a decoder as a small PNG, after the row above it, which has
-none any more.
+Filters are undone by handing a band to a decoder as a small PNG of its own, after the row above
+it, which is already unfiltered.
 """
 
 from __future__ import annotations
@@ -12,154 +12,169 @@ import zlib
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from math import inf
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from degrade.images.decode import Image, header, orientation, remarks
-from degrade.images.regions.base import Box, inner, read_file, stored, turned
+from degrade.images.decode import exif_orientation, metadata_notes, open_header
+from degrade.images.image import Image, Uint8
+from degrade.images.regions.base import (
+    Box,
+    box_as_stored,
+    crop_image,
+    decode_bytes,
+    transpose_image,
+)
 
-__all__ = ["PngParts"]
+__all__ = ["InflateReader", "PngRegions"]
 
-BAND = 2**20
-"""Bytes of rows that are held at a time."""
+BAND_BYTES = 2**20
+"""Bytes of rows in memory at a time."""
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-"""Samples a pixel, by colour type."""
-# Bytes a pixel -> colour type and depth of a picture with as many, whose bytes Pillow or OpenCV
-# gives as they are.
-_ALIKE = {1: (0, 8), 2: (4, 8), 3: (2, 8), 4: (6, 8), 6: (2, 16), 8: (6, 16)}
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Channels by colour type."""
+# Bytes a pixel -> a colour type and depth of that many, whose decoded bytes are those of the file.
+_SAME_BYTES = {1: (0, 8), 2: (4, 8), 3: (2, 8), 4: (6, 8), 6: (2, 16), 8: (6, 16)}
+_IMAGE_DATA = (b"IDAT", b"IEND")
+
+Chunks = Sequence[tuple[bytes, bytes]]
+"""Type and data of PNG chunks."""
 
 
-class PngParts:
-    """A PNG's rows from the top; filters are undone by handing a band of rows to a decoder as a
-    small PNG.
-    """
+class _ChunkPlace(NamedTuple):
+    """A chunk in the file: its type, the offset of its data, and their length."""
 
-    held = 8 * BAND
+    kind: bytes
+    start: int
+    length: int
 
-    def __init__(self, file: BinaryIO, name: str, chunks: list[tuple[bytes, int, int]]) -> None:
+
+class PngRegions:
+    """Reads a PNG's rows from the top, and keeps those of the regions."""
+
+    memory_estimate = 8 * BAND_BYTES
+
+    def __init__(self, file: BinaryIO, name: str, chunks: Sequence[_ChunkPlace]) -> None:
         self._file, self._name = file, name
-        kinds = [kind for kind, _, _ in chunks]
+        kinds = [chunk.kind for chunk in chunks]
         first = kinds.index(b"IDAT")
-        self._data = [
-            chunk for chunk in itertools.takewhile(lambda c: c[0] == b"IDAT", chunks[first:])
-        ]
-        head = self._body(chunks[0])
-        self._width, self._height, self._depth, self._colour = struct.unpack(">IIBB", head[:10])
-        bits = self._depth * SAMPLES[self._colour]
-        self._stride, self._pixel = (self._width * bits + 7) // 8, max(bits // 8, 1)
-        self._bits = bits
+        self._idat = [*itertools.takewhile(lambda c: c.kind == b"IDAT", chunks[first:])]
+        head = struct.unpack(">IIBB", self._data(chunks[0])[:10])
+        self._width, self._height, self._depth, self._colour = head
+        self._bits = self._depth * CHANNELS[self._colour]
+        self._stride = (self._width * self._bits + 7) // 8
         self._palette = [
-            (kind, self._body(c)) for c in chunks[1:first] if (kind := c[0]) in (b"PLTE", b"tRNS")
+            (chunk.kind, self._data(chunk))
+            for chunk in chunks[1:first]
+            if chunk.kind in (b"PLTE", b"tRNS")
         ]
-        # One pixel with all that is said beside the pixels: EXIF may come after them.
-        others = [
-            (kind, self._body(chunk))
-            for chunk in chunks[1:]
-            if (kind := chunk[0]) not in (b"IDAT", b"IEND")
-        ]
-        place = sum(kind != b"IDAT" for kind in kinds[1:first])
-        dot = bytes(1 + (bits + 7) // 8)
-        picture = header(BytesIO(self._png(1, 1, dot, others[:place], others[place:])), name, inf)
-        self._turn = orientation(picture)
-        self._remarks = remarks(picture, self._turn)
-        high, wide = self._height, self._width
-        self.size = (wide, high) if self._turn >= 5 else (high, wide)
+        picture = self._one_pixel(chunks[1:first], chunks[first:])
+        self._orientation = exif_orientation(picture)
+        self._notes = metadata_notes(picture, self._orientation)
+        height, width = self._height, self._width
+        self.size = (width, height) if self._orientation >= 5 else (height, width)
 
     @classmethod
-    def of(cls, picture: ImageFile, file: BinaryIO, name: str) -> PngParts | None:
-        """None for what must be decoded whole."""
-        if (
-            picture.format != "PNG"
-            or int(getattr(picture, "n_frames", 1)) > 1
-            or picture.info.get("interlace")
-        ):
+    def of(cls, picture: ImageFile, file: BinaryIO, name: str) -> PngRegions | None:
+        """Return a reader, or None for a file that needs a full decode."""
+        animated = int(getattr(picture, "n_frames", 1)) > 1
+        if picture.format != "PNG" or animated or picture.info.get("interlace"):
             return None
         return cls(file, name, list(_chunks(file)))
 
-    def _body(self, chunk: tuple[bytes, int, int]) -> bytes:
-        self._file.seek(chunk[1])
-        return self._file.read(chunk[2])
+    def read(self, boxes: Sequence[Box]) -> list[Image]:
+        stored = [box_as_stored(box, self.size, self._orientation) for box in boxes]
+        columns = [self._byte_columns(left, width) for _, left, _, width in stored]
+        rows: list[list[Uint8]] = [[] for _ in boxes]
+        end = max(top + height for top, _, height, _ in stored)
+        stream = InflateReader(self._compressed())
+        row_bytes = 1 + self._stride
+        above = bytes(row_bytes)
+        band_rows = max(BAND_BYTES // row_bytes, 1)
+        for start in range(0, self._height, band_rows):
+            count = min(band_rows, self._height - start)
+            data = stream.read(count * row_bytes)
+            if start >= end:
+                continue  # read only to find out whether the file is truncated
+            band = self._unfilter(above + data, count + 1)[1:]
+            above = b"\0" + band[-1].tobytes()
+            for kept, (top, _, height, _), (left, right) in zip(
+                rows, stored, columns, strict=True
+            ):
+                low = max(top - start, 0)
+                high = max(min(top + height - start, count), 0)
+                first, last = left * self._bits // 8, (right * self._bits + 7) // 8
+                kept.append(band[low:high, first:last].copy())
+        stream.finish()
+        return [self._region(*each) for each in zip(rows, stored, columns, strict=True)]
+
+    def _byte_columns(self, left: int, width: int) -> tuple[int, int]:
+        """Widen columns to whole bytes, which eight pixels always are."""
+        return left // 8 * 8, min(-(-(left + width) // 8) * 8, self._width)
+
+    def _region(self, parts: list[Uint8], box: Box, columns: tuple[int, int]) -> Image:
+        """Decode the rows of one region."""
+        rows = np.concatenate(parts)
+        unfiltered = np.zeros((len(rows), 1), np.uint8)
+        data = np.concatenate([unfiltered, rows], axis=1).tobytes()
+        left, right = columns
+        image = decode_bytes(self._png(right - left, len(rows), data, self._palette), self._name)
+        _, start, height, width = box
+        region = crop_image(image, (0, start - left, height, width))
+        return transpose_image(region, self._orientation, self._notes)
+
+    def _one_pixel(self, before: Sequence[_ChunkPlace], after: Sequence[_ChunkPlace]) -> ImageFile:
+        """Open a picture of one pixel with all of the file's metadata: EXIF may come last."""
+        row = bytes(1 + (self._bits + 7) // 8)
+        first, last = (
+            [(chunk.kind, self._data(chunk)) for chunk in chunks if chunk.kind not in _IMAGE_DATA]
+            for chunks in (before, after)
+        )
+        return open_header(BytesIO(self._png(1, 1, row, first, last)), self._name, inf)
 
     def _png(
         self,
         width: int,
         height: int,
         rows: bytes,
-        before: Sequence[tuple[bytes, bytes]],
-        after: Sequence[tuple[bytes, bytes]] = (),
+        before: Chunks,
+        after: Chunks = (),
         kind: tuple[int, int] | None = None,
     ) -> bytes:
-        """A PNG of rows, each after its filter's byte, of this file's colour type and depth or
-        of those given.
+        """Write a PNG of rows, each after its filter's byte.
+
+        Args:
+            width: In pixels.
+            height: In pixels.
+            rows: The data, not compressed.
+            before: Chunks before the data.
+            after: Chunks after the data.
+            kind: Colour type and depth; by default this file's.
         """
         colour, depth = kind or (self._colour, self._depth)
         head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-        chunks = [
-            (b"IHDR", head),
-            *before,
-            (b"IDAT", zlib.compress(rows, 0)),
-            *after,
-            (b"IEND", b""),
-        ]
-        return SIGNATURE + b"".join(
-            struct.pack(">I", len(data))
-            + kind
-            + data
-            + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
-            for kind, data in chunks
-        )
+        data = zlib.compress(rows, 0)
+        chunks = [(b"IHDR", head), *before, (b"IDAT", data), *after, (b"IEND", b"")]
+        return SIGNATURE + b"".join(_chunk(kind, data) for kind, data in chunks)
 
-    def read(self, boxes: Sequence[Box]) -> list[Image]:
-        places = [stored(box, self.size, self._turn) for box in boxes]
-        # Columns in whole bytes, which eight pixels always are.
-        edges = [
-            (left // 8 * 8, min(-(-(left + width) // 8) * 8, self._width))
-            for _, left, _, width in places
-        ]
-        kept: list[list[NDArray[np.uint8]]] = [[] for _ in boxes]
-        last = max(top + height for top, _, height, _ in places)
-        stream = Inflated(self._pieces())
-        above = bytes(1 + self._stride)
-        most = max(BAND // (1 + self._stride), 1)
-        for start in range(0, self._height, most):
-            count = min(most, self._height - start)
-            data = stream.read(count * (1 + self._stride))
-            if start >= last:
-                continue  # only to see that it is whole
-            band = self._unfiltered(above + data, count + 1)[1:]
-            above = b"\0" + band[-1].tobytes()
-            for rows, (top, _, height, _), (left, right) in zip(kept, places, edges, strict=True):
-                part = slice(max(top - start, 0), max(min(top + height, start + count) - start, 0))
-                rows.append(
-                    band[part, left * self._bits // 8 : (right * self._bits + 7) // 8].copy()
-                )
-        stream.end()
-        return [self._window(*each) for each in zip(kept, places, edges, strict=True)]
+    def _data(self, chunk: _ChunkPlace) -> bytes:
+        self._file.seek(chunk.start)
+        return self._file.read(chunk.length)
 
-    def _window(self, parts: list[NDArray[np.uint8]], place: Box, edges: tuple[int, int]) -> Image:
-        rows = np.concatenate(parts)
-        data = np.concatenate([np.zeros((len(rows), 1), np.uint8), rows], axis=1).tobytes()
-        image = read_file(
-            self._png(edges[1] - edges[0], len(rows), data, self._palette), self._name
-        )
-        _, left, height, width = place
-        return turned(inner(image, (0, left - edges[0], height, width)), self._turn, self._remarks)
-
-    def _pieces(self) -> Iterator[bytes]:
-        for _, start, length in self._data:
-            for done in range(0, length, BAND):
+    def _compressed(self) -> Iterator[bytes]:
+        """Read the compressed rows, at most ``BAND_BYTES`` at a time."""
+        for _, start, length in self._idat:
+            for done in range(0, length, BAND_BYTES):
                 self._file.seek(start + done)
-                yield self._file.read(min(BAND, length - done))
+                yield self._file.read(min(BAND_BYTES, length - done))
 
-    def _unfiltered(self, data: bytes, count: int) -> NDArray[np.uint8]:
-        """(count, stride) bytes; those of the decoded picture are those of the file."""
-        file = self._png(self._stride // self._pixel, count, data, (), kind=_ALIKE[self._pixel])
-        if self._pixel <= 4:
+    def _unfilter(self, data: bytes, count: int) -> Uint8:
+        """Return the (count, stride) bytes of rows without their filters."""
+        pixel = max(self._bits // 8, 1)
+        file = self._png(self._stride // pixel, count, data, (), kind=_SAME_BYTES[pixel])
+        if pixel <= 4:
             return np.asarray(PngImageFile(BytesIO(file))).reshape(count, self._stride)
         import cv2
 
@@ -168,37 +183,50 @@ class PngParts:
         return np.ascontiguousarray(array, ">u2").view(np.uint8).reshape(count, self._stride)
 
 
-class Inflated:
-    """A zlib stream that comes in pieces, read in pieces of other sizes. Raises EOFError or
-    zlib.error.
+class InflateReader:
+    """A zlib stream that arrives in pieces of one size and is read in pieces of another.
+
+    Args:
+        pieces: The compressed data.
+
+    Raises:
+        EOFError: From its methods, if the stream is truncated.
+        zlib.error: From its methods, if it is damaged.
+
+    >>> InflateReader(iter([zlib.compress(b"hello")])).read(2)
+    b'he'
     """
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces, self._decoder = pieces, zlib.decompressobj()
 
     def read(self, count: int) -> bytes:
-        """The next ``count`` bytes."""
-        found = bytearray()
-        while len(found) < count:
-            found += self._more(count - len(found))
-        return bytes(found)
+        """Return the next ``count`` bytes."""
+        data = bytearray()
+        while len(data) < count:
+            data += self._inflate(count - len(data))
+        return bytes(data)
 
-    def end(self) -> None:
-        """Sees to it that the stream ends with its checksum, unless more is in it than was
-        asked for.
-        """
-        while not self._decoder.eof and not self._more(1):
+    def finish(self) -> None:
+        """Read to the end to verify the checksum; stops at data beyond what was asked for."""
+        while not self._decoder.eof and not self._inflate(1):
             pass
 
-    def _more(self, most: int) -> bytes:
+    def _inflate(self, most: int) -> bytes:
         data = self._decoder.unconsumed_tail or next(self._pieces, b"")
         if not data:
             raise EOFError("ends early")
         return self._decoder.decompress(data, most)
 
 
-def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, place and length of each chunk, up to where a file ends."""
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    """Return a PNG chunk with its length and checksum."""
+    checksum = zlib.crc32(data, zlib.crc32(kind))
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+
+
+def _chunks(file: BinaryIO) -> Iterator[_ChunkPlace]:
+    """Find the chunks, up to where the file ends."""
     place = len(SIGNATURE)
     kind = b""
     while kind != b"IEND":
@@ -207,5 +235,5 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
         if len(head) < 8:
             return
         length, kind = struct.unpack(">I4s", head)
-        yield kind, place + 8, length
+        yield _ChunkPlace(kind, place + 8, length)
         place += 12 + length

@@ -1,4 +1,4 @@
-"""Windows of images: what the whole image has there, for less memory where the format allows."""
+"""Regions of images: slices of the full decode, for less memory where the format allows."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from PIL import Image as Pillow
 
 import degrade.images.regions.png
 from degrade.images import regions
-from degrade.images.decode import ImageError, read_image
+from degrade.images.files import ImageError, read_image
 from degrade.images.pixels import encode_png
-from degrade.images.regions import Box, PngParts, TiffParts, WholeParts, open_image
-from degrade.images.regions.png import BAND
+from degrade.images.regions import Box, FullDecode, PngRegions, TiffRegions, open_image
+from degrade.images.regions.png import BAND_BYTES
 
 H, W = 150, 107
 DEEP = np.cumsum(np.random.default_rng(0).integers(-300, 301, (H, W, 4)), 0).astype(np.uint16)
@@ -141,11 +141,11 @@ OTHERS = {
     "tiff in one strip": saved(RGB, "TIFF", compression="tiff_lzw", strip_size=2**24),
 }
 FILES = [
-    pytest.param(data, kind, band, id=f"{kind.__name__[:-5].lower()} {name} {band}")
+    pytest.param(data, kind, band, id=f"{kind.__module__.rpartition('.')[2]} {name} {band}")
     for kind, files, bands in (
-        (PngParts, PNGS, (1, 5000, BAND)),
-        (TiffParts, TIFFS, (0,)),
-        (WholeParts, OTHERS, (0,)),
+        (PngRegions, PNGS, (1, 5000, BAND_BYTES)),
+        (TiffRegions, TIFFS, (0,)),
+        (FullDecode, OTHERS, (0,)),
     )
     for name, data in files.items()
     for band in bands
@@ -166,18 +166,18 @@ def boxes(height: int, width: int) -> list[Box]:
 
 
 @pytest.mark.parametrize(("data", "kind", "band"), FILES)
-def test_windows_are_those_of_the_whole(
+def test_regions_equal_slices_of_the_full_decode(
     data: bytes, kind: type, band: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(regions, "SMALL", 0)
-    monkeypatch.setattr(degrade.images.regions.png, "BAND", band)
+    monkeypatch.setattr(regions, "FULL_DECODE_PIXELS", 0)
+    monkeypatch.setattr(degrade.images.regions.png, "BAND_BYTES", band)
     whole = read_image(data)
     height, width = whole.pixels.shape[:2]
     with open_image(data) as image:
-        assert type(image._parts) is kind
+        assert type(image._reader) is kind
         assert image.size == (height, width)
         places = [*boxes(height, width), (0, 0, height, width)]
-        found = [*image.windows(places[:-1]), *image.windows(places[-1:])]
+        found = [*image.read_regions(places[:-1]), *image.read_regions(places[-1:])]
     for (top, left, tall, wide), part in zip(places, found, strict=True):
         assert part.notes == whole.notes
         assert part.pixels.dtype == whole.pixels.dtype
@@ -192,12 +192,12 @@ def test_windows_are_those_of_the_whole(
             )
 
 
-def test_small_images_are_decoded_whole() -> None:
+def test_small_images_are_decoded_fully() -> None:
     with open_image(PNGS["rgb"]) as image:
-        assert type(image._parts) is WholeParts
-        [part] = image.windows([(3, 4, 5, 6)])
+        assert type(image._reader) is FullDecode
+        [part] = image.read_regions([(3, 4, 5, 6)])
     np.testing.assert_array_equal(part.pixels, RGB[3:8, 4:10])
-    assert part.pixels.base is None, "keeps no whole image in memory"
+    assert part.pixels.base is None, "must not keep the full image in memory"
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF", "ignore:Truncated File")
@@ -206,23 +206,25 @@ def test_small_images_are_decoded_whole() -> None:
     [PNGS["rgb"], PNGS["rgba 16"], TIFFS["lzw"], TIFFS["big"], OTHERS["jpeg turn 1"]],
     ids=range(5),
 )
-def test_files_that_end_early_are_refused(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even for a window of the first pixel, which is there."""
-    monkeypatch.setattr(regions, "SMALL", 0)
+def test_truncated_files_are_refused(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even for a region of the first pixel, which is there."""
+    monkeypatch.setattr(regions, "FULL_DECODE_PIXELS", 0)
     for length in np.linspace(0, len(data) * 9 // 10, 30).astype(int).tolist():
         with pytest.raises(ImageError, match="here"), open_image(named(data[:length])) as image:
-            image.windows([(0, 0, 1, 1)])
+            image.read_regions([(0, 0, 1, 1)])
 
 
-def test_changed_png_bytes_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(regions, "SMALL", 0)
+def test_changed_png_bytes_are_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(regions, "FULL_DECODE_PIXELS", 0)
     whole = read_image(PNGS["rgb"]).pixels
     start = PNGS["rgb"].index(b"IDAT") + 6
     for place in np.linspace(start, len(PNGS["rgb"]) - 17, 40).astype(int).tolist():
         data = bytearray(PNGS["rgb"])
         data[place] ^= 16
         with pytest.raises(ImageError, match="here"), open_image(named(bytes(data))) as image:
-            np.testing.assert_array_equal(image.windows([(0, 0, 1, 1)])[0].pixels, whole[:1, :1])
+            np.testing.assert_array_equal(
+                image.read_regions([(0, 0, 1, 1)])[0].pixels, whole[:1, :1]
+            )
 
 
 def named(data: bytes) -> io.BytesIO:
@@ -241,11 +243,11 @@ import cv2
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 before = peak()
-if sys.argv[2] == "whole":
+if sys.argv[2] == "full":
     read_image(sys.argv[1])
 else:
     with open_image(sys.argv[1]) as image:
-        image.windows([(1000, 2000, 256, 256), (2500, 100, 256, 256)])
+        image.read_regions([(1000, 2000, 256, 256), (2500, 100, 256, 256)])
 print((peak() - before) // 1024)
 """
 
@@ -253,8 +255,8 @@ print((peak() - before) // 1024)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(("name", "most"), [("a.tif", 12), ("a.png", 30), ("deep.png", 40)])
 def test_memory(tmp_path: Path, name: str, most: int) -> None:
-    """MB that two patches of a 3000 x 3000 image take beyond the libraries; the whole takes at
-    least 60.
+    """MB that two patches of a 3000 x 3000 image take beyond the libraries; a full decode takes
+    at least 60.
     """
     ramp = np.add.outer(np.arange(3000), np.arange(3000)) % 251
     pixels = np.stack([ramp, ramp[::-1], ramp[:, ::-1]], -1).astype(np.uint8)
@@ -268,7 +270,7 @@ def test_memory(tmp_path: Path, name: str, most: int) -> None:
         )
     command = [sys.executable, "-c", PEAK, str(tmp_path / name)]
     taken = [
-        int(subprocess.check_output([*command, what], text=True)) for what in ("whole", "windows")
+        int(subprocess.check_output([*command, what], text=True)) for what in ("full", "regions")
     ]
     assert taken[0] > 60
     assert taken[1] < most

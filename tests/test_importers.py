@@ -139,7 +139,8 @@ def toml(data: dict) -> str:
 
 def test_neosr_is_the_same_graph(tmp_path):
     degradations = {key: value for key, value in {**STAGES, **KERNELS}.items() if key != "scale"}
-    text = "name = 'n'\nscale = 4\n[datasets.train]\ntype = 'otf'\npatch_size = 64\n\n[degradations]\n"
+    text = "name = 'n'\nscale = 4\n[datasets.train]\ntype = 'otf'\npatch_size = 64\n"
+    text += "\n[degradations]\n"
     imported = read(tmp_path, text + toml(degradations), "options.toml")
     assert imported.dialect == "neosr"
     assert Recipe.load(imported.recipe).stages == Recipe.load("realesrgan").stages
@@ -238,7 +239,7 @@ WARNED = [
     ({"resize_range": [0.5, 0.9]}, {}, "resize_range", "'up' draws from [0.9, 1] upstream"),
     ({}, {"blur_kernel_size": 9}, "blur_kernel_size", "read and never used upstream"),
     ({}, {"blur_sigma": [2, 2]}, "blur_sigma", "upstream stops"),
-    ({}, {"betap_range": [1.5, 2]}, "betap_range", "does not hold 1"),
+    ({}, {"betap_range": [1.5, 2]}, "betap_range", "does not contain 1"),
 ]
 
 
@@ -304,8 +305,8 @@ def test_numbers_with_a_tag_and_without(tmp_path):
     ("name", "text", "message"),
     [
         ("a.yml", "scale: !!python/object/apply:os.system ['true']", "a.yml:1: "),
-        ("a.yml", "- 1", "holds no keys"),
-        ("a.toml", "scale = 4\nx = = 2", "a.toml:2: no TOML"),
+        ("a.yml", "- 1", "has no keys"),
+        ("a.toml", "scale = 4\nx = = 2", "a.toml:2: not TOML"),
     ],
 )
 def test_files_that_are_none(tmp_path, name, text, message):

@@ -1,0 +1,59 @@
+"""Print a benchmark as tables on the console."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from degrade.inspection.bench import BenchResult
+from degrade.kernels import native
+
+__all__ = ["print_benchmark"]
+
+
+def print_benchmark(console: Console, found: BenchResult) -> None:
+    """Print the measurements and the advice."""
+    target = native.available()
+    code = f"native code ({target})" if target else "OpenCV, no native code"
+    where = found.device if found.device != "cpu" else f"{found.cores} CPU cores, {code}"
+    heading = f"{found.recipe} x{found.scale}, HR {found.size} x {found.size}, {where}"
+    console.print(_speeds(found, heading))
+    console.print(_steps(found))
+    memory = f"Peak memory: this process {found.memory:.0f} MiB"
+    memory += f", largest worker {found.worker_memory:.0f} MiB"
+    if found.device_memory is not None:
+        memory += f", device {found.device_memory:.0f} MiB"
+    console.print(f"\n{memory}.", soft_wrap=True)
+    console.print(found.advice, markup=False, soft_wrap=True)
+
+
+def _speeds(found: BenchResult, heading: str) -> Table:
+    table = _table(heading, "", "pairs/s", "ms a pair")
+    rows = [("decode and crop, one worker", found.load)]
+    alone = "one thread" if found.device == "cpu" else f"batches of {found.batch}"
+    rows.append((f"degrade, {alone}", found.degrade))
+    for count, speed in found.end_to_end.items():
+        star = " *" if count == found.workers else ""
+        rows.append((f"end to end, {count} worker{'s' if count > 1 else ''}{star}", speed))
+    for name, speed in rows:
+        table.add_row(name, f"{speed:.1f}", f"{1000 / speed:.2f}")
+    return table
+
+
+def _steps(found: BenchResult) -> Table:
+    table = _table("\nSteps", "", "ms when it runs", "runs in", "of the time")
+    for step in sorted(found.steps, key=lambda step: -step.share):
+        table.add_row(
+            Text(step.address), f"{step.milliseconds:.3f}", f"{step.ran:.0%}", f"{step.share:.1%}"
+        )
+    return table
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(
+        title=Text(title), title_justify="left", title_style="bold", box=None, pad_edge=False
+    )
+    for i, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if i else "left", no_wrap=True)
+    return table
