@@ -177,7 +177,7 @@ def evaluate(
     from degrade.images.pixels import encode_png
     from degrade.recipe import Recipe
     from sr.checkpoint import load, write
-    from sr.evaluate import evaluate as measure
+    from sr.evaluation import evaluate as measure
     from sr.examples import PAIRS, Example, examples
     from sr.figures import triplets
 

@@ -19,7 +19,7 @@ from degrade.images.samples import sample_images
 from degrade.recipe import Recipe
 from sr import checkpoint
 from sr.cli import app
-from sr.evaluate import evaluate
+from sr.evaluation import evaluate
 from sr.examples import examples, hr_images
 from sr.models import build
 

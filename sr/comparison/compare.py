@@ -28,7 +28,7 @@ from degrade.rng import Key
 from sr import checkpoint
 from sr.comparison.config import BICUBIC, Comparison
 from sr.comparison.runs import UNTRAINED, Entry, Regime, Watch, given_checkpoint, label_of, row
-from sr.evaluate import Table, evaluate
+from sr.evaluation import Table, evaluate
 from sr.examples import Example, examples, hr_images
 from sr.figures import busiest, levels
 from sr.models import Model

@@ -32,7 +32,7 @@ from degrade.images.pixels import encode_png
 from degrade.recipe import Recipe
 from degrade.storage.files import sweep
 from sr import checkpoint, figures
-from sr.evaluate import evaluate
+from sr.evaluation import evaluate
 from sr.examples import Example
 from sr.training import distributed
 from sr.training.config import Config
