@@ -1,10 +1,8 @@
-"""Checkpoint: a model in one safetensors file that says what it is; the optimiser's state in
-another.
+"""Checkpoints: a model in one self-describing safetensors file, a run's state in another file.
 
 ``NAME.safetensors`` holds the weights and, as metadata, the model's name and config, the recipe
 with its hash, and versions: enough to build and use the model anywhere. ``NAME.state.pt`` holds
-what a run needs to go on, whole in itself. Its one constraint: nothing that is read can run code,
-and a file is there whole or not at all.
+everything that a run needs to resume. Reading a file never runs code, and writes are atomic.
 """
 
 from __future__ import annotations
@@ -40,19 +38,18 @@ __all__ = [
 ZOO = Path(__file__).parent / "zoo"
 """Trained weights that come with the package."""
 FORMAT = "sr-1"
+"""``format`` in the metadata."""
+PACKAGES = (
+    *("degrade", "torch", "numpy"),
+    *("opencv-python-headless", "lightning-fabric", "safetensors"),
+)
+"""Packages whose versions are recorded."""
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
+    """Return the versions of the packages that results depend on."""
     found: dict[str, str] = {}
-    for name in (
-        "degrade",
-        "torch",
-        "numpy",
-        "opencv-python-headless",
-        "lightning-fabric",
-        "safetensors",
-    ):
+    for name in PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -64,11 +61,11 @@ def versions() -> dict[str, str]:
 
 
 def save(path: str | Path, model: Model, notes: Mapping[str, Any] | None = None) -> None:
-    """Writes a model.
+    """Write a model.
 
     Args:
         path: A ``.safetensors`` file.
-        model: Its weights must be finite, so that a bad model never takes the place of a good one.
+        model: Its weights must be finite, so that a diverged model never replaces a good one.
         notes: More metadata; values that are not strings are written as JSON.
 
     Raises:
@@ -94,71 +91,80 @@ def save(path: str | Path, model: Model, notes: Mapping[str, Any] | None = None)
 
 
 def encode(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
-    """A safetensors file, its metadata sorted: the library's own order changes from process to
-    process.
+    """Return a safetensors file with sorted metadata; the library's order differs between
+    processes.
     """
-    from safetensors.torch import save as encode
+    from safetensors.torch import save as serialize
 
-    data = encode(tensors, metadata)
+    data = serialize(tensors, metadata)
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:end])
     header["__metadata__"] = dict(sorted(metadata.items()))
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the tensors are aligned
+    text += b" " * (-len(text) % 8)  # tensors are aligned to 8 bytes
     return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def load(model: str | Path, scale: int | None = None, device: torch.device | str = "cpu") -> Model:
-    """A model in eval mode.
+    """Load a model in eval mode.
+
+    >>> load("bicubic", scale=3)
+    Bicubic(scale=3)
 
     Args:
-        model: A file; the name of one that comes with the package (``srcnn_x4``); a run's folder,
-            for its best checkpoint, else its last; or ``bicubic``.
-        scale: The scale it must have. For ``bicubic`` the scale to make; by default 4.
-        device: Where to put it.
+        model: A file; the name of a packaged model (``srcnn_x4``); a run's folder, for its best
+            checkpoint, else its last; or ``bicubic``.
+        scale: The scale that it must have. For ``bicubic`` the scale to build; by default 4.
+        device: Device of the model.
 
     Raises:
-        UserError: Missing, damaged, of another format or scale.
+        UserError: The file is missing, damaged, of another format or of another scale.
     """
     if str(model) == "bicubic":
         return build("bicubic", scale=scale or 4).to(device).eval()
     path = weights_file(model)
-    metadata = read_metadata(path)
+    metadata, tensors = read_metadata(path), _read_tensors(path)
     try:
-        tensors, config = _tensors(path), json.loads(metadata["config"])
-        # What it names may be larger than memory, and take for ever to make, however small the
-        # file.
-        check_plausible(config, tensors)
-        with torch.device("meta"):
-            check_shapes(build(metadata["name"], **config), tensors)
-        built = build(metadata["name"], **config)
-        built.load_state_dict(tensors)
-    except (
-        ValueError,
-        TypeError,
-        RuntimeError,
-        LookupError,
-        AttributeError,
-        ArithmeticError,
-    ) as error:
+        built = _build(metadata, tensors)
+    except MODEL_ERRORS as error:
         raise UserError(f"{path}: its weights do not fit the model it names: {error}") from None
     if scale is not None and scale != built.scale:
         raise UserError(f"{path}: is for scale {built.scale}, not for {scale}")
     return built.to(device).eval()
 
 
+MODEL_ERRORS = (
+    *(ValueError, TypeError, RuntimeError),
+    *(LookupError, AttributeError, ArithmeticError),
+)
+"""What constructors raise for the settings of a damaged or hostile file."""
+
+
+def _build(metadata: Mapping[str, str], tensors: dict[str, Tensor]) -> Model:
+    """Build the model of a file. Its settings may ask for more memory than the machine has,
+    however small the file, so they are checked, and tried on the meta device first.
+    """
+    name, config = metadata["name"], json.loads(metadata["config"])
+    check_plausible(config, tensors)
+    with torch.device("meta"):
+        check_shapes(build(name, **config), tensors)
+    model = build(name, **config)
+    model.load_state_dict(tensors)
+    return model
+
+
 def check_plausible(config: Any, tensors: Mapping[str, Tensor]) -> None:
-    """Raises ValueError if a setting is beyond all that a file of these tensors could need."""
+    """Raises ValueError if a setting is larger than any that these tensors could need."""
     most = max(64, len(tensors), *(n for tensor in tensors.values() for n in tensor.shape))
     if isinstance(config, Mapping | list):
         for part in config.values() if isinstance(config, Mapping) else config:
             check_plausible(part, tensors)
     elif isinstance(config, int | float) and not abs(config) <= most:
-        raise ValueError(f"its config says {config:g}, but nothing in it is larger than {most}")
+        raise ValueError(f"its config has {config:g}, but its tensors allow at most {most}")
 
 
 def check_shapes(model: Model, tensors: Mapping[str, Tensor]) -> None:
-    """Raises ValueError if tensors are not those of a model, which may have no memory."""
+    """Raises ValueError if the tensors are not those of a model, which may be on meta."""
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     wrong = [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]
@@ -170,8 +176,8 @@ def check_shapes(model: Model, tensors: Mapping[str, Tensor]) -> None:
 
 
 def weights_file(model: str | Path) -> Path:
-    """The file that a model's name, folder or path stands for. Raises UserError listing the
-    names there are.
+    """Return the file of a model's name, run folder or path. Raises UserError, which lists the
+    packaged names.
     """
     path = Path(model)
     if path.is_dir():
@@ -189,7 +195,7 @@ def weights_file(model: str | Path) -> Path:
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """What a checkpoint says of itself. Raises UserError."""
+    """Read the metadata of a checkpoint. Raises UserError."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -198,11 +204,11 @@ def read_metadata(path: str | Path) -> dict[str, str]:
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: not a safetensors file ({error})") from None
     if metadata.get("format") != FORMAT:
-        raise UserError(f"{path}: not a checkpoint of sr; its metadata lacks format {FORMAT}")
+        raise UserError(f"{path}: not a checkpoint of sr; its metadata has no format {FORMAT}")
     return metadata
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
+def _read_tensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -216,7 +222,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 
 def save_state(path: str | Path, state: Mapping[str, Any]) -> None:
-    """Writes tensors, numbers, strings and containers of them. Raises UserError as :func:`save`
+    """Write tensors, numbers, strings and containers of them. Raises UserError as :func:`save`
     does.
     """
     check_finite(state, path)
@@ -226,26 +232,31 @@ def save_state(path: str | Path, state: Mapping[str, Any]) -> None:
 
 
 def load_state(path: str | Path) -> dict[str, Any]:
-    """What :func:`save_state` wrote. Raises UserError."""
+    """Read a file of :func:`save_state`. Raises UserError."""
     try:
-        # PyTorch does not look at the checksums that it writes.
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-            # One bit there makes a folder of a file, of which PyTorch then reads nothing, and says
-            # nothing.
-            folders = [part.filename for part in archive.infolist() if part.external_attr]
-        if damaged is not None or folders:
-            raise ValueError(damaged or folders[0])
+        _check_archive(path)
         state = read_tensors(path)
         if not isinstance(state, dict):
             raise TypeError(f"a {type(state).__name__}")
         return {str(name): value for name, value in state.items()}
     except FileNotFoundError:
-        raise UserError(f"{path}: not there; there is nothing to resume") from None
-    except (
-        Exception
-    ) as error:  # zipfile and torch.load raise whatever a damaged or hostile file provokes
+        raise UserError(
+            f"{path}: no such file, so there is no run to resume; leave out --resume"
+        ) from None
+    except Exception as error:  # zipfile and torch.load raise anything for a hostile file
         raise UserError(f"{path}: damaged or not a state of sr ({error})") from None
+
+
+def _check_archive(path: str | Path) -> None:
+    """Raises ValueError if a checksum is wrong; PyTorch writes checksums but does not read them.
+
+    A flipped bit in ``external_attr`` turns a file into a folder, which PyTorch reads as empty.
+    """
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+        folders = [part.filename for part in archive.infolist() if part.external_attr]
+    if damaged is not None or folders:
+        raise ValueError(damaged or folders[0])
 
 
 def check_finite(tree: Any, path: str | Path, place: str = "") -> None:
@@ -253,7 +264,8 @@ def check_finite(tree: Any, path: str | Path, place: str = "") -> None:
     if isinstance(tree, Tensor):
         if tree.is_floating_point() and not bool(tree.isfinite().all()):
             raise UserError(
-                f"{path}: not written, {place.lstrip('.')} is not finite; the checkpoint there is kept"
+                f"{path}: not written, {place.lstrip('.')} is not finite; "
+                "the previous checkpoint is kept"
             )
     elif isinstance(tree, Mapping):
         for name, branch in tree.items():
@@ -264,11 +276,11 @@ def check_finite(tree: Any, path: str | Path, place: str = "") -> None:
 
 
 def write(path: str | Path, data: bytes) -> None:
-    """Atomic; a full disk is a UserError that says what is left."""
+    """Write a file atomically. Raises UserError, such as for a full disk."""
     try:
         write_atomic(path, data)
     except OSError as error:
-        kept = "; the file of before is intact" if os.path.exists(path) else ""
+        kept = "; the previous file is intact" if os.path.exists(path) else ""
         raise UserError(
-            f"{path}: {error.strerror or error}, {len(data):,} bytes were to be written{kept}"
+            f"{path}: {error.strerror or error}, writing {len(data):,} bytes{kept}"
         ) from None

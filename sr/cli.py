@@ -1,6 +1,6 @@
-"""The command line: ``sr train | eval | upscale | export | fetch | list | compare``.
+"""Command line: ``sr train | eval | upscale | export | fetch | list | compare``.
 
-Commands import what they need when they run, so that ``sr --help`` need not wait for PyTorch.
+Commands import what they need when they run, so that ``sr --help`` does not wait for PyTorch.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from rich.console import Console
 from degrade.cli import check_device, fail, read_changes
 
 if TYPE_CHECKING:
+    from sr.evaluation import Results
     from sr.training.loop import Status
 
 __all__ = ["app", "main"]
@@ -23,38 +24,45 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Super-resolution trained on degradation recipes, judged by the field's own protocol.",
+    help="Train super-resolution models on degradation recipes, and evaluate them.",
 )
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+
+FIGURE_ROWS = 8
+"""Images of ``sr eval --figure``."""
 
 ModelName = Annotated[
     str,
     typer.Option(
         "--model",
         "-m",
-        help="A checkpoint, a run's folder, a name from [b]sr list[/b], or bicubic.",
+        help="Checkpoint, run folder, name from [b]sr list[/b], or bicubic.",
     ),
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")]
+AnyDevice = Annotated[
+    str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps. Default: auto.")
+]
+Tile = Annotated[int, typer.Option(min=0, help="Side of the tiles in LR pixels; 0: no tiling.")]
 
 
 def main() -> None:
-    """Runs the command line. What a user can mend ends with a message and exit code 2."""
+    """Run the command line. User errors end with a message and exit code 2."""
     from degrade.errors import UserError
 
     try:
         app()
     except UserError as error:
         fail(str(error))
-    except OSError as error:  # a full disk, a folder that may not be written
+    except OSError as error:  # such as a full disk or a read-only folder
         fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except KeyboardInterrupt:
-        err.print("\n[yellow]stopped[/yellow]; a training run is saved, go on with --resume")
+        err.print("\n[yellow]stopped[/yellow]; a training run is saved; continue it with --resume")
         sys.exit(130)
 
 
-def version(wanted: bool) -> None:
-    if wanted:
+def print_version(requested: bool) -> None:
+    if requested:
         from degrade import __version__
 
         out.print(f"sr {__version__}")
@@ -66,39 +74,55 @@ def options(
     _version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=version, is_eager=True, help="Print the version and exit."
+            "--version", callback=print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
 ) -> None: ...
 
 
-@app.command()
-def train(
+@app.command("train")
+def train_command(
     method: Annotated[
-        str, typer.Argument(help="srcnn, srresnet, msrresnet, rrdb, srgan or sparse.")
+        str, typer.Argument(help="Trainer: srcnn, srresnet, msrresnet, rrdb, srgan or sparse.")
     ],
     recipe: Annotated[
-        str | None, typer.Option("--recipe", "-r", help="A recipe's name or file, or pairs:DIR.")
+        str | None,
+        typer.Option(
+            "--recipe",
+            "-r",
+            help="Name or file of a recipe, or pairs:DIR for pairs on disk. Default: bicubic.",
+        ),
     ] = None,
-    data: Annotated[list[str], typer.Option(help="HR images; may be given several times.")] = [],  # noqa: B006
+    data: Annotated[
+        list[str], typer.Option(help="HR training images: folder, file or glob; repeatable.")
+    ] = [],  # noqa: B006
     scale: Annotated[
         int | None, typer.Option(help="HR size / LR size. Default: the recipe's.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Optimizer steps. Default: the trainer's.")
+    ] = None,
     val: Annotated[
-        str | None, typer.Option(help="HR images, or pairs:DIR, to validate on. Default: samples.")
+        str | None,
+        typer.Option(
+            help="HR validation images, or pairs:DIR. Default: samples, crops of photographs "
+            "that come with the package."
+        ),
     ] = None,
     output: Annotated[
-        str | None, typer.Option("--out", "-o", help="Default: runs/METHOD_xSCALE_RECIPE.")
+        str | None, typer.Option("--out", "-o", help="Folder of the run. Default: runs/run.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="YAML of settings, such as a run's config.yaml.")
+        Path | None, typer.Option(help="YAML file of settings, such as a run's config.yaml.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")
+        bool, typer.Option("--resume", help="Continue from the last checkpoint in --out.")
     ] = False,
-    seed: Annotated[int | None, typer.Option(help="Of weights, order and degradations.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Seed of weights, image order and degradations. Default: 0."),
+    ] = None,
+    device: AnyDevice = None,
     amp: Annotated[
         bool,
         typer.Option(
@@ -108,7 +132,9 @@ def train(
     changes: Annotated[
         list[str],
         typer.Option(
-            "--set", metavar="NAME=VALUE", help="Any setting: rate=1e-3, model.kernels=[9,1,5]."
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any setting: rate=1e-3, model.kernels=[9,1,5]; repeatable.",
         ),
     ] = [],  # noqa: B006
 ) -> None:
@@ -116,21 +142,15 @@ def train(
     from sr.training.config import configure
     from sr.training.progress import training_progress
 
-    if (
-        resume
-        and config is None
-        and output is not None
-        and (Path(output) / "config.yaml").is_file()
-    ):
-        config = Path(output) / "config.yaml"
+    if resume and config is None and output is not None:
+        own = Path(output) / "config.yaml"
+        config = own if own.is_file() else None
     flags: dict[str, Any] = {
         "recipe": recipe,
         "data": tuple(data) or None,
         "scale": scale,
         "steps": steps,
         "val": val,
-    }
-    flags |= {
         "out": output,
         "seed": seed,
         "device": device,
@@ -139,37 +159,42 @@ def train(
     settings = configure(method, flags, config, read_changes(changes))
     from sr.training.loop import train
 
-    with training_progress(err) as watch:
-        run = train(settings, resume, watch)
+    with training_progress(err) as update:
+        run = train(settings, resume, update)
     if run.writes:
         best = "" if run.psnr is None else f", best {run.best:.2f} dB Y"
         out.print(f"{settings.steps} steps{best}. Look at {run.folder}", soft_wrap=True)
 
 
 @app.command("eval")
-def evaluate(
+def eval_command(
     model: ModelName,
     data: Annotated[
-        str, typer.Option(help="HR images (X_HR files where they lie beside X_LR), or pairs:DIR.")
+        str,
+        typer.Option(help="HR images (only X_HR files if there are X_LR too), or pairs:DIR."),
     ],
     recipe: Annotated[
-        str, typer.Option("--recipe", "-r", help="Makes LR images of them.")
+        str, typer.Option("--recipe", "-r", help="Recipe that makes the LR images.")
     ] = "bicubic",
-    scale: Annotated[int | None, typer.Option(help="Default: the model's.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the recipe's draws.")] = 0,
+    scale: Annotated[
+        int | None, typer.Option(help="HR size / LR size. Default: the model's.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the degradations.")] = 0,
     device: Device = "cpu",
-    tile: Annotated[int, typer.Option(help="Side of LR tiles; 0 for whole images.")] = 512,
+    tile: Tile = 512,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write results and protocol.")
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write results and protocol as JSON."),
     ] = None,
     csv_file: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write a line an image.")
+        Path | None, typer.Option("--csv", metavar="FILE", help="Write one line an image as CSV.")
     ] = None,
     figure: Annotated[
-        Path | None, typer.Option(help="Write LR, bicubic, SR, HR with zooms as PNG.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write LR, bicubic, SR, HR with zooms as PNG."),
     ] = None,
 ) -> None:
-    """PSNR and SSIM on Y and RGB, LPIPS where its weights are: per image and mean."""
+    """Print PSNR and SSIM on Y and RGB, and LPIPS if its weights are installed."""
     import json
 
     from torch import Tensor
@@ -177,51 +202,46 @@ def evaluate(
     from degrade.images.pixels import encode_png
     from degrade.recipe import Recipe
     from sr.checkpoint import load, write
-    from sr.evaluate import evaluate as measure
-    from sr.examples import PAIRS, Example, examples
-    from sr.figures import triplets
+    from sr.evaluation import evaluate
+    from sr.examples import PAIRS, Example, load_examples
+    from sr.figures import comparison_sheet
 
     loaded = load(model, scale, check_device(device))
-    made = None if data.startswith(PAIRS) else Recipe.load(recipe, loaded.scale)
+    degrade = None if data.startswith(PAIRS) else Recipe.load(recipe, loaded.scale)
     shown: list[tuple[str, Tensor, Tensor, Tensor]] = []
 
-    def see(example: Example, sr: Tensor) -> None:
-        if figure is not None and len(shown) < 8:
+    def keep(example: Example, sr: Tensor) -> None:
+        if figure is not None and len(shown) < FIGURE_ROWS:
             shown.append((example.name, example.lr, sr, example.hr))
 
-    table = measure(loaded, model, examples(data, made, seed), made, tile, see)
-    print_table(table.model, table.images, table.mean, table.protocol)
+    results = evaluate(loaded, model, load_examples(data, degrade, seed), degrade, tile, keep)
+    print_results(results)
     if json_file is not None:
-        write(json_file, (json.dumps(table.as_dict(), indent=2) + "\n").encode())
+        write(json_file, (json.dumps(results.as_dict(), indent=2) + "\n").encode())
     if csv_file is not None:
-        write(csv_file, table.to_csv().encode())
+        write(csv_file, results.to_csv().encode())
     if figure is not None:
-        write(
-            figure,
-            encode_png(triplets(shown, f"{model}, {table.protocol['recipe']} x{loaded.scale}")),
-        )
+        heading = f"{model}, {results.protocol['recipe']} x{loaded.scale}"
+        write(figure, encode_png(comparison_sheet(shown, heading)))
         out.print(f"Look at {figure}", soft_wrap=True)
 
 
-def print_table(
-    model: str,
-    images: dict[str, dict[str, float]],
-    mean: dict[str, float],
-    protocol: dict[str, Any],
-) -> None:
-    """Metrics by image, the mean last, the protocol below."""
+def print_results(results: Results) -> None:
+    """Print the metrics of each image, then the mean, then the protocol."""
     from rich.table import Table
 
-    table = Table(
-        "image", *(name.replace("_", " ") for name in mean), title=f"{model}  x{protocol['scale']}"
-    )
-    for name, row in [*images.items(), ("mean", mean)]:
-        if name == "mean":
-            table.add_section()
-        table.add_row(
-            name,
-            *(f"{row[key]:.2f}" if key.startswith("psnr") else f"{row[key]:.4f}" for key in mean),
-        )
+    protocol, mean = results.protocol, results.mean
+    columns = [name.replace("_", " ") for name in mean]
+    table = Table("image", *columns, title=f"{results.model}  x{protocol['scale']}")
+
+    def add_row(name: str, scores: dict[str, float]) -> None:
+        digits = {metric: 2 if metric.startswith("psnr") else 4 for metric in mean}
+        table.add_row(name, *(f"{scores[metric]:.{digits[metric]}f}" for metric in mean))
+
+    for name, scores in results.images.items():
+        add_row(name, scores)
+    table.add_section()
+    add_row("mean", mean)
     out.print(table)
     out.print(
         f"LR by {protocol['recipe']}; {protocol['shave']} pixels shaved; Y = {protocol['y']}",
@@ -229,27 +249,29 @@ def print_table(
     )
 
 
-@app.command()
-def upscale(
+@app.command("upscale")
+def upscale_command(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     model: ModelName = "srcnn_x4",
     output: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder. Default: beside each image.")
+        Path | None,
+        typer.Option("--out", "-o", help="Folder of the results. Default: each image's folder."),
     ] = None,
-    tile: Annotated[int, typer.Option(min=0, help="Side of LR tiles; 0 for whole images.")] = 512,
+    tile: Tile = 512,
     device: Device = "cpu",
 ) -> None:
-    """Enlarge images to NAME_xN.png; alpha and 16 bits are kept, and tiles leave no seams."""
+    """Upscale images to NAME_xN.png; alpha and 16-bit depth are kept, and tiles leave no seams."""
     from degrade.errors import UserError
     from sr.checkpoint import load
     from sr.upscale import upscale_file
 
     loaded = load(model, device=check_device(device))
     targets = [(output or path.parent) / f"{path.stem}_x{loaded.scale}.png" for path in images]
-    twice = [str(target) for target in dict.fromkeys(targets) if targets.count(target) > 1]
-    if twice:
+    duplicates = [target for target in targets if targets.count(target) > 1]
+    if duplicates:
         raise UserError(
-            f"{twice[0]}: would be written twice; give images of other names, or run once for each"
+            f"{duplicates[0]}: would be written twice; "
+            "rename an image, or run once for each of them"
         )
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
@@ -258,149 +280,175 @@ def upscale(
         out.print(f"{target}  {width} x {height}", soft_wrap=True)
 
 
-@app.command()
-def export(
+@app.command("export")
+def export_command(
     model: ModelName,
     onnx: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="ONNX of any size, checked against torch.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write ONNX for any image size, checked against torch."),
     ] = None,
     spandrel: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="safetensors for spandrel.")
+        Path | None, typer.Option(metavar="FILE", help="Write safetensors for spandrel.")
     ] = None,
     openmodeldb: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="JSON entry for OpenModelDB.")
+        Path | None, typer.Option(metavar="FILE", help="Write a JSON entry for OpenModelDB.")
     ] = None,
-    scale: Annotated[int | None, typer.Option(help="For bicubic.")] = None,
-    author: Annotated[str, typer.Option(help="For OpenModelDB.")] = "unknown",
-    license: Annotated[str, typer.Option(help="SPDX, for OpenModelDB.")] = "Apache-2.0",
+    scale: Annotated[int | None, typer.Option(help="Scale of bicubic. Default: 4.")] = None,
+    author: Annotated[str, typer.Option(help="Author id for OpenModelDB.")] = "unknown",
+    license: Annotated[str, typer.Option(help="SPDX license for OpenModelDB.")] = "Apache-2.0",
 ) -> None:
     """Write a model for other programs."""
     import json
 
     from degrade.errors import UserError
     from sr.checkpoint import load, write
-    from sr.export import onnx as exports
+    from sr.export.onnx import to_onnx
+    from sr.export.openmodeldb import openmodeldb_entry
+    from sr.export.spandrel import to_spandrel
 
     if onnx is None and spandrel is None and openmodeldb is None:
         raise UserError("export: give --onnx FILE, --spandrel FILE or --openmodeldb FILE")
     loaded = load(model, scale)
     if onnx is not None:
-        worst = exports.to_onnx(loaded, onnx)
+        worst = to_onnx(loaded, onnx)
         out.print(f"{onnx}  differs from torch by at most {worst:.1g}", soft_wrap=True)
     if spandrel is not None:
-        out.print(
-            f"{spandrel}  load with: {exports.to_spandrel(loaded, spandrel)}", soft_wrap=True
-        )
+        out.print(f"{spandrel}  load with: {to_spandrel(loaded, spandrel)}", soft_wrap=True)
     if openmodeldb is not None:
-        entry = exports.openmodeldb(model, author, license)
+        entry = openmodeldb_entry(model, author, license)
         write(openmodeldb, (json.dumps(entry, indent=2) + "\n").encode())
         out.print(f"{openmodeldb}  its images and links are left to fill in", soft_wrap=True)
 
 
-@app.command()
-def fetch(name: Annotated[str, typer.Argument(help="vgg19, vgg16 or alexnet.")]) -> None:
+@app.command("fetch")
+def fetch_command(name: Annotated[str, typer.Argument(help="vgg19, vgg16 or alexnet.")]) -> None:
     """Download published weights for perceptual losses and metrics, and check their hash."""
     from degrade.errors import UserError
-    from sr import pretrained
+    from sr.pretrained import MissingWeightsError, fetch
 
     try:
-        out.print(str(pretrained.fetch(name)), soft_wrap=True)
-    except (ValueError, pretrained.MissingWeightsError) as error:
+        out.print(str(fetch(name)), soft_wrap=True)
+    except (ValueError, MissingWeightsError) as error:
         raise UserError(str(error)) from None
 
 
 @app.command("list")
-def list_() -> None:
-    """List the models that come with the package."""
+def list_command() -> None:
+    """List the packaged models."""
     from rich.table import Table
 
     from sr.checkpoint import ZOO, read_metadata
 
     table = Table("name", "scale", "recipe", "steps", "validation, Y")
     for path in sorted(ZOO.glob("*.safetensors")):
-        said = read_metadata(path)
-        table.add_row(
-            path.stem,
-            said["scale"],
-            said["recipe"],
-            said["step"],
-            f"{float(said['psnr_y']):.2f} dB",
-        )
+        metadata = read_metadata(path)
+        psnr = f"{float(metadata['psnr_y']):.2f} dB"
+        table.add_row(path.stem, metadata["scale"], metadata["recipe"], metadata["step"], psnr)
     out.print(table)
 
 
-@app.command()
-def compare(
+@app.command("compare")
+def compare_command(
     models: Annotated[
         str | None,
-        typer.Option(help="Of bicubic, sr train's methods, and checkpoints; with commas."),
+        typer.Option(
+            help="bicubic, trainers of sr train, and checkpoints, comma-separated. "
+            "Default: bicubic,srcnn,srresnet."
+        ),
     ] = None,
     train: Annotated[
-        str | None, typer.Option(help="Recipes that the methods are trained on.")
+        str | None,
+        typer.Option(
+            help="Recipes to train on, comma-separated. Default: bicubic,bsrgan,realesrgan."
+        ),
     ] = None,
     test: Annotated[
-        str | None, typer.Option(help="Recipes that make the LR images to judge on.")
+        str | None,
+        typer.Option(
+            help="Recipes to test on, comma-separated. "
+            "Default: bicubic,realesrgan_light,bsrgan,realesrgan."
+        ),
     ] = None,
     data: Annotated[
-        list[str], typer.Option(help="HR images to train on; may be given several times.")
+        list[str], typer.Option(help="HR training images: folder, file or glob; repeatable.")
     ] = [],  # noqa: B006
-    val: Annotated[str | None, typer.Option(help="HR images to judge on.")] = None,
+    val: Annotated[str | None, typer.Option(help="HR test images.")] = None,
     scale: Annotated[int | None, typer.Option(help="HR size / LR size. Default: 4.")] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Optimiser steps of each run. Default: the method's.")
+        int | None, typer.Option(help="Optimizer steps of each run. Default: the trainer's.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(help="Runs of each model on each recipe.")] = None,
-    output: Annotated[str | None, typer.Option("--out", "-o", help="Default: comparison.")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML that says the same.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Runs of each model on each recipe. Default: 1.")
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option("--out", "-o", help="Folder of runs and results. Default: comparison."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of the same settings; flags take precedence.")
+    ] = None,
     reuse: Annotated[
         list[str],
-        typer.Option(help="Checkpoints or runs to take where recipe, scale and seed fit."),
+        typer.Option(
+            help="Checkpoints or run folders to use where trainer, recipe, scale and seed "
+            "agree; repeatable."
+        ),
     ] = [],  # noqa: B006
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
-    small: Annotated[
+    device: AnyDevice = None,
+    quick: Annotated[
         bool, typer.Option("--quick", help="SRCNN on the sample photographs, in minutes.")
     ] = False,
     changes: Annotated[
         list[str],
-        typer.Option("--set", metavar="MODEL.NAME=VALUE", help="Any setting: srcnn.batch=8."),
+        typer.Option(
+            "--set",
+            metavar="MODEL.NAME=VALUE",
+            help="Any setting of a trainer: srcnn.batch=8; repeatable.",
+        ),
     ] = [],  # noqa: B006
 ) -> None:
-    """Every model, trained on every recipe, judged on every recipe: a table and a page to look
-    at.
+    """Train every model on every recipe, test each on every recipe, and write tables and an HTML
+    report.
     """
     from degrade.errors import UserError
-    from sr.comparison import compare as comparing
-    from sr.comparison.config import change, read_comparison
-    from sr.comparison.quick import quick
-    from sr.comparison.tables import print_matrix, write_results
+    from sr.comparison.compare import run_comparison
+    from sr.comparison.config import override, read_comparison
+    from sr.comparison.quick import quick_comparison
+    from sr.comparison.results import write_results
+    from sr.comparison.tables import print_matrix
     from sr.training.progress import training_progress
 
-    lists = {"models": models, "train": train, "test": test}
     flags: dict[str, Any] = {
-        name: tuple(text.split(",")) if text else None for name, text in lists.items()
-    }
-    flags |= {
+        "models": split_commas(models),
+        "train": split_commas(train),
+        "test": split_commas(test),
         "data": tuple(data) or None,
         "val": val,
         "scale": scale,
         "steps": steps,
         "seeds": seeds,
         "out": output,
+        "reuse": tuple(reuse) or None,
+        "device": device,
     }
-    flags |= {"reuse": tuple(reuse) or None, "device": device}
-    if small and config is not None:
-        raise UserError("--quick has settings of its own; leave out --config, or --quick")
-    comparison = quick(flags) if small else read_comparison(config, flags)
-    comparison = change(comparison, read_changes(changes))
-    with training_progress(err) as bar:
+    if quick and config is not None:
+        raise UserError("--quick has its own settings; leave out --config or --quick")
+    comparison = quick_comparison(flags) if quick else read_comparison(config, flags)
+    comparison = override(comparison, read_changes(changes))
+    with training_progress(err) as update:
 
-        def watch(what: str, status: Status | None) -> None:
+        def callback(name: str, status: Status | None) -> None:
             if status is None:
-                err.print(what, soft_wrap=True)
+                err.print(name, soft_wrap=True)
             else:
-                bar(status)
+                update(status)
 
-        matrix = comparing.compare(comparison, watch)
+        matrix = run_comparison(comparison, callback)
     folder = write_results(matrix)
     print_matrix(out, matrix)
     out.print(f"Look at {folder / 'report.html'}", soft_wrap=True)
+
+
+def split_commas(text: str | None) -> tuple[str, ...] | None:
+    """Split a comma-separated flag; None if it was not given."""
+    return tuple(text.split(",")) if text else None

@@ -1,4 +1,4 @@
-"""Images to evaluate on, each with the LR image that a recipe makes of it, or ready-made pairs."""
+"""Examples to evaluate on: HR images with the LR images that a recipe makes, or pairs on disk."""
 
 from __future__ import annotations
 
@@ -16,17 +16,14 @@ from degrade.images.samples import sample_images
 from degrade.recipe import Recipe
 from degrade.rng import Key
 
-__all__ = ["Example", "examples", "hr_images"]
+__all__ = ["PAIRS", "SAMPLES", "Example", "hr_images", "load_examples"]
 
 PAIRS = "pairs:"
-"""Begins the name of a folder of ready-made pairs."""
-
-
+"""Prefix of the folder of pairs on disk."""
 SAMPLES = "samples"
-
-
-MIDDLE = 192
-"""Side of what is taken of a sample photograph."""
+"""The sample photographs, instead of a folder."""
+SAMPLE_CROP = 192
+"""Side of the centre crop of a sample photograph."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,47 +36,50 @@ class Example:
 
 
 def hr_images(source: str | Path) -> list[Path]:
-    """The HR images of a folder; where it has ``X_HR`` beside ``X_LR``, only the former."""
+    """Return the HR images of a folder; if it has ``X_HR`` beside ``X_LR``, only the former."""
     files = find_images(source)
     stems = {path.with_suffix("") for path in files}
-    paired = [path for path in files if path.stem.endswith("_HR") and _twin(path) in stems]
+    paired = [path for path in files if path.stem.endswith("_HR") and _lr_path(path) in stems]
     return paired or files
 
 
-def _twin(path: Path) -> Path:
+def _lr_path(path: Path) -> Path:
     return path.with_name(path.stem.removesuffix("_HR") + "_LR")
 
 
-def examples(source: str | Path, recipe: Recipe | None, seed: int = 0) -> Iterator[Example]:
-    """Images with their LR images.
+def load_examples(source: str | Path, recipe: Recipe | None, seed: int = 0) -> Iterator[Example]:
+    """Yield HR images with their LR images.
 
     Args:
-        source: HR images, image i degraded with the key of sample i; ``samples`` for the middle of
-            each sample photograph; or ``pairs:DIR`` of ready-made pairs.
-        recipe: What makes LR images; None only for pairs.
-        seed: Of the keys.
+        source: HR images, image i degraded with key (seed, i); ``samples`` for the centre crop of
+            each sample photograph; or ``pairs:DIR`` for pairs on disk.
+        recipe: Makes the LR images; None only for pairs.
+        seed: Seed of the keys.
 
     Raises:
-        UserError: No images, or one smaller than the scale, or no recipe for them.
+        UserError: No images, an image smaller than the scale, or no recipe.
     """
     if str(source).startswith(PAIRS):
         yield from _paired(str(source).removeprefix(PAIRS))
         return
     if recipe is None:
         raise UserError(
-            f"--val {source}: pairs of an unknown recipe are validated on pairs: give --val {PAIRS}DIR"
+            f"--val {source}: a run on pairs has no recipe, so it is validated on pairs; "
+            f"give --val {PAIRS}DIR"
         )
     samples = source == SAMPLES
     for i, path in enumerate(sample_images() if samples else hr_images(source)):
         image = to_tensor(read_image(path))
-        hr = recipe.crop((_middle(image, MIDDLE) if samples else image).expand(3, -1, -1)[None])
+        if samples:
+            image = _center_crop(image, SAMPLE_CROP)
+        hr = recipe.crop(image.expand(3, -1, -1)[None])
         if min(hr.shape[-2:]) == 0:
-            raise UserError(f"{path}: smaller than the scale {recipe.scale}")
+            raise UserError(f"{path}: each side must be at least the scale, {recipe.scale} pixels")
         pair = recipe.apply(hr, recipe.plan(Key.of(seed, i)))
         yield Example(path.stem, pair.lr, pair.hr)
 
 
-def _middle(image: Tensor, side: int) -> Tensor:
+def _center_crop(image: Tensor, side: int) -> Tensor:
     top, left = ((size - side) // 2 for size in image.shape[-2:])
     return image[..., top : top + side, left : left + side]
 

@@ -1,4 +1,4 @@
-"""Figures: curves of a run, and LR | SR | HR side by side."""
+"""Figures: loss curves of a run, and sheets of LR, bicubic, SR and HR side by side."""
 
 from __future__ import annotations
 
@@ -13,44 +13,46 @@ from torch import Tensor
 from degrade.inspection.contact_sheet import Cell, draw_contact_sheet
 from sr.models.interpolation import enlarge
 
-__all__ = ["busiest", "curves", "levels", "triplets"]
+__all__ = ["comparison_sheet", "most_detailed", "plot_curves", "to_pixels"]
 
-Pixels = NDArray[np.uint8]
 ZOOM = 4
-"""A zoom shows a square of a quarter of the shorter side."""
+"""The shorter side over the side of the zoomed crop."""
 
 
-def levels(image: Tensor) -> Pixels:
-    """(1, 3, H, W) or (3, H, W) in [0, 1] -> (H, W, 3) 8-bit levels."""
+def to_pixels(image: Tensor) -> NDArray[np.uint8]:
+    """Convert (1, 3, H, W) or (3, H, W) in [0, 1] to (H, W, 3) 8-bit pixels.
+
+    >>> to_pixels(torch.ones(1, 3, 2, 4)).shape
+    (2, 4, 3)
+    """
     image = image[0] if image.ndim == 4 else image
     return np.ascontiguousarray(
         (image.clamp(0, 1) * 255).round().permute(1, 2, 0).cpu().numpy().astype(np.uint8)
     )
 
 
-def busiest(hr: Tensor, side: int) -> tuple[int, int]:
-    """Top left corner of the (side, side) square of (1, 3, H, W) with the most detail, on a
-    grid of half its side.
+def most_detailed(hr: Tensor, side: int) -> tuple[int, int]:
+    """Return the top left corner (y, x) of the (side, side) square of (1, 3, H, W) with the
+    largest mean gradient, on a grid of half its side.
     """
     grey = hr.mean(1)
-    slope = (grey[:, 1:, :-1] - grey[:, :-1, :-1]).abs() + (
-        grey[:, :-1, 1:] - grey[:, :-1, :-1]
-    ).abs()
+    corner = grey[:, :-1, :-1]
+    gradient = (grey[:, 1:, :-1] - corner).abs() + (grey[:, :-1, 1:] - corner).abs()
     step = max(1, side // 2)
-    found = torch.nn.functional.avg_pool2d(slope, side - 1, step)[0]
-    y, x = divmod(int(found.argmax()), found.shape[1])
+    means = torch.nn.functional.avg_pool2d(gradient, side - 1, step)[0]
+    y, x = divmod(int(means.argmax()), means.shape[1])
     return y * step, x * step
 
 
-def triplets(
+def comparison_sheet(
     rows: Sequence[tuple[str, Tensor, Tensor, Tensor]], heading: str, width: int = 256
-) -> Pixels:
-    """Rows of LR, bicubic, SR and HR, each whole and zoomed into where HR has most detail.
+) -> NDArray[np.uint8]:
+    """Return a sheet of LR, bicubic, SR and HR, and of zooms where HR has most detail.
 
     Args:
         rows: Name, LR (1, 3, h, w), SR and HR (1, 3, H, W).
-        heading: Above all.
-        width: Largest side of a picture.
+        heading: Title of the sheet.
+        width: Largest side of a picture in pixels.
     """
     cells: list[list[Cell]] = []
     for name, lr, sr, hr in rows:
@@ -62,28 +64,21 @@ def triplets(
             "HR": hr,
         }
         side = max(2, min(hr.shape[-2:]) // ZOOM)
-        y, x = busiest(hr, side)
-        cells.append([Cell(levels(picture), title) for title, picture in pictures.items()])
+        y, x = most_detailed(hr, side)
+        cells.append([Cell(to_pixels(picture), title) for title, picture in pictures.items()])
         zoom = max(1, width // side)
-        closer = [picture[..., y : y + side, x : x + side] for picture in pictures.values()]
-        cells.append(
-            [
-                Cell(levels(part).repeat(zoom, 0).repeat(zoom, 1), title)
-                for part, title in zip(closer, pictures, strict=True)
-            ]
-        )
+        crops = [picture[..., y : y + side, x : x + side] for picture in pictures.values()]
+        zoomed = [to_pixels(crop).repeat(zoom, 0).repeat(zoom, 1) for crop in crops]
+        cells.append([Cell(crop, title) for crop, title in zip(zoomed, pictures, strict=True)])
     return draw_contact_sheet(cells, heading, width)
 
 
-def curves(history: Sequence[Mapping[str, float]], heading: str) -> bytes:
-    """A PNG of every column of a run's history against the step, one panel each."""
+def plot_curves(history: Sequence[Mapping[str, float]], heading: str) -> bytes:
+    """Return a PNG of every column of a run's history against the step, one panel each."""
     from matplotlib.figure import Figure
 
-    names = [
-        name
-        for name in dict.fromkeys(name for row in history for name in row)
-        if name not in ("step", "seconds")
-    ]
+    columns = dict.fromkeys(name for row in history for name in row)
+    names = [name for name in columns if name not in ("step", "seconds")]
     figure = Figure(figsize=(8, 2.2 * max(1, len(names))), layout="constrained")
     panels = figure.subplots(max(1, len(names)), 1, sharex=True, squeeze=False)[:, 0]
     figure.suptitle(heading)

@@ -1,9 +1,8 @@
-"""Published weights of classification networks, for losses and metrics: fetched when asked, never
-in passing.
+"""Published weights of classification networks, for losses and metrics.
 
-``fetch`` is the only function of the package that uses the network. ``locate`` finds a file that
-is there or says how to get it. The one constraint: files are read with ``weights_only=True``, and
-a download whose SHA-256 does not begin with the digits in its name is thrown away.
+:func:`fetch` is the only function of the package that uses the network; :func:`locate` finds a
+file, or says how to get it. Files are read with ``weights_only=True``, and a download whose
+SHA-256 does not begin with the digits in its name is deleted.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ URLS = {
 
 
 class MissingWeightsError(RuntimeError):
-    """Weights that are needed are not on this machine."""
+    """Weights are missing on this machine, or are damaged."""
 
 
 def cache() -> Path:
-    """Folder of downloaded weights: ``$SR_CACHE``, else ``sr`` under ``$XDG_CACHE_HOME`` or
-    ``~/.cache``.
+    """Return the folder of downloaded weights: ``$SR_CACHE``, else ``sr`` under
+    ``$XDG_CACHE_HOME`` or ``~/.cache``.
     """
     given = os.environ.get("SR_CACHE")
     if given:
@@ -41,7 +40,7 @@ def cache() -> Path:
 
 
 def fetch(name: str) -> Path:
-    """Downloads the weights ``name`` into :func:`cache`, unless they are there, and checks their
+    """Download the weights ``name`` into :func:`cache`, unless they are there, and check their
     hash.
 
     Raises:
@@ -56,40 +55,39 @@ def fetch(name: str) -> Path:
         )
     except (OSError, RuntimeError) as error:
         raise MissingWeightsError(
-            f"{URLS[name]}: {error}; download it elsewhere and give the file, or put it into {cache()}"
+            f"{URLS[name]}: {error}; download it elsewhere and pass the file, "
+            f"or copy it into {cache()}"
         ) from error
     return _cached(name)
 
 
 def locate(name: str, file: str | Path | None = None) -> Path:
-    """The file of the weights ``name``: ``file`` if given, else the one in :func:`cache`.
+    """Return the file of the weights ``name``: ``file`` if given, else the one in :func:`cache`.
 
     Raises:
-        MissingWeightsError: If it is not there.
+        MissingWeightsError: If it does not exist.
     """
     path = _cached(name) if file is None else Path(file)
     if not path.is_file():
         raise MissingWeightsError(
-            f"{path}: no weights of {name} there; run `sr fetch {name}`, or give a file from {URLS[name]}"
+            f"{path}: no weights of {name}; run `sr fetch {name}`, "
+            f"or pass a file from {URLS[name]}"
         )
     return path
 
 
 def features(name: str, file: str | Path | None = None) -> dict[str, Tensor]:
-    """The convolutions of the weights ``name``: torchvision's keys ``features.*`` without that
-    prefix.
+    """Load the convolutions of the weights ``name``: torchvision's keys ``features.*`` without
+    that prefix.
 
     Raises:
-        MissingWeightsError: If the file is not there, or is not a file of such weights.
+        MissingWeightsError: If the file does not exist, or does not hold such weights.
     """
     path = locate(name, file)
     try:
         state = read_tensors(path)
-        return {
-            key.removeprefix("features."): state[key]
-            for key in state
-            if key.startswith("features.")
-        }
+        keys = [key for key in state if key.startswith("features.")]
+        return {key.removeprefix("features."): state[key] for key in keys}
     except Exception as error:  # torch.load raises whatever a damaged or hostile file provokes
         raise MissingWeightsError(
             f"{path}: not a file of {name} weights ({error}); run `sr fetch {name}`"
@@ -97,7 +95,7 @@ def features(name: str, file: str | Path | None = None) -> dict[str, Tensor]:
 
 
 def read_tensors(path: str | Path) -> Any:
-    """Tensors and plain containers from a file of PyTorch, which takes no more memory than it has
+    """Read tensors and plain containers from a file of PyTorch, with no more memory than its size
     on disk.
 
     Raises:
@@ -106,7 +104,7 @@ def read_tensors(path: str | Path) -> Any:
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                raise ValueError("its parts are compressed, as PyTorch's are not")
+                raise ValueError("its entries are compressed; PyTorch's are not")
     return torch.load(path, map_location="cpu", weights_only=True)
 
 

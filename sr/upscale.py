@@ -1,8 +1,7 @@
-"""Upscaling images of any size, in tiles, with alpha and 16 bits kept.
+"""Upscaling of images of any size in tiles; alpha and 16-bit depth are kept.
 
-A tile is enlarged together with ``model.reach`` LR pixels on each side, all that its pixels depend
-on, so the result is that of the whole image but for the last bits of float arithmetic. The image's
-own border is never moved.
+A tile is upscaled together with ``model.reach`` LR pixels on each side, the receptive field, so
+the result equals that of the whole image up to float rounding.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ __all__ = ["enlarge_tiled", "upscale_file", "upscale_image"]
 
 @torch.no_grad()
 def enlarge_tiled(model: Model, image: Tensor, tile: int = 0) -> Tensor:
-    """(B, 3, h, w) -> (B, 3, h scale, w scale) by a model in eval mode.
+    """Upscale (B, 3, h, w) to (B, 3, h scale, w scale) with a model in eval mode.
 
     Args:
-        model: If it sees the whole image (``reach`` is None) there is one tile.
+        model: If its receptive field is the whole image (``reach`` is None) there is one tile.
         image: RGB in [0, 1].
-        tile: Side of a tile in LR pixels, without its overlap; 0 takes the whole image.
+        tile: Side of a tile in LR pixels, without its overlap; 0: one tile.
     """
     height, width = image.shape[-2:]
     if not tile or model.reach is None or max(height, width) <= tile:
@@ -43,28 +42,26 @@ def enlarge_tiled(model: Model, image: Tensor, tile: int = 0) -> Tensor:
                 max(0, (start - reach) // model.multiple * model.multiple) for start in (y, x)
             )
             bottom, right = min(height, y + side), min(width, x + side)
-            ends = (_end(edge, size, model) for edge, size in ((bottom, height), (right, width)))
-            part = model(image[..., top : next(ends), left : next(ends)])
-            core = part[
-                ...,
-                (y - top) * scale : (bottom - top) * scale,
-                (x - left) * scale : (right - left) * scale,
-            ]
-            out[..., y * scale : bottom * scale, x * scale : right * scale] = core
+            low, far = _end(bottom, height, model), _end(right, width, model)
+            part = model(image[..., top:low, left:far])
+            rows = slice((y - top) * scale, (bottom - top) * scale)
+            columns = slice((x - left) * scale, (right - left) * scale)
+            inside = part[..., rows, columns]
+            out[..., y * scale : bottom * scale, x * scale : right * scale] = inside
     return out
 
 
 def _end(edge: int, size: int, model: Model) -> int:
-    """Where a tile's overlap ends: on a multiple, or where the image does."""
+    """End of a tile's overlap: on a multiple of ``model.multiple``, or at the image's edge."""
     assert model.reach is not None
     return min(size, -(-(edge + model.reach) // model.multiple) * model.multiple)
 
 
 def upscale_image(model: Model, image: Image, tile: int = 0) -> Pixels:
-    """(h scale, w scale, C) pixels of the image's own depth.
+    """Return (h scale, w scale, C) pixels of the image's bit depth.
 
-    C is 1 or 3, and 1 more for alpha, which is enlarged bicubically. Grey goes through the model
-    as RGB, its mean out.
+    C is 1 or 3, and 1 more for alpha, which is upscaled bicubically. Grey is upscaled as RGB and
+    averaged.
     """
     pixels = torch.as_tensor(to_float(image.pixels)).permute(2, 0, 1)[None].to(model.device)
     sr = enlarge_tiled(model, pixels.expand(-1, 3, -1, -1), tile)
@@ -79,10 +76,10 @@ def upscale_image(model: Model, image: Image, tile: int = 0) -> Pixels:
 
 
 def upscale_file(model: Model, source: Path, target: Path, tile: int = 0) -> tuple[int, int]:
-    """Enlarges an image file into a PNG file. Returns height and width. Raises ImageError."""
+    """Upscale an image file to a PNG file. Return height and width. Raises ImageError."""
     image = read_image(source)
     pixels = upscale_image(model, image, tile)
-    if pixels.shape[-1] == 2:  # PNG has grey with alpha, its writer here has not
+    if pixels.shape[-1] == 2:  # our PNG encoder has no grey with alpha
         pixels = np.concatenate([pixels[..., :1]] * 3 + [pixels[..., 1:]], -1)
     write_atomic(target, encode_png(pixels))
     return pixels.shape[0], pixels.shape[1]

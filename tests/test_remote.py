@@ -29,7 +29,7 @@ from degrade.synthesis.replay import replay
 from degrade.synthesis.run import Report, synthesize
 from degrade.synthesis.writers import FORMATS, open_home
 from sr.training.config import configure
-from sr.training.data import feed, open_data
+from sr.training.data import dataloader, open_dataset
 
 fsspec = pytest.importorskip("fsspec", reason="the extra 'cloud' is not installed")
 NAMES = ("a.png", "b/c.png", "b/d.jpg", "e.png")
@@ -461,7 +461,7 @@ def test_pairs_are_read_from_s3(photos: Path, bucket: str, tmp_path: Path, forma
         "srcnn",
         {"recipe": f"pairs:{bucket}/pairs", "patch": 16, "steps": 1, "batch": 2, "val": None},
     )
-    [pair] = feed(config, None, open_data(config), 0, torch.device("cpu"))
+    [pair] = dataloader(config, None, open_dataset(config), 0, torch.device("cpu"))
     assert pair.lr.shape == (2, 3, 4, 4)
 
 

@@ -77,5 +77,5 @@ def test_what_cannot_be_known() -> None:
     assert not Interval(0.2, -0.1, 0.5).clear
     with pytest.raises(ValueError, match="one an image"):
         interval([])
-    with pytest.raises(ValueError, match=r"level 95 should be in \(0, 1\)"):
+    with pytest.raises(ValueError, match=r"level 95: must be in \(0, 1\)"):
         interval([1.0], 95)

@@ -26,14 +26,15 @@ from degrade.rng import Key
 from sr import checkpoint
 from sr.cli import app
 from sr.comparison.bootstrap import interval
-from sr.comparison.compare import Matrix, compare
-from sr.comparison.compare import Test as Regime
-from sr.comparison.config import Comparison, change, read_comparison
-from sr.comparison.html_report import describe, page
-from sr.comparison.quick import quick
-from sr.comparison.runs import Entry, Trained
-from sr.comparison.statistics import against, gap, ranks
-from sr.comparison.tables import to_csv, to_json, write_results
+from sr.comparison.compare import run_comparison
+from sr.comparison.config import Comparison, override, read_comparison
+from sr.comparison.html_report import render, report_data
+from sr.comparison.matrix import Matrix, TestSet
+from sr.comparison.quick import quick_comparison
+from sr.comparison.results import write_results
+from sr.comparison.runs import Row, TrainedModel
+from sr.comparison.statistics import difference, gap, ranking
+from sr.comparison.tables import to_csv, to_json
 from sr.metrics.psnr_ssim import psnr, ssim
 
 HOSTILE = "</script><img src=x onerror=document.body.dataset.bad=1><b id=bad>"
@@ -89,7 +90,7 @@ def settings(place: Path, **more: Any) -> Comparison:
 
 @pytest.fixture(scope="module")
 def matrix(place: Path) -> Matrix:
-    return compare(settings(place))
+    return run_comparison(settings(place))
 
 
 def names_of_runs(folder: Path) -> set[str]:
@@ -100,12 +101,12 @@ def names_of_runs(folder: Path) -> set[str]:
 
 
 def test_values_are_those_of_models_run_by_hand(matrix: Matrix, place: Path) -> None:
-    assert [(entry.model, entry.train) for entry in matrix.entries] == [
+    assert [(entry.model, entry.train) for entry in matrix.rows] == [
         ("bicubic", "none"),
         ("srcnn", "bicubic"),
         ("srcnn", "noisy"),
     ]
-    for row, entry in enumerate(matrix.entries):
+    for row, entry in enumerate(matrix.rows):
         model = checkpoint.load(entry.runs[0].file if entry.runs else "bicubic", 2)
         for column, name in enumerate(("bicubic", place / "noisy.yaml")):
             recipe = Recipe.load(name, 2)
@@ -174,12 +175,12 @@ def by_hand(values: list[list[list[float]]]) -> Matrix:
         )
         for name, q in (("a", 50), ("b", 90))
     ]
-    trained = Trained(Path("x"), 0, {}, [])
+    trained = TrainedModel(Path("x"), 0, {}, [])
     entries = [
-        Entry("bicubic", "none", ""),
-        *(Entry("m", r.name, r.hash, (trained,)) for r in recipes),
+        Row("bicubic", "none", ""),
+        *(Row("m", r.name, r.hash, (trained,)) for r in recipes),
     ]
-    tests = [Regime(recipe, [], recipe.plan(Key.of(0, [0, 1])), {}) for recipe in recipes]
+    tests = [TestSet(recipe, [], recipe.plan(Key.of(0, [0, 1])), {}) for recipe in recipes]
     return Matrix(
         Comparison(),
         entries,
@@ -193,22 +194,22 @@ def by_hand(values: list[list[list[float]]]) -> Matrix:
 
 def test_differences_gap_and_ranks() -> None:
     matrix = by_hand([[[20, 30], [10, 12]], [[24, 34], [9, 12]], [[19, 30], [15, 16]]])
-    assert matrix.plain == 0
+    assert matrix.baseline == 0
     assert [[matrix.matched(row, column) for column in (0, 1)] for row in (0, 1, 2)] == [
         [None, None],
         [1, 2],
         [1, 2],
     ]
-    assert against(matrix, "psnr_y", 1, 0, 0) == interval([4.0, 4.0])
-    assert against(matrix, "psnr_y", 1, 1, 2) == interval([-6.0, -4.0])
-    assert against(matrix, "psnr_y", 1, 0, 1) is None
+    assert difference(matrix, "psnr_y", 1, 0, 0) == interval([4.0, 4.0])
+    assert difference(matrix, "psnr_y", 1, 1, 2) == interval([-6.0, -4.0])
+    assert difference(matrix, "psnr_y", 1, 0, 1) is None
     # Trained on a, tested on b: 15 - 9 and 16 - 12 are given away.
     assert gap(matrix, "psnr_y", 1) == interval([6.0, 4.0])
     assert gap(matrix, "psnr_y", 2) == interval([5.0, 4.0])
     assert gap(matrix, "psnr_y", 0) is None
-    assert ranks(matrix, "psnr_y", 0) == [2, 1, 3]
-    assert ranks(matrix, "psnr_y", 1) == [2, 3, 1]
-    assert ranks(matrix, "lpips", 1) == [2, 1, 3]
+    assert ranking(matrix, "psnr_y", 0) == [2, 1, 3]
+    assert ranking(matrix, "psnr_y", 1) == [2, 3, 1]
+    assert ranking(matrix, "lpips", 1) == [2, 1, 3]
 
 
 # --- runs ----------------------------------------------------------------------------------------
@@ -216,7 +217,7 @@ def test_differences_gap_and_ranks() -> None:
 
 def test_runs_are_found_again(matrix: Matrix, place: Path) -> None:
     told: list[str] = []
-    again = compare(settings(place), lambda what, _status: told.append(what))
+    again = run_comparison(settings(place), lambda what, _status: told.append(what))
     assert not [what for what in told if what.startswith("training")]
     assert again.values == matrix.values
 
@@ -230,9 +231,9 @@ def test_a_run_depends_on_what_it_says(matrix: Matrix, place: Path, tmp_path: Pa
         told.append(what)
         raise RuntimeError("far enough")
 
-    for other in (change(settings(place), {"srcnn.rate": 0.01}), settings(place, steps=7)):
+    for other in (override(settings(place), {"srcnn.rate": 0.01}), settings(place, steps=7)):
         with pytest.raises(RuntimeError, match="far enough"):
-            compare(other, tell)
+            run_comparison(other, tell)
     assert told == ["training srcnn / bicubic, seed 0"] * 2
     # Another place for results, other images to judge on and a device say nothing of what is
     # learned.
@@ -244,8 +245,8 @@ def test_a_run_depends_on_what_it_says(matrix: Matrix, place: Path, tmp_path: Pa
         device="cpu",
         reuse=(str(place / "out/runs"),),
     )
-    reused = compare(moved)
-    assert reused.entries[2].runs[0].file.parent.parent == place / "out" / "runs"
+    reused = run_comparison(moved)
+    assert reused.rows[2].runs[0].file.parent.parent == place / "out" / "runs"
     assert reused.values["psnr_y"][2][0] == matrix.values["psnr_y"][2][0]
 
 
@@ -256,9 +257,9 @@ def test_a_stopped_run_goes_on(matrix: Matrix, place: Path, tmp_path: Path) -> N
 
     comparison = settings(place, out=str(tmp_path), train=("bicubic",))
     with pytest.raises(KeyboardInterrupt):
-        compare(comparison, stop)
+        run_comparison(comparison, stop)
     steps: list[int] = []
-    gone_on = compare(
+    gone_on = run_comparison(
         comparison, lambda _what, status: steps.append(status.done) if status else None
     )
     assert steps == [4, 5, 6]
@@ -266,7 +267,7 @@ def test_a_stopped_run_goes_on(matrix: Matrix, place: Path, tmp_path: Path) -> N
 
 
 def test_seeds_and_checkpoints(matrix: Matrix, place: Path, tmp_path: Path) -> None:
-    file = matrix.entries[2].runs[0].file
+    file = matrix.rows[2].runs[0].file
     more = settings(
         place,
         models=("srcnn", str(file)),
@@ -275,10 +276,12 @@ def test_seeds_and_checkpoints(matrix: Matrix, place: Path, tmp_path: Path) -> N
         out=str(tmp_path),
         reuse=(str(place / "out/runs"),),
     )
-    found = compare(more)
-    assert [entry.train for entry in found.entries] == ["bicubic", "noisy"]
+    found = run_comparison(more)
+    assert [entry.train for entry in found.rows] == ["bicubic", "noisy"]
     assert found.values["psnr_y"][1] == matrix.values["psnr_y"][2]
-    first, second = (next(iter(table.images.values()))["psnr_y"] for table in found.tables[0][0])
+    first, second = (
+        next(iter(results.images.values()))["psnr_y"] for results in found.results[0][0]
+    )
     assert first == matrix.values["psnr_y"][1][0][0] != second
     assert found.values["psnr_y"][0][0][0] == pytest.approx((first + second) / 2)
     assert len(names_of_runs(tmp_path)) == 1
@@ -291,10 +294,13 @@ def test_seeds_and_checkpoints(matrix: Matrix, place: Path, tmp_path: Path) -> N
         ({"data": ()}, "--data is missing"),
         ({"train": ()}, "--train is missing"),
         ({"val": "train"}, "is in --data and in --val"),
-        ({"test": ("bicubic", "bicubic")}, "a recipe called bicubic is there already"),
+        ({"test": ("bicubic", "bicubic")}, "two recipes are called bicubic"),
         ({"models": ("bicubic", "nothing"), "settings": {}}, "model nothing: no such file"),
         ({"models": ("bicubic", "bicubic"), "settings": {}}, "--models: two are called bicubic"),
-        ({"settings": {"srgan": {}}}, "settings.srgan: is not trained here; srcnn is"),
+        (
+            {"settings": {"srgan": {}}},
+            "settings.srgan: srgan is not trained in this comparison; trained are: srcnn",
+        ),
         ({"settings": {"srcnn": {"rate": -1}}}, "rate: Input should be greater than 0"),
     ],
 )
@@ -304,7 +310,7 @@ def test_errors_before_anything_is_trained(
     if more.get("val"):
         more = {"val": str(place / more["val"])}
     with pytest.raises(UserError, match=message):
-        compare(
+        run_comparison(
             settings(place, out=str(tmp_path), **more), lambda what, _status: pytest.fail(what)
         )
 
@@ -315,11 +321,11 @@ def test_errors_of_the_settings(place: Path) -> None:
     with pytest.raises(
         UserError, match="batch: should begin with one of bicubic, srcnn and a dot"
     ):
-        change(settings(place), {"batch": 8})
+        override(settings(place), {"batch": 8})
 
 
 def test_quick_never_judges_on_what_it_trains_on(tmp_path: Path) -> None:
-    comparison = quick({"out": str(tmp_path), "steps": 3})
+    comparison = quick_comparison({"out": str(tmp_path), "steps": 3})
     assert (comparison.steps, comparison.models) == (3, ("bicubic", "srcnn"))
     learned = {path.stem for path in Path(comparison.data[0]).iterdir()}
     judged = {path.stem.rpartition("_")[0] for path in Path(comparison.val).iterdir()}
@@ -343,7 +349,7 @@ def test_command(matrix: Matrix, place: Path) -> None:
 
 
 def test_page_data(matrix: Matrix) -> None:
-    data = describe(matrix)
+    data = report_data(matrix)
     plan = matrix.tests[1].plan
     shown = {one["address"]: one for one in data["tests"][1]["parameters"]}
     assert shown["first.jpeg.quality"]["values"] == pytest.approx(
@@ -354,7 +360,7 @@ def test_page_data(matrix: Matrix) -> None:
     assert data["gains"]["psnr_y"][2][1] == pytest.approx(gain.tolist(), abs=1e-5)
     assert len(data["crops"][1]) == 3
     assert [curve["points"][-1][0] for curve in data["curves"]] == [6, 6]
-    assert "<img" not in page(matrix)
+    assert "<img" not in render(matrix)
 
 
 @needs_browser
@@ -369,12 +375,14 @@ def test_page_in_a_browser(matrix: Matrix, tmp_path: Path) -> None:
             assert browser.run("return document.documentElement.scrollWidth") <= width
             assert browser.run("return performance.getEntriesByType('resource').length") == 0
         assert browser.run(
-            "return document.querySelector('#bad, main img[src=x]') === null && !document.body.dataset.bad"
+            "return document.querySelector('#bad, main img[src=x]') === null"
+            " && !document.body.dataset.bad"
         )
 
         mean = matrix.values["psnr_y"]
         cells = browser.run(
-            "return [...document.querySelectorAll('#maps table:first-child td b')].map(b => b.textContent)"
+            "return [...document.querySelectorAll('#maps table:first-child td b')]"
+            ".map(b => b.textContent)"
         )
         assert cells[:6] == [
             f"{np.mean(mean[row][column]):.2f}" for row in range(3) for column in range(2)
@@ -400,7 +408,10 @@ def test_page_in_a_browser(matrix: Matrix, tmp_path: Path) -> None:
         browser.choose("#image", "1")
         assert browser.run("return document.querySelectorAll('#crops figure').length") == 5
         browser.point("#crops figure:nth-child(3) .panel", 10, -10)
-        lenses = "return [...document.querySelectorAll('.lens')].map(l => [l.hidden, l.style.left, l.style.backgroundSize])"
+        lenses = (
+            "return [...document.querySelectorAll('.lens')]"
+            ".map(l => [l.hidden, l.style.left, l.style.backgroundSize])"
+        )
         before = browser.run(lenses)
         assert [lens[0] for lens in before] == [False] * 5
         browser.click("#closer")
@@ -439,7 +450,7 @@ def test_page_of_equal_images(place: Path, tmp_path: Path) -> None:
     """An infinite PSNR and a single image leave no NaN in the page or the files."""
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "flat.png").write_bytes(encode_png(np.full((32, 32, 3), 90, np.uint8)))
-    flat = compare(
+    flat = run_comparison(
         settings(
             place,
             models=("bicubic",),

@@ -6,9 +6,10 @@ import torch
 from torch.nn import functional as F
 
 import sr.pretrained
+from sr.losses.adversarial import discriminator_loss, generator_loss
 from sr.losses.perceptual import BACKBONES, ContentLoss, content_loss
-from sr.losses.pixel import PIXEL, charbonnier, discriminator_loss, generator_loss, total_variation
-from sr.metrics.lpips import LPIPS, Layers, alexnet, distance, heads, lpips, vgg16
+from sr.losses.pixel import PIXEL, charbonnier, total_variation
+from sr.metrics.lpips import LPIPS, Layers, alexnet, distance, heads, load_lpips, vgg16
 from sr.models import Discriminator, build
 from sr.pretrained import MissingWeightsError, fetch, locate
 
@@ -77,12 +78,12 @@ def test_gan_step():
     """
     torch.manual_seed(0)
     generator = build("srresnet", scale=2, channels=8, blocks=1)
-    critic = Discriminator(channels=4, dense=16)
+    discriminator = Discriminator(channels=4, dense=16)
     lr, hr = image(4, 3, 12, 12), image(4, 3, 24, 24, seed=1)
     losses = []
-    optimiser = torch.optim.SGD(critic.parameters(), 1e-2)
+    optimiser = torch.optim.SGD(discriminator.parameters(), 1e-2)
     for _ in range(2):
-        loss = discriminator_loss(critic(hr), critic(generator(lr).detach()))
+        loss = discriminator_loss(discriminator(hr), discriminator(generator(lr).detach()))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -91,7 +92,7 @@ def test_gan_step():
     losses = []
     optimiser = torch.optim.SGD(generator.parameters(), 1e-2)
     for _ in range(2):
-        loss = generator_loss(critic(generator(lr)))
+        loss = generator_loss(discriminator(generator(lr)))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -183,7 +184,9 @@ def test_vgg54(tmp_path):
         torch.testing.assert_close(loss(sr, hr), 0.006 * F.mse_loss(a, b))
 
 
-@pytest.mark.parametrize("make", [lambda: content_loss("vgg19"), lpips, lambda: lpips("vgg16")])
+@pytest.mark.parametrize(
+    "make", [lambda: content_loss("vgg19"), load_lpips, lambda: load_lpips("vgg16")]
+)
 def test_missing_weights_are_an_error(make, no_weights):
     with pytest.raises(MissingWeightsError, match="run `sr fetch"):
         make()
@@ -192,7 +195,10 @@ def test_missing_weights_are_an_error(make, no_weights):
 def test_wrong_weights_are_an_error(tmp_path):
     torch.save({"features.0.weight": torch.zeros(3)}, tmp_path / "other.pth")
     (tmp_path / "text.pth").write_text("not weights")
-    for make in (lambda file: content_loss("vgg19", file), lambda file: lpips("alexnet", file)):
+    for make in (
+        lambda file: content_loss("vgg19", file),
+        lambda file: load_lpips("alexnet", file),
+    ):
         with pytest.raises(MissingWeightsError, match="weights"):
             make(tmp_path / "other.pth")
         with pytest.raises(MissingWeightsError, match=r"text\.pth: not a file of"):
@@ -276,7 +282,7 @@ def test_lpips_reads_torchvision_files(tmp_path):
         "10",
     }  # torchvision's numbers
     assert torch.equal(
-        lpips("alexnet", tmp_path / "alexnet.pth")(a, b), LPIPS(body, heads("alexnet"))(a, b)
+        load_lpips("alexnet", tmp_path / "alexnet.pth")(a, b), LPIPS(body, heads("alexnet"))(a, b)
     )
     with pytest.raises(ValueError, match="must be one of alexnet, vgg16"):
-        lpips("squeeze")
+        load_lpips("squeeze")

@@ -7,7 +7,8 @@ import pytest
 import torch
 from skimage import data
 
-from sr.metrics.psnr_ssim import psnr, rgb_to_y, ssim
+from sr.color import rgb_to_y
+from sr.metrics.psnr_ssim import psnr, ssim
 from sr.models import build
 
 SET5 = Path(__file__).parents[2] / "shared/data/set5"

@@ -302,12 +302,12 @@ def test_enlarge_keeps_its_precision_under_autocast():
 @pytest.mark.parametrize(
     ("name", "config", "message"),
     [
-        ("vdsr", {}, "model 'vdsr': unknown; it must be one of bicubic, sparse, srcnn"),
-        ("srcnn", {"depth": 20}, "model srcnn: no setting depth; it takes scale, kernels"),
+        ("vdsr", {}, "model 'vdsr': must be one of bicubic, sparse, srcnn"),
+        ("srcnn", {"depth": 20}, "model srcnn: no setting depth; it has scale, kernels"),
         (
             "srcnn",
             {"scale": 5},
-            "model srcnn: scale 5: not made by this model; it must be one of 1, 2, 3, 4, 8",
+            "model srcnn: scale 5: not supported by this model; must be one of 1, 2, 3, 4, 8",
         ),
         ("srcnn", {"kernels": [9, 2, 5]}, "must be three odd sizes"),
         ("srcnn", {"color": "lab"}, "color 'lab': must be one of y, rgb"),

@@ -24,12 +24,12 @@ from degrade.recipe import Recipe
 from sr import checkpoint
 from sr.models import build
 from sr.training.config import Config, configure
-from sr.training.data import Order, feed, open_data
+from sr.training.data import ShardedBatchSampler, dataloader, open_dataset
 from sr.training.loop import Status, launch, train
 from sr.training.optimization import split
 from sr.training.run import read_history
-from sr.training.trainers import build_method
-from sr.training.trainers.srgan import SRGAN
+from sr.training.trainers import build_trainer
+from sr.training.trainers.srgan import SRGANTrainer
 
 SRCNN = {"model.kernels": [3, 1, 3], "model.filters": [6, 4]}
 TINY = {
@@ -89,11 +89,11 @@ def config(method: str, data: Path, out: Path, **changes: object) -> Config:
 
 
 def interrupt_at(step: int):
-    def watch(status: Status) -> None:
+    def callback(status: Status) -> None:
         if status.done == step:
             signal.raise_signal(signal.SIGINT)
 
-    return watch
+    return callback
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -142,13 +142,13 @@ def test_unknown_method_and_setting_of_a_model(data: Path, tmp_path: Path):
         train(config("srcnn", data, tmp_path, model__depth=3))
 
 
-# --- feed ----------------------------------------------------------------------------------------
+# --- data ----------------------------------------------------------------------------------------
 
 
 def test_order_is_a_function_of_seed_and_step():
-    whole = list(Order(7, 4, 0, 9, seed=1))
-    assert list(Order(7, 4, 5, 9, seed=1)) == whole[5:]
-    assert list(Order(7, 4, 0, 9, seed=2)) != whole
+    whole = list(ShardedBatchSampler(7, 4, 0, 9, seed=1))
+    assert list(ShardedBatchSampler(7, 4, 5, 9, seed=1)) == whole[5:]
+    assert list(ShardedBatchSampler(7, 4, 0, 9, seed=2)) != whole
     flat = [index for step in whole for index in step]
     assert len(set(flat)) == len(flat)
     for epoch in range(5):
@@ -157,8 +157,10 @@ def test_order_is_a_function_of_seed_and_step():
 
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_processes_share_out_each_step(world: int):
-    whole = list(Order(7, 4, 0, 9))
-    parts = [list(Order(7, 4, 0, 9, rank=rank, world=world)) for rank in range(world)]
+    whole = list(ShardedBatchSampler(7, 4, 0, 9))
+    parts = [
+        list(ShardedBatchSampler(7, 4, 0, 9, rank=rank, world=world)) for rank in range(world)
+    ]
     for step, batch in enumerate(whole):
         shares = [set(part[step]) for part in parts]
         assert sum(map(len, shares)) == len(batch)
@@ -171,8 +173,8 @@ def test_pairs_do_not_depend_on_where_the_run_began(data: Path, tmp_path: Path):
         Recipe.load("realesrgan", 2),
         torch.device("cpu"),
     )
-    from_start = list(feed(made, recipe, open_data(made), 0, cpu))
-    resumed = list(feed(made, recipe, open_data(made), 4, cpu))
+    from_start = list(dataloader(made, recipe, open_dataset(made), 0, cpu))
+    resumed = list(dataloader(made, recipe, open_dataset(made), 4, cpu))
     assert len(resumed) == 2
     for a, b in zip(from_start[4:], resumed, strict=True):
         assert torch.equal(a.lr, b.lr)
@@ -187,7 +189,7 @@ def test_resume_is_exact_to_the_last_bit(method: str, data: Path, tmp_path: Path
     train(config(method, data, tmp_path / "whole"))
     halves = config(method, data, tmp_path / "halves")
     with pytest.raises(KeyboardInterrupt):
-        train(halves, watch=interrupt_at(3))
+        train(halves, callback=interrupt_at(3))
     assert not equal(weights(tmp_path / "halves"), weights(tmp_path / "whole"))
     train(halves, resume=True)
     assert equal(weights(tmp_path / "halves"), weights(tmp_path / "whole"))
@@ -242,7 +244,7 @@ def test_run_folder(data: Path, tmp_path: Path):
 
 def test_without_images_of_its_own_a_run_is_validated_on_samples(data: Path, tmp_path: Path):
     run = train(config("srcnn", data, tmp_path, steps=1, val="samples"))
-    assert len(run.data) == 5
+    assert len(run.examples) == 5
     assert (tmp_path / "samples" / "0000001.png").exists()
     assert (tmp_path / "best.safetensors").exists()
 
@@ -275,7 +277,7 @@ def test_sparse_coding_trains(data: Path, tmp_path: Path):
     assert checkpoint.load(tmp_path / "run").scale == 2
 
 
-# --- methods -------------------------------------------------------------------------------------
+# --- trainers ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["srcnn", "srresnet", "msrresnet", "rrdb"])
@@ -283,9 +285,9 @@ def test_steps_lower_the_pixel_loss(method: str, data: Path, tmp_path: Path):
     small = {"model": {"channels": 16, "blocks": 1}} if method in ("msrresnet", "rrdb") else {}
     made = config(method, data, tmp_path, rate=1e-3, schedule="constant", loss="mse", **small)
     fabric = launch(made)
-    learner = build_method(made, fabric)
-    pair = next(feed(made, Recipe.load("bicubic", 2), open_data(made), 0, fabric.device))
-    losses = [float(learner.step(pair)["loss"]) for _ in range(20)]
+    trainer = build_trainer(made, fabric)
+    pair = next(dataloader(made, Recipe.load("bicubic", 2), open_dataset(made), 0, fabric.device))
+    losses = [float(trainer.step(pair)["loss"]) for _ in range(20)]
     assert losses[-1] < losses[0]
 
 
@@ -295,11 +297,14 @@ def test_a_step_lowers_the_loss_it_is_for(data: Path, tmp_path: Path):
     """
     made = config("srgan", data, tmp_path, gan__pretrain=0, schedule="constant", rate=1e-4, ema=0)
     fabric = launch(made)
-    gan = build_method(made, fabric)
-    assert isinstance(gan, SRGAN)
-    pair = next(feed(made, Recipe.load("bicubic", 2), open_data(made), 0, fabric.device))
-    for learner, loss in ((gan.generator, gan.generator_loss), (gan.critic, gan.critic_loss)):
-        before = learner.descend([pair], loss, 0.0)["loss"]
+    gan = build_trainer(made, fabric)
+    assert isinstance(gan, SRGANTrainer)
+    pair = next(dataloader(made, Recipe.load("bicubic", 2), open_dataset(made), 0, fabric.device))
+    for state, loss in (
+        (gan.generator, gan.generator_terms),
+        (gan.discriminator, gan.discriminator_terms),
+    ):
+        before = state.optimizer_step([pair], loss, 0.0)["loss"]
         with torch.no_grad():
             after = torch.stack(list(loss(pair).values())).sum()
         assert after < before
@@ -308,19 +313,21 @@ def test_a_step_lowers_the_loss_it_is_for(data: Path, tmp_path: Path):
 def test_generator_steps_leave_the_discriminator_alone(data: Path, tmp_path: Path):
     made = config("srgan", data, tmp_path, gan__pretrain=1)
     fabric = launch(made)
-    gan = build_method(made, fabric)
-    assert isinstance(gan, SRGAN)
-    pair = next(feed(made, Recipe.load("bicubic", 2), open_data(made), 0, fabric.device))
-    parameters = [tensor.clone() for tensor in gan.critic.plain.parameters()]
+    gan = build_trainer(made, fabric)
+    assert isinstance(gan, SRGANTrainer)
+    pair = next(dataloader(made, Recipe.load("bicubic", 2), open_dataset(made), 0, fabric.device))
+    parameters = [tensor.clone() for tensor in gan.discriminator.module.parameters()]
     assert set(gan.step(pair)) == {"pixel", "loss"}, "while pretraining"
     assert all(
-        torch.equal(a, b) for a, b in zip(parameters, gan.critic.plain.parameters(), strict=True)
+        torch.equal(a, b)
+        for a, b in zip(parameters, gan.discriminator.module.parameters(), strict=True)
     )
     assert set(gan.step(pair)) == {"adversarial", "content", "tv", "loss", "discriminator"}
     assert not all(
-        torch.equal(a, b) for a, b in zip(parameters, gan.critic.plain.parameters(), strict=True)
+        torch.equal(a, b)
+        for a, b in zip(parameters, gan.discriminator.module.parameters(), strict=True)
     )
-    assert all(tensor.requires_grad for tensor in gan.critic.plain.parameters())
+    assert all(tensor.requires_grad for tensor in gan.discriminator.module.parameters())
 
 
 @pytest.mark.slow
@@ -359,7 +366,7 @@ def test_missing_weights_name_the_remedy(
 def test_generator_to_begin_with(data: Path, tmp_path: Path):
     train(config("srresnet", data, tmp_path / "first", steps=1))
     made = config("srgan", data, tmp_path / "second", gan__init=str(tmp_path / "first"), steps=1)
-    start = build_method(made, launch(made)).model
+    start = build_trainer(made, launch(made)).model
     assert equal(start.state_dict(), weights(tmp_path / "first"))
     with pytest.raises(UserError, match="not a srresnet of these settings"):
         train(
@@ -375,7 +382,9 @@ def test_generator_to_begin_with(data: Path, tmp_path: Path):
 
 def test_split_keeps_rows_together(data: Path, tmp_path: Path):
     made = config("srcnn", data, tmp_path)
-    pair = next(feed(made, Recipe.load("bicubic", 2), open_data(made), 0, torch.device("cpu")))
+    pair = next(
+        dataloader(made, Recipe.load("bicubic", 2), open_dataset(made), 0, torch.device("cpu"))
+    )
     parts = split(pair, 2)
     assert torch.equal(torch.cat([part.lr for part in parts]), pair.lr)
     assert [len(part.plan) for part in parts] == [2, 2]
@@ -411,7 +420,7 @@ def test_full_disk(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(checkpoint, "write_atomic", full)
-    with pytest.raises(UserError, match=r"No space left on device.*the file of before is intact"):
+    with pytest.raises(UserError, match=r"No space left on device.*the previous file is intact"):
         train(config("srcnn", data, tmp_path, steps=4), resume=True)
     assert {path: path.read_bytes() for path in files} == files
 

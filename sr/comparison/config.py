@@ -1,4 +1,4 @@
-"""The settings of a comparison, from a YAML file and flags."""
+"""Config of a comparison, from a YAML file and flags."""
 
 from __future__ import annotations
 
@@ -9,47 +9,44 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from degrade.errors import UserError
-from sr.training.config import read_yaml
+from sr.training.config import problem_lines, read_yaml
 
-__all__ = ["BICUBIC", "Comparison", "change", "read_comparison"]
+__all__ = ["BICUBIC", "Comparison", "override", "read_comparison"]
 
 BICUBIC = "bicubic"
 
-
 Names = tuple[str, ...]
+
+TESTED = ("bicubic", "realesrgan_light", "bsrgan", "realesrgan")
 
 
 class Comparison(BaseModel):
     """What to compare; also the YAML file of ``sr compare --config``.
 
     Args:
-        models: ``bicubic``, methods of ``sr train``, and checkpoints (files, runs' folders,
-            packaged names).
-        train: Recipes that the methods are trained on.
-        test: Recipes that make the LR images to judge on.
+        models: ``bicubic``, trainers of ``sr train``, and checkpoints (files, run folders, names
+            of packaged models).
+        train: Recipes to train on.
+        test: Recipes that make the LR images to test on.
         data: HR images to train on: folders, files or globs.
-        val: HR images to judge on; never trained on.
+        val: HR images to test on; never trained on.
         scale: HR size / LR size.
-        steps: Optimiser steps of every run; by default the method's.
-        seeds: Runs of every cell, with seeds 0, 1, ..; values are means over them.
-        seed: Of the test images' draws.
-        out: Where runs and results go.
-        device: Of ``sr train``.
-        reuse: Checkpoints, runs' folders or folders of such, taken for a cell whose method, recipe
-            hash, scale and seed they have, whatever their other settings.
-        settings: Of a method's runs: ``{"srcnn": {"batch": 8, "model.kernels": [9, 1, 5]}}``.
+        steps: Optimizer steps of every run; by default the trainer's.
+        seeds: Runs of every model and recipe, with seeds 0, 1, ..; values are means over them.
+        seed: Seed of the degradations of the test images.
+        out: Folder of the runs and results.
+        device: Device of ``sr train``.
+        reuse: Checkpoints, run folders or folders of run folders, used instead of training where
+            trainer, recipe hash, scale and seed agree, whatever their other settings.
+        settings: Settings of a trainer's runs:
+            ``{"srcnn": {"batch": 8, "model.kernels": [9, 1, 5]}}``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     models: Annotated[Names, Field(min_length=1)] = (BICUBIC, "srcnn", "srresnet")
     train: Names = ("bicubic", "bsrgan", "realesrgan")
-    test: Annotated[Names, Field(min_length=1)] = (
-        "bicubic",
-        "realesrgan_light",
-        "bsrgan",
-        "realesrgan",
-    )
+    test: Annotated[Names, Field(min_length=1)] = TESTED
     data: Names = ()
     val: str = ""
     scale: Annotated[int, Field(ge=1, le=8)] = 4
@@ -63,23 +60,21 @@ class Comparison(BaseModel):
 
 
 def read_comparison(file: str | Path | None, flags: Mapping[str, Any]) -> Comparison:
-    """From a YAML file and flags, which go first; a flag that is None is not given. Raises
-    UserError.
+    """Read a comparison from a YAML file and flags. Flags take precedence; None means that a flag
+    was not given. Raises UserError, all problems at once.
     """
     data = read_yaml(file) if file is not None else {}
     data.update({name: value for name, value in flags.items() if value is not None})
     try:
         return Comparison.model_validate(data)
     except ValidationError as error:
-        lines = (
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']} (is {e['input']!r})"
-            for e in error.errors()
-        )
-        raise UserError("\n".join(lines)) from None
+        raise UserError(problem_lines(error)) from None
 
 
-def change(comparison: Comparison, changes: Mapping[str, Any]) -> Comparison:
-    """With other settings: ``{"srcnn.batch": 8}``. Raises UserError for a change of no model."""
+def override(comparison: Comparison, changes: Mapping[str, Any]) -> Comparison:
+    """Return a comparison with other settings of its models: ``{"srcnn.batch": 8}``. Raises
+    UserError if an address does not begin with a model.
+    """
     settings = {model: dict(values) for model, values in comparison.settings.items()}
     for address, value in changes.items():
         model, _, name = address.partition(".")

@@ -1,15 +1,13 @@
-"""The page of a comparison: what ``templates/report.html`` shows, as JSON data, and the page
-itself.
+"""HTML report of a comparison: the data of ``templates/report.html``, and the filled template.
 
-Everything in the data is a number, a picture as a data URI, or text that the page's script writes
-as text. The page loads nothing from elsewhere.
+The data are numbers, pictures as data URIs, and text that the script inserts as text nodes, so
+names and descriptions cannot inject markup. The page loads nothing else.
 """
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,33 +17,41 @@ from degrade.plan import Column
 from degrade.recipe import Recipe
 from sr import checkpoint
 from sr.comparison.bootstrap import DRAWS, LEVEL, interval
-from sr.comparison.compare import Matrix, Test
-from sr.comparison.statistics import LOWER, against, as_data, cell, finite, gap, ranks
+from sr.comparison.matrix import Crop, Matrix, TestSet
+from sr.comparison.runs import Row
+from sr.comparison.statistics import (
+    LOWER_IS_BETTER,
+    Json,
+    cell,
+    difference,
+    finite_or_none,
+    gap,
+    interval_as_dict,
+    ranking,
+)
 
-__all__ = ["describe", "page"]
-
-Data = dict[str, Any]
+__all__ = ["render", "report_data"]
 
 TITLES = {
     "psnr_y": ("PSNR on Y", "dB", 2),
     "ssim_y": ("SSIM on Y", "", 4),
     "lpips": ("LPIPS", "", 4),
 }
-"""Metrics that the page shows: title, unit, digits."""
-PICTURES = 160
-"""So many squares of 96 pixels are kept without loss; each takes at most 28 kB."""
-BUDGET = 3_500_000
-"""Bytes for pictures if there are more."""
+"""Metrics of the report: title, unit, digits."""
+LOSSLESS_CROPS = 160
+"""Up to this many crops of 96 pixels are stored without loss, at most 28 kB each."""
+PICTURE_BYTES = 3_500_000
+"""Bytes of all pictures if there are more crops."""
 _TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 
 
-def page(matrix: Matrix) -> str:
-    """The page; it needs no network and no other file."""
-    return fill(_TEMPLATE, describe(matrix))
+def render(matrix: Matrix) -> str:
+    """Return the page, which needs no network and no other file."""
+    return fill(_TEMPLATE, report_data(matrix))
 
 
-def describe(matrix: Matrix) -> Data:
-    """What the template shows."""
+def report_data(matrix: Matrix) -> Json:
+    """Return the data of the template."""
     comparison = matrix.comparison
     album = Album()
     metrics = [name for name in TITLES if name in matrix.metrics]
@@ -58,152 +64,145 @@ def describe(matrix: Matrix) -> Data:
         "images": len(matrix.tests[0].images),
         "resamples": DRAWS,
         "level": LEVEL,
-        "plain": matrix.plain,
-        "protocol": matrix.tables[0][0][0].protocol,
+        "plain": matrix.baseline,
+        "protocol": matrix.results[0][0][0].protocol,
         "versions": checkpoint.versions(),
         "metrics": [_metric(name) for name in metrics],
         "tests": [_test(test) for test in matrix.tests],
-        "rows": [
-            {
-                "label": entry.label,
-                "model": entry.model,
-                "train": entry.train,
-                "hash": entry.hash,
-                "steps": [int(run.metadata.get("step", 0)) for run in entry.runs],
-            }
-            for entry in matrix.entries
-        ],
+        "rows": [_row(row) for row in matrix.rows],
         "cells": {metric: _cells(matrix, metric) for metric in metrics},
-        "gaps": {
-            metric: [as_data(gap(matrix, metric, row)) for row in range(len(matrix.entries))]
-            for metric in metrics
-        },
+        "gaps": {metric: _gaps(matrix, metric) for metric in metrics},
         "gains": {metric: _gains(matrix, metric) for metric in metrics},
         "crops": crops,
         "curves": _curves(matrix),
         "recipes": _recipes(matrix),
-        "pictures": album.encode(BUDGET),
+        "pictures": album.encode(PICTURE_BYTES),
         "quality": album.quality,
     }
 
 
-def _metric(name: str) -> Data:
+def _metric(name: str) -> Json:
     title, unit, digits = TITLES[name]
-    return {"name": name, "title": title, "unit": unit, "digits": digits, "lower": name in LOWER}
+    lower = name in LOWER_IS_BETTER
+    return {"name": name, "title": title, "unit": unit, "digits": digits, "lower": lower}
 
 
-def _test(test: Test) -> Data:
+def _test(test: TestSet) -> Json:
     parameters = [_parameter(test, column) for column in test.recipe.columns]
     return {
         "name": test.name,
         "hash": test.recipe.hash,
-        "parameters": [p for p in parameters if p is not None],
+        "parameters": [parameter for parameter in parameters if parameter is not None],
     }
 
 
-def _parameter(test: Test, column: Column) -> Data | None:
-    """What was drawn, an image a value; None if it tells no two images apart."""
+def _parameter(test: TestSet, column: Column) -> Json | None:
+    """The value of a random variable for each image; None if all images have the same."""
     values = test.plan[column.address]
-    drawn = sorted(set(values[~np.isnan(values)].tolist()))
-    if len(drawn) < 2:
+    distinct = sorted(set(values[~np.isnan(values)].tolist()))
+    if len(distinct) < 2:
         return None
-    data: Data = {"address": column.address, "unit": ""}
+    data: Json = {"address": column.address, "unit": ""}
     if isinstance(column.variable, Range):
-        return {
-            **data,
-            "unit": column.variable.unit,
-            "values": [finite(value) for value in values],
-        }
-    places = [None if math.isnan(value) else drawn.index(value) for value in values.tolist()]
-    return {**data, "values": places, "names": [column.variable.label(value) for value in drawn]}
+        numbers = [finite_or_none(value) for value in values]
+        return {**data, "unit": column.variable.unit, "values": numbers}
+    places = [None if math.isnan(value) else distinct.index(value) for value in values.tolist()]
+    names = [column.variable.label(value) for value in distinct]
+    return {**data, "values": places, "names": names}
 
 
-def _cells(matrix: Matrix, metric: str) -> list[list[Data]]:
-    found: list[list[Data]] = []
-    order = [ranks(matrix, metric, column) for column in range(len(matrix.tests))]
-    for row in range(len(matrix.entries)):
-        found.append([])
-        for column in range(len(matrix.tests)):
-            found[-1].append(
-                {
-                    "value": as_data(interval(cell(matrix, metric, row, column))),
-                    "rank": order[column][row],
-                    "bicubic": as_data(against(matrix, metric, row, column, matrix.plain)),
-                    "matched": as_data(
-                        against(matrix, metric, row, column, matrix.matched(row, column))
-                    ),
-                    "own": matrix.matched(row, column) == row,
-                }
-            )
-    return found
+def _row(row: Row) -> Json:
+    return {
+        "label": row.label,
+        "model": row.model,
+        "train": row.train,
+        "hash": row.hash,
+        "steps": [int(run.metadata.get("step", 0)) for run in row.runs],
+    }
+
+
+def _cells(matrix: Matrix, metric: str) -> list[list[Json]]:
+    """For each row and column: mean, rank, differences to bicubic and to the matched model."""
+    columns = range(len(matrix.tests))
+    ranks = [ranking(matrix, metric, column) for column in columns]
+    return [
+        [_cell(matrix, metric, row, column, ranks[column][row]) for column in columns]
+        for row in range(len(matrix.rows))
+    ]
+
+
+def _cell(matrix: Matrix, metric: str, row: int, column: int, rank: int) -> Json:
+    baseline, matched = matrix.baseline, matrix.matched(row, column)
+    return {
+        "value": interval_as_dict(interval(cell(matrix, metric, row, column))),
+        "rank": rank,
+        "bicubic": interval_as_dict(difference(matrix, metric, row, column, baseline)),
+        "matched": interval_as_dict(difference(matrix, metric, row, column, matched)),
+        "own": matched == row,
+    }
+
+
+def _gaps(matrix: Matrix, metric: str) -> list[Json | None]:
+    return [interval_as_dict(gap(matrix, metric, row)) for row in range(len(matrix.rows))]
 
 
 def _gains(matrix: Matrix, metric: str) -> list[list[list[float | None]]] | None:
     """Per image, a row minus bicubic; None without bicubic."""
-    plain, values = matrix.plain, matrix.values[metric]
-    if plain is None:
+    baseline, values = matrix.baseline, matrix.values[metric]
+    if baseline is None:
         return None
     return [
         [
-            [finite(a - b) for a, b in zip(own, base, strict=True)]
-            for own, base in zip(columns, values[plain], strict=True)
+            [finite_or_none(a - b) for a, b in zip(own, base, strict=True)]
+            for own, base in zip(columns, values[baseline], strict=True)
         ]
         for columns in values
     ]
 
 
-def _crops(matrix: Matrix, album: Album) -> list[list[Data]]:
-    """For each test regime, squares of some images: HR, LR and every row."""
-    exact = sum(len(test.shown) for test in matrix.tests) * (len(matrix.entries) + 2) <= PICTURES
-    found: list[list[Data]] = []
-    for column, test in enumerate(matrix.tests):
-        found.append([])
-        for name, shown in test.shown.items():
-            i = test.images.index(name)
-            values = [finite(columns[column][i]) for columns in matrix.values["psnr_y"]]
-            pictures = [album.add(picture, exact) for picture in (shown.hr, shown.lr, *shown.sr)]
-            drawn = [
-                f"{a} {text}"
-                for a, text in test.plan.row(i, precise=False).items()
-                if not a.endswith(".p")
-            ]
-            found[-1].append(
-                {
-                    "image": name,
-                    "side": len(shown.hr),
-                    "pictures": pictures,
-                    "psnr": values,
-                    "drawn": drawn,
-                }
-            )
-    return found
-
-
-def _curves(matrix: Matrix) -> list[Data]:
-    """The loss of every run that has kept its curve."""
+def _crops(matrix: Matrix, album: Album) -> list[list[Json]]:
+    """For each test set, crops of some images: HR, LR and every row's SR."""
+    count = sum(len(test.crops) for test in matrix.tests) * (len(matrix.rows) + 2)
+    lossless = count <= LOSSLESS_CROPS
     return [
-        {
-            "row": row,
-            "seed": run.seed,
-            "points": [[point["step"], point["loss"]] for point in run.curve if "loss" in point],
-        }
-        for row, entry in enumerate(matrix.entries)
-        for run in entry.runs
-        if any("loss" in point for point in run.curve)
+        [_crop(matrix, column, name, crop, album, lossless) for name, crop in test.crops.items()]
+        for column, test in enumerate(matrix.tests)
     ]
 
 
-def _recipes(matrix: Matrix) -> list[Data]:
+def _crop(
+    matrix: Matrix, column: int, name: str, crop: Crop, album: Album, lossless: bool
+) -> Json:
+    test = matrix.tests[column]
+    i = test.images.index(name)
+    drawn = test.plan.row(i, precise=False)
+    return {
+        "image": name,
+        "side": len(crop.hr),
+        "pictures": [album.add(picture, lossless) for picture in (crop.hr, crop.lr, *crop.sr)],
+        "psnr": [finite_or_none(row[column][i]) for row in matrix.values["psnr_y"]],
+        "drawn": [f"{a} {text}" for a, text in drawn.items() if not a.endswith(".p")],
+    }
+
+
+def _curves(matrix: Matrix) -> list[Json]:
+    """The loss curve of every run that has one."""
+    curves: list[Json] = []
+    for i, row in enumerate(matrix.rows):
+        for run in row.runs:
+            points = [[point["step"], point["loss"]] for point in run.curve if "loss" in point]
+            if points:
+                curves.append({"row": i, "seed": run.seed, "points": points})
+    return curves
+
+
+def _recipes(matrix: Matrix) -> list[Json]:
     tested = {test.recipe.hash: test.recipe for test in matrix.tests}
     trained = {recipe.hash: recipe for recipe in matrix.trained}
 
     def use(recipe: Recipe) -> str:
-        uses = [
-            word
-            for word, known in (("trained on", trained), ("tested on", tested))
-            if recipe.hash in known
-        ]
-        return ", ".join(uses)
+        uses = {"trained on": trained, "tested on": tested}
+        return ", ".join(word for word, recipes in uses.items() if recipe.hash in recipes)
 
     return [
         {"name": recipe.name, "hash": recipe.hash, "use": use(recipe), "yaml": recipe.to_yaml()}

@@ -1,8 +1,7 @@
-"""Quick: a comparison on the sample photographs, in minutes on two CPU cores. Three are trained
-on, two are judged on.
+"""Quick comparison on the sample photographs, in minutes on two CPU cores.
 
-The photographs judged on are cut into squares, each degraded by a draw of its own. Its one
-constraint: no photograph is on both sides. Two photographs make no benchmark; they show an effect.
+Three photographs are the training set; two are the test set, cut into crops that are each degraded
+by a draw of their own. Two photographs are no benchmark; they show an effect.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from degrade.images.samples import sample_images
 from sr import checkpoint
 from sr.comparison.config import BICUBIC, Comparison, read_comparison
 
-__all__ = ["quick"]
+__all__ = ["quick_comparison"]
 
 SIDE = 128
-"""Of the squares."""
-JUDGED = ("chelsea", "coffee")
-"""Photographs that are not trained on."""
-USUAL: dict[str, Any] = {
+"""Side of the test crops."""
+TEST = ("chelsea", "coffee")
+"""Photographs of the test set; the others are the training set."""
+QUICK: dict[str, Any] = {
     "models": (BICUBIC, "srcnn"),
     "out": "comparison-quick",
     "steps": 800,
@@ -31,38 +30,36 @@ USUAL: dict[str, Any] = {
 }
 
 
-def quick(flags: Mapping[str, Any]) -> Comparison:
-    """SRCNN 9-1-5 with half the filters, 800 steps of 8 patches; flags go first. Writes the images
-    into the folder.
+def quick_comparison(flags: Mapping[str, Any]) -> Comparison:
+    """Return a comparison of bicubic with SRCNN 9-1-5 of half the filters, 800 steps of 8
+    patches, and write its images into its folder. Flags take precedence.
 
     Raises:
-        UserError: A flag that is wrong, or images that cannot be written.
+        UserError: A flag is wrong, or the images cannot be written.
     """
     given = {name: value for name, value in flags.items() if value is not None}
-    comparison = read_comparison(None, {**USUAL, **given})
+    comparison = read_comparison(None, {**QUICK, **given})
     root = Path(comparison.out) / "images"
     for path in sample_images():
         pixels = to_uint8(read_image(path).pixels)
-        if path.stem in JUDGED:
-            for name, square in _squares(pixels).items():
-                _write(root / "test" / f"{path.stem}_{name}.png", square)
+        if path.stem in TEST:
+            for name, crop in _crops(pixels).items():
+                _write(root / "test" / f"{path.stem}_{name}.png", crop)
         else:
             _write(root / "train" / f"{path.stem}.png", pixels)
-    where = {
-        "data": comparison.data or (str(root / "train"),),
-        "val": comparison.val or str(root / "test"),
-    }
-    return comparison.model_copy(update=where)
+    data = comparison.data or (str(root / "train"),)
+    val = comparison.val or str(root / "test")
+    return comparison.model_copy(update={"data": data, "val": val})
 
 
-def _squares(pixels: Pixels) -> dict[str, Pixels]:
-    """As many as fit, about the middle; by row and column."""
+def _crops(pixels: Pixels) -> dict[str, Pixels]:
+    """As many non-overlapping crops as fit, centred, by row and column."""
     rows, columns = (size // SIDE for size in pixels.shape[:2])
     top, left = ((size % SIDE) // 2 for size in pixels.shape[:2])
-    places = {
+    corners = {
         f"{y}{x}": (top + y * SIDE, left + x * SIDE) for y in range(rows) for x in range(columns)
     }
-    return {name: pixels[y : y + SIDE, x : x + SIDE] for name, (y, x) in places.items()}
+    return {name: pixels[y : y + SIDE, x : x + SIDE] for name, (y, x) in corners.items()}
 
 
 def _write(path: Path, pixels: Pixels) -> None:

@@ -1,9 +1,9 @@
-"""Cells: the training runs of a comparison, found, gone on with, or begun.
+"""Training runs of a comparison: found, resumed or begun.
 
-A run's folder is named by a hash of all that it depends on. So a second comparison finds what a
-first one trained, one that was stopped goes on, and a run is never taken for another. Its one
-constraint: a run learns without validation and its last weights count, so that the images to judge
-on never choose among its steps.
+A run's folder is named by a hash of everything that its result depends on, so a later comparison
+finds what an earlier one trained, an interrupted run is resumed, and cache keys cannot collide.
+Runs train without validation and their last weights are used, so that the test images never
+select a checkpoint.
 """
 
 from __future__ import annotations
@@ -13,65 +13,53 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from degrade.images.files import find_images
 from degrade.recipe import Recipe
 from sr import checkpoint
+from sr.comparison.config import Comparison
 from sr.training.config import Config, configure
+from sr.training.loop import Status, train
 from sr.training.run import BEST, LAST, STATE, read_history
-
-if TYPE_CHECKING:
-    from sr.comparison.config import Comparison
-    from sr.training.loop import Status
 
 __all__ = [
     "UNTRAINED",
-    "Entry",
-    "Regime",
-    "Trained",
-    "Watch",
-    "given_checkpoint",
-    "label_of",
-    "row",
+    "ProgressCallback",
+    "Row",
+    "TrainedModel",
+    "TrainingRecipe",
+    "checkpoint_row",
+    "model_label",
+    "prepare_row",
     "run_name",
 ]
 
 UNTRAINED = "none"
-"""What stands for the training regime of a model that was not trained."""
-ELSEWHERE = {
-    "out",
-    "data",
-    "val",
-    "recipe",
-    "device",
-    "workers",
-    "tensorboard",
-    "log_every",
-    "val_every",
-    "save_every",
+"""Label of the training recipe of models that were not trained."""
+NOT_HASHED = {
+    *("out", "data", "val", "recipe", "device", "workers", "tensorboard"),
+    *("log_every", "val_every", "save_every"),
 }
-"""Settings that do not change what a run learns, or that :func:`run_name` counts in another
-way.
-"""
-POINTS = 60
+"""Settings that do not change what a run learns, or that :func:`run_name` hashes separately."""
+CURVE_POINTS = 60
 """Points of a training curve."""
 
-Watch = Callable[[str, "Status | None"], None]
-"""Told which run or evaluation is under way, and of a run how it stands."""
+ProgressCallback = Callable[[str, Status | None], None]
+"""Called with the name of the run or evaluation in progress and, for a run, its status."""
 
 
 @dataclass(frozen=True)
-class Regime:
-    """A recipe and what names it: a name or a file, as ``sr train`` takes it."""
+class TrainingRecipe:
+    """A recipe, and the name or file that ``sr train`` loads it from."""
 
     source: str
     recipe: Recipe
 
 
 @dataclass(frozen=True)
-class Trained:
-    """One trained model: where it lies, what it says of itself, how it learned."""
+class TrainedModel:
+    """A checkpoint: its file, the run's seed, its metadata, its training curve."""
 
     file: Path
     seed: int
@@ -79,81 +67,91 @@ class Trained:
     curve: list[dict[str, float]]
 
     @staticmethod
-    def read(file: Path, seed: int) -> Trained:
-        """From a checkpoint, with the curves beside it. Raises UserError."""
-        return Trained(
-            file, seed, checkpoint.read_metadata(file), read_history(file.parent / "curves.csv")
-        )
+    def read(file: Path, seed: int) -> TrainedModel:
+        """Read a checkpoint's metadata, and the curves beside it. Raises UserError."""
+        curve = read_history(file.parent / "curves.csv")
+        return TrainedModel(file, seed, checkpoint.read_metadata(file), curve)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON, without the curve."""
-        kept = {name: self.metadata.get(name) for name in ("name", "recipe", "hash", "step")}
-        return {"file": str(self.file), "seed": self.seed, **kept}
+        """Return what JSON results hold of it, all but the curve."""
+        metadata = {name: self.metadata.get(name) for name in ("name", "recipe", "hash", "step")}
+        return {"file": str(self.file), "seed": self.seed, **metadata}
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A row of the matrix: a model and the regime that it was trained on.
+class Row:
+    """A row of the matrix: a model and the recipe that it was trained on.
 
     Args:
         model: Its name.
-        train: The regime's name, or ``none``.
-        hash: The regime's hash; empty without one.
+        train: The recipe's name, or ``none``.
+        hash: The recipe's hash; empty without one.
         runs: One for each seed; none for bicubic.
     """
 
     model: str
     train: str
     hash: str
-    runs: tuple[Trained, ...] = ()
+    runs: tuple[TrainedModel, ...] = ()
 
     @property
     def label(self) -> str:
-        """For people: ``srcnn / realesrgan``."""
+        """Name in tables: ``srcnn / realesrgan``."""
         return self.model if self.train == UNTRAINED else f"{self.model} / {self.train}"
 
 
-def given_checkpoint(model: str, scale: int) -> Entry:
-    """The row of a checkpoint named among the models. Raises UserError."""
+def checkpoint_row(model: str, scale: int) -> Row:
+    """Return the row of a checkpoint. Raises UserError if it is missing, damaged or of another
+    scale.
+    """
     file = checkpoint.weights_file(model)
     checkpoint.load(file, scale)
-    run = Trained.read(file, 0)
-    return Entry(
-        label_of(model),
-        run.metadata.get("recipe", UNTRAINED),
-        run.metadata.get("hash", ""),
-        (run,),
-    )
+    run = TrainedModel.read(file, 0)
+    recipe, digest = run.metadata.get("recipe", UNTRAINED), run.metadata.get("hash", "")
+    return Row(model_label(model), recipe, digest, (run,))
 
 
-def label_of(model: str) -> str:
-    """What a model is called: a file by its name, ``last`` and ``best`` by their folder."""
+def model_label(model: str) -> str:
+    """Return a model's name in tables: the file's name, of ``last`` and ``best`` the folder's."""
     path = Path(model)
-    return (
-        path.parent.name if path.name in (LAST, BEST) else path.name.removesuffix(".safetensors")
-    )
+    if path.name in (LAST, BEST):
+        return path.parent.name
+    return path.name.removesuffix(".safetensors")
 
 
-def row(comparison: Comparison, model: str, regime: Regime) -> Callable[[Watch], Entry]:
-    """A method's row, as what will make it; settings and files are checked at once. Raises
-    UserError.
+def prepare_row(
+    comparison: Comparison, model: str, regime: TrainingRecipe
+) -> Callable[[ProgressCallback], Row]:
+    """Check a row's settings and files, and return the function that trains what is missing.
+    Raises UserError.
     """
     seeds = range(comparison.seeds)
     configs = [_config(comparison, model, regime, seed) for seed in seeds]
-    found = [_reused(comparison, model, regime.recipe, seed) for seed in seeds]
+    reused = [_reused(comparison, model, regime.recipe, seed) for seed in seeds]
 
-    def make(tell: Watch) -> Entry:
+    def train_row(callback: ProgressCallback) -> Row:
         name = f"{model} / {regime.recipe.name}"
         runs = [
-            run or _run(config, f"{name}, seed {config.seed}", tell)
-            for run, config in zip(found, configs, strict=True)
+            run or _trained(config, f"{name}, seed {config.seed}", callback)
+            for run, config in zip(reused, configs, strict=True)
         ]
-        return Entry(model, regime.recipe.name, regime.recipe.hash, tuple(runs))
+        return Row(model, regime.recipe.name, regime.recipe.hash, tuple(runs))
 
-    return make
+    return train_row
 
 
-def _config(comparison: Comparison, model: str, regime: Regime, seed: int) -> Config:
+def run_name(config: Config, recipe: Recipe) -> str:
+    """Return the name of a run's folder: trainer, recipe, seed, and a hash of everything that the
+    result depends on. HR images are hashed by name and size in bytes, not by folder.
+    """
+    files = [path for source in config.data for path in find_images(source)]
+    data = config.model_dump(mode="json", exclude=NOT_HASHED)
+    data |= {"recipe": recipe.hash, "data": [[path.name, path.stat().st_size] for path in files]}
+    digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+    return f"{config.method}-{recipe.name}-{config.seed}-{digest[:12]}"
+
+
+def _config(comparison: Comparison, model: str, regime: TrainingRecipe, seed: int) -> Config:
     flags = {
         "recipe": regime.source,
         "data": comparison.data,
@@ -165,47 +163,30 @@ def _config(comparison: Comparison, model: str, regime: Regime, seed: int) -> Co
     }
     config = configure(model, flags, None, comparison.settings.get(model))
     folder = Path(comparison.out) / "runs" / run_name(config, regime.recipe)
-    return config.model_copy(
-        update={"val": None, "out": str(folder), "log_every": max(1, config.steps // POINTS)}
-    )
+    log_every = max(1, config.steps // CURVE_POINTS)
+    return config.model_copy(update={"val": None, "out": str(folder), "log_every": log_every})
 
 
-def run_name(config: Config, recipe: Recipe) -> str:
-    """A run's folder: method, recipe, seed, and a hash of all that it depends on.
-
-    HR images count by their names and sizes in bytes, not by where they lie.
-    """
-    files = [path for source in config.data for path in find_images(source)]
-    data = config.model_dump(mode="json", exclude=ELSEWHERE)
-    data |= {"recipe": recipe.hash, "data": [[path.name, path.stat().st_size] for path in files]}
-    digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
-    return f"{config.method}-{recipe.name}-{config.seed}-{digest[:12]}"
-
-
-def _reused(comparison: Comparison, model: str, recipe: Recipe, seed: int) -> Trained | None:
-    """A checkpoint of ``comparison.reuse`` for a cell."""
+def _reused(comparison: Comparison, model: str, recipe: Recipe, seed: int) -> TrainedModel | None:
+    """The first checkpoint of ``comparison.reuse`` that fits."""
+    wanted = (model, recipe.hash, str(comparison.scale), seed)
     for source in map(Path, comparison.reuse):
         runs = sorted(source.glob(f"*/{LAST}"))
         for file in runs or [checkpoint.weights_file(source)]:
-            said = checkpoint.read_metadata(file)
-            training = json.loads(said.get("training", "{}"))
-            known = (
-                training.get("method", said["name"]),
-                said.get("hash"),
-                said["scale"],
-                training.get("seed", 0),
-            )
-            if known == (model, recipe.hash, str(comparison.scale), seed):
-                return Trained.read(file, seed)
+            metadata = checkpoint.read_metadata(file)
+            training = json.loads(metadata.get("training", "{}"))
+            name, seen = training.get("method", metadata["name"]), training.get("seed", 0)
+            if (name, metadata.get("hash"), metadata["scale"], seen) == wanted:
+                return TrainedModel.read(file, seed)
     return None
 
 
-def _run(config: Config, label: str, tell: Watch) -> Trained:
+def _trained(config: Config, label: str, callback: ProgressCallback) -> TrainedModel:
+    """The model of a run, trained or resumed unless it is finished."""
     folder = Path(config.out)
     file = folder / LAST
     if not file.is_file() or int(checkpoint.read_metadata(file)["step"]) < config.steps:
-        from sr.training.loop import train
-
-        tell(f"training {label}", None)
-        train(config, (folder / STATE).is_file(), lambda status: tell(f"training {label}", status))
-    return Trained.read(file, config.seed)
+        name = f"training {label}"
+        callback(name, None)
+        train(config, (folder / STATE).is_file(), lambda status: callback(name, status))
+    return TrainedModel.read(file, config.seed)

@@ -1,127 +1,113 @@
-"""Report: a comparison as a table, as data, and as one HTML page that needs no network.
-
-Intervals are of the paired bootstrap over images (:mod:`sr.comparison.bootstrap`). Differences are
-image by image:
-
-.. math:: \\Delta_i = V_{m, r, t, i} - V_{\\mathrm{bicubic}, t, i}, \\qquad
-          G_{m, r} = \\operatorname{mean}_{t \\neq r, i} (V_{m, t, t, i} - V_{m, r, t, i})
-
-G is the generalisation gap: what a model gives away, over the regimes that it was not trained on,
-against the same model trained on them.
-"""
+"""Tables of a comparison: CSV, JSON, and the terminal's."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import math
-from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+from rich.box import SIMPLE
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from sr import checkpoint
 from sr.comparison.bootstrap import DRAWS, LEVEL, interval
-from sr.comparison.compare import Matrix
-from sr.comparison.statistics import Data, against, as_data, cell, finite, gap, ranks
+from sr.comparison.matrix import Matrix
+from sr.comparison.runs import Row
+from sr.comparison.statistics import (
+    Json,
+    cell,
+    difference,
+    finite_or_none,
+    gap,
+    interval_as_dict,
+    ranking,
+)
 
-__all__ = ["print_matrix", "to_csv", "to_json", "write_results"]
-
-
-def write_results(matrix: Matrix) -> Path:
-    """Writes ``matrix.csv``, ``matrix.json`` and ``report.html``; returns their folder. Raises
-    UserError.
-    """
-    from sr.comparison.html_report import page  # it needs the numbers of this module
-
-    folder = Path(matrix.comparison.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    checkpoint.write(folder / "matrix.csv", to_csv(matrix).encode())
-    text = json.dumps(to_json(matrix), indent=1, allow_nan=False)
-    checkpoint.write(folder / "matrix.json", (text + "\n").encode())
-    checkpoint.write(folder / "report.html", page(matrix).encode())
-    return folder
-
-
-# --- numbers -------------------------------------------------------------------------------------
-
+__all__ = ["print_matrix", "to_csv", "to_json"]
 
 # --- files ---------------------------------------------------------------------------------------
 
 
 def to_csv(matrix: Matrix) -> str:
-    """A line for each model, training regime, test regime and metric."""
+    """Return one line for each model, training recipe, test recipe and metric."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["model", "train", "test", "metric", "mean", "low", "high", "images"])
-    for row, entry in enumerate(matrix.entries):
+    for i, row in enumerate(matrix.rows):
         for column, test in enumerate(matrix.tests):
             for metric in matrix.metrics:
-                values = cell(matrix, metric, row, column)
-                found = interval(values)
-                numbers = (
-                    "" if math.isnan(x) else f"{x:.6g}"
-                    for x in (found.mean, found.low, found.high)
-                )
-                writer.writerow(
-                    [entry.model, entry.train, test.name, metric, *numbers, len(values)]
-                )
+                values = cell(matrix, metric, i, column)
+                numbers = _interval_text(values)
+                writer.writerow([row.model, row.train, test.name, metric, *numbers, len(values)])
     return buffer.getvalue()
 
 
-def to_json(matrix: Matrix) -> Data:
-    """All that the results are and depend on; numbers that are not finite are null."""
+def _interval_text(values: NDArray[np.float64]) -> list[str]:
+    """Mean and ends of the interval; empty where it has none."""
+    found = interval(values)
+    ends = (found.mean, found.low, found.high)
+    return ["" if math.isnan(end) else f"{end:.6g}" for end in ends]
+
+
+def to_json(matrix: Matrix) -> Json:
+    """Return the results and everything that they depend on; non-finite numbers are null."""
+    over = "images, after the mean over seeds"
     return {
         "comparison": matrix.comparison.model_dump(mode="json"),
         "versions": checkpoint.versions(),
-        "bootstrap": {
-            "resamples": DRAWS,
-            "level": LEVEL,
-            "over": "images, after the mean over seeds",
-        },
+        "bootstrap": {"resamples": DRAWS, "level": LEVEL, "over": over},
         "metrics": list(matrix.metrics),
-        "tests": [
-            {
-                "test": test.name,
-                "hash": test.recipe.hash,
-                "seed": matrix.comparison.seed,
-                "protocol": matrix.tables[0][column][0].protocol,
-                "images": test.images,
-                "plan": [test.plan.row(i) for i in range(len(test.images))],
-            }
-            for column, test in enumerate(matrix.tests)
-        ],
-        "rows": [
-            {
-                "model": entry.model,
-                "train": entry.train,
-                "hash": entry.hash,
-                "runs": [run.as_dict() for run in entry.runs],
-                "gap": {metric: as_data(gap(matrix, metric, row)) for metric in matrix.metrics},
-                "cells": [_cell_data(matrix, row, column) for column in range(len(matrix.tests))],
-            }
-            for row, entry in enumerate(matrix.entries)
-        ],
+        "tests": [_test_as_dict(matrix, column) for column in range(len(matrix.tests))],
+        "rows": [_row_as_dict(matrix, i, row) for i, row in enumerate(matrix.rows)],
     }
 
 
-def _cell_data(matrix: Matrix, row: int, column: int) -> Data:
-    matched = matrix.matched(row, column)
+def _test_as_dict(matrix: Matrix, column: int) -> Json:
+    test = matrix.tests[column]
     return {
-        "test": matrix.tests[column].name,
-        "metrics": {
-            metric: {
-                **(as_data(interval(cell(matrix, metric, row, column))) or {}),
-                "rank": ranks(matrix, metric, column)[row],
-                "against_bicubic": as_data(against(matrix, metric, row, column, matrix.plain)),
-                "against_matched": as_data(against(matrix, metric, row, column, matched)),
-                "by_seed": [
-                    [finite(image[metric]) for image in table.images.values()]
-                    for table in matrix.tables[row][column]
-                ],
-            }
-            for metric in matrix.metrics
-        },
+        "test": test.name,
+        "hash": test.recipe.hash,
+        "seed": matrix.comparison.seed,
+        "protocol": matrix.results[0][column][0].protocol,
+        "images": test.images,
+        "plan": [test.plan.row(i) for i in range(len(test.images))],
+    }
+
+
+def _row_as_dict(matrix: Matrix, i: int, row: Row) -> Json:
+    return {
+        "model": row.model,
+        "train": row.train,
+        "hash": row.hash,
+        "runs": [run.as_dict() for run in row.runs],
+        "gap": {metric: interval_as_dict(gap(matrix, metric, i)) for metric in matrix.metrics},
+        "cells": [_cell_as_dict(matrix, i, column) for column in range(len(matrix.tests))],
+    }
+
+
+def _cell_as_dict(matrix: Matrix, row: int, column: int) -> Json:
+    metrics = {metric: _metric_as_dict(matrix, metric, row, column) for metric in matrix.metrics}
+    return {"test": matrix.tests[column].name, "metrics": metrics}
+
+
+def _metric_as_dict(matrix: Matrix, metric: str, row: int, column: int) -> Json:
+    own = interval_as_dict(interval(cell(matrix, metric, row, column))) or {}
+    baseline = difference(matrix, metric, row, column, matrix.baseline)
+    matched = difference(matrix, metric, row, column, matrix.matched(row, column))
+    by_seed = [
+        [finite_or_none(scores[metric]) for scores in results.images.values()]
+        for results in matrix.results[row][column]
+    ]
+    return {
+        **own,
+        "rank": ranking(matrix, metric, column)[row],
+        "against_bicubic": interval_as_dict(baseline),
+        "against_matched": interval_as_dict(matched),
+        "by_seed": by_seed,
     }
 
 
@@ -129,24 +115,18 @@ def _cell_data(matrix: Matrix, row: int, column: int) -> Data:
 
 
 def print_matrix(console: Console, matrix: Matrix, metric: str = "psnr_y") -> None:
-    """Means of a metric; the best of each column is bold."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-    from rich.text import Text
-
-    # Rich would break names anywhere to make room; a name is worth more than a frame.
-    table = Table(
-        title=f"{metric.replace('_', ' ')}; rows: trained on, columns: tested on", box=SIMPLE
-    )
+    """Print the means of a metric, the best of each column in bold."""
+    title = f"{metric.replace('_', ' ')}; rows: trained on, columns: tested on"
+    table = Table(title=title, box=SIMPLE)
+    # Rich would break names anywhere to make room.
     table.add_column("", no_wrap=True)
     for test in matrix.tests:
         table.add_column(Text(test.name), justify="right", no_wrap=True)
-    for row, entry in enumerate(matrix.entries):
-        cells: list[Text] = []
-        for column in range(len(matrix.tests)):
-            mean = float(cell(matrix, metric, row, column).mean())
-            cells.append(
-                Text(f"{mean:.2f}", "bold" if ranks(matrix, metric, column)[row] == 1 else "")
-            )
-        table.add_row(Text(entry.label), *cells)
+    columns = range(len(matrix.tests))
+    ranks = [ranking(matrix, metric, column) for column in columns]
+    for i, row in enumerate(matrix.rows):
+        means = [float(cell(matrix, metric, i, column).mean()) for column in columns]
+        styles = ["bold" if ranks[column][i] == 1 else "" for column in columns]
+        cells = [Text(f"{mean:.2f}", style) for mean, style in zip(means, styles, strict=True)]
+        table.add_row(Text(row.label), *cells)
     console.print(table)

@@ -1,9 +1,9 @@
-"""Our models in spandrel, the loader of chaiNNer and others: ``sr.export.spandrel.install()``,
-then load as usual.
+"""Plug-in for spandrel, the model loader of chaiNNer and others: call
+``sr.export.spandrel.install()``, then load files as usual.
 
-Spandrel sees keys and tensors, nothing else, and the shapes of SRCNN do not tell its scale. So a
-file for spandrel has one tensor more, ``sr_config``: the model's name and config as JSON in bytes.
-RRDBNet of the usual growth needs none of this, for its keys are ESRGAN's.
+Spandrel detects a model by its keys and shapes, which for SRCNN do not determine the scale. So a
+file for spandrel has one more tensor, ``sr_config``: the model's name and config as JSON bytes.
+RRDBNet of ESRGAN's growth does not need it, because its keys are ESRGAN's.
 """
 
 from __future__ import annotations
@@ -11,22 +11,36 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sr.checkpoint import write
 from sr.models import Model, build, name_of
 
-__all__ = ["KEY", "from_state", "install", "to_state"]
+__all__ = ["KEY", "from_state", "install", "to_spandrel", "to_state"]
 
 KEY = "sr_config"
 GROWTH = 32
-"""Of ESRGAN's dense layers; spandrel takes it for granted."""
+"""Growth of ESRGAN's dense blocks, which spandrel assumes."""
+
+
+def to_spandrel(model: Model, path: str | Path) -> str:
+    """Write a file for spandrel. Return the code that loads it. Raises UserError."""
+    from safetensors.torch import save
+
+    state = to_state(model)
+    write(path, save(state))
+    loader = "spandrel.ModelLoader().load_from_file(..)"
+    if KEY not in state:
+        return loader
+    return f"import sr.export.spandrel; sr.export.spandrel.install(); {loader}"
 
 
 def to_state(model: Model) -> dict[str, Tensor]:
-    """The weights, and :data:`KEY` where spandrel needs it."""
+    """Return the weights, and :data:`KEY` if spandrel needs it."""
     state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     name = name_of(model)
     if name != "rrdb" or model.config["growth"] != GROWTH:
@@ -36,22 +50,22 @@ def to_state(model: Model) -> dict[str, Tensor]:
 
 
 def from_state(state: Mapping[str, Tensor]) -> Model:
-    """The model of :func:`to_state`, in eval mode. Raises ValueError or RuntimeError if the
+    """Build the model of :func:`to_state`, in eval mode. Raises ValueError or RuntimeError if the
     weights do not fit.
     """
-    said: dict[str, Any] = json.loads(bytes(state[KEY].to(torch.uint8).tolist()))
-    model = build(said["name"], **said["config"])
+    entry: dict[str, Any] = json.loads(bytes(state[KEY].to(torch.uint8).tolist()))
+    model = build(entry["name"], **entry["config"])
     model.load_state_dict({name: tensor for name, tensor in state.items() if name != KEY})
     return model.eval()
 
 
 def install() -> None:
-    """Teaches spandrel to load our files. Does nothing the second time. Raises ImportError
-    without spandrel.
+    """Register our architectures with spandrel; again is a no-op. Raises ImportError without
+    spandrel.
     """
     spandrel: Any = import_module("spandrel")  # not a dependency: it pulls torchvision
 
-    class Ours(spandrel.Architecture):
+    class SRArchitecture(spandrel.Architecture):
         def __init__(self) -> None:
             super().__init__(id="sr", name="sr", detect=lambda state: KEY in state)
 
@@ -72,8 +86,7 @@ def install() -> None:
 
     registry = spandrel.MAIN_REGISTRY
     if "sr" not in registry:
-        # First of all, because others detect by keys such as conv1.weight alone.
-        before = tuple(
-            support.architecture.id for support in registry.architectures("detection")[:1]
-        )
-        registry.add(spandrel.ArchSupport.from_architecture(Ours(), before=before))
+        # First, because other architectures are detected by keys such as conv1.weight alone.
+        first = registry.architectures("detection")[:1]
+        before = tuple(support.architecture.id for support in first)
+        registry.add(spandrel.ArchSupport.from_architecture(SRArchitecture(), before=before))

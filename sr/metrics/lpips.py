@@ -1,14 +1,15 @@
 """LPIPS: learned perceptual image patch similarity.
 
-.. math:: d = \\sum_l \\frac{1}{H_l W_l} \\sum_{h,w} \\sum_c w_{lc} (\\hat\\phi_l(SR) - \\hat\\phi_l(HR))_{hwc}^2
+.. math:: d = \\sum_l \\frac{1}{H_l W_l} \\sum_{h,w} \\sum_c
+          w_{lc} (\\hat\\phi_l(SR) - \\hat\\phi_l(HR))_{hwc}^2
 
-with features of unit length over channels and the published weights w ("heads", version 0.1),
-which the wheel of torchmetrics carries. Its one constraint: only AlexNet or VGG16 with ImageNet
-weights and those heads may bear the name.
+with features normalized to unit length over channels and the published weights w ("heads",
+version 0.1), which the wheel of torchmetrics contains. The backbone is AlexNet or VGG16 with
+ImageNet weights; only these weights may be reported as LPIPS.
 
 References:
-    | The unreasonable effectiveness of deep features as a perceptual metric (Zhang et al., CVPR 2018)
-    | https://arxiv.org/abs/1801.03924
+    | The unreasonable effectiveness of deep features as a perceptual metric (Zhang et al., CVPR
+    | 2018) https://arxiv.org/abs/1801.03924
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ from torch import Tensor, nn
 
 from sr.pretrained import MissingWeightsError, features
 
-__all__ = ["LPIPS", "distance", "heads", "lpips"]
+__all__ = ["LPIPS", "distance", "heads", "load_lpips"]
 
 Net = Literal["alexnet", "vgg16"]
 
 HEADS: dict[Net, str] = {"alexnet": "alex.pth", "vgg16": "vgg.pth"}
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
-"""Of images in [-1, 1], by channel."""
-LEAST = 32
-"""Smallest side that leaves a pixel in every layer."""
+"""Mean and standard deviation of images in [-1, 1], by channel."""
+MIN_SIDE = 32
+"""Smallest side for which every layer has a pixel."""
 
 
 class Layers(nn.Module):
-    """Convolutions numbered as in torchvision, read after each of ``ends`` (counts of layers)."""
+    """Layers numbered from 1 as in torchvision; returns the outputs of layers ``ends``."""
 
     def __init__(self, body: nn.Sequential, ends: Sequence[int]) -> None:
         super().__init__()
@@ -44,16 +45,16 @@ class Layers(nn.Module):
         self.ends = tuple(ends)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        read: list[Tensor] = []
-        for place, layer in enumerate(self.body, 1):
+        features: list[Tensor] = []
+        for number, layer in enumerate(self.body, 1):
             image = layer(image)
-            if place in self.ends:
-                read.append(image)
-        return read
+            if number in self.ends:
+                features.append(image)
+        return features
 
 
 def alexnet() -> Layers:
-    """AlexNet's convolutions, read after each ReLU."""
+    """Return AlexNet's convolutions, with the output of each ReLU."""
     first = [
         nn.Conv2d(3, 64, 11, 4, 2),
         nn.ReLU(),
@@ -67,7 +68,7 @@ def alexnet() -> Layers:
 
 
 def vgg16() -> Layers:
-    """VGG16's convolutions, read before each pool."""
+    """Return VGG16's convolutions, with the input of each pool."""
     layers: list[nn.Module] = []
     before = 3
     for width, depth in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
@@ -82,7 +83,7 @@ NETS: dict[Net, Callable[[], Layers]] = {"alexnet": alexnet, "vgg16": vgg16}
 
 
 def distance(a: Sequence[Tensor], b: Sequence[Tensor], heads: Sequence[Tensor]) -> Tensor:
-    """LPIPS of two lists of features (B, C_l, H_l, W_l) by heads (C_l,): (B,)."""
+    """Return LPIPS (B,) of two lists of features (B, C_l, H_l, W_l) with heads (C_l,)."""
     terms = [
         (_unit(x) - _unit(y)).square().mul(head.view(1, -1, 1, 1)).sum(1).mean((1, 2))
         for x, y, head in zip(a, b, heads, strict=True)
@@ -95,10 +96,8 @@ def _unit(x: Tensor) -> Tensor:
 
 
 class LPIPS(nn.Module):
-    """Distance of SR and HR, (B, 3, H, W) RGB in [0, 1], sides of at least 32: (B,), 0 for equal
-    images.
-
-    Make it with :func:`lpips`, which sees to the weights.
+    """Distance (B,) of SR and HR, (B, 3, H, W) RGB in [0, 1], sides of at least 32; 0 for equal
+    images. :func:`load_lpips` builds it with its weights.
     """
 
     shift: Tensor
@@ -112,22 +111,22 @@ class LPIPS(nn.Module):
         self.register_buffer("scale", torch.tensor(SCALE).view(1, 3, 1, 1))
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
-        if min(sr.shape[2:]) < LEAST:
+        if min(sr.shape[2:]) < MIN_SIDE:
             raise ValueError(
-                f"LPIPS of {list(sr.shape[2:])} pixels: each side must be at least {LEAST}"
+                f"LPIPS of {list(sr.shape[2:])} pixels: each side must be at least {MIN_SIDE}"
             )
-        a, b = (
-            self.body((2 * image.clamp(0, 1) - 1 - self.shift) / self.scale) for image in (sr, hr)
-        )
-        return distance(a, b, list(self.heads))
+        return distance(self._features(sr), self._features(hr), list(self.heads))
+
+    def _features(self, image: Tensor) -> list[Tensor]:
+        return self.body((2 * image.clamp(0, 1) - 1 - self.shift) / self.scale)
 
 
-def lpips(net: Net = "alexnet", file: str | Path | None = None) -> LPIPS:
-    """LPIPS 0.1 on ``net``; the literature reports AlexNet.
+def load_lpips(net: Net = "alexnet", file: str | Path | None = None) -> LPIPS:
+    """Load LPIPS 0.1 on a backbone; the literature reports AlexNet.
 
     Args:
         net: ``alexnet`` or ``vgg16``.
-        file: torchvision's ImageNet weights of ``net``; by default where ``sr fetch`` puts them.
+        file: torchvision's ImageNet weights of ``net``; by default where ``sr fetch`` stores them.
 
     Raises:
         ValueError: If the net is unknown.
@@ -147,16 +146,13 @@ def lpips(net: Net = "alexnet", file: str | Path | None = None) -> LPIPS:
 
 
 def heads(net: Net) -> list[Tensor]:
-    """The published heads, one (C_l,) a layer, from torchmetrics' wheel. Raises
+    """Load the published heads, (C_l,) for each layer, from torchmetrics' wheel. Raises
     MissingWeightsError.
     """
     spec = find_spec("torchmetrics")
-    path = (
-        Path(spec.origin or "").parent / "functional/image/lpips_models" / HEADS[net]
-        if spec
-        else None
-    )
-    if path is None or not path.is_file():
+    folder = Path(spec.origin or "").parent if spec else Path()
+    path = folder / "functional/image/lpips_models" / HEADS[net]
+    if spec is None or not path.is_file():
         raise MissingWeightsError(
             "the heads of LPIPS come with torchmetrics: run `pip install degrade[train]`"
         )

@@ -1,4 +1,4 @@
-"""Models by name. ``build(name, **model.config)`` makes the same architecture again."""
+"""Models by name. ``build(name, **model.config)`` builds the same architecture again."""
 
 from __future__ import annotations
 
@@ -36,23 +36,24 @@ MODELS: dict[str, Callable[..., Model]] = {
     "msrresnet": MSRResNet,
     "rrdb": RRDBNet,
 }
-"""Constructors of the xN models."""
+"""Constructors by name."""
 
 
 def build(name: str, **config: Any) -> Model:
-    """A new model, randomly initialised from torch's generator.
+    """Build a model, randomly initialized from torch's generator.
+
+    >>> build("bicubic", scale=3)
+    Bicubic(scale=3)
 
     Raises:
         ValueError: If the name, a setting or a setting's value is unknown.
     """
     if name not in MODELS:
-        raise ValueError(f"model {name!r}: unknown; it must be one of {', '.join(MODELS)}")
+        raise ValueError(f"model {name!r}: must be one of {', '.join(MODELS)}")
     known = inspect.signature(MODELS[name]).parameters
     wrong = [setting for setting in config if setting not in known]
     if wrong:
-        raise ValueError(
-            f"model {name}: no setting {', '.join(wrong)}; it takes {', '.join(known)}"
-        )
+        raise ValueError(f"model {name}: no setting {', '.join(wrong)}; it has {', '.join(known)}")
     try:
         return MODELS[name](**config)
     except ValueError as error:
@@ -60,10 +61,14 @@ def build(name: str, **config: Any) -> Model:
 
 
 def name_of(model: Model) -> str:
-    """The registered name of a model's class. Raises ValueError."""
+    """Return the registered name of a model's class. Raises ValueError.
+
+    >>> name_of(build("rrdb", blocks=1))
+    'rrdb'
+    """
     for name, constructor in MODELS.items():
         if constructor is type(model):
             return name
     raise ValueError(
-        f"{type(model).__name__}: not a registered model; they are {', '.join(MODELS)}"
+        f"{type(model).__name__}: not a registered model; registered are {', '.join(MODELS)}"
     )

@@ -1,8 +1,8 @@
-"""Model: what every xN network is to the trainer, the upscaler and the checkpoint.
+"""Model: the base class of xN super-resolution networks.
 
-Low resolution (B, 3, h, w) RGB float in [0, 1] in, super-resolved (B, 3, h N, w N) out, not
-clamped. Its one constraint: ``build(name, **model.config)`` makes the same architecture again, so
-a checkpoint needs nothing but a name, a config and tensors.
+LR (B, 3, h, w) RGB float in [0, 1] in, SR (B, 3, h N, w N) out, not clamped.
+``build(name, **model.config)`` builds the same architecture again, so that a checkpoint needs only
+a name, a config and tensors.
 """
 
 from __future__ import annotations
@@ -22,17 +22,15 @@ class Model(nn.Module):
 
     Args:
         scale: N.
-        reach: Radius of the receptive field in LR pixels; None where it is the whole image.
+        reach: Radius of the receptive field in LR pixels; None if it is the whole image.
         config: Keyword arguments of the constructor, JSON values only.
     """
 
     margin: int = 0
-    """HR pixels missing on each side of the output in training mode (``valid`` convolutions);
-    none are in eval mode.
-    """
+    """HR pixels that the output lacks on each side in training mode (``valid`` convolutions)."""
     multiple: int = 1
-    """Tiles must start on multiples of this many LR pixels for their result to equal that of
-    the whole image.
+    """Tiles must start on multiples of this many LR pixels to give the result of the whole
+    image.
     """
 
     def __init__(self, scale: int, reach: int | None, config: dict[str, Any]) -> None:
@@ -43,11 +41,11 @@ class Model(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the parameters."""
         return next(chain(self.parameters(), self.buffers())).device
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        """Groups for a torch optimiser at base rate ``lr``."""
+        """Return parameter groups for a torch optimizer at base learning rate ``lr``."""
         return [{"params": list(self.parameters()), "lr": lr}]
 
     def extra_repr(self) -> str:
@@ -55,18 +53,16 @@ class Model(nn.Module):
 
 
 def check_scale(scale: int, known: Iterable[int]) -> int:
-    """``scale`` if it is among ``known``. Raises ValueError."""
-    names = tuple(known)
-    if scale not in names:
-        raise ValueError(
-            f"scale {scale}: not made by this model; it must be one of {', '.join(map(str, names))}"
-        )
+    """Return ``scale``. Raises ValueError if it is not one of ``known``."""
+    scales = tuple(known)
+    if scale not in scales:
+        names = ", ".join(map(str, scales))
+        raise ValueError(f"scale {scale}: not supported by this model; must be one of {names}")
     return scale
 
 
 def coarsen(radius: int, factor: int) -> int:
-    """A radius in fine pixels as a radius in pixels ``factor`` times as large, whatever the
-    pixel's phase.
+    """Convert a radius in pixels to one in pixels ``factor`` times as large, rounded up.
 
     >>> [coarsen(radius, 2) for radius in (0, 1, 2, 3)]
     [0, 1, 1, 2]
@@ -75,8 +71,10 @@ def coarsen(radius: int, factor: int) -> int:
 
 
 def count(module: nn.Module, suffix: str = "") -> int:
-    """Number of trainable numbers in ``module``, of the parameters whose name ends in
-    ``suffix``.
+    """Return the number of trainable weights, of parameters whose name ends in ``suffix``.
+
+    >>> count(nn.Linear(3, 2)), count(nn.Linear(3, 2), "bias")
+    (8, 2)
     """
 
     def size(tensor: Tensor) -> int:

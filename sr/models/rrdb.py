@@ -4,8 +4,8 @@
     x_i = \\phi(C_i[x, x_1, .., x_{i-1}]), \\quad D(x) = x + 0.2 C_5[x, x_1, .., x_4], \\quad
     R(x) = x + 0.2 (D_3(D_2(D_1(x))))
 
-Its one constraint: BasicSR's keys, the "new" ESRGAN layout, so that weights go to and from
-BasicSR, Real-ESRGAN and spandrel as they are.
+The keys are BasicSR's (the "new" ESRGAN layout), so that weights are interchangeable with BasicSR,
+Real-ESRGAN and spandrel.
 
 References:
     | ESRGAN: enhanced super-resolution generative adversarial networks (Wang et al., 2018)
@@ -26,16 +26,16 @@ __all__ = ["RRDBNet"]
 
 
 class RRDBNet(Model):
-    """ESRGAN's generator. The network itself is x4; x2 and x1 feed it a pixel-unshuffled image.
+    """ESRGAN's generator. The network itself is x4; for x2 and x1 its input is pixel-unshuffled.
 
-    Sides that the unshuffling does not divide are repeated at the right and bottom edge and the
-    result is cropped.
+    Sides that the unshuffling does not divide are padded at the right and bottom by repeating the
+    edge, and the result is cropped.
 
     Args:
         scale: 1, 2 or 4.
         channels: Width of the body (BasicSR: ``num_feat``).
         blocks: Number of RRDBs (``num_block``); 23 in ESRGAN, 6 in Real-ESRGAN's anime model.
-        growth: Channels that each dense layer adds (``num_grow_ch``).
+        growth: Channels that each dense convolution adds (``num_grow_ch``).
     """
 
     def __init__(
@@ -59,8 +59,8 @@ class RRDBNet(Model):
         """(B, 3, h, w) -> (B, 3, h scale, w scale)."""
         height, width = image.shape[2:]
         if self.multiple > 1:
-            spare = (0, -width % self.multiple, 0, -height % self.multiple)
-            image = F.pixel_unshuffle(F.pad(image, spare, mode="replicate"), self.multiple)
+            padding = (0, -width % self.multiple, 0, -height % self.multiple)
+            image = F.pixel_unshuffle(F.pad(image, padding, mode="replicate"), self.multiple)
         x = self.conv_first(image)
         x = x + self.conv_body(self.body(x))
         x = leaky(self.conv_up1(F.interpolate(x, scale_factor=2.0, mode="nearest")))
@@ -70,7 +70,7 @@ class RRDBNet(Model):
 
 
 class RRDB(nn.Module):
-    """Three dense blocks inside a residual."""
+    """Three dense blocks with a residual connection."""
 
     def __init__(self, channels: int, growth: int) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class RRDB(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """Five convolutions, each fed with the outputs of all before it."""
+    """Five convolutions, each of the concatenated outputs of all before it."""
 
     def __init__(self, channels: int, growth: int) -> None:
         super().__init__()
@@ -95,10 +95,10 @@ class DenseBlock(nn.Module):
         scaled_kaiming(self, 0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        seen = x
+        dense = x
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
-            seen = torch.cat([seen, leaky(conv(seen))], 1)
-        return x + 0.2 * self.conv5(seen)
+            dense = torch.cat([dense, leaky(conv(dense))], 1)
+        return x + 0.2 * self.conv5(dense)
 
 
 def leaky(x: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
-"""SRCNN: three convolutions on the bicubic enlargement, read as patch extraction, non-linear
-mapping, reconstruction.
+"""SRCNN: three convolutions on the bicubic enlargement: patch extraction, non-linear mapping,
+reconstruction.
 
 .. math:: F(Y) = W_3 * \\max(0, W_2 * \\max(0, W_1 * Y + b_1) + b_2) + b_3
 
-with Y the enlarged image, f1-f2-f3 = 9-1-5 or 9-5-5 and n1, n2 = 64, 32. Its one constraint: the
-enlargement belongs to the model, so that it is an ordinary xN model from LR to SR.
+with Y the enlarged image, f1-f2-f3 = 9-1-5 or 9-5-5 and n1, n2 = 64, 32. The enlargement is part
+of the model, which therefore maps LR to SR as the others do.
 
 References:
     | Learning a deep convolutional network for image super-resolution (Dong et al., ECCV 2014)
@@ -25,14 +25,16 @@ from sr.color import rgb_to_ycbcr, ycbcr_to_rgb
 from sr.models.base import Model, check_scale, coarsen
 from sr.models.interpolation import Bicubic
 
-__all__ = ["SRCNN", "on_luma"]
+__all__ = ["SRCNN", "crop", "restore_y"]
 
 Color = Literal["y", "rgb"]
 Padding = Literal["same", "valid"]
 Init = Literal["gaussian", "kaiming"]
 
-LAST_RATE = 0.1
-"""Learning rate of the last layer over that of the others: 1e-5 against 1e-4 in the papers."""
+SCALES = (1, 2, 3, 4, 8)
+
+LAST_LR = 0.1
+"""Learning rate of the last layer relative to the others: 1e-5 and 1e-4 in the papers."""
 
 
 class SRCNN(Model):
@@ -45,18 +47,17 @@ class SRCNN(Model):
         scale: 1, 2, 3, 4 or 8.
         kernels: Sizes f1, f2, f3, odd.
         filters: Numbers n1, n2.
-        color: ``y`` maps BT.601 luma and leaves chroma bicubic; ``rgb`` maps the three channels
-            together. A ``y`` model also takes (B, 1, h, w), which it reads as the Y plane:
-            training needs no more.
-        padding: ``same`` pads each convolution with zeros; ``valid`` pads none, so that in
-            training mode the output lacks ``margin`` HR pixels on each side (crop the target
-            alike), and repeats the edge of the enlargement in eval mode.
-        residual: Whether the network gives the difference to the enlargement instead of the image.
-            The paper: no.
-        init: ``gaussian`` is the paper's N(0, 0.001); ``kaiming`` keeps the variance through the
-            ReLUs, its first filters without mean: with one, grey drives every unit alike, and Adam
-            at 2e-3 kills them all within ten steps. A residual's last layer is gaussian either
-            way, so that it starts as bicubic.
+        color: ``y`` restores BT.601 Y, with bicubic chroma; ``rgb`` restores the three channels.
+            A ``y`` model also takes a Y plane (B, 1, h, w), as in training.
+        padding: ``same`` pads each convolution with zeros; ``valid`` pads none: in training mode
+            the output lacks ``margin`` HR pixels on each side (crop the target equally), in eval
+            mode the enlargement is padded by repeating its edge.
+        residual: Whether the network predicts the difference to the enlargement instead of the
+            image. Not in the paper.
+        init: ``gaussian`` is the paper's N(0, 0.001). ``kaiming`` preserves the variance through
+            the ReLUs, with first filters of zero mean: otherwise a grey image activates all units
+            equally, and Adam at 2e-3 kills them all within ten steps. With ``residual`` the last
+            layer is gaussian in any case, so that the model starts as bicubic.
     """
 
     def __init__(
@@ -69,23 +70,10 @@ class SRCNN(Model):
         residual: bool = False,
         init: Init = "gaussian",
     ) -> None:
-        if len(kernels) != 3 or any(size < 1 or size % 2 == 0 for size in kernels):
-            raise ValueError(
-                f"kernels {list(kernels)}: must be three odd sizes, such as [9, 1, 5]"
-            )
-        if len(filters) != 2 or min(filters) < 1:
-            raise ValueError(
-                f"filters {list(filters)}: must be two positive numbers, such as [64, 32]"
-            )
-        for name, value, known in (
-            ("color", color, Color),
-            ("padding", padding, Padding),
-            ("init", init, Init),
-        ):
-            if value not in get_args(known):
-                raise ValueError(f"{name} {value!r}: must be one of {', '.join(get_args(known))}")
+        check_sizes(kernels, filters)
+        check_choices(color=(color, Color), padding=(padding, Padding), init=(init, Init))
         radius = sum(size // 2 for size in kernels)
-        enlargement = Bicubic(check_scale(scale, (1, 2, 3, 4, 8)))
+        enlarge = Bicubic(check_scale(scale, SCALES))
         config: dict[str, Any] = {
             "scale": scale,
             "kernels": list(kernels),
@@ -95,45 +83,40 @@ class SRCNN(Model):
             "residual": residual,
             "init": init,
         }
-        super().__init__(scale, coarsen(radius, scale) + (enlargement.reach or 0), config)
+        super().__init__(scale, coarsen(radius, scale) + (enlarge.reach or 0), config)
         self.margin = radius if padding == "valid" else 0
-        self.enlarge = enlargement
-        channels = [1 if color == "y" else 3, *filters, 1 if color == "y" else 3]
-        layers = [
-            nn.Conv2d(
-                channels[i],
-                channels[i + 1],
-                kernels[i],
-                padding=kernels[i] // 2 if padding == "same" else 0,
-            )
-            for i in range(3)
-        ]
-        self.conv1, self.conv2, self.conv3 = layers
-        for layer in layers:
+        self.enlarge = enlarge
+        channels = 1 if color == "y" else 3
+        widths = [channels, *filters, channels]
+        pads = [size // 2 if padding == "same" else 0 for size in kernels]
+        self.conv1 = nn.Conv2d(widths[0], widths[1], kernels[0], padding=pads[0])
+        self.conv2 = nn.Conv2d(widths[1], widths[2], kernels[1], padding=pads[1])
+        self.conv3 = nn.Conv2d(widths[2], widths[3], kernels[2], padding=pads[2])
+        self._initialize(init, residual)
+
+    def _initialize(self, init: Init, residual: bool) -> None:
+        for layer in (self.conv1, self.conv2, self.conv3):
             if init == "gaussian" or (residual and layer is self.conv3):
                 nn.init.normal_(layer.weight, std=1e-3)
             else:
-                nn.init.kaiming_normal_(
-                    layer.weight, nonlinearity="linear" if layer is self.conv3 else "relu"
-                )
-                if layer is self.conv1:
-                    with torch.no_grad():
-                        layer.weight -= layer.weight.mean((1, 2, 3), keepdim=True)
+                activation = "linear" if layer is self.conv3 else "relu"
+                nn.init.kaiming_normal_(layer.weight, nonlinearity=activation)
             nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]  # these layers have a bias
+        if init == "kaiming":
+            with torch.no_grad():
+                self.conv1.weight -= self.conv1.weight.mean((1, 2, 3), keepdim=True)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, h, w) -> (B, 3, h scale - 2 m, w scale - 2 m), m = ``margin`` in training
         mode, else 0.
         """
         enlarged = self.enlarge(image)
-        return (
-            on_luma(self.restore, enlarged)
-            if self.config["color"] == "y"
-            else self.restore(enlarged)
-        )
+        if self.config["color"] == "rgb":
+            return self.restore(enlarged)
+        return restore_y(self.restore, enlarged)
 
     def restore(self, enlarged: Tensor) -> Tensor:
-        """The three convolutions on an enlarged image or plane."""
+        """Apply the three convolutions to an enlarged image or Y plane."""
         if self.margin and not self.training:
             enlarged = F.pad(enlarged, [self.margin] * 4, mode="replicate")
         out = self.conv3(torch.relu(self.conv2(torch.relu(self.conv1(enlarged)))))
@@ -142,24 +125,43 @@ class SRCNN(Model):
         return out
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        """The paper's rates: ``lr`` for the first two layers, a tenth of it for the last."""
+        """Return the paper's groups: ``lr`` for the first two layers, a tenth for the last."""
         first = [*self.conv1.parameters(), *self.conv2.parameters()]
         return [
             {"params": first, "lr": lr},
-            {"params": list(self.conv3.parameters()), "lr": LAST_RATE * lr},
+            {"params": list(self.conv3.parameters()), "lr": LAST_LR * lr},
         ]
 
 
+def check_choices(**settings: tuple[str, Any]) -> None:
+    """Raises ValueError if a setting is not among the values of its Literal."""
+    for name, (value, literal) in settings.items():
+        if value not in get_args(literal):
+            raise ValueError(f"{name} {value!r}: must be one of {', '.join(get_args(literal))}")
+
+
+def check_sizes(kernels: Sequence[int], filters: Sequence[int]) -> None:
+    """Raises ValueError unless there are three odd kernel sizes and two numbers of filters."""
+    if len(kernels) != 3 or any(size < 1 or size % 2 == 0 for size in kernels):
+        raise ValueError(f"kernels {list(kernels)}: must be three odd sizes, such as [9, 1, 5]")
+    if len(filters) != 2 or min(filters) < 1:
+        raise ValueError(
+            f"filters {list(filters)}: must be two positive numbers, such as [64, 32]"
+        )
+
+
 def crop(image: Tensor, margin: int) -> Tensor:
-    """``image`` without ``margin`` pixels on each side."""
+    """Return an image without ``margin`` pixels on each side.
+
+    >>> crop(torch.zeros(1, 3, 8, 9), 2).shape
+    torch.Size([1, 3, 4, 5])
+    """
     return image[..., margin : image.shape[-2] - margin, margin : image.shape[-1] - margin]
 
 
-def on_luma(restore: Callable[[Tensor], Tensor], enlarged: Tensor) -> Tensor:
-    """Applies ``restore`` to the Y plane of RGB, the chroma kept; one channel is taken as a Y
-    plane itself.
-
-    If the result is smaller, the chroma is cropped about its centre.
+def restore_y(restore: Callable[[Tensor], Tensor], enlarged: Tensor) -> Tensor:
+    """Apply ``restore`` to the Y plane of RGB (B, 3, H, W) and keep the chroma, centre-cropped if
+    the result is smaller. (B, 1, H, W) is a Y plane.
     """
     if enlarged.shape[1] == 1:
         return restore(enlarged)

@@ -1,15 +1,13 @@
-"""SRResNet and MSRResNet: residual blocks at low resolution, sub-pixel convolutions up to high
-resolution.
+"""SRResNet and MSRResNet: residual blocks at LR, then sub-pixel convolutions.
 
 .. math:: SR = C_9(U(h + B_n(C(R^{16}(h))))), \\quad h = \\mathrm{PReLU}(C_9(LR))
 
-with R a residual block, B_n batch normalisation and U one pixel shuffle by 2 (or 3) after another.
-Its one constraint: all but the last convolutions work at low resolution.
+with R a residual block, B_n batch normalization and U a sequence of pixel shuffles by 2 (or 3).
 
 References:
-    | Photo-realistic single image super-resolution using a generative adversarial network (Ledig et al., CVPR 2017)
-    | https://arxiv.org/abs/1609.04802; the variant without normalisation: BasicSR ``archs/srresnet_arch.py`` (Wang et
-    | al.)
+    | Photo-realistic single image super-resolution using a generative adversarial network (Ledig
+    | et al., CVPR 2017) https://arxiv.org/abs/1609.04802
+    | Without normalization: BasicSR ``archs/srresnet_arch.py`` (Wang et al.)
 """
 
 from __future__ import annotations
@@ -27,11 +25,10 @@ STAGES: dict[int, list[int]] = {1: [], 2: [2], 3: [3], 4: [2, 2], 8: [2, 2, 2]}
 
 
 class SRResNet(Model):
-    """The generator of SRGAN as published: size 9 at both ends, batch normalisation, PReLU; 1.55 M
-    parameters at x4.
+    """The generator of SRGAN as published: kernel size 9 at both ends, batch normalization, PReLU;
+    1.55 M parameters at x4.
 
-    The paper trains towards HR in [-1, 1]; here LR and SR both are in [0, 1], so that weights need
-    no convention. The output is linear.
+    The paper's HR is in [-1, 1]; here LR and SR are both in [0, 1]. The output is linear.
 
     Args:
         scale: 1, 2, 3, 4 or 8.
@@ -44,11 +41,8 @@ class SRResNet(Model):
         reach = 4
         for factor in reversed(stages):
             reach = coarsen(reach, factor) + 1
-        super().__init__(
-            scale,
-            reach + 1 + 2 * blocks + 4,
-            {"scale": scale, "channels": channels, "blocks": blocks},
-        )
+        config = {"scale": scale, "channels": channels, "blocks": blocks}
+        super().__init__(scale, reach + 1 + 2 * blocks + 4, config)
         self.head = Head(channels)
         self.blocks = nn.Sequential(*(ResidualBlock(channels) for _ in range(blocks)))
         self.conv_mid = nn.Conv2d(channels, channels, 3, padding=1)
@@ -103,8 +97,8 @@ class SubPixel(nn.Module):
 
 
 class MSRResNet(Model):
-    """SRResNet without normalisation on top of a bilinear enlargement; BasicSR's keys, whose
-    weights load as is.
+    """SRResNet without normalization, added to a bilinear enlargement. The keys are BasicSR's, so
+    its weights load unchanged.
 
     Args:
         scale: 2, 3 or 4.
@@ -117,9 +111,8 @@ class MSRResNet(Model):
         reach = 2
         for factor in reversed(stages):
             reach = coarsen(reach, factor) + 1
-        super().__init__(
-            scale, reach + 2 * blocks + 1, {"scale": scale, "channels": channels, "blocks": blocks}
-        )
+        config = {"scale": scale, "channels": channels, "blocks": blocks}
+        super().__init__(scale, reach + 2 * blocks + 1, config)
         self.conv_first = nn.Conv2d(3, channels, 3, padding=1)
         self.body = nn.Sequential(*(PlainBlock(channels) for _ in range(blocks)))
         self.upconv1 = nn.Conv2d(channels, channels * stages[0] ** 2, 3, padding=1)
@@ -132,15 +125,11 @@ class MSRResNet(Model):
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, h, w) -> (B, 3, h scale, w scale)."""
         out = self.body(leaky(self.conv_first(image)))
-        for factor, conv in zip(
-            STAGES[self.scale], [self.upconv1, getattr(self, "upconv2", None)], strict=False
-        ):
-            assert conv is not None
-            out = leaky(F.pixel_shuffle(conv(out), factor))
+        for i, factor in enumerate(STAGES[self.scale], 1):
+            out = leaky(F.pixel_shuffle(self.get_submodule(f"upconv{i}")(out), factor))
         out = self.conv_last(leaky(self.conv_hr(out)))
-        return out + F.interpolate(
-            image, scale_factor=self.scale, mode="bilinear", align_corners=False
-        )
+        scale = self.scale
+        return out + F.interpolate(image, scale_factor=scale, mode="bilinear", align_corners=False)
 
 
 class PlainBlock(nn.Module):
@@ -160,8 +149,8 @@ def leaky(x: Tensor) -> Tensor:
 
 
 def scaled_kaiming(module: nn.Module, gain: float) -> None:
-    """He initialisation of every convolution times ``gain``, biases zero: deep residual bodies
-    start near the identity.
+    """Initialize every convolution by Kaiming's normal times ``gain``, biases zero, so that deep
+    residual networks start near the identity.
 
     References:
         ESRGAN (Wang et al., 2018), section 3.1; BasicSR ``default_init_weights``.

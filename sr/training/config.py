@@ -1,9 +1,10 @@
-"""Config: everything a training run depends on, as one YAML file.
+"""Config of a training run: everything that its result depends on, as one YAML file.
 
-.. math:: \\text{config} = \\text{method's defaults} < \\text{file} < \\text{flags} < \\text{--set}
+.. math:: \\text{config} =
+          \\text{the trainer's defaults} < \\text{file} < \\text{flags} < \\text{--set}
 
-Two runs of equal configs on equal data are equal, to the last bit on a CPU. Its one constraint:
-unknown names and values out of range are refused before anything starts, all of them at once.
+Two runs of equal configs on equal data give the same weights, bit for bit on a CPU. Unknown names
+and values out of range are errors before anything starts, all of them at once.
 """
 
 from __future__ import annotations
@@ -15,27 +16,29 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from degrade.data.pairs import PairedFolder
 from degrade.errors import UserError
+from degrade.recipe import Recipe
 from sr.examples import PAIRS
 
-__all__ = ["DEFAULTS", "Config", "Gan", "configure", "read_yaml"]
+__all__ = ["DEFAULTS", "Config", "Gan", "configure", "problem_lines", "read_yaml"]
 
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Gan(BaseModel):
-    """What only the adversarial method reads.
+    """Settings of srgan only.
 
     Args:
-        pretrain: Steps of pixel loss before the discriminator comes in.
-        init: Checkpoint of a generator to begin with, instead of ``pretrain``.
+        pretrain: Steps with the pixel loss alone, before the adversarial ones.
+        init: Checkpoint of the initial generator, instead of ``pretrain``.
         perceptual: Network of the content loss: vgg19, efficientnet_lite0 or none (pixels).
         content: Weight of the content loss.
-        pixel: Weight of the pixel loss beside it.
+        pixel: Weight of the pixel loss added to it.
         adversarial: Weight of the generator's adversarial loss.
         tv: Weight of total variation; the paper's first version had 2e-8.
-        smoothing: Photographs are labelled 1 - smoothing.
+        smoothing: The discriminator's label of photographs is 1 - smoothing.
         discriminator: Settings of :class:`sr.models.Discriminator`.
     """
 
@@ -56,44 +59,44 @@ class Config(BaseModel):
     """A training run.
 
     Args:
-        method: srcnn, srresnet, msrresnet, rrdb, srgan or sparse.
-        recipe: Name or file of a recipe, or ``pairs:DIR`` for pairs made before.
-        scale: HR size / LR size; by default the recipe's own.
+        method: Trainer: srcnn, srresnet, msrresnet, rrdb, srgan or sparse.
+        recipe: Name or file of a recipe, or ``pairs:DIR`` for pairs on disk.
+        scale: HR size / LR size; by default the recipe's.
         data: HR images: folders, files or globs. Not for ``pairs:``.
-        val: HR images to validate on, or ``pairs:DIR``; the best checkpoint is the best on them.
-            ``samples``, the default of :func:`configure` but for pairs, are crops of the sample
-            photographs. None: no validation.
-        out: The run's folder.
-        seed: Of the weights, of the order of the images and of every degradation.
-        steps: Optimiser steps.
-        batch: Samples a step, over all processes and parts.
-        patch: Side of an HR patch.
-        accumulate: Parts a process works its share of a batch in; saves memory, changes nothing
-            else but what batch normalisation sees.
-        workers: Processes that read images, for each process that trains.
+        val: HR images to validate on, or ``pairs:DIR``; the best checkpoint is chosen on them.
+            ``samples``, the default of :func:`configure` unless the recipe is ``pairs:``, are
+            crops of the sample photographs. None: no validation.
+        out: Folder of the run.
+        seed: Seed of the weights, of the order of the images and of every degradation.
+        steps: Optimizer steps.
+        batch: Samples a step, over all processes and accumulated parts.
+        patch: Side of an HR patch in pixels.
+        accumulate: Parts over which a process accumulates the gradient of its share of a batch.
+            Saves memory; changes nothing but the statistics of batch normalization.
+        workers: Data loader workers of each process.
         device: auto, cpu, cuda, mps.
         precision: 32-true, bf16-mixed or 16-mixed.
-        model: Settings of the model's constructor, the scale apart.
+        model: Settings of the model's constructor, except the scale.
         generator: Model that srgan trains.
         loss: Pixel loss.
         optimizer: adam or sgd.
         rate: Base learning rate.
-        last_rate: Rate of SRCNN's last layer over that of the others.
-        momentum: Of SGD; beta_1 of Adam.
-        schedule: What multiplies the rate: constant, cosine (from 1 to ``floor``), or step (by
-            ``gamma`` at each milestone).
+        last_rate: Learning rate of SRCNN's last layer relative to the others.
+        momentum: Momentum of SGD; beta_1 of Adam.
+        schedule: Factor of the learning rate: constant, cosine (from 1 to ``floor``), or step
+            (times ``gamma`` at each milestone).
         milestones: Fractions of the run.
         gamma: See ``schedule``.
         floor: See ``schedule``.
-        warmup: Steps over which the rate rises to its base.
-        clip: Largest norm of the gradient; 0 is no bound.
-        ema: Decay of the moving average of the weights, which is then what is validated and kept;
-            0 is none.
-        log_every: Steps between lines of curves.csv.
+        warmup: Steps of linear warm-up.
+        clip: Largest norm of the gradient; 0: no clipping.
+        ema: Decay of the moving average of the weights, which is then the model that is validated
+            and saved; 0: no average.
+        log_every: Steps between rows of curves.csv.
         val_every: Steps between validations.
         save_every: Steps between checkpoints.
-        tensorboard: Whether to log for TensorBoard too.
-        gan: What only srgan reads.
+        tensorboard: Whether to write TensorBoard logs too.
+        gan: Settings of srgan only.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -133,7 +136,7 @@ class Config(BaseModel):
     gan: Gan = Gan()
 
     def to_yaml(self) -> str:
-        """The config as a file that ``sr train --config`` reads."""
+        """Return the config as a file that ``sr train --config`` reads."""
         return yaml.safe_dump(
             self.model_dump(mode="json"), sort_keys=False, width=120, default_flow_style=None
         )
@@ -156,9 +159,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "srgan": {"steps": 200_000, "rate": 1e-4, "schedule": "step", "ema": 0.999},
     "sparse": {"steps": 32, "batch": 32, "log_every": 1, "val_every": 10**9, "save_every": 10**9},
 }
-"""What a method's runs are unless they say otherwise. The settings of SRCNN's papers are in
-docs/training.md.
-"""
+"""Defaults by trainer. The settings of SRCNN's papers are in docs/training.md."""
 
 
 def configure(
@@ -167,12 +168,12 @@ def configure(
     file: str | Path | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Config:
-    """The config of a run.
+    """Return the config of a run.
 
     Args:
-        method: Its name.
-        flags: Fields by name; None is "not given".
-        file: YAML of fields, such as a run's own config.yaml.
+        method: The trainer's name.
+        flags: Fields by name; None means that a flag was not given.
+        file: YAML of fields, such as a run's config.yaml.
         changes: Fields by dotted name, ``{"gan.perceptual": "none", "model.kernels": [9, 1, 5]}``.
             ``perceptual`` alone is short for the first.
 
@@ -184,7 +185,9 @@ def configure(
     data: dict[str, Any] = {**DEFAULTS[method], "method": method}
     read = read_yaml(file) if file is not None else {}
     if read.get("method", method) != method:
-        raise UserError(f"{file}: is for {read['method']}, not for {method}")
+        raise UserError(
+            f"{file}: its method is {read['method']}, not {method}; use another --config"
+        )
     data.update(read)
     data.update({name: value for name, value in flags.items() if value is not None})
     for address, value in (changes or {}).items():
@@ -192,20 +195,15 @@ def configure(
     data.setdefault("val", None if str(data.get("recipe")).startswith(PAIRS) else "samples")
     try:
         config = Config.model_validate(data)
-        return (
-            config
-            if "scale" in data
-            else config.model_copy(update={"scale": own_scale(config.recipe)})
-        )
     except ValidationError as error:
-        raise UserError("\n".join(_line(problem) for problem in error.errors())) from None
+        raise UserError(problem_lines(error)) from None
+    if "scale" in data:
+        return config
+    return config.model_copy(update={"scale": default_scale(config.recipe)})
 
 
-def own_scale(recipe: str) -> int:
-    """The scale of a recipe, or of ready-made pairs. Raises UserError."""
-    from degrade.data.pairs import PairedFolder
-    from degrade.recipe import Recipe
-
+def default_scale(recipe: str) -> int:
+    """Return the scale of a recipe or of the pairs on disk. Raises UserError."""
     if not recipe.startswith(PAIRS):
         return Recipe.load(recipe).scale
     try:
@@ -215,27 +213,30 @@ def own_scale(recipe: str) -> int:
 
 
 def read_yaml(file: str | Path) -> dict[str, Any]:
-    """A mapping from a YAML file. Raises UserError."""
+    """Read a mapping from a YAML file. Raises UserError."""
     try:
         data = yaml.safe_load(Path(file).read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{file}: {error}") from None
     if not isinstance(data, dict):
-        raise UserError(f"{file}: should be a mapping of settings")
+        raise UserError(f"{file}: should be a mapping of settings to values")
     return {str(name): value for name, value in data.items()}
 
 
+def problem_lines(error: ValidationError) -> str:
+    """Return one line a problem: the field, what is wrong, its value."""
+    return "\n".join(
+        f"{'.'.join(map(str, problem['loc']))}: {problem['msg']} (is {problem['input']!r})"
+        for problem in error.errors()
+    )
+
+
 def _put(data: dict[str, Any], address: str, value: Any) -> None:
+    """Set a value by dotted name; nested mappings are copied, because the defaults are shared."""
     *path, last = address.split(".")
     place = data
     for name in path:
-        # A copy, because the defaults are shared.
         inner = place.get(name)
         place[name] = dict(inner) if isinstance(inner, dict) else {}
         place = place[name]
     place[last] = value
-
-
-def _line(problem: Any) -> str:
-    place = ".".join(map(str, problem["loc"]))
-    return f"{place}: {problem['msg']} (is {problem['input']!r})"

@@ -1,9 +1,9 @@
-"""Feed: the pairs of a training run, as a function of (seed, step) and nothing else.
+"""Data of a training run: batches of pairs as a function of (seed, step) alone.
 
 Sample n of a run is image :math:`\\pi_e(n \\bmod N)` of epoch :math:`e = \\lfloor n / N \\rfloor`,
 with :math:`\\pi_e` a permutation drawn from (seed, e). Step s takes samples s b to (s + 1) b - 1;
-of w processes, the r-th takes every w-th of these. So a run goes on where it stopped, processes
-never share a sample, and several see together what one would.
+of w processes, rank r takes every w-th of these. So a resumed run continues the sequence, ranks
+never share a sample, and w ranks together see what one process would.
 """
 
 from __future__ import annotations
@@ -25,21 +25,24 @@ from degrade.rng import Key
 from sr.examples import PAIRS
 from sr.training.config import Config
 
-__all__ = ["Order", "feed", "open_data"]
+__all__ = ["ShardedBatchSampler", "dataloader", "open_dataset"]
 
-CACHED = 600
-"""Sets of at most this many images stay decoded in memory."""
+MAX_CACHED_IMAGES = 600
+"""Data sets of at most this many images stay decoded in memory."""
 
 
-class Order(Sampler[list[int]]):
-    """Indices of each step's samples.
+class ShardedBatchSampler(Sampler[list[int]]):
+    """Indices of each step's samples, this rank's share.
+
+    >>> list(ShardedBatchSampler(images=3, batch=2, start=0, stop=3))
+    [[0, 2], [1, 5], [3, 4]]
 
     Args:
         images: N.
         batch: b.
         start: First step.
-        stop: Last step, not included.
-        seed: See above.
+        stop: Last step, excluded.
+        seed: Seed of the permutations.
         rank: r.
         world: w, a divisor of b.
     """
@@ -63,23 +66,20 @@ class Order(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         for step in range(self.start, self.stop):
-            samples = np.arange(step * self.batch, (step + 1) * self.batch)[
-                self.rank :: self.world
-            ]
-            yield [self.index(int(n)) for n in samples]
+            samples = range(step * self.batch, (step + 1) * self.batch)
+            yield [self.index(n) for n in samples[self.rank :: self.world]]
 
     def index(self, n: int) -> int:
-        """Index of sample ``n``: unique, and congruent to its image modulo N."""
+        """Return the index of sample ``n``: unique, and congruent to its image modulo N."""
         epoch, place = divmod(n, self.images)
         return epoch * self.images + int(self._permutation(epoch)[place])
 
     def _permute(self, epoch: int) -> NDArray[np.intp]:
-        return np.argsort(
-            Key.of(self.seed, np.arange(self.images), epoch).fold("order").uniform(), kind="stable"
-        )
+        keys = Key.of(self.seed, np.arange(self.images), epoch).fold("order")
+        return np.argsort(keys.uniform(), kind="stable")
 
 
-def feed(
+def dataloader(
     config: Config,
     recipe: Recipe | None,
     dataset: PatchFolder | PairedFolder,
@@ -88,31 +88,35 @@ def feed(
     rank: int = 0,
     world: int = 1,
 ) -> Iterator[Pair]:
-    """Batches from step ``start`` on, this process's share of each.
+    """Return the batches from step ``start`` on, this rank's share of each.
 
     Args:
         config: The run.
         recipe: Makes LR images; None for ``pairs:``.
-        dataset: From :func:`open_data`.
+        dataset: From :func:`open_dataset`.
         start: Steps done.
         device: Where to degrade and to train.
-        rank: Number of this process.
+        rank: Rank of this process.
         world: Number of processes.
 
     Raises:
-        UserError: A batch that cannot be shared out, a patch that the scale does not divide.
+        UserError: The batch is not divisible by processes and parts, or the patch by the scale.
     """
     if config.batch % (world * config.accumulate):
         raise UserError(
-            f"batch {config.batch}: should be a multiple of {world} processes x {config.accumulate} parts (accumulate)"
+            f"batch {config.batch}: should be a multiple of {world} processes x "
+            f"{config.accumulate} parts (accumulate)"
         )
     if config.patch % config.scale:
         raise UserError(f"patch {config.patch}: should be a multiple of the scale {config.scale}")
     images = len(dataset)
     dataset.repeat = config.steps * config.batch // images + 2
+    sampler = ShardedBatchSampler(
+        images, config.batch, start, config.steps, config.seed, rank, world
+    )
     loader = DataLoader(
         dataset,
-        batch_sampler=Order(images, config.batch, start, config.steps, config.seed, rank, world),
+        batch_sampler=sampler,
         num_workers=config.workers,
         pin_memory=device.type == "cuda",
     )
@@ -122,13 +126,12 @@ def feed(
     for batch in loader:
         lr, hr = batch["lr"].to(device), batch["hr"].to(device)
         index = batch["index"].numpy()
-        yield Pair(
-            lr, hr, hr, Plan((), np.empty((len(index), 0)), Key.of(config.seed, index)), index
-        )
+        plan = Plan((), np.empty((len(index), 0)), Key.of(config.seed, index))
+        yield Pair(lr, hr, hr, plan, index)
 
 
-def open_data(config: Config) -> PatchFolder | PairedFolder:
-    """The data set of a run, each image once an epoch. Raises UserError if there is none."""
+def open_dataset(config: Config) -> PatchFolder | PairedFolder:
+    """Open the data set of a run, each image once an epoch. Raises UserError if it is missing."""
     if config.recipe.startswith(PAIRS):
         try:
             folder = PairedFolder(config.recipe.removeprefix(PAIRS), config.patch, config.seed)
@@ -136,10 +139,13 @@ def open_data(config: Config) -> PatchFolder | PairedFolder:
             raise UserError(str(error)) from None
         if folder.scale != config.scale:
             raise UserError(
-                f"{config.recipe}: its pairs are x{folder.scale}, the run is x{config.scale}"
+                f"{config.recipe}: its pairs are x{folder.scale}, the run is x{config.scale}; "
+                f"give --scale {folder.scale}"
             )
         return folder
     if not config.data:
         raise UserError("--data is missing: a folder of HR images (may be given several times)")
     files = [path for source in config.data for path in find_sources(source)]
-    return PatchFolder(files, config.patch, seed=config.seed, cache=len(files) <= CACHED)
+    return PatchFolder(
+        files, config.patch, seed=config.seed, cache=len(files) <= MAX_CACHED_IMAGES
+    )

@@ -1,11 +1,11 @@
-"""Ranks: how the processes that torchrun started find each other, also where it started them
-again.
+"""Distributed set-up: how the processes that torchrun starts find each other, after a restart
+too.
 
-The store that torchrun's agent keeps for them outlives a restart (torch 2.13; pytorch/pytorch,
-issue 135712): a process that looks for another before that one has said where it is finds where it
-was, and waits for half an hour for what has died. So they first agree on a word that none before
-them knew, and look only under it. The number of the restart is no such word: of two nodes, only
-the one whose process died counts it.
+The store of torchrun's agent outlives a restart (torch 2.13; pytorch/pytorch, issue 135712): a
+rank that looks up a peer which has not yet written its address reads that of the killed process,
+and waits half an hour for it. So the ranks first agree on a fresh nonce and prefix all store keys
+with it. The number of the restart is not a nonce: of two nodes, only the one whose process died
+increments it.
 """
 
 from __future__ import annotations
@@ -23,62 +23,63 @@ from torch.distributed.rendezvous import rendezvous
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
 
-__all__ = ["join", "meet", "restarted"]
+__all__ = ["agree_on_nonce", "init_process_group", "restarted"]
 
-LOOK = 0.01
-"""Seconds from one look of the first process to the next."""
+POLL_INTERVAL = 0.01
+"""Seconds between two polls of the store by rank 0."""
 
 
-def join(backend: str) -> None:
-    """Makes the processes one group, which Fabric then takes as it is. Raises RuntimeError."""
+def init_process_group(backend: str) -> None:
+    """Initialize torch's default process group, which Fabric then uses. Raises RuntimeError."""
     store, rank, world = next(iter(rendezvous("env://")))
-    word = meet(store, rank, world)
+    nonce = agree_on_nonce(store, rank, world)
     torch.distributed.init_process_group(
-        backend, store=PrefixStore(word, store), rank=rank, world_size=world
+        backend, store=PrefixStore(nonce, store), rank=rank, world_size=world
     )
-    # Gloo's threads let go of the last tensors when they come to it. One that finds Python gone by
-    # then aborts the process ("terminate called without an active exception"), so they are joined
-    # first. NCCL complains otherwise.
+    # Gloo's threads release the last tensors asynchronously; one that finds Python gone aborts
+    # the process ("terminate called without an active exception"), so they are joined first. NCCL
+    # warns otherwise.
     atexit.register(torch.distributed.destroy_process_group)
 
 
 def restarted() -> bool:
-    """Whether torchrun started any of the processes again; of several nodes, not all may know."""
-    mine = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+    """Return whether torchrun restarted any of the processes; on several nodes, only some may
+    know.
+    """
+    own = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
     if not torch.distributed.is_initialized():
-        return mine
-    found = [mine] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(found, mine)
+        return own
+    found = [own] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(found, own)
     return any(found)
 
 
-def meet(
-    store: Store, rank: int, world: int, patience: float = default_pg_timeout.total_seconds()
+def agree_on_nonce(
+    store: Store, rank: int, world: int, timeout: float = default_pg_timeout.total_seconds()
 ) -> str:
-    """A new word that all ranks agree on, whatever those of earlier starts left in the store.
+    """Return a fresh nonce that all ranks agree on, whatever earlier starts left in the store.
 
-    Each has a word. The first answers whatever word it finds of another with its own, until that
-    one has thanked for it; an answer to a word of before is never read.
+    Every rank publishes a nonce of its own. Rank 0 answers each nonce that it finds with its own,
+    until that rank has acknowledged it; answers to nonces of earlier starts are never read.
 
     Raises:
-        RuntimeError: Some did not come within ``patience`` seconds.
+        RuntimeError: Some ranks did not join within ``timeout`` seconds.
     """
-    mine = uuid.uuid4().hex
+    own = uuid.uuid4().hex
     if rank:
-        store.set(f"ranks/{rank}", mine)
-        word = store.get(f"ranks/{mine}").decode()
-        store.set(f"ranks/{word}/{rank}", "")
-        return word
-    awaited, deadline = set(range(1, world)), time.monotonic() + patience
-    while awaited:
-        for other in sorted(awaited):
+        store.set(f"ranks/{rank}", own)
+        nonce = store.get(f"ranks/{own}").decode()
+        store.set(f"ranks/{nonce}/{rank}", "")
+        return nonce
+    missing, deadline = set(range(1, world)), time.monotonic() + timeout
+    while missing:
+        for other in sorted(missing):
             if store.check([f"ranks/{other}"]):
-                store.set(f"ranks/{store.get(f'ranks/{other}').decode()}", mine)
-            if store.check([f"ranks/{mine}/{other}"]):
-                awaited.remove(other)
+                store.set(f"ranks/{store.get(f'ranks/{other}').decode()}", own)
+            if store.check([f"ranks/{own}/{other}"]):
+                missing.remove(other)
         if time.monotonic() > deadline:
-            raise RuntimeError(
-                f"ranks {', '.join(map(str, sorted(awaited)))} of {world} did not come"
-            )
-        time.sleep(LOOK)
-    return mine
+            ranks = ", ".join(map(str, sorted(missing)))
+            raise RuntimeError(f"ranks {ranks} of {world} did not join within {timeout:g} s")
+        time.sleep(POLL_INTERVAL)
+    return own

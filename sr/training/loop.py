@@ -1,9 +1,9 @@
-"""The training loop: pairs in, a run folder out. It knows no losses; :mod:`sr.training.trainers`
-does.
+"""Training loop: pairs in, a run folder out. The losses are the trainer's
+(:mod:`sr.training.trainers`).
 
-Iterations, not epochs. A run is a function of its config, so that on a CPU 100 steps are 50, a
-resume, and 50 more, to the last bit of the weights. Under torchrun every process runs
-:func:`train` and sees its share of each batch.
+Steps, not epochs. A run is a function of its config: on a CPU, 100 steps give the same weights,
+bit for bit, as 50, a resume, and 50 more. Under torchrun every rank runs :func:`train` and sees
+its share of each batch.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ import torch
 
 from degrade.errors import UserError
 from degrade.recipe import Pair, Recipe
-from sr.examples import PAIRS, examples
+from sr.examples import PAIRS, load_examples
 from sr.training import distributed
 from sr.training.config import Config
-from sr.training.data import feed, open_data
+from sr.training.data import dataloader, open_dataset
 from sr.training.run import Run
-from sr.training.trainers import build_method
+from sr.training.trainers import build_trainer
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 __all__ = ["Status", "launch", "train"]
 
-EVERY = 8
-"""Steps from one that is timed to the next."""
+TIMED_EVERY = 8
+"""Every so many steps, one is timed."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """Where a run stands.
+    """Status of a run, for callbacks.
 
     Args:
         done: Steps done.
         steps: Steps in all.
-        loss: As last measured.
-        psnr: As last validated.
-        degrading: Share of the time that went into reading and degrading.
+        loss: Last logged.
+        psnr: Last validated, in dB on Y.
+        degrading: Share of the time spent reading and degrading.
     """
 
     done: int
@@ -58,59 +58,50 @@ class Status:
 
 
 def train(
-    config: Config, resume: bool = False, watch: Callable[[Status], None] | None = None
+    config: Config, resume: bool = False, callback: Callable[[Status], None] | None = None
 ) -> Run:
-    """Trains until ``config.steps``. An interrupt saves, and is passed on.
+    """Train until ``config.steps``. SIGINT and SIGTERM save a checkpoint and are raised as
+    KeyboardInterrupt.
 
     Args:
         config: The run.
-        resume: Whether to go on from the last checkpoint in ``config.out``. What torchrun starts
-            again does so anyway.
-        watch: Told how things stand whenever losses are logged.
+        resume: Whether to continue from the last checkpoint in ``config.out``. Processes that
+            torchrun restarts do so in any case.
+        callback: Called with the status whenever losses are logged.
 
     Raises:
-        UserError: What a user can mend. The last good checkpoint is intact.
+        UserError: A setting, a file or a loss is wrong. The last good checkpoint is kept.
     """
     fabric = launch(config)
     recipe = None if config.recipe.startswith(PAIRS) else Recipe.load(config.recipe, config.scale)
-    data = [] if config.val is None else list(examples(config.val, recipe))
-    dataset = open_data(config)
-    method = build_method(config, fabric)
-    run = Run(config, recipe, len(dataset), data, fabric.is_global_zero)
-    clock = Clock(fabric.device)
+    examples = [] if config.val is None else list(load_examples(config.val, recipe))
+    dataset = open_dataset(config)
+    trainer = build_trainer(config, fabric)
+    run = Run(config, recipe, len(dataset), examples, fabric.is_global_zero)
+    timer = StepTimer(fabric.device)
+    rank, world = fabric.global_rank, fabric.world_size
     with closing(run), interruptible() as stop:
-        run.begin(method, resume)
-        batches = feed(
-            config,
-            recipe,
-            dataset,
-            method.done,
-            fabric.device,
-            fabric.global_rank,
-            fabric.world_size,
-        )
-        for pair in clock.watch(batches):
-            losses = method.step(pair)
-            if method.done == config.steps:
-                method.finish()
-            if run.after(method, losses) and watch is not None:
-                watch(
-                    Status(
-                        method.done, config.steps, run.history[-1]["loss"], run.psnr, clock.share
-                    )
-                )
+        run.begin(trainer, resume)
+        start = trainer.done
+        batches = dataloader(config, recipe, dataset, start, fabric.device, rank, world)
+        for pair in timer.time(batches):
+            losses = trainer.step(pair)
+            done = trainer.done
+            if done == config.steps:
+                trainer.finish()
+            if run.on_step_end(trainer, losses) and callback is not None:
+                loss = run.history[-1]["loss"]
+                callback(Status(done, config.steps, loss, run.psnr, timer.share))
             if stop:
-                run.save(method)
+                run.save(trainer)
                 raise KeyboardInterrupt
     return run
 
 
 @contextmanager
 def interruptible() -> Generator[list[int]]:
-    """A list that the first SIGINT or SIGTERM is put into, so that a step is done before a run
-    stops.
-
-    A second one has its usual effect. Outside the main thread signals are left as they are.
+    """Yield a list to which the first SIGINT or SIGTERM is appended, so that a run stops between
+    steps; a second one has its usual effect. Outside the main thread signals are left alone.
     """
     stop: list[int] = []
     before: dict[int, Any] = {}
@@ -131,12 +122,12 @@ def interruptible() -> Generator[list[int]]:
 
 
 def launch(config: Config) -> Fabric:
-    """The devices and processes of a run: those of torchrun, else one.
+    """Set up devices and processes: those of torchrun, else one process.
 
     Left to itself, Fabric takes one process on a CPU even under torchrun, and each trains alone.
 
     Raises:
-        UserError: No such device, or fewer processes than torchrun started.
+        UserError: The device is missing, or fewer processes joined than torchrun started.
     """
     from lightning_fabric import Fabric
     from lightning_fabric.strategies.ddp import DDPStrategy
@@ -152,24 +143,23 @@ def launch(config: Config) -> Fabric:
             devices=[int(number)] if number else local,
             num_nodes=nodes,
             precision=config.precision,
-            # Two passes through one batch normalisation before a backward, as a discriminator has,
-            # need this.
+            # A discriminator passes twice through its batch normalization before a backward.
             strategy=DDPStrategy(forward_sync_buffers=False) if world > 1 else "auto",
         )
         if world > 1:
-            distributed.join("nccl" if fabric.device.type == "cuda" else "gloo")
+            distributed.init_process_group("nccl" if fabric.device.type == "cuda" else "gloo")
         fabric.launch()
     except (RuntimeError, ValueError) as error:
         raise UserError(f"device {config.device}, precision {config.precision}: {error}") from None
     if fabric.world_size != world:
         raise UserError(
-            f"{fabric.world_size} processes train together, but torchrun started {world}"
+            f"{fabric.world_size} processes joined, but torchrun started {world}; check --nnodes"
         )
     return fabric
 
 
-class Clock:
-    """Share of the time spent in a feed."""
+class StepTimer:
+    """Share of the time that is spent waiting for batches."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.total, self.waited = device, 0.0, 0.0
@@ -178,23 +168,21 @@ class Clock:
     def share(self) -> float:
         return self.waited / self.total if self.total else 0.0
 
-    def watch(self, feed: Iterator[Pair]) -> Iterator[Pair]:
-        """``feed``, one step in :data:`EVERY` timed: an accelerator must be waited for to be
-        timed, which costs.
+    def time(self, batches: Iterator[Pair]) -> Iterator[Pair]:
+        """Yield the batches and time one step in :data:`TIMED_EVERY`: an accelerator must be
+        synchronized to be timed, which costs.
         """
         for step in itertools.count():
-            timed = step % EVERY == 0
+            timed = step % TIMED_EVERY == 0
             begun = self._now(timed)
-            pair = next(feed, None)
+            pair = next(batches, None)
             if pair is None:
                 return
-            got = self._now(timed)
+            received = self._now(timed)
             yield pair
             if timed:
-                self.waited, self.total = (
-                    self.waited + got - begun,
-                    self.total + self._now(timed) - begun,
-                )
+                self.waited += received - begun
+                self.total += self._now(timed) - begun
 
     def _now(self, timed: bool) -> float:
         if timed and self.device.type == "cuda":

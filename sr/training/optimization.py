@@ -1,11 +1,11 @@
-"""Learner: a network with its optimiser, its rate and, if asked for, the moving average of its
-weights.
+"""Optimization of one network: optimizer, learning-rate schedule, moving average of the weights.
 
-.. math:: \\theta \\leftarrow \\theta - r(t) \\, \\mathrm{opt}(\\nabla \\tfrac1k \\sum_{j=1}^{k} L(x_j)), \\qquad
+.. math:: \\theta \\leftarrow \\theta - \\eta(t) \\,
+          \\mathrm{opt}(\\nabla \\tfrac1k \\sum_{j=1}^{k} L(x_j)), \\qquad
           \\bar\\theta \\leftarrow d \\bar\\theta + (1 - d) \\theta
 
-over the k parts of a batch. Its one constraint: rate and average follow from the progress and the
-count of steps, so its state is tensors and numbers.
+over the k parts of a batch. Learning rate and average are functions of the progress and of the
+count of steps, so the state is tensors and numbers.
 """
 
 from __future__ import annotations
@@ -25,130 +25,134 @@ from sr.training.config import Config
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["Learner", "Losses", "rate_factor", "split"]
+__all__ = ["Losses", "TrainState", "lr_lambda", "split"]
 
 Losses = dict[str, Tensor]
 
 
-def rate_factor(config: Config, progress: float, steps: int) -> float:
-    """What multiplies the learning rate.
+def lr_lambda(config: Config, progress: float, steps: int) -> float:
+    """Return the factor of the learning rate.
 
     Args:
         config: Its schedule.
         progress: Share of the phase that is done, in [0, 1].
         steps: Steps done in the phase, for the warm-up.
     """
-    warm = min(1.0, (steps + 1) / config.warmup) if config.warmup else 1.0
+    warmup = min(1.0, (steps + 1) / config.warmup) if config.warmup else 1.0
     if config.schedule == "cosine":
-        return warm * (
-            config.floor + (1 - config.floor) * 0.5 * (1 + math.cos(math.pi * progress))
-        )
+        cosine = 0.5 * (1 + math.cos(math.pi * progress))
+        return warmup * (config.floor + (1 - config.floor) * cosine)
     if config.schedule == "step":
-        return warm * config.gamma ** sum(progress >= place for place in config.milestones)
-    return warm
+        return warmup * config.gamma ** sum(progress >= place for place in config.milestones)
+    return warmup
 
 
 def split(pair: Pair, parts: int) -> list[Pair]:
-    """A batch in equal parts."""
+    """Split a batch into equal parts, for gradient accumulation."""
+    if parts == 1:
+        return [pair]
     size = len(pair.lr) // parts
     rows = [np.arange(i * size, (i + 1) * size) for i in range(parts)]
-    return (
-        [Pair(pair.lr[r], pair.hr[r], pair.hr_raw[r], pair.plan.take(r)) for r in rows]
-        if parts > 1
-        else [pair]
-    )
+    return [Pair(pair.lr[r], pair.hr[r], pair.hr_raw[r], pair.plan.take(r)) for r in rows]
 
 
-class Learner:
-    """Trains one network.
+class TrainState:
+    """A network with its optimizer and moving average.
 
     Args:
         fabric: Devices, processes, precision.
-        network: Moved to the device. It stays usable itself, with the same weights.
-        groups: Parameter groups of the optimiser, each with its ``lr``.
-        config: Optimiser, schedule, clipping, decay of the average.
-        average: Whether to keep an average, if the config asks for one.
+        module: Moved to the device; shares its weights with ``network``, the module as Fabric
+            wraps it for mixed precision and several processes.
+        groups: Parameter groups of the optimizer, each with its ``lr``.
+        config: Optimizer, schedule, gradient clipping, decay of the average.
+        ema: Whether to keep the average, if the config asks for one.
     """
 
     def __init__(
         self,
         fabric: Fabric,
-        network: nn.Module,
+        module: nn.Module,
         groups: list[dict[str, Any]],
         config: Config,
-        average: bool = True,
+        ema: bool = True,
     ) -> None:
-        self.fabric, self.plain, self.config = fabric, network, config
-        if config.optimizer == "sgd":
-            optimizer: torch.optim.Optimizer = torch.optim.SGD(
-                groups, config.rate, momentum=config.momentum
-            )
-        else:
-            optimizer = torch.optim.Adam(groups, config.rate, betas=(config.momentum, 0.999))
+        self.fabric, self.module, self.config = fabric, module, config
+        optimizer = _optimizer(groups, config)
         # The faster layout of most convolutions; torch's stub does not know this form of the call.
-        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.rates = [float(group["lr"]) for group in optimizer.param_groups]
-        self.network, self.optimizer = fabric.setup(network, optimizer)
-        self.average = (
-            copy.deepcopy(network).requires_grad_(False) if average and config.ema else None
-        )
+        module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.base_lrs = [float(group["lr"]) for group in optimizer.param_groups]
+        self.network, self.optimizer = fabric.setup(module, optimizer)
+        averaged = ema and config.ema > 0
+        self.ema = copy.deepcopy(module).requires_grad_(False) if averaged else None
         self.done = 0
 
-    def descend(
+    @property
+    def ema_model(self) -> nn.Module:
+        """The moving average, or the module itself without one."""
+        return self.module if self.ema is None else self.ema
+
+    def optimizer_step(
         self, parts: Sequence[Pair], loss: Callable[[Pair], Losses], progress: float
     ) -> Losses:
-        """One step of the optimiser on the sum of the losses, mean over the parts.
+        """Step the optimizer on the sum of the losses, averaged over the parts.
 
         Returns:
             The losses, and ``loss``, their sum; detached.
         """
-        factor = rate_factor(self.config, progress, self.done)
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
+        factor = lr_lambda(self.config, progress, self.done)
+        for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = lr * factor
         self.optimizer.zero_grad()
-        seen: list[Losses] = []
-        for i, part in enumerate(parts):
-            with self.fabric.no_backward_sync(self.network, enabled=i + 1 < len(parts)):
-                terms = loss(part)
-                total = torch.stack(list(terms.values())).sum()
-                self.fabric.backward(total / len(parts))
-            seen.append(
-                {**{name: term.detach() for name, term in terms.items()}, "loss": total.detach()}
-            )
+        losses = [self._backward(part, loss, i, len(parts)) for i, part in enumerate(parts)]
         if self.config.clip:
             self.fabric.clip_gradients(self.network, self.optimizer, max_norm=self.config.clip)
         self.optimizer.step()
         self.done += 1
-        self._follow()
-        return {name: torch.stack([terms[name] for terms in seen]).mean() for name in seen[0]}
+        self._update_ema()
+        return {name: torch.stack([terms[name] for terms in losses]).mean() for name in losses[0]}
+
+    def _backward(self, part: Pair, loss: Callable[[Pair], Losses], i: int, parts: int) -> Losses:
+        """Accumulate the gradient of part i; processes are synchronized at the last one."""
+        with self.fabric.no_backward_sync(self.network, enabled=i + 1 < parts):
+            terms = loss(part)
+            total = torch.stack(list(terms.values())).sum()
+            self.fabric.backward(total / parts)
+        return {**{name: term.detach() for name, term in terms.items()}, "loss": total.detach()}
 
     @torch.no_grad()
-    def _follow(self) -> None:
-        """Moves the average; over the first steps it forgets its beginning sooner."""
-        if self.average is None:
+    def _update_ema(self) -> None:
+        """Update the average. The decay rises over the first steps, so that the initial weights
+        are forgotten sooner.
+        """
+        if self.ema is None:
             return
         decay = min(self.config.ema, (1 + self.done) / (10 + self.done))
-        for kept, now in zip(
-            self.average.state_dict().values(), self.plain.state_dict().values(), strict=True
-        ):
-            if kept.is_floating_point():
-                kept.lerp_(now, 1 - decay)
+        pairs = zip(self.ema.state_dict().values(), self.module.state_dict().values(), strict=True)
+        for average, value in pairs:
+            if average.is_floating_point():
+                average.lerp_(value, 1 - decay)
             else:
-                kept.copy_(now)
+                average.copy_(value)
 
     def state(self) -> dict[str, Any]:
-        """All that the next step depends on."""
+        """Return everything that the next step depends on."""
         return {
-            "network": self.plain.state_dict(),
+            "network": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "average": None if self.average is None else self.average.state_dict(),
+            "average": None if self.ema is None else self.ema.state_dict(),
             "done": self.done,
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Goes back to a state. Raises RuntimeError or ValueError if it is of another network."""
-        self.plain.load_state_dict(state["network"])
+        """Restore a state. Raises RuntimeError or ValueError if it is of another network."""
+        self.module.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"] or state["network"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["average"] or state["network"])
         self.done = int(state["done"])
+
+
+def _optimizer(groups: list[dict[str, Any]], config: Config) -> torch.optim.Optimizer:
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, config.rate, momentum=config.momentum)
+    return torch.optim.Adam(groups, config.rate, betas=(config.momentum, 0.999))

@@ -1,4 +1,4 @@
-"""The bar of a training run: steps, losses, PSNR, steps a second, share of time degrading."""
+"""Progress bar of a training run: steps, loss, PSNR, steps per second, share of time degrading."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["training_progress"]
 
 
-class _Rate(ProgressColumn):
+class _StepsPerSecond(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{speed:.1f} it/s")
@@ -33,20 +33,20 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def training_progress(console: Console) -> Generator[Callable[[Status], None]]:
-    """A bar on ``console``, in the first process only; yields what to tell of the run's state."""
+    """Show a bar on ``console``, on rank 0 only; yields the callback of :func:`train`."""
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
-        _Rate(),
+        _StepsPerSecond(),
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
     with Progress(*columns, console=console, disable=os.environ.get("RANK", "0") != "0") as bar:
         task = bar.add_task("", total=None)
 
-        def watch(status: Status) -> None:
+        def update(status: Status) -> None:
             psnr = "" if status.psnr is None else f", {status.psnr:.2f} dB"
             text = f"loss {status.loss:.3g}{psnr}, degrading {status.degrading:.0%}"
             bar.update(task, completed=status.done, total=status.steps, description=text)
 
-        yield watch
+        yield update

@@ -66,9 +66,8 @@ def test_at_random_moments(training: Run, tmp_path: Path, number: int) -> None:
         ended = start(training, out, log).kill(moment)
         assert ended.code in (-9, 0), ended.text
         steps = check(out)
-        say(
-            f"round {number}: {'killed' if ended.code else 'ended'} by {moment:.3f} s, {steps} steps saved"
-        )
+        how = "killed" if ended.code else "ended"
+        say(f"round {number}: {how} by {moment:.3f} s, {steps} steps saved")
     goes_on(training, out, log)
 
 

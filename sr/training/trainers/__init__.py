@@ -1,8 +1,8 @@
-"""Methods: what one training step is. ``step(pair) -> {"loss": .., ..}`` is all that the loop
-knows of them.
+"""Trainers. The training loop only calls ``step(pair) -> losses``.
 
-A method owns its models and optimisers. ``model`` is what is validated, kept and used; ``done``
-counts the steps. A new method is a class with these members and a line in :func:`build_method`.
+A trainer owns its networks and optimizers; ``model`` is what is validated, saved and used,
+``done`` counts the steps. To add one, write a class with the members of
+:class:`sr.training.trainers.Trainer` and add a line to :func:`build_trainer`.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sr.training.config import Config
-from sr.training.trainers.base import Method
-from sr.training.trainers.pixel import PixelMethod
-from sr.training.trainers.sparse import SparseMethod
-from sr.training.trainers.srgan import SRGAN
+from sr.training.trainers.base import Trainer
+from sr.training.trainers.pixel import PixelTrainer
+from sr.training.trainers.sparse import SparseTrainer
+from sr.training.trainers.srgan import SRGANTrainer
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["build_method"]
+__all__ = ["Trainer", "build_trainer"]
 
 
-def build_method(config: Config, fabric: Fabric) -> Method:
-    """The method that a config names. Raises UserError."""
+def build_trainer(config: Config, fabric: Fabric) -> Trainer:
+    """Build the trainer that ``config.method`` names. Raises UserError."""
     if config.method == "srgan":
-        return SRGAN(config, fabric)
+        return SRGANTrainer(config, fabric)
     if config.method == "sparse":
-        return SparseMethod(config, fabric)
-    return PixelMethod(config, fabric)
+        return SparseTrainer(config, fabric)
+    return PixelTrainer(config, fabric)

@@ -1,10 +1,10 @@
-"""What the training loop asks of a trainer."""
+"""The interface of trainers, and what they share."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import torch
 
@@ -12,24 +12,24 @@ from degrade.errors import UserError
 from degrade.recipe import Pair
 from sr.models import Model, build
 from sr.training.config import Config
-from sr.training.optimization import Learner, Losses
+from sr.training.optimization import Losses
 
-__all__ = ["Method"]
+__all__ = ["Trainer", "build_model", "seeded"]
 
 
-class Method(Protocol):
-    """What the loop asks of a method."""
+class Trainer(Protocol):
+    """What the training loop asks of a trainer."""
 
     done: int
     """Steps done."""
 
     @property
     def model(self) -> Model:
-        """The model as it would be used now."""
+        """The model to validate, save and use: the moving average, if there is one."""
         ...
 
     def step(self, pair: Pair) -> Losses:
-        """Learns from a batch; returns its losses, scalars without gradient."""
+        """Train on a batch and return its losses, scalars without gradient."""
         ...
 
     def finish(self) -> None:
@@ -37,16 +37,16 @@ class Method(Protocol):
         ...
 
     def state(self) -> dict[str, Any]:
-        """All that the next step depends on: tensors, numbers, and containers of them."""
+        """Return everything that the next step depends on: tensors, numbers, containers."""
         ...
 
     def load(self, state: dict[str, Any]) -> None:
-        """Goes back to a state."""
+        """Restore a state."""
         ...
 
 
-def new_model(name: str, config: Config) -> Model:
-    """A model of the run's scale and settings, its weights drawn from the run's seed. Raises
+def build_model(name: str, config: Config) -> Model:
+    """Build a model of the run's scale and settings, initialized from the run's seed. Raises
     UserError.
     """
     try:
@@ -58,12 +58,7 @@ def new_model(name: str, config: Config) -> Model:
 
 @contextmanager
 def seeded(seed: int) -> Generator[None]:
-    """Torch's CPU generator at ``seed`` inside, as it was outside: initialisers know no other."""
+    """Seed torch's CPU generator, which initializers use, and restore it on exit."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
-
-
-def kept(learner: Learner) -> Model:
-    """The average if there is one, else the network itself."""
-    return cast(Model, learner.plain if learner.average is None else learner.average)

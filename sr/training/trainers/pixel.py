@@ -1,4 +1,4 @@
-"""Training by a pixel loss: SRCNN, SRResNet, MSRResNet, RRDBNet."""
+"""Training with a pixel loss: SRCNN, SRResNet, MSRResNet, RRDBNet."""
 
 from __future__ import annotations
 
@@ -10,53 +10,53 @@ from sr.losses.pixel import PIXEL
 from sr.models import Model
 from sr.models.srcnn import crop
 from sr.training.config import Config
-from sr.training.optimization import Learner, Losses, split
-from sr.training.trainers.base import kept, new_model
+from sr.training.optimization import Losses, TrainState, split
+from sr.training.trainers.base import build_model
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["PixelMethod"]
+__all__ = ["PixelTrainer"]
 
 
-class PixelMethod:
-    """SRCNN, SRResNet, RRDBNet: a pixel loss between SR and HR."""
+class PixelTrainer:
+    """Minimizes a pixel loss between SR and HR."""
 
     def __init__(self, config: Config, fabric: Fabric) -> None:
         self.config = config
         self.done = 0
-        network = new_model(config.method, config)
+        network = build_model(config.method, config)
         groups = network.param_groups(config.rate)
         if config.method == "srcnn":
             groups[-1]["lr"] = config.rate * config.last_rate
-        self.learner = Learner(fabric, network.train(), groups, config)
-        self.luma = network.config.get("color") == "y"
+        self.generator = TrainState(fabric, network.train(), groups, config)
+        self.on_y = network.config.get("color") == "y"
 
     @property
     def model(self) -> Model:
-        return kept(self.learner)
+        return cast(Model, self.generator.ema_model)
 
     def step(self, pair: Pair) -> Losses:
-        losses = self.learner.descend(
-            split(pair, self.config.accumulate), self.loss, self.done / self.config.steps
-        )
+        parts = split(pair, self.config.accumulate)
+        progress = self.done / self.config.steps
+        losses = self.generator.optimizer_step(parts, self.loss_terms, progress)
         self.done += 1
         return losses
 
-    def loss(self, pair: Pair) -> Losses:
-        """The pixel loss, on luma where the model works on luma."""
-        lr, hr = (
-            rgb_to_ycbcr(image)[:, :1] if self.luma else image for image in (pair.lr, pair.hr)
-        )
-        margin = cast(Model, self.learner.plain).margin
-        return {"pixel": PIXEL[self.config.loss](self.learner.network(lr), crop(hr, margin))}
+    def loss_terms(self, pair: Pair) -> Losses:
+        """Return the pixel loss, on Y where the model works on Y."""
+        lr, hr = pair.lr, pair.hr
+        if self.on_y:
+            lr, hr = (rgb_to_ycbcr(image)[:, :1] for image in (lr, hr))
+        margin = cast(Model, self.generator.module).margin
+        return {"pixel": PIXEL[self.config.loss](self.generator.network(lr), crop(hr, margin))}
 
     def finish(self) -> None:
         pass
 
     def state(self) -> dict[str, Any]:
-        return {"generator": self.learner.state(), "done": self.done}
+        return {"generator": self.generator.state(), "done": self.done}
 
     def load(self, state: dict[str, Any]) -> None:
-        self.learner.load(state["generator"])
+        self.generator.load(state["generator"])
         self.done = int(state["done"])

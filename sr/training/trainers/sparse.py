@@ -1,4 +1,4 @@
-"""Dictionary learning for sparse coding."""
+"""Training of sparse coding by dictionary learning."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from degrade.recipe import Pair
 from sr.color import rgb_to_ycbcr
 from sr.losses.pixel import PIXEL
 from sr.models import Model, SparseCoding
+from sr.models.interpolation import enlarge
 from sr.training.config import Config
 from sr.training.optimization import Losses
-from sr.training.trainers.base import new_model
+from sr.training.trainers.base import build_model
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["SparseMethod"]
+__all__ = ["SparseTrainer"]
 
 
-class SparseMethod:
-    """Sparse coding: steps collect patches, the end learns the dictionaries. The loss is that
-    of bicubic.
+class SparseTrainer:
+    """Collects patches in :meth:`step` and learns the dictionaries in :meth:`finish`. The loss is
+    that of bicubic.
     """
 
     def __init__(self, config: Config, fabric: Fabric) -> None:
         self.config, self.done = config, 0
-        self._model = cast(SparseCoding, new_model("sparse", config))
+        self._model = cast(SparseCoding, build_model("sparse", config))
         self._low: list[Tensor] = []
         self._high: list[Tensor] = []
 
@@ -38,8 +39,6 @@ class SparseMethod:
         return self._model
 
     def step(self, pair: Pair) -> Losses:
-        from sr.models.interpolation import enlarge
-
         low, high = (rgb_to_ycbcr(image)[:, 0].cpu() for image in (pair.lr, pair.hr))
         self._low.append(low)
         self._high.append(high)
@@ -51,7 +50,7 @@ class SparseMethod:
         try:
             self._model.fit(planes, seed=self.config.seed)
         except ValueError as error:
-            raise UserError(f"sparse: {error}; raise --steps or --set batch") from None
+            raise UserError(f"sparse: {error}; raise --steps or --set batch=N") from None
 
     def state(self) -> dict[str, Any]:
         return {

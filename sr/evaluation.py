@@ -1,9 +1,8 @@
-"""Evaluation by the field's protocol: how near is SR to HR?
+"""Evaluation of a model by the protocol of the super-resolution literature.
 
 HR is cropped to a multiple of the scale, LR is made from it by a recipe (``bicubic`` is MATLAB's
 ``imresize``), SR is rounded to 8 bits and ``scale`` pixels are shaved off each side; then PSNR and
-SSIM on Y and on RGB, and LPIPS where its weights are at hand. Its one constraint: a table says its
-protocol.
+SSIM on Y and on RGB, and LPIPS if its weights are installed. Results record their protocol.
 """
 
 from __future__ import annotations
@@ -20,21 +19,27 @@ from torch import Tensor
 from degrade.errors import UserError
 from degrade.recipe import Recipe
 from sr.examples import Example
+from sr.metrics.lpips import LPIPS, load_lpips
 from sr.metrics.psnr_ssim import psnr, ssim
 from sr.models import Model
+from sr.pretrained import MissingWeightsError
 from sr.upscale import enlarge_tiled
 
-__all__ = ["Table", "evaluate", "score"]
+__all__ = ["Results", "evaluate", "score"]
+
+
+LPIPS_PROTOCOL = "AlexNet, version 0.1"
+LPIPS_MISSING = "not measured: no weights of AlexNet, see `sr fetch alexnet`"
 
 
 @dataclass(frozen=True)
-class Table:
-    """Results.
+class Results:
+    """Metrics of a model on a set of images.
 
     Args:
-        model: What was evaluated.
-        protocol: How.
-        images: Metrics by name of the image.
+        model: Name of the model.
+        protocol: How they were measured.
+        images: Metrics of each image by its name.
     """
 
     model: str
@@ -43,12 +48,12 @@ class Table:
 
     @property
     def mean(self) -> dict[str, float]:
-        """Mean over the images, of each metric that all have."""
-        rows = list(self.images.values())
-        return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+        """Mean of each metric over the images."""
+        scores = list(self.images.values())
+        return {name: sum(one[name] for one in scores) / len(scores) for name in scores[0]}
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the content of the JSON file."""
         return {
             "model": self.model,
             "protocol": self.protocol,
@@ -57,7 +62,7 @@ class Table:
         }
 
     def to_csv(self) -> str:
-        """A line an image, then the mean."""
+        """Return one line an image, then the mean."""
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(["image", *self.mean])
@@ -67,7 +72,7 @@ class Table:
 
 
 def score(sr: Tensor, hr: Tensor, shave: int) -> dict[str, float]:
-    """PSNR and SSIM of one image, (1, 3, H, W) each."""
+    """Return PSNR and SSIM of one image, (1, 3, H, W) each in [0, 1]."""
     return {
         "psnr_y": float(psnr(sr, hr, shave, "y")),
         "ssim_y": float(ssim(sr, hr, shave, "y")),
@@ -83,42 +88,44 @@ def evaluate(
     data: Iterable[Example],
     recipe: Recipe | None,
     tile: int = 512,
-    see: Callable[[Example, Tensor], None] | None = None,
+    on_image: Callable[[Example, Tensor], None] | None = None,
     lpips: bool = True,
-) -> Table:
-    """Evaluates a model, which is in eval mode.
+) -> Results:
+    """Evaluate a model, which must be in eval mode.
 
     Args:
         model: Of the data's scale.
-        name: What to call it.
-        data: From :func:`examples`.
-        recipe: What made the LR images; None for ready-made pairs.
-        tile: Side of the LR tiles of large images; results do not depend on it.
-        see: Shown each example with its SR image.
-        lpips: Whether to measure LPIPS if its weights are there.
+        name: Its name in the results.
+        data: From :func:`sr.examples.load_examples`.
+        recipe: What made the LR images; None for pairs on disk.
+        tile: Side of the LR tiles of large images in pixels; results do not depend on it.
+        on_image: Called with each example and its SR image.
+        lpips: Whether to measure LPIPS if its weights are installed.
 
     Raises:
         UserError: If the scales differ, or there are no images.
     """
-    distance = _lpips() if lpips else None
+    distance = _load_lpips() if lpips else None
     images: dict[str, dict[str, float]] = {}
     for example in data:
         scale = example.hr.shape[-1] // example.lr.shape[-1]
         if model.scale != scale:
-            raise UserError(f"{name}: is for scale {model.scale}, but {example.name} is x{scale}")
+            raise UserError(
+                f"{name}: its scale is {model.scale}, that of {example.name} is {scale}"
+            )
         sr = enlarge_tiled(model, example.lr.to(model.device), tile).cpu().clamp(0, 1)
         images[example.name] = score(sr, example.hr, scale)
         if distance is not None:
             images[example.name]["lpips"] = float(distance(sr, example.hr))
-        if see is not None:
-            see(example, sr)
+        if on_image is not None:
+            on_image(example, sr)
     if not images:
         raise UserError(f"{name}: no images to evaluate on")
-    return Table(name, protocol(model.scale, recipe, distance is not None), images)
+    return Results(name, protocol(model.scale, recipe, distance is not None), images)
 
 
 def protocol(scale: int, recipe: Recipe | None, lpips: bool) -> dict[str, Any]:
-    """How :func:`evaluate` measures, in words."""
+    """Return how :func:`evaluate` measures, in words."""
     return {
         "scale": scale,
         "recipe": "ready-made pairs" if recipe is None else recipe.name,
@@ -129,17 +136,13 @@ def protocol(scale: int, recipe: Recipe | None, lpips: bool) -> dict[str, Any]:
         "y": "16 + 65.481 R + 128.553 G + 24.966 B, not rounded",
         "psnr": "peak 255, MSE over all pixels (and channels) of an image",
         "ssim": "11 x 11 Gaussian window, sigma 1.5, valid region, K = 0.01, 0.03",
-        "lpips": "AlexNet, version 0.1"
-        if lpips
-        else "not measured: no weights of AlexNet, see `sr fetch alexnet`",
+        "lpips": LPIPS_PROTOCOL if lpips else LPIPS_MISSING,
     }
 
 
-def _lpips() -> torch.nn.Module | None:
-    from sr.metrics.lpips import lpips
-    from sr.pretrained import MissingWeightsError
-
+def _load_lpips() -> LPIPS | None:
+    """LPIPS on AlexNet; None if its weights are missing."""
     try:
-        return lpips()
+        return load_lpips()
     except MissingWeightsError:
         return None

@@ -1,5 +1,5 @@
-"""Ranks: they find each other whatever an earlier start left behind, and leave nothing that
-ends with a crash.
+"""Distributed set-up: ranks find each other whatever an earlier start left behind, and leave
+nothing that ends with a crash.
 """
 
 from __future__ import annotations
@@ -14,33 +14,36 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from torch.distributed import HashStore, Store
 
-from sr.training.distributed import meet
+from sr.training.distributed import agree_on_nonce
 
 
 @pytest.mark.parametrize("world", [2, 5])
-def test_ranks_meet_whatever_was_left(world: int) -> None:
+def test_ranks_agree_whatever_was_left(world: int) -> None:
     """What an earlier start left in the store is not taken for what is there now, in whatever
     order they come.
     """
     store = HashStore()
-    words = [meet_in(store, list(range(world)), world) for _ in range(3)]
+    nonces = [nonce_of(store, list(range(world)), world) for _ in range(3)]
     store.set("ranks/1", "one that died before it was answered")
-    words += [
-        meet_in(store, order, world) for order in (list(range(world)), list(range(world))[::-1])
+    nonces += [
+        nonce_of(store, order, world) for order in (list(range(world)), list(range(world))[::-1])
     ]
-    assert len(set(words)) == 5
+    assert len(set(nonces)) == 5
 
 
-def meet_in(store: Store, order: list[int], world: int) -> str:
+def nonce_of(store: Store, order: list[int], world: int) -> str:
     with ThreadPoolExecutor(world) as pool:
-        found = [(time.sleep(0.02), pool.submit(meet, store, rank, world))[1] for rank in order]
-        [word] = {one.result(20) for one in found}
-    return word
+        found = [
+            (time.sleep(0.02), pool.submit(agree_on_nonce, store, rank, world))[1]
+            for rank in order
+        ]
+        [nonce] = {one.result(20) for one in found}
+    return nonce
 
 
-def test_a_rank_that_does_not_come() -> None:
-    with pytest.raises(RuntimeError, match="ranks 1, 2 of 3 did not come"):
-        meet(HashStore(), 0, 3, patience=0.2)
+def test_a_rank_that_does_not_join() -> None:
+    with pytest.raises(RuntimeError, match=r"ranks 1, 2 of 3 did not join within 0\.2 s"):
+        agree_on_nonce(HashStore(), 0, 3, timeout=0.2)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the names of threads from /proc")
@@ -58,15 +61,16 @@ def threads():
         except OSError:
             pass  # it has just ended
 def becomes(wanted):
-    deadline = time.monotonic() + 20  # a thread is named a moment after it is begun, and listed a moment after its end
+    # A thread is named a moment after it is begun, and listed a moment after its end.
+    deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         if any("gloo" in name for name in threads()) == wanted:
             return True
         time.sleep(0.01)
     return False
 atexit.register(lambda: print(becomes(False)))  # what is registered first is run last
-from sr.training.distributed import join
-join("gloo")
+from sr.training.distributed import init_process_group
+init_process_group("gloo")
 print(becomes(True))
 """
     with socket.socket() as free:
