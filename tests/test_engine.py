@@ -15,9 +15,10 @@ from degrade import Recipe
 from degrade.images.regions import OpenImage
 from degrade.storage.files import sha256
 from degrade.synthesis import engines
-from degrade.synthesis.job import Settings, prepare
-from degrade.synthesis.memory import Budget
+from degrade.synthesis.job import prepare
+from degrade.synthesis.memory import MemorySemaphore
 from degrade.synthesis.run import synthesize
+from degrade.synthesis.settings import SynthSettings
 
 
 @pytest.fixture
@@ -34,7 +35,9 @@ def make(
 ) -> dict[str, str]:
     recipe = Recipe.load("realesrgan")
     synthesize(
-        prepare(recipe, Settings(str(source), patch=64, per_image=8), output, format, shard=10),
+        prepare(
+            recipe, SynthSettings(str(source), patch=64, per_image=8), output, format, shard=10
+        ),
         recipe,
         run,
     )
@@ -43,9 +46,9 @@ def make(
 
 def test_devices_share_the_pairs(photos: Path, tmp_path: Path) -> None:
     """Two processes, each a device of its own, and one process without: the same bytes."""
-    assert engines.devices("cuda:0,cuda:2") == ["cuda:0", "cuda:2"]
+    assert engines.device_list("cuda:0,cuda:2") == ["cuda:0", "cuda:2"]
     found = make(photos, tmp_path / "two", engines.choose("cpu,cpu", 2, batch=4))
-    assert found == make(photos, tmp_path / "one", engines.inline)
+    assert found == make(photos, tmp_path / "one", engines.in_process)
     assert len(found) == 2 * 24 + 5
 
 
@@ -59,17 +62,17 @@ def test_a_source_is_decoded_once_for_its_pairs(
     monkeypatch.setattr(
         OpenImage, "windows", lambda self, boxes: decoded.append(self.name) or windows(self, boxes)
     )
-    make(photos, tmp_path / "out", engines.inline, format)
+    make(photos, tmp_path / "out", engines.in_process, format)
     assert len(decoded) == times
 
 
-def test_budget() -> None:
+def test_memory_semaphore() -> None:
     """Never more is held than there is, and what is larger than all is worked alone."""
-    budget, held, most = Budget(10), [0], [0]
+    memory, held, most = MemorySemaphore(10), [0], [0]
     lock = threading.Lock()
 
     def work(count: int) -> None:
-        with budget.take(count):
+        with memory.acquire(count):
             with lock:
                 held[0] += min(count, 10)
                 most[0] = max(most[0], held[0])

@@ -1,17 +1,21 @@
-"""What a worker of a synthesis does: reads, degrades and encodes pairs. A pair is a function of
-(job, index) alone.
+"""The work of a synthesis: read, degrade and encode pairs, one at a time or in batches.
+
+A pair is a function of (job, index) alone. What happens to a rendered pair is up to the caller:
+:func:`commit` writes its files; a worker on another machine returns it.
 """
 
 from __future__ import annotations
 
 import importlib
-import itertools
+import sys
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import ClassVar, TypeVar
 
 from degrade.base import REGISTRY
 from degrade.images.files import ImageError
@@ -20,229 +24,341 @@ from degrade.plan import Plan
 from degrade.recipe import Recipe
 from degrade.rng import Key
 from degrade.storage.files import place
-from degrade.synthesis.job import (
-    Images,
-    Job,
-    Loaded,
+from degrade.synthesis.job import Job
+from degrade.synthesis.manifest import Row, pair_files
+from degrade.synthesis.memory import MemorySemaphore
+from degrade.synthesis.pair import (
+    HRCrop,
+    PairPixels,
+    RenderedPair,
     degrade_crops,
-    describe_pair,
-    encode,
+    encode_pair,
     load_crops,
+    manifest_row,
 )
-from degrade.synthesis.manifest import Row, files
-from degrade.synthesis.memory import Budget
 from degrade.synthesis.writers import FORMATS
 
-__all__ = []
+__all__ = [
+    "PAIRS_PER_TASK",
+    "Engine",
+    "Plugin",
+    "Rendered",
+    "Result",
+    "Worker",
+    "by_source",
+    "commit",
+    "init_worker",
+    "plugins",
+    "render_batches",
+    "render_pairs",
+]
 
 T = TypeVar("T")
-
-
 Result = tuple[int, "Row | ImageError"]
+"""The index of a pair and its row of the manifest, once its files are written, or its error."""
+Engine = Callable[[Job, list[int]], Iterator[Result]]
+"""Renders the pairs of some indices and writes their files, in any order; yields the results."""
+Rendered = tuple[int, "RenderedPair | ImageError"]
+"""The index of a pair and its files, or its error."""
+Plugin = tuple[str, str]
+"""A module that defines operators, and the folder that it is imported from."""
 
-
-Made = tuple[Row, bytes, bytes]
-"""A pair: its row, its HR file and its LR file; a function of the job and the index alone."""
-
-
-TOGETHER = 16
-"""Most pairs of one source that a worker makes at a time."""
-
-
-WHOLE = 120
-"""About how many bytes a pixel takes where whole images are degraded: 111 measured with
-realesrgan, 83 with bicubic.
+PAIRS_PER_TASK = 16
+"""Most pairs of one source in a task."""
+BYTES_PER_PIXEL = 120
+"""Memory that degrading a whole image takes, an HR pixel: 111 measured with realesrgan, 83 with
+bicubic.
 """
 
 
-def devices(said: str) -> list[str]:
-    """Those of ``cuda:0,cuda:1``; of ``cuda`` alone, all that are visible."""
-    if said != "cuda":
-        return said.split(",")
-    import torch
-
-    return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+# --- pairs of one source -------------------------------------------------------------------------
 
 
-def groups(job: Job, indices: list[int], most: int) -> list[list[int]]:
-    """Pairs that are made one after the other: up to ``most`` of one source, which is then decoded
-    once for them.
+def by_source(job: Job, indices: list[int], most: int) -> list[list[int]]:
+    """Return groups of up to ``most`` pairs of one source, which is decoded once for a group.
 
-    A format that packs pairs by their numbers gets them by their numbers.
+    Formats that pack pairs in the order of their indices get groups of one, in that order.
     """
-    if FORMATS[job.format].numbered:
+    if FORMATS[job.format].packs_in_order:
         return [[index] for index in indices]
     same: defaultdict[int, list[int]] = defaultdict(list)
     for index in indices:
         same[index % len(job.sources)].append(index)
-    return [some[i : i + most] for some in same.values() for i in range(0, len(some), most)]
+    return [group[i : i + most] for group in same.values() for i in range(0, len(group), most)]
 
 
-def _batches(
+def render_pairs(
     job: Job,
     recipe: Recipe,
     indices: list[int],
-    device: str,
-    size: int,
-    workers: int,
-    keep: Callable[[Job, int, Made], T],
-    budget: Budget | None = None,
+    then: Callable[[Job, int, RenderedPair], T],
+    memory: MemorySemaphore | None = None,
 ) -> Iterator[tuple[int, T | ImageError]]:
-    """As :func:`batches`; ``keep``, in a thread, says what becomes of a pair."""
-    order = [index for some in groups(job, indices, size) for index in some]
-    with ThreadPoolExecutor(max(workers, 2)) as pool:
+    """Render pairs of one source, one after the other.
 
-        def read(start: int) -> list[Future[list[tuple[int, Loaded | ImageError]]]]:
-            some = groups(job, order[start : start + size], size)
-            return [pool.submit(_read, job, recipe, same, budget) for same in some]
+    Args:
+        job: The job.
+        recipe: Its recipe.
+        indices: Pairs of one source.
+        then: Called with each rendered pair; its result is yielded.
+        memory: Acquired while the image is in memory.
 
-        def encoded(index: int, loaded: Loaded, plan: Plan, images: Images) -> T:
-            return keep(job, index, _encode(job, recipe, index, loaded, plan, images))
-
-        kept: deque[tuple[int, Future[T]]] = deque()
-        coming = read(0)
-        for start in range(0, len(order), size):
-            waiting, coming = coming, read(start + size)
-            alike: dict[tuple[int, ...], list[tuple[int, Loaded]]] = {}
-            for index, loaded in itertools.chain.from_iterable(
-                future.result() for future in waiting
-            ):
-                if isinstance(loaded, ImageError):
-                    yield index, loaded
-                else:
-                    alike.setdefault(loaded.pixels.shape, []).append((index, loaded))
-            for group in alike.values():
-                plan = recipe.plan(Key.of(job.settings.seed, [index for index, _ in group]))
-                images = degrade_crops([loaded for _, loaded in group], recipe, plan, device)
-                for i, ((index, loaded), image) in enumerate(zip(group, images, strict=True)):
-                    part = plan.take(slice(i, i + 1))
-                    kept.append((index, pool.submit(encoded, index, loaded, part, image)))
-            while len(kept) > size:
-                index, pair = kept.popleft()
-                yield index, pair.result()
-        for index, pair in kept:
-            yield index, pair.result()
-
-
-def some_batches(job: Job, indices: list[int], size: int, devices: int) -> list[list[int]]:
-    """A task is a few batches, so that threads work beside a device; fewer where there are few
-    for each device.
+    Yields:
+        Each index, with the result of ``then`` or, if the source cannot be used, its error.
     """
-    order = [index for some in groups(job, indices, size) for index in some]
-    some = max(min(8, len(order) // (2 * size * devices)), 1) * size
-    return [order[start : start + some] for start in range(0, len(order), some)]
-
-
-@dataclass(frozen=True)
-class Worker:
-    """What a worker process works on, set once when it starts."""
-
-    job: Job
-    recipe: Recipe
-    budget: Budget | None = None
-    device: str = "cpu"
-    size: int = 1
-    threads: int = 1
-
-
-_HERE: list[Worker] = []
-
-
-def plugins() -> list[str]:
-    """The modules that define operators; another interpreter knows none that was defined by
-    importing one here.
-    """
-    return sorted({kind.__module__ for kind in REGISTRY.values()} - {"__main__"})
-
-
-def take_device(device: str, size: int, threads: int) -> None:
-    """Makes a worker process that is ready work batches on a device."""
-    import torch
-
-    if device.startswith("cuda"):
-        torch.cuda.set_device(device)
-    _HERE[:] = [replace(_HERE[0], device=device, size=size, threads=threads)]
-
-
-def begin(job: Job, modules: list[str], budget: Budget | None = None) -> None:
-    """Makes a worker process ready."""
-    import torch
-
-    for module in modules:
-        importlib.import_module(module)
-    torch.set_num_threads(1)
-    _HERE[:] = [Worker(job, Recipe.load(job.recipe), budget)]
-
-
-def make(indices: list[int]) -> list[tuple[int, Made | ImageError]]:
-    """Makes some pairs of one source of this worker's job."""
-    here = _HERE[0]
-    return list(_make(here.job, here.recipe, indices, here.budget))
-
-
-def make_batches(indices: list[int]) -> list[tuple[int, Made | ImageError]]:
-    """Makes some pairs of this worker's job on its device."""
-    here = _HERE[0]
-    return list(
-        _batches(here.job, here.recipe, indices, here.device, here.size, here.threads, _as_made)
-    )
-
-
-def _as_made(job: Job, index: int, made: Made) -> Made:
-    return made
-
-
-def finish(job: Job, index: int, made: Made | ImageError) -> Row | ImageError:
-    """Gives the files of a pair their names."""
-    if isinstance(made, ImageError):
-        return made
-    row, *both = made
-    for path, data in zip(files(job.stage, job.name(index)), both, strict=True):
-        place(path, data)
-    return row
-
-
-def _make(
-    job: Job, recipe: Recipe, indices: list[int], budget: Budget | None = None
-) -> Iterator[tuple[int, Made | ImageError]]:
-    """Makes pairs of one source; or says why it cannot be used."""
-    with ExitStack() as held:
+    with ExitStack() as resources:
         try:
-            image = held.enter_context(open_image(job.source(indices[0])))
-            if budget is not None:
-                held.enter_context(
-                    budget.take(image.held if job.settings.patch else WHOLE * image.area)
-                )
+            image = resources.enter_context(open_image(job.source(indices[0])))
+            if memory is not None:
+                needed = image.held if job.settings.patch else BYTES_PER_PIXEL * image.area
+                resources.enter_context(memory.acquire(needed))
             crops = load_crops(image, job.settings, recipe.scale, indices)
         except ImageError as error:
             yield from ((index, error) for index in indices)
             return
         del image
-        if job.settings.patch:  # which are all that is left of it
-            held.close()
-        for index, loaded in zip(indices, crops, strict=True):
+        if job.settings.patch:  # the crops are copies, so the image's memory is free now
+            resources.close()
+        for index, crop in zip(indices, crops, strict=True):
             plan = recipe.plan(Key.of(job.settings.seed, index))
-            [images] = degrade_crops([loaded], recipe, plan)
-            yield index, _encode(job, recipe, index, loaded, plan, images)
-
-
-def _read(
-    job: Job, recipe: Recipe, indices: list[int], budget: Budget | None
-) -> list[tuple[int, Loaded | ImageError]]:
-    try:
-        with (
-            open_image(job.source(indices[0])) as image,
-            budget.take(image.held) if budget else nullcontext(),
-        ):
-            return list(
-                zip(indices, load_crops(image, job.settings, recipe.scale, indices), strict=True)
-            )
-    except ImageError as error:
-        return [(index, error) for index in indices]
+            [pixels] = degrade_crops([crop], recipe, plan)
+            yield index, then(job, index, _encode(job, recipe, index, crop, plan, pixels))
 
 
 def _encode(
-    job: Job, recipe: Recipe, index: int, loaded: Loaded, plan: Plan, images: Images
-) -> Made:
-    hr, lr = encode(*images)
-    return describe_pair(job, recipe, index, loaded, plan, hr, lr), hr, lr
+    job: Job, recipe: Recipe, index: int, crop: HRCrop, plan: Plan, pixels: PairPixels
+) -> RenderedPair:
+    hr, lr = encode_pair(*pixels)
+    return RenderedPair(manifest_row(job, recipe, index, crop, plan, hr, lr), hr, lr)
+
+
+def commit(job: Job, index: int, pair: RenderedPair) -> Row:
+    """Write a pair's files atomically under their final names, and return its row."""
+    files = pair_files(job.staging_dir, job.name(index))
+    for path, data in zip(files, (pair.hr, pair.lr), strict=True):
+        place(path, data)
+    return pair.row
+
+
+def _return(job: Job, index: int, pair: RenderedPair) -> RenderedPair:
+    return pair
+
+
+# --- batches on a device -------------------------------------------------------------------------
+
+
+def render_batches(
+    job: Job,
+    recipe: Recipe,
+    indices: list[int],
+    device: str,
+    size: int,
+    threads: int,
+    then: Callable[[Job, int, RenderedPair], T],
+    memory: MemorySemaphore | None = None,
+) -> Iterator[tuple[int, T | ImageError]]:
+    """Render pairs in batches on a device, while threads decode the next and encode the last.
+
+    Args:
+        job: The job.
+        recipe: Its recipe.
+        indices: The pairs.
+        device: Where to degrade.
+        size: Pairs in a batch; those of unequal size are degraded one size at a time.
+        threads: Threads that decode and encode, at least 2.
+        then: Called in a thread with each rendered pair; its result is yielded.
+        memory: Acquired while an image is decoded.
+
+    Yields:
+        Each index, with the result of ``then`` or, if the source cannot be used, its error.
+    """
+    with ThreadPoolExecutor(max(threads, 2)) as pool:
+
+        def finish(index: int, crop: HRCrop, plan: Plan, pixels: PairPixels) -> T:
+            return then(job, index, _encode(job, recipe, index, crop, plan, pixels))
+
+        encoding: deque[tuple[int, Future[T]]] = deque()
+        for batch in _read_ahead(job, recipe, indices, size, memory, pool):
+            crops: list[tuple[int, HRCrop]] = []
+            for index, read in batch:
+                if isinstance(read, ImageError):
+                    yield index, read
+                else:
+                    crops.append((index, read))
+            for group in _by_shape(crops):
+                for index, crop, plan, pixels in _degrade_group(job, recipe, group, device):
+                    encoding.append((index, pool.submit(finish, index, crop, plan, pixels)))
+            while len(encoding) > size:
+                index, future = encoding.popleft()
+                yield index, future.result()
+        for index, future in encoding:
+            yield index, future.result()
+
+
+def _read_ahead(
+    job: Job,
+    recipe: Recipe,
+    indices: list[int],
+    size: int,
+    memory: MemorySemaphore | None,
+    pool: ThreadPoolExecutor,
+) -> Iterator[list[tuple[int, HRCrop | ImageError]]]:
+    """Yield the crops of each batch, while the pool reads those of the next."""
+
+    def submit(batch: list[int]) -> list[Future[list[tuple[int, HRCrop | ImageError]]]]:
+        groups = by_source(job, batch, size)
+        return [pool.submit(_read, job, recipe, group, memory) for group in groups]
+
+    batches = _batches(job, indices, size)
+    reading = submit(batches[0]) if batches else []
+    for following in [*batches[1:], []]:
+        batch, reading = reading, submit(following)
+        yield [item for future in batch for item in future.result()]
+
+
+def _read(
+    job: Job, recipe: Recipe, indices: list[int], memory: MemorySemaphore | None
+) -> list[tuple[int, HRCrop | ImageError]]:
+    """Read the crops of pairs of one source."""
+    try:
+        with (
+            open_image(job.source(indices[0])) as image,
+            memory.acquire(image.held) if memory else nullcontext(),
+        ):
+            crops = load_crops(image, job.settings, recipe.scale, indices)
+    except ImageError as error:
+        return [(index, error) for index in indices]
+    return list(zip(indices, crops, strict=True))
+
+
+def _by_shape(crops: list[tuple[int, HRCrop]]) -> list[list[tuple[int, HRCrop]]]:
+    groups: defaultdict[tuple[int, ...], list[tuple[int, HRCrop]]] = defaultdict(list)
+    for index, crop in crops:
+        groups[crop.pixels.shape].append((index, crop))
+    return list(groups.values())
+
+
+def _degrade_group(
+    job: Job, recipe: Recipe, group: list[tuple[int, HRCrop]], device: str
+) -> Iterator[tuple[int, HRCrop, Plan, PairPixels]]:
+    """Degrade crops of equal shape as one batch; yield each with its row of the plan."""
+    plan = recipe.plan(Key.of(job.settings.seed, [index for index, _ in group]))
+    pairs = degrade_crops([crop for _, crop in group], recipe, plan, device)
+    for i, ((index, crop), pixels) in enumerate(zip(group, pairs, strict=True)):
+        yield index, crop, plan.take(slice(i, i + 1)), pixels
+
+
+def _batches(job: Job, indices: list[int], size: int) -> list[list[int]]:
+    """Return slices of ``size`` pairs, ordered by source."""
+    order = [index for group in by_source(job, indices, size) for index in group]
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def device_tasks(job: Job, indices: list[int], size: int, devices: int) -> list[list[int]]:
+    """Return tasks of up to 8 batches, so that threads work beside a device.
+
+    Tasks have fewer batches if each device would get less than two tasks.
+    """
+    batches = max(min(8, len(indices) // (2 * size * devices)), 1)
+    order = [index for group in by_source(job, indices, size) for index in group]
+    step = batches * size
+    return [order[start : start + step] for start in range(0, len(order), step)]
+
+
+# --- worker processes ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Worker:
+    """The state of a worker process; ``Worker.current()`` is its only process-wide variable.
+
+    Args:
+        job: The job.
+        recipe: Its recipe.
+        memory: Memory shared with the other workers.
+        device: The device that it renders batches on; None to render pair by pair on the CPU.
+        size: Pairs in a batch.
+        threads: Threads beside the device.
+        token: Identifies the job, where a process serves several in turn.
+    """
+
+    job: Job
+    recipe: Recipe
+    memory: MemorySemaphore | None = None
+    device: str | None = None
+    size: int = 1
+    threads: int = 1
+    token: object = None
+    _current: ClassVar[Worker | None] = None
+
+    @classmethod
+    def current(cls) -> Worker | None:
+        """Return the worker that is installed in this process, or None."""
+        return cls._current
+
+    def install(self) -> None:
+        """Make this the worker of this process."""
+        Worker._current = self
+
+    def render(self, indices: list[int]) -> list[Rendered]:
+        """Render pairs and return their files."""
+        return list(self._each(indices, _return))
+
+    def render_and_commit(self, indices: list[int]) -> list[Result]:
+        """Render pairs, write their files and return their rows."""
+        return list(self._each(indices, commit))
+
+    def _each(
+        self, indices: list[int], then: Callable[[Job, int, RenderedPair], T]
+    ) -> Iterator[tuple[int, T | ImageError]]:
+        job, recipe, memory = self.job, self.recipe, self.memory
+        if self.device is None:
+            return render_pairs(job, recipe, indices, then, memory)
+        size, threads = self.size, self.threads
+        return render_batches(job, recipe, indices, self.device, size, threads, then, memory)
+
+
+def init_worker(
+    job: Job,
+    plugins: list[Plugin],
+    memory: MemorySemaphore | None = None,
+    device: str | None = None,
+    size: int = 1,
+    threads: int = 1,
+    token: object = None,
+) -> Worker:
+    """Prepare this process to work on a job, with one torch thread; see :class:`Worker`."""
+    import torch
+
+    import_plugins(plugins)
+    torch.set_num_threads(1)
+    if device is not None and device.startswith("cuda"):
+        torch.cuda.set_device(device)
+    recipe = Recipe.load(job.recipe)
+    worker = Worker(job, recipe, memory, device, size, threads, token)
+    worker.install()
+    return worker
+
+
+def plugins() -> list[Plugin]:
+    """Return the modules that define this process's operators, for :func:`import_plugins`."""
+    modules = {kind.__module__ for kind in REGISTRY.values()} - {"__main__"}
+    return [(module, _import_folder(module)) for module in sorted(modules)]
+
+
+def _import_folder(module: str) -> str:
+    """Return the entry of ``sys.path`` that a module was imported from, or an empty string."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:
+        return ""
+    path = Path(file)
+    depth = module.count(".") + (path.name == "__init__.py")
+    return str(path.parents[depth])
+
+
+def import_plugins(plugins: list[Plugin]) -> None:
+    """Import another process's operators, from their folders if ``sys.path`` lacks them."""
+    for module, folder in plugins:
+        if folder and find_spec(module.partition(".")[0]) is None:
+            sys.path.append(folder)
+        importlib.import_module(module)
