@@ -4,6 +4,7 @@ pairs.
 
 from __future__ import annotations
 
+import sys
 import threading
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from degrade.synthesis.job import prepare
 from degrade.synthesis.memory import MemorySemaphore
 from degrade.synthesis.run import synthesize
 from degrade.synthesis.settings import SynthSettings
+from degrade.synthesis.worker import import_plugins
 
 
 @pytest.fixture
@@ -87,3 +89,13 @@ def test_memory_semaphore() -> None:
         thread.join(10)
     assert held == [0]
     assert 5 < most[0] <= 10
+
+
+def test_plugins_are_imported_from_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a worker process, whose ``sys.path`` may lack the folder."""
+    (tmp_path / "plug_in_of_a_folder.py").write_text("")
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    import_plugins([("plug_in_of_a_folder", str(tmp_path))])
+    assert sys.modules.pop("plug_in_of_a_folder").__file__ is not None
