@@ -27,7 +27,7 @@ from degrade import Recipe
 from degrade.errors import SynthError
 from degrade.images.files import read_image
 from degrade.storage.files import inside, place, sha256
-from degrade.synthesis import engines, worker
+from degrade.synthesis import engines, render
 from degrade.synthesis.job import Job, prepare, unique_names
 from degrade.synthesis.manifest import Manifest, read_rows
 from degrade.synthesis.run import Report, settings_record, synthesize, versions
@@ -457,7 +457,7 @@ def test_full_disk_without_one(
             raise OSError(28, "No space left on device", str(path))
         place(path, data)
 
-    monkeypatch.setattr(worker, "place", full)
+    monkeypatch.setattr(render, "place", full)
     with pytest.raises(OSError, match="No space left"):
         make(photos, tmp_path / "out")
     monkeypatch.undo()

@@ -23,9 +23,9 @@ from degrade.cli.common import (
 
 if TYPE_CHECKING:
     from degrade.synthesis.job import Job
+    from degrade.synthesis.render import Engine
     from degrade.synthesis.run import Report
     from degrade.synthesis.settings import SynthSettings
-    from degrade.synthesis.worker import Engine
 
 SHOWN_SKIPPED = 10
 """Skipped sources that are printed."""

@@ -19,20 +19,17 @@ from degrade.errors import SynthError
 from degrade.recipe import Recipe
 from degrade.synthesis.job import Job
 from degrade.synthesis.memory import MemorySemaphore
-from degrade.synthesis.worker import (
+from degrade.synthesis.render import (
     PAIRS_PER_TASK,
     Engine,
-    Plugin,
     Result,
-    Worker,
     by_source,
     commit,
     device_tasks,
-    init_worker,
-    plugins,
     render_batches,
     render_pairs,
 )
+from degrade.synthesis.worker import Plugin, Worker, init_worker, plugins
 
 __all__ = ["Engine", "Result", "choose", "device_pool", "in_process", "on_device", "process_pool"]
 

@@ -22,16 +22,8 @@ from typing import Any
 from degrade.errors import SynthError, UserError
 from degrade.images.files import ImageError
 from degrade.synthesis.job import Job
-from degrade.synthesis.worker import (
-    Rendered,
-    Result,
-    Worker,
-    by_source,
-    commit,
-    device_tasks,
-    init_worker,
-    plugins,
-)
+from degrade.synthesis.render import Rendered, Result, by_source, commit, device_tasks
+from degrade.synthesis.worker import Worker, init_worker, plugins
 
 __all__ = ["on_ray"]
 

@@ -33,7 +33,7 @@ from degrade.storage.destination import RECORDS, Destination, open_destination
 from degrade.storage.files import sha256
 from degrade.synthesis.job import Job
 from degrade.synthesis.manifest import Manifest
-from degrade.synthesis.worker import Engine
+from degrade.synthesis.render import Engine
 from degrade.synthesis.writers import FORMATS, FolderWriter
 
 __all__ = ["Report", "settings_record", "synthesize", "versions"]
