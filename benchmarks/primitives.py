@@ -18,12 +18,12 @@ from functools import partial
 import numpy as np
 import torch
 from bench import Entry, header, installed, photographs, race, report, threads
+from degrade.kernels.backend import BACKENDS, Backend, use_backend
 
 from degrade.base import Draw, Operator
 from degrade.canvas import Canvas
 from degrade.distributions import Const
 from degrade.kernels import psf
-from degrade.kernels.backend import BACKENDS, Backend, use_backend
 from degrade.kernels.convolve import convolve, convolve_separable
 from degrade.kernels.jpeg import jpeg
 from degrade.kernels.resample import resample

@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from bench import Made, header, loaded, peak_memory, photographs, threads
+from degrade.kernels.backend import use_backend
 
 from degrade.canvas import Canvas
-from degrade.kernels.backend import use_backend
 from degrade.recipe import Recipe
 from degrade.rng import Key
 

@@ -21,6 +21,7 @@ from degrade.base import REGISTRY
 from degrade.cli import main
 from degrade.images.files import read_image
 from degrade.loading.search_path import locate, names
+from degrade.synthesis.worker import plugins
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -76,7 +77,7 @@ def test_synth_and_replay(run: Run, photos: Path, tmp_path: Path) -> None:
     code, out, _ = run(
         "synth", "-i", "photos", "--set", "first.jpeg.quality=[60, 95]", "--workers", "1"
     )
-    assert (code, "0 pairs made, 2 were there" in out) == (0, True)
+    assert (code, "0 pairs made, 2 kept" in out) == (0, True)
     assert run("replay", "synth/realesrgan")[:2] == (0, "equal  0\nequal  1\n")
     assert run("replay", "synth/realesrgan", "--row", "1", "-o", "again")[:2] == (0, "equal  1\n")
     assert (tmp_path / "again/lr/1.png").read_bytes() == (
@@ -185,18 +186,21 @@ def test_list(run: Run) -> None:
     )
 
 
-def test_plug_ins(run: Run, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An operator of a module in the working directory, in worker processes too."""
+def test_plug_ins(run: Run, tmp_path: Path, photos: Path) -> None:
+    """An operator of a module in the working directory, in worker processes too; afterwards
+    ``sys.path`` is what it was.
+    """
     (tmp_path / "plug_in_fade.py").write_text(
         "from typing import Annotated\nfrom degrade import Const, Dist, Operator, Range\n\n\n"
         'class Fade(Operator):\n    """Fades."""\n\n    name = "test_fade"\n'
         "    gain: Annotated[Dist, Range(0, 1)] = Const(1)\n\n"
-        "    def apply(self, canvas, draw):\n        return canvas.with_pixels(canvas.pixels * draw.column('gain'))\n"
+        "    def apply(self, canvas, draw):\n"
+        "        return canvas.with_pixels(canvas.pixels * draw.column('gain'))\n"
     )
     (tmp_path / "fade.yaml").write_text(
         "name: fade\nscale: 1\na:\n  - test_fade: {gain: [0, 1]}\n  - quantize\n"
     )
-    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = sys.path.copy()
     assert run("check", "fade.yaml")[0] == 2
     try:
         args = (
@@ -214,6 +218,8 @@ def test_plug_ins(run: Run, tmp_path: Path, photos: Path, monkeypatch: pytest.Mo
         code, out, err = run("synth", *args)
         assert code == 0, err
         assert "16 pairs made" in out
+        assert sys.path == before
+        assert ("plug_in_fade", str(tmp_path)) in plugins(), "what workers are told"
         assert run("replay", "synth/fade", "--row", "3")[0] == 0
     finally:
         REGISTRY.pop("test_fade", None)

@@ -19,13 +19,14 @@ from degrade.errors import SynthError, UserError
 from degrade.storage.files import sha256
 from degrade.synthesis import engines
 from degrade.synthesis.engines import choose
-from degrade.synthesis.job import Job, Settings, prepare
+from degrade.synthesis.job import Job, prepare
 from degrade.synthesis.run import synthesize
+from degrade.synthesis.settings import SynthSettings
 
 
 def make(source: Path, output: Path, run: engines.Engine) -> dict[str, str]:
     recipe = Recipe.load("realesrgan")
-    job = prepare(recipe, Settings(str(source), patch=256, per_image=40), output)
+    job = prepare(recipe, SynthSettings(str(source), patch=256, per_image=40), output)
     assert synthesize(job, recipe, run).made == 80
     return {p.relative_to(output).as_posix(): sha256(p) for p in output.rglob("*") if p.is_file()}
 
@@ -35,7 +36,7 @@ def busy_workers() -> list[int]:
     found: list[int] = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if not (folder / "cmdline").read_bytes().startswith(b"ray::_pairs"):
+            if not (folder / "cmdline").read_bytes().startswith(b"ray::_render"):
                 continue
             pid = int(folder.name)
             while pid > 1 and pid != os.getpid():
@@ -78,18 +79,18 @@ def test_same_bytes_after_a_killed_worker(tmp_path: Path, monkeypatch: pytest.Mo
     finally:
         sys.modules["ray"].shutdown()
     assert len(killed) == 1
-    one = make(tmp_path / "in", tmp_path / "one", engines.inline)
+    one = make(tmp_path / "in", tmp_path / "one", engines.in_process)
     assert found == one
     assert batches == one, "as where tasks have a device"
 
 
 def test_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose("cpu", 1) is engines.inline
-    assert choose("cpu", 4, name="inline") is engines.inline
+    assert choose("cpu", 1) is engines.in_process
+    assert choose("cpu", 4, name="inline") is engines.in_process
     for workers, name in ((3, "auto"), (1, "processes")):
         run = choose("cpu", workers, name=name)
         assert isinstance(run, partial)
-        assert run.func is engines.processes
+        assert run.func is engines.process_pool
     with pytest.raises(SynthError, match="--engine spark: should be auto, inline, processes, ray"):
         choose("cpu", name="spark")
     with pytest.raises(
@@ -101,4 +102,4 @@ def test_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     run = choose("cpu", name="ray")
     with pytest.raises(UserError, match=r"--engine ray: .*pip install 'degrade\[cluster\]'"):
-        next(run(Job(Path(), ("a",), ("a",), Path(), {}, Settings()), [0]))
+        next(run(Job(Path(), ("a",), ("a",), Path(), {}, SynthSettings()), [0]))

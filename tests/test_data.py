@@ -15,9 +15,10 @@ from skimage import data
 from torch.utils.data import DataLoader
 
 from degrade import DegradedFolder, Key, PairedFolder, PatchFolder, Recipe, pairs
-from degrade.synthesis.engines import inline
-from degrade.synthesis.job import Settings, prepare
+from degrade.synthesis.engines import in_process
+from degrade.synthesis.job import prepare
 from degrade.synthesis.run import synthesize
+from degrade.synthesis.settings import SynthSettings
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +61,10 @@ def test_three_speeds(photos: Path, tmp_path: Path, workers: int) -> None:
         again = list(pairs(loader, RECIPE, seed=5))
         assert torch.equal(torch.cat([pair.lr for pair in again]), lr)
         assert torch.equal(torch.cat([pair.hr for pair in again]), hr)
-    job = prepare(RECIPE, Settings(str(photos), patch=48, per_image=4, seed=5), tmp_path / "out")
-    synthesize(job, RECIPE, inline)
+    job = prepare(
+        RECIPE, SynthSettings(str(photos), patch=48, per_image=4, seed=5), tmp_path / "out"
+    )
+    synthesize(job, RECIPE, in_process)
     baked = PairedFolder(tmp_path / "out")
     assert baked.scale == 4
     places = {Path(baked[i]["path"]).stem: i for i in range(12)}
@@ -179,7 +182,10 @@ def test_paired_folder_of_others(tmp_path: Path) -> None:
     [
         ([], "has no folders lr and hr"),
         ([("hr", "a.png", (8, 8)), ("lr", "b.png", (4, 4))], "a, b: only in one of lr and hr"),
-        ([("hr", "a.png", (8, 9)), ("lr", "a.png", (4, 4))], "should be a whole multiple of LR"),
+        (
+            [("hr", "a.png", (8, 9)), ("lr", "a.png", (4, 4))],
+            "should be an integer multiple of LR",
+        ),
     ],
 )
 def test_folders_that_do_not_pair(

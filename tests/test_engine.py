@@ -4,6 +4,7 @@ pairs.
 
 from __future__ import annotations
 
+import sys
 import threading
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from degrade import Recipe
 from degrade.images.regions import OpenImage
 from degrade.storage.files import sha256
 from degrade.synthesis import engines
-from degrade.synthesis.job import Settings, prepare
-from degrade.synthesis.memory import Budget
+from degrade.synthesis.job import prepare
+from degrade.synthesis.memory import MemorySemaphore
 from degrade.synthesis.run import synthesize
+from degrade.synthesis.settings import SynthSettings
+from degrade.synthesis.worker import import_plugins
 
 
 @pytest.fixture
@@ -34,7 +37,9 @@ def make(
 ) -> dict[str, str]:
     recipe = Recipe.load("realesrgan")
     synthesize(
-        prepare(recipe, Settings(str(source), patch=64, per_image=8), output, format, shard=10),
+        prepare(
+            recipe, SynthSettings(str(source), patch=64, per_image=8), output, format, shard=10
+        ),
         recipe,
         run,
     )
@@ -43,9 +48,9 @@ def make(
 
 def test_devices_share_the_pairs(photos: Path, tmp_path: Path) -> None:
     """Two processes, each a device of its own, and one process without: the same bytes."""
-    assert engines.devices("cuda:0,cuda:2") == ["cuda:0", "cuda:2"]
+    assert engines.device_list("cuda:0,cuda:2") == ["cuda:0", "cuda:2"]
     found = make(photos, tmp_path / "two", engines.choose("cpu,cpu", 2, batch=4))
-    assert found == make(photos, tmp_path / "one", engines.inline)
+    assert found == make(photos, tmp_path / "one", engines.in_process)
     assert len(found) == 2 * 24 + 5
 
 
@@ -61,17 +66,17 @@ def test_a_source_is_decoded_once_for_its_pairs(
         "read_regions",
         lambda self, boxes: decoded.append(self.name) or read_regions(self, boxes),
     )
-    make(photos, tmp_path / "out", engines.inline, format)
+    make(photos, tmp_path / "out", engines.in_process, format)
     assert len(decoded) == times
 
 
-def test_budget() -> None:
+def test_memory_semaphore() -> None:
     """Never more is held than there is, and what is larger than all is worked alone."""
-    budget, held, most = Budget(10), [0], [0]
+    memory, held, most = MemorySemaphore(10), [0], [0]
     lock = threading.Lock()
 
     def work(count: int) -> None:
-        with budget.take(count):
+        with memory.acquire(count):
             with lock:
                 held[0] += min(count, 10)
                 most[0] = max(most[0], held[0])
@@ -86,3 +91,13 @@ def test_budget() -> None:
         thread.join(10)
     assert held == [0]
     assert 5 < most[0] <= 10
+
+
+def test_plugins_are_imported_from_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a worker process, whose ``sys.path`` may lack the folder."""
+    (tmp_path / "plug_in_of_a_folder.py").write_text("")
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    import_plugins([("plug_in_of_a_folder", str(tmp_path))])
+    assert sys.modules.pop("plug_in_of_a_folder").__file__ is not None

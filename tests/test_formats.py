@@ -20,15 +20,17 @@ from skimage import data
 from torch.utils.data import DataLoader
 
 from degrade import PairedFolder, Recipe
-from degrade.data.readers import key_of, name_of, open_pairs
+from degrade.data.readers import open_pairs
+from degrade.data.readers.lmdb import key_of, name_of
 from degrade.errors import SynthError, UserError
 from degrade.images.files import ImageError, read_image
 from degrade.inspection.gallery import write_contact_sheet
 from degrade.storage.files import sha256
 from degrade.synthesis import engines
-from degrade.synthesis.job import Job, Settings, prepare
-from degrade.synthesis.replay import replay
+from degrade.synthesis.job import Job, prepare
+from degrade.synthesis.replay import replay_pairs
 from degrade.synthesis.run import Report, synthesize
+from degrade.synthesis.settings import SynthSettings
 from degrade.synthesis.writers import FORMATS
 
 pytest.importorskip("webdataset", reason="the extra 'shards' is not installed")
@@ -50,11 +52,15 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def plan(source: Path, output: Path, format: str, **kwargs: Any) -> tuple[Job, Recipe]:
     recipe = Recipe.load("realesrgan")
-    return prepare(recipe, Settings(str(source), **kwargs), output, format, shard=2), recipe
+    return prepare(recipe, SynthSettings(str(source), **kwargs), output, format, shard=2), recipe
 
 
 def make(
-    source: Path, output: Path, format: str, run: engines.Engine = engines.inline, **kwargs: Any
+    source: Path,
+    output: Path,
+    format: str,
+    run: engines.Engine = engines.in_process,
+    **kwargs: Any,
 ) -> Report:
     job, recipe = plan(source, output, format, **kwargs)
     return synthesize(job, recipe, run)
@@ -62,7 +68,7 @@ def make(
 
 def backwards(job: Job, indices: list[int]) -> Iterator[engines.Result]:
     """An engine that finishes in another order."""
-    return engines.inline(job, indices[::-1])
+    return engines.in_process(job, indices[::-1])
 
 
 def dies_after(count: int) -> engines.Engine:
@@ -104,7 +110,7 @@ def test_same_items(made: dict[str, Path], format: str) -> None:
         for folder in (one, other):
             folder.set_epoch(2)
         assert len(one) == len(other) == 2 * len(NAMES)
-        assert one.store.names == other.store.names
+        assert one.reader.names == other.reader.names
         for i in range(len(one)):
             a, b = one[i], other[i]
             assert torch.equal(a["lr"], b["lr"])
@@ -137,7 +143,7 @@ def test_a_run_that_died_goes_on(
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_replay(made: dict[str, Path], format: str) -> None:
-    assert all(pair.equal and pair.on_disk for pair in replay(made[format]))
+    assert all(pair.equal and pair.on_disk for pair in replay_pairs(made[format]))
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -161,7 +167,7 @@ def test_damage_is_mended(
     victim.write_bytes(
         victim.read_bytes().replace(pair, pair[:200] + bytes([pair[200] ^ 1]) + pair[201:])
     )
-    assert not all(pair.on_disk for pair in replay(out))
+    assert not all(pair.on_disk for pair in replay_pairs(out))
     assert make(photos, out, format, per_image=2).made == 1
     assert content(out) == content(made[format])
 
@@ -275,7 +281,7 @@ def test_foreign_shards(tmp_path: Path) -> None:
             Image.fromarray(image).save(tmp_path / "one.png")
             tar.add(tmp_path / "one.png", name)
     folder = PairedFolder(tmp_path / "x.tar")
-    assert (folder.scale, folder.store.names) == (4, ["s/b"])
+    assert (folder.scale, folder.reader.names) == (4, ["s/b"])
 
 
 def test_what_is_wrong_is_said(made: dict[str, Path], tmp_path: Path) -> None:
@@ -286,7 +292,7 @@ def test_what_is_wrong_is_said(made: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises((UserError, ValueError), match=r"cut\.tar"):
         PairedFolder(tmp_path)
     (tmp_path / "cut.tar").write_bytes(b"no tar at all")
-    with pytest.raises(UserError, match="no whole tar"):
+    with pytest.raises(UserError, match="not a complete tar"):
         PairedFolder(tmp_path)
     bad = shutil.copytree(made["lmdb"], tmp_path / "bad")
     with open(bad / "lr.lmdb/meta_info.txt", "a") as file:
@@ -309,18 +315,18 @@ def test_errors_of_settings(photos: Path, tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(
         SynthError, match="--format tar: should be folder, webdataset, lmdb, huggingface"
     ):
-        prepare(recipe, Settings(str(photos)), tmp_path, "tar")
+        prepare(recipe, SynthSettings(str(photos)), tmp_path, "tar")
     with pytest.raises(SynthError, match="--shard 0"):
-        prepare(recipe, Settings(str(photos)), tmp_path, "webdataset", 0)
+        prepare(recipe, SynthSettings(str(photos)), tmp_path, "webdataset", 0)
     make(photos, tmp_path / "out", "folder", count=1)
-    with pytest.raises(SynthError, match="format was not said, now 'lmdb'"):
+    with pytest.raises(SynthError, match="format was missing, now 'lmdb'"):
         make(photos, tmp_path / "out", "lmdb", count=1)
     for format, module in (("webdataset", "webdataset.writer"), ("lmdb", "lmdb")):
         monkeypatch.setitem(__import__("sys").modules, module, None)
         with pytest.raises(
             UserError, match=rf"--format {format}: .*pip install 'degrade\[shards\]'"
         ):
-            prepare(recipe, Settings(str(photos)), tmp_path / "new", format)
+            prepare(recipe, SynthSettings(str(photos)), tmp_path / "new", format)
 
 
 def test_datasets_reads_the_huggingface_format(

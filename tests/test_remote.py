@@ -20,14 +20,15 @@ from degrade import PairedFolder, PatchFolder, Recipe
 from degrade.errors import SynthError, UserError
 from degrade.images.files import ImageError, list_images, read_image
 from degrade.inspection.gallery import write_contact_sheet
-from degrade.storage import destination
+from degrade.storage.destination import object_store, open_destination
 from degrade.storage.files import sha256, write_atomic
 from degrade.storage.remote import is_url, join, list_files, local, open_store
 from degrade.synthesis import engines
-from degrade.synthesis.job import Job, Settings, prepare
-from degrade.synthesis.replay import replay
+from degrade.synthesis.job import Job, prepare
+from degrade.synthesis.replay import replay_pairs
 from degrade.synthesis.run import Report, synthesize
-from degrade.synthesis.writers import FORMATS, open_home
+from degrade.synthesis.settings import SynthSettings
+from degrade.synthesis.writers import FORMATS
 from sr.training.config import configure
 from sr.training.data import dataloader, open_dataset
 
@@ -96,10 +97,12 @@ def make(
     source: Path | str,
     output: Path | str,
     format: str = "folder",
-    run: engines.Engine = engines.inline,
+    run: engines.Engine = engines.in_process,
 ) -> Report:
     recipe = Recipe.load("realesrgan")
-    return synthesize(prepare(recipe, Settings(str(source)), output, format, shard=3), recipe, run)
+    return synthesize(
+        prepare(recipe, SynthSettings(str(source)), output, format, shard=3), recipe, run
+    )
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -201,7 +204,7 @@ def test_from_zip(
 ) -> None:
     make(form.format(archive), tmp_path / "out")
     assert hashes(tmp_path / "out") == made["folder"]
-    assert all(pair.equal for pair in replay(tmp_path / "out"))
+    assert all(pair.equal for pair in replay_pairs(tmp_path / "out"))
 
 
 def test_from_memory_and_file_url(
@@ -218,7 +221,7 @@ def test_from_s3(
     make(upload(photos, f"{bucket}/in"), tmp_path / "out")
     assert hashes(tmp_path / "out") == made["folder"]
     moved = shutil.copytree(tmp_path / "out", tmp_path / "moved")
-    assert all(pair.equal and pair.on_disk for pair in replay(moved))
+    assert all(pair.equal and pair.on_disk for pair in replay_pairs(moved))
     store, path = open_store(f"{bucket}/photos.zip")
     store.pipe_file(path, archive.read_bytes())
     make(f"zip://::{bucket}/photos.zip", tmp_path / "zipped")
@@ -230,7 +233,7 @@ def test_from_s3(
 
 def dies_after(count: int) -> engines.Engine:
     def run(job: Job, indices: list[int]) -> Iterator[engines.Result]:
-        for n, result in enumerate(engines.inline(job, indices)):
+        for n, result in enumerate(engines.in_process(job, indices)):
             if n == count:
                 raise KeyboardInterrupt
             yield result
@@ -250,7 +253,7 @@ def test_to_s3(
         make(photos, url, format, dies_after(2))
     assert make(photos, url, format).made <= len(NAMES)
     sheet = write_contact_sheet(
-        prepare(Recipe.load("realesrgan"), Settings(str(photos)), url).output,
+        prepare(Recipe.load("realesrgan"), SynthSettings(str(photos)), url).output,
         Recipe.load("realesrgan"),
         url=url,
     )
@@ -260,8 +263,8 @@ def test_to_s3(
         k: v for k, v in fetched(url, tmp_path / "got").items() if k != "contact_sheet.png"
     } == made[format]
     assert make(photos, url, format).made == 0
-    assert all(pair.equal and pair.on_disk for pair in replay(url))
-    assert all(pair.equal and pair.on_disk for pair in replay(f"{url}/manifest.csv"))
+    assert all(pair.equal and pair.on_disk for pair in replay_pairs(url))
+    assert all(pair.equal and pair.on_disk for pair in replay_pairs(f"{url}/manifest.csv"))
 
 
 @pytest.mark.parametrize("format", ["folder", "webdataset", "huggingface"])
@@ -279,7 +282,7 @@ def test_another_machine_goes_on(
     shutil.rmtree(cache)
     assert make(photos, url, format).made == 0
     shutil.rmtree(cache)
-    assert all(pair.equal and pair.on_disk for pair in replay(url))
+    assert all(pair.equal and pair.on_disk for pair in replay_pairs(url))
     store, path = open_store(url)
     gone = next(name for name in store.find(path) if "hr/" in name or name.endswith(".tar"))
     store.rm_file(gone)
@@ -311,12 +314,12 @@ def test_killed_while_it_fetches_what_is_there(
         write_atomic(path, data)
 
     with monkeypatch.context() as during:
-        during.setattr(destination, "write_atomic", dies)
+        during.setattr(object_store, "write_atomic", dies)
         with pytest.raises(KeyboardInterrupt):
             make(photos, url)
     assert len(written) == last
     assert make(photos, url).made == 0
-    assert all(pair.equal and pair.on_disk for pair in replay(url))
+    assert all(pair.equal and pair.on_disk for pair in replay_pairs(url))
 
 
 def test_a_download_that_was_cut_short(
@@ -334,13 +337,13 @@ def test_a_download_that_was_cut_short(
     with monkeypatch.context() as during:
         during.setattr(store, "get_file", half)
         with pytest.raises(KeyboardInterrupt):
-            list(replay(url))
-    assert all(pair.on_disk for pair in replay(url))
+            list(replay_pairs(url))
+    assert all(pair.on_disk for pair in replay_pairs(url))
     shard = f"{path}/pairs-000000.tar"
     whole = store.cat_file(shard)
     hr = whole.index(b"IDAT") + 100
     store.pipe_file(shard, whole[:hr] + bytes([whole[hr] ^ 1]) + whole[hr + 1 :])
-    assert not all(pair.on_disk for pair in replay(url))
+    assert not all(pair.on_disk for pair in replay_pairs(url))
 
 
 def test_local_disk_holds_only_what_is_being_made(photos: Path, cache: Path, bucket: str) -> None:
@@ -366,7 +369,7 @@ def test_one_machine_at_a_time(
     url, places = f"{bucket}/one", [str(tmp_path / name) for name in ("here", "there")]
 
     def meanwhile(job: Job, indices: list[int]) -> Iterator[engines.Result]:
-        for result in engines.inline(job, indices):
+        for result in engines.in_process(job, indices):
             monkeypatch.setenv("DEGRADE_CACHE", places[1])
             with pytest.raises(
                 SynthError, match=r"has been writing here since 20.*delete s3://.*/one/\.lock"
@@ -377,11 +380,11 @@ def test_one_machine_at_a_time(
     monkeypatch.setenv("DEGRADE_CACHE", places[0])
     make(photos, url, run=meanwhile)
     assert make(photos, url).made == 0, "the lock is gone"
-    killed = open_home(url)
+    killed = open_destination(url)
     killed.folder.mkdir(parents=True, exist_ok=True)
-    killed.claim()
+    killed.lock()
     assert make(photos, url).made == 0, "taken over"
-    open_home(url).claim()
+    open_destination(url).lock()
     monkeypatch.setenv("DEGRADE_CACHE", places[0])
     with pytest.raises(SynthError, match="has been writing here"):
         make(photos, url)
@@ -398,7 +401,7 @@ def test_to_an_archive(
     url = f"zip://{archive}"
 
     def interrupted(job: Job, indices: list[int]) -> Iterator[engines.Result]:
-        yield from itertools.islice(engines.inline(job, indices), 2)
+        yield from itertools.islice(engines.in_process(job, indices), 2)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -410,10 +413,10 @@ def test_to_an_archive(
         file.extractall(tmp_path / "unpacked")
     assert hashes(tmp_path / "unpacked") == made[format]
     assert make(photos, url, format).made == 0
-    shutil.rmtree(open_home(url).folder)
+    shutil.rmtree(open_destination(url).folder)
     assert make(photos, url, format).made == 0
     assert archive.read_bytes() == whole
-    assert all(pair.equal and pair.on_disk for pair in replay(url))
+    assert all(pair.equal and pair.on_disk for pair in replay_pairs(url))
 
 
 def test_an_archive_of_others_is_left_alone(photos: Path, tmp_path: Path, archive: Path) -> None:
@@ -422,8 +425,8 @@ def test_an_archive_of_others_is_left_alone(photos: Path, tmp_path: Path, archiv
     for url, words in (
         (f"zip://{archive}", "is an archive that degrade did not write"),
         (f"zip://{tmp_path}/no.zip", "cannot be read as an archive"),
-        (f"zip://in::{archive}", "archives are written to this disk, whole"),
-        ("zip://::s3://bucket/a.zip", "archives are written to this disk, whole"),
+        (f"zip://in::{archive}", "should be zip://NAME.zip"),
+        ("zip://::s3://bucket/a.zip", "should be zip://NAME.zip"),
     ):
         with pytest.raises(SynthError, match=words):
             make(photos, url)
@@ -452,7 +455,7 @@ def test_pairs_are_read_from_s3(photos: Path, bucket: str, tmp_path: Path, forma
     make(photos, tmp_path / "out", format)
     make(photos, f"{bucket}/pairs", format)
     here, there = PairedFolder(tmp_path / "out"), PairedFolder(f"{bucket}/pairs")
-    assert here.store.names == there.store.names
+    assert here.reader.names == there.reader.names
     assert len(there) == len(NAMES)
     for i in range(len(NAMES)):
         for side in ("lr", "hr"):

@@ -16,10 +16,11 @@ from skimage import data
 from degrade import Recipe
 from degrade.errors import SynthError, UserError
 from degrade.images.files import ImageError
-from degrade.synthesis.engines import inline
-from degrade.synthesis.job import Settings, prepare
-from degrade.synthesis.replay import replay
+from degrade.synthesis.engines import in_process
+from degrade.synthesis.job import prepare
+from degrade.synthesis.replay import replay_pairs
 from degrade.synthesis.run import synthesize
+from degrade.synthesis.settings import SynthSettings
 
 
 @pytest.fixture
@@ -34,7 +35,9 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def dataset(photos: Path, tmp_path: Path) -> Path:
     recipe, out = Recipe.load("realesrgan"), tmp_path / "out"
-    synthesize(prepare(recipe, Settings(str(photos), patch=48, per_image=2), out), recipe, inline)
+    synthesize(
+        prepare(recipe, SynthSettings(str(photos), patch=48, per_image=2), out), recipe, in_process
+    )
     return out
 
 
@@ -50,31 +53,31 @@ def change(dataset: Path, row: int, **cells: str) -> None:
 
 
 def test_replay_is_equal(dataset: Path) -> None:
-    pairs = list(replay(dataset))
+    pairs = list(replay_pairs(dataset))
     assert len(pairs) == 6
     assert all(pair.equal and pair.on_disk for pair in pairs)
     assert pairs[0].lr == (dataset / "lr" / f"{pairs[0].name}.png").read_bytes()
-    [one] = replay(dataset / "manifest.csv", row=4)
+    [one] = replay_pairs(dataset / "manifest.csv", row=4)
     assert (one.name, one.lr) == (pairs[4].name, pairs[4].lr)
 
 
 def test_sources_that_moved(dataset: Path, photos: Path, tmp_path: Path) -> None:
     shutil.move(photos, tmp_path / "elsewhere")
     with pytest.raises(ImageError, match=r"0.png: no such file"):
-        list(replay(dataset))
-    assert all(pair.equal for pair in replay(dataset, source=tmp_path / "elsewhere"))
+        list(replay_pairs(dataset))
+    assert all(pair.equal for pair in replay_pairs(dataset, source=tmp_path / "elsewhere"))
 
 
 def test_a_changed_source(dataset: Path, photos: Path) -> None:
     pixels = np.asarray(Image.open(photos / "1.png")).copy()
     pixels ^= 1
     Image.fromarray(pixels).save(photos / "1.png")
-    assert [pair.equal for pair in replay(dataset)] == [True, False, True, True, False, True]
+    assert [pair.equal for pair in replay_pairs(dataset)] == [True, False, True, True, False, True]
     Image.fromarray(pixels[:50]).save(photos / "1.png")
     with pytest.raises(
         SynthError, match=r"row 1: 1.png now gives another crop; is it the same image\?"
     ):
-        list(replay(dataset))
+        list(replay_pairs(dataset))
 
 
 def test_a_bit_flipped_source(dataset: Path, photos: Path) -> None:
@@ -82,13 +85,13 @@ def test_a_bit_flipped_source(dataset: Path, photos: Path) -> None:
     raw[len(raw) // 2] ^= 4
     (photos / "0.png").write_bytes(raw)
     with pytest.raises(ImageError, match=r"0.png: truncated or corrupt PNG"):
-        list(replay(dataset))
+        list(replay_pairs(dataset))
 
 
 def test_files_on_disk(dataset: Path) -> None:
     (dataset / "lr/0_s001.png").write_bytes(b"other")
     (dataset / "hr/1_s001.png").unlink()
-    pairs = list(replay(dataset))
+    pairs = list(replay_pairs(dataset))
     assert all(pair.equal for pair in pairs)
     assert [pair.on_disk for pair in pairs[:3]] == [False, None, True]
 
@@ -96,7 +99,7 @@ def test_files_on_disk(dataset: Path) -> None:
 def test_what_was_drawn_counts_not_the_seed(dataset: Path) -> None:
     change(dataset, 0, first__jpeg__quality="31")
     change(dataset, 1, key="7")
-    assert [pair.equal for pair in replay(dataset)][:3] == [False, False, True]
+    assert [pair.equal for pair in replay_pairs(dataset)][:3] == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +130,7 @@ def test_what_was_drawn_counts_not_the_seed(dataset: Path) -> None:
 def test_manifests_of_strangers(dataset: Path, cells: dict[str, str], message: str) -> None:
     change(dataset, 0, **cells)
     with pytest.raises(UserError, match=message):
-        list(replay(dataset))
+        list(replay_pairs(dataset))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +139,7 @@ def test_manifests_of_strangers(dataset: Path, cells: dict[str, str], message: s
         (lambda d: (d / "manifest.csv").unlink(), "no such manifest"),
         (lambda d: (d / "manifest.csv").write_text("a,b\n1,2\n"), "lacks the columns index, key"),
         (lambda d: (d / "manifest.csv").write_bytes(b"\xff\x00\n" * 9), "lacks the columns"),
-        (lambda d: (d / "manifest.csv").write_text("x" * 200_000 + "\n"), "is no CSV table"),
+        (lambda d: (d / "manifest.csv").write_text("x" * 200_000 + "\n"), "is not a CSV table"),
         (lambda d: (d / "recipe.yaml").unlink(), "no such file"),
         (lambda d: (d / "recipe.yaml").write_text("name: [\n"), r"recipe.yaml:2: "),
         (
@@ -156,9 +159,9 @@ def test_manifests_of_strangers(dataset: Path, cells: dict[str, str], message: s
 def test_spoiled_datasets(dataset: Path, spoil: Callable[[Path], object], message: str) -> None:
     spoil(dataset)
     with pytest.raises(UserError, match=message):
-        list(replay(dataset))
+        list(replay_pairs(dataset))
 
 
 def test_no_such_row(dataset: Path) -> None:
     with pytest.raises(SynthError, match="has no row with index 6; there are 6 rows"):
-        list(replay(dataset, row=6))
+        list(replay_pairs(dataset, row=6))

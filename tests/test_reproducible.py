@@ -30,9 +30,10 @@ from degrade import Key, Recipe
 from degrade.kernels import native
 from degrade.loading.search_path import names
 from degrade.storage.files import sha256
-from degrade.synthesis.engines import inline
-from degrade.synthesis.job import Settings, prepare
+from degrade.synthesis.engines import in_process
+from degrade.synthesis.job import prepare
 from degrade.synthesis.run import synthesize
+from degrade.synthesis.settings import SynthSettings
 
 ROOT = Path(__file__).parent.parent
 
@@ -122,7 +123,7 @@ def test_the_dataset_of_the_first_command(tmp_path: Path) -> None:
     if differ := versions_that_differ():
         pytest.skip(f"recorded for the versions of constraints.txt; here {', '.join(differ)}")
     recipe = Recipe.load("realesrgan")
-    synthesize(prepare(recipe, Settings(), tmp_path), recipe, inline)
+    synthesize(prepare(recipe, SynthSettings(), tmp_path), recipe, in_process)
     found = sha256(tmp_path / "manifest.csv")
     line = f'"{here()}": "{found}",'
     if here() not in DATASETS:

@@ -27,10 +27,11 @@ from degrade import Recipe
 from degrade.errors import SynthError
 from degrade.images.files import read_image
 from degrade.storage.files import inside, place, sha256
-from degrade.synthesis import engines, worker
-from degrade.synthesis.job import Job, Settings, prepare, unique_names
+from degrade.synthesis import engines, render
+from degrade.synthesis.job import Job, prepare, unique_names
 from degrade.synthesis.manifest import Manifest, read_rows
-from degrade.synthesis.run import Report, describe, synthesize, versions
+from degrade.synthesis.run import Report, settings_record, synthesize, versions
+from degrade.synthesis.settings import SynthSettings
 
 RECIPE = "realesrgan"
 
@@ -48,10 +49,10 @@ def photos(tmp_path: Path) -> Path:
 
 
 def make(
-    source: Path | str, output: Path, run: engines.Engine = engines.inline, **kwargs: Any
+    source: Path | str, output: Path, run: engines.Engine = engines.in_process, **kwargs: Any
 ) -> Report:
     recipe = Recipe.load(kwargs.pop("recipe", RECIPE))
-    job = prepare(recipe, Settings(str(source), **kwargs), output)
+    job = prepare(recipe, SynthSettings(str(source), **kwargs), output)
     return synthesize(job, recipe, run)
 
 
@@ -75,12 +76,12 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def test_a_setting_that_is_not_said_is_not_the_same(tmp_path: Path) -> None:
     """A damaged name of one that is null, for example."""
     recipe = Recipe.load("bicubic")
-    job = prepare(recipe, Settings(patch=32), tmp_path)
-    synthesize(job, recipe, engines.inline)
+    job = prepare(recipe, SynthSettings(patch=32), tmp_path)
+    synthesize(job, recipe, engines.in_process)
     path = tmp_path / "synth.json"
     path.write_text(path.read_text().replace('"count"', '"couft"'))
-    with pytest.raises(SynthError, match="count was not said, now None"):
-        synthesize(job, recipe, engines.inline)
+    with pytest.raises(SynthError, match="count was missing, now None"):
+        synthesize(job, recipe, engines.in_process)
 
 
 def test_what_a_run_leaves(photos: Path, tmp_path: Path) -> None:
@@ -113,11 +114,11 @@ def test_engines_agree(photos: Path, tmp_path: Path) -> None:
     """In this process, in two others, in batches: the same bytes."""
     kwargs = {"patch": 32, "per_image": 4}
     make(photos, tmp_path / "inline", **kwargs)
-    make(photos, tmp_path / "processes", partial(engines.processes, workers=2), **kwargs)
+    make(photos, tmp_path / "processes", partial(engines.process_pool, workers=2), **kwargs)
     make(
         photos,
         tmp_path / "batches",
-        partial(engines.batches, device="cpu", size=6, workers=2),
+        partial(engines.on_device, device="cpu", size=6, workers=2),
         **kwargs,
     )
     first = content(tmp_path / "inline")
@@ -281,12 +282,13 @@ import sys
 from pathlib import Path
 from degrade import Recipe
 from degrade.synthesis import engines
-from degrade.synthesis.job import Settings, prepare
+from degrade.synthesis.job import prepare
+from degrade.synthesis.settings import SynthSettings
 from degrade.synthesis.run import synthesize
 recipe = Recipe.load("realesrgan")
-job = prepare(recipe, Settings(sys.argv[1], patch=32, per_image=8), Path(sys.argv[2]))
+job = prepare(recipe, SynthSettings(sys.argv[1], patch=32, per_image=8), Path(sys.argv[2]))
 print("ready", flush=True)
-synthesize(job, recipe, engines.inline)
+synthesize(job, recipe, engines.in_process)
 """
 
 
@@ -328,9 +330,9 @@ def test_killed_at_any_moment(photos: Path, tmp_path: Path) -> None:
 
 def test_one_writer(photos: Path, tmp_path: Path) -> None:
     recipe, out = Recipe.load(RECIPE), tmp_path / "out"
-    job = prepare(recipe, Settings(str(photos)), out)
+    job = prepare(recipe, SynthSettings(str(photos)), out)
     with (
-        Manifest.open(out, recipe, describe(job, recipe), versions()),
+        Manifest.open(out, recipe, settings_record(job, recipe), versions()),
         pytest.raises(
             SynthError, match="another degrade process is writing here; wait for it to end"
         ),
@@ -455,7 +457,7 @@ def test_full_disk_without_one(
             raise OSError(28, "No space left on device", str(path))
         place(path, data)
 
-    monkeypatch.setattr(worker, "place", full)
+    monkeypatch.setattr(render, "place", full)
     with pytest.raises(OSError, match="No space left"):
         make(photos, tmp_path / "out")
     monkeypatch.undo()
@@ -476,7 +478,7 @@ def test_place_is_whole_or_absent(tmp_path: Path) -> None:
 def test_a_job_travels(photos: Path, tmp_path: Path) -> None:
     import pickle
 
-    job = prepare(Recipe.load(RECIPE), Settings(str(photos)), tmp_path / "out")
+    job = prepare(Recipe.load(RECIPE), SynthSettings(str(photos)), tmp_path / "out")
     again: Job = pickle.loads(pickle.dumps(job))
     assert again == job
     assert Recipe.load(again.recipe).hash == Recipe.load(RECIPE).hash

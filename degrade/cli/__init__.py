@@ -1,6 +1,6 @@
 """The command line: ``degrade COMMAND``; ``degrade --help`` lists them.
 
-Commands import what they need when they run, so that ``degrade --help`` need not wait for PyTorch.
+Commands import what they need when they run, so that ``degrade --help`` does not load PyTorch.
 """
 
 from __future__ import annotations

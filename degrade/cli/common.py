@@ -1,10 +1,10 @@
-"""What the commands share: the application, its consoles, options that recur, and how errors
-end it.
-"""
+"""Shared by the commands: the application, consoles, common options, and error handling."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -36,30 +36,33 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Degradation pipelines and paired data for super-resolution: every draw per sample, every pair replayable.",
+    help="Degradation pipelines and paired data for super-resolution:"
+    " every draw per sample, every pair replayable.",
 )
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
 RecipeName = Annotated[
-    str, typer.Option("--recipe", "-r", help="A recipe's name (see [b]degrade list[/b]) or file.")
+    str, typer.Option("--recipe", "-r", help="Name (see [b]degrade list[/b]) or file of a recipe.")
 ]
 Changes = Annotated[
     list[str],
     typer.Option(
-        "--set", metavar="ADDRESS=VALUE", help="Override a value: first.jpeg.quality=[60,95]."
+        "--set",
+        metavar="ADDRESS=VALUE",
+        help="Override a value of the recipe: first.jpeg.quality=[60,95].",
     ),
 ]
-Scale = Annotated[int | None, typer.Option(help="HR size / LR size, instead of the recipe's.")]
-Seed = Annotated[int, typer.Option(help="With a pair's index, the key of all its draws.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
+Scale = Annotated[int | None, typer.Option(help="HR size / LR size. Default: the recipe's.")]
+Seed = Annotated[int, typer.Option(help="Seed of all random draws.")]
+Device = Annotated[str, typer.Option(help="PyTorch device: cpu, cuda, cuda:1, mps.")]
 Modules = Annotated[
     list[str],
-    typer.Option("--import", metavar="MODULE", help="Import a module that defines operators."),
+    typer.Option("--import", metavar="MODULE", help="Import a module with custom operators."),
 ]
 
 
 def main() -> None:
-    """Runs the command line. What a user can mend ends with a message and exit code 2."""
+    """Run the command line. User errors print a message and exit with code 2."""
     from degrade.errors import UserError
 
     try:
@@ -69,18 +72,19 @@ def main() -> None:
     except OSError as error:  # a full disk, a folder that may not be written
         fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except KeyboardInterrupt:
-        err.print("\n[yellow]stopped[/yellow]; run the same command again to go on")
+        err.print("\n[yellow]stopped[/yellow]; run the same command again to resume")
         sys.exit(130)
 
 
 def fail(message: str) -> NoReturn:
-    """Prints an error and ends with exit code 2."""
+    """Print an error and exit with code 2."""
     err.print("[red]error:[/red] ", end="")
     err.print(message, markup=False, soft_wrap=True)
     sys.exit(2)
 
 
 def version(wanted: bool) -> None:
+    """Print the version and exit, if wanted."""
     if wanted:
         from degrade import __version__
 
@@ -90,17 +94,29 @@ def version(wanted: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     _version: Annotated[
         bool,
         typer.Option(
             "--version", callback=version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
-) -> None: ...
+) -> None:
+    context.with_resource(restored_import_path())
+
+
+@contextmanager
+def restored_import_path() -> Generator[None]:
+    """Restore ``sys.path`` on exit: a command may extend it for its plug-in modules."""
+    before = sys.path.copy()
+    try:
+        yield
+    finally:
+        sys.path[:] = before
 
 
 def read_changes(pairs: list[str]) -> dict[str, Any]:
-    """``address=value`` with YAML values."""
+    """Return the overrides ``ADDRESS=VALUE``, with YAML values."""
     from degrade.errors import UserError
     from degrade.loading.positions import compose
 
@@ -118,13 +134,18 @@ def read_changes(pairs: list[str]) -> dict[str, Any]:
 
 
 def import_modules(modules: list[str]) -> None:
-    """Imports plug-ins, which may lie in the working directory."""
+    """Import plug-in modules, from the working directory too.
+
+    The directory stays on ``sys.path`` until the command ends, for imports that a module defers;
+    see :func:`restored_import_path`. Worker processes are told where each module was found; see
+    :func:`degrade.synthesis.worker.plugins`.
+    """
     import importlib
 
     from degrade.errors import UserError
 
     if modules:
-        sys.path.insert(0, str(Path.cwd()))  # stays, so that worker processes find them too
+        sys.path.insert(0, str(Path.cwd()))
     for module in modules:
         try:
             importlib.import_module(module)
@@ -133,7 +154,7 @@ def import_modules(modules: list[str]) -> None:
 
 
 def read_recipe(recipe: str, scale: int | None, changes: list[str], modules: list[str]) -> Recipe:
-    """Loads a recipe, plug-in modules first."""
+    """Import the plug-in modules, then load the recipe."""
     from degrade.recipe import Recipe
 
     import_modules(modules)
@@ -141,7 +162,7 @@ def read_recipe(recipe: str, scale: int | None, changes: list[str], modules: lis
 
 
 def check_device(device: str) -> str:
-    """Refuses a device that is not there."""
+    """Return the device, if it is available. Raises UserError."""
     import torch
 
     from degrade.errors import UserError

@@ -23,23 +23,21 @@ from degrade.cli.common import (
 
 @app.command()
 def show(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name or file.")],
+    recipe: Annotated[str, typer.Argument(help="Name or file of a recipe.")],
     image: Annotated[
-        Path | None, typer.Argument(help="An image. Default: a sample photograph.")
+        Path | None, typer.Argument(help="HR image. Default: a sample photograph.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Default: RECIPE.png here.")
+        Path | None, typer.Option("--output", "-o", help="PNG file. Default: RECIPE.png.")
     ] = None,
     scale: Scale = None,
-    draws: Annotated[int, typer.Option(min=1, help="Random draws to show.")] = 12,
-    crop: Annotated[int, typer.Option(min=32, help="Side of the HR crop to look at.")] = 256,
+    draws: Annotated[int, typer.Option(min=1, help="Number of random draws to show.")] = 12,
+    crop: Annotated[int, typer.Option(min=32, help="Side of the HR crop in pixels.")] = 256,
     seed: Seed = 0,
     changes: Changes = [],  # noqa: B006
     modules: Modules = [],  # noqa: B006
 ) -> None:
-    """A contact sheet: the same crop at rising severity and at random draws, the drawn values
-    under each picture.
-    """
+    """Draw a contact sheet: a crop at rising severity and with random draws, and their values."""
     from degrade.errors import UserError
     from degrade.images.files import read_image
     from degrade.images.pixels import encode_png
@@ -58,31 +56,32 @@ def show(
 
 @app.command()
 def preview(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name or file.")],
+    recipe: Annotated[str, typer.Argument(help="Name or file of a recipe.")],
     images: Annotated[
-        str, typer.Argument(help="A folder, file or glob. Default: sample photographs.")
+        str, typer.Argument(help="HR images: a folder, file or glob. Default: sample photographs.")
     ] = "",
-    html: Annotated[
-        Path | None, typer.Option(help="Where to write the page. Default: RECIPE.html here.")
-    ] = None,
+    html: Annotated[Path | None, typer.Option(help="HTML file. Default: RECIPE.html.")] = None,
     live: Annotated[
         bool,
-        typer.Option("--live", help="Serve it on this machine, anew when the recipe is saved."),
+        typer.Option(
+            "--live", help="Serve the page on this machine; reload it when the recipe is saved."
+        ),
     ] = False,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="With --live. Default: a free one.")
+        int, typer.Option(min=0, max=65535, help="Port of --live; 0 for a free one.")
     ] = 0,
     scale: Scale = None,
-    draws: Annotated[int, typer.Option(min=1, help="Random draws to show.")] = 24,
+    draws: Annotated[int, typer.Option(min=1, help="Number of random draws to show.")] = 24,
     crop: Annotated[
-        int, typer.Option(min=32, max=1024, help="Side of the HR crop to look at.")
+        int, typer.Option(min=32, max=1024, help="Side of the HR crop in pixels.")
     ] = 192,
     seed: Seed = 0,
     changes: Changes = [],  # noqa: B006
     modules: Modules = [],  # noqa: B006
 ) -> None:
-    """One HTML page: rising severity, every step, random draws, what is drawn how often. Needs
-    no network.
+    """Write one HTML page: rising severity, every step, random draws, histograms of values.
+
+    The page needs no network.
     """
     from degrade.inspection.metrics import input_images
     from degrade.inspection.preview import PreviewSettings, preview_data, render
@@ -91,7 +90,7 @@ def preview(
     from degrade.storage.files import write_atomic
 
     files = input_images(images)
-    # Live, a page should not keep one waiting.
+    # Fewer draws for a live page, so that it appears at once.
     measured, views = (draws, 1) if live else (10 * draws, 3)
     settings = PreviewSettings(draws, measured, size=crop, views=views, seed=seed)
 
@@ -115,21 +114,21 @@ def preview(
 
 @app.command()
 def diff(
-    a: Annotated[str, typer.Argument(help="A recipe's name or file.")],
-    b: Annotated[str, typer.Argument(help="Another.")],
+    a: Annotated[str, typer.Argument(help="Name or file of a recipe.")],
+    b: Annotated[str, typer.Argument(help="Name or file of another recipe.")],
     images: Annotated[
-        str, typer.Argument(help="A folder, file or glob. Default: sample photographs.")
+        str, typer.Argument(help="HR images: a folder, file or glob. Default: sample photographs.")
     ] = "",
     scale: Scale = None,
-    draws: Annotated[int, typer.Option(min=2, help="LR images to measure.")] = 64,
-    crop: Annotated[int, typer.Option(min=64, max=1024, help="Side of the HR crops.")] = 256,
+    draws: Annotated[int, typer.Option(min=2, help="Number of LR images to measure.")] = 64,
+    crop: Annotated[
+        int, typer.Option(min=64, max=1024, help="Side of the HR crops in pixels.")
+    ] = 256,
     every: Annotated[bool, typer.Option("--all", help="List equal parameters too.")] = False,
     seed: Seed = 0,
     modules: Modules = [],  # noqa: B006
 ) -> None:
-    """Two recipes side by side: parameter by parameter, and measured on the same images with
-    the same keys.
-    """
+    """Compare two recipes: their parameters, and measurements with equal images and keys."""
     from degrade.inspection.diff import changes, effects, print_diff
     from degrade.inspection.metrics import input_images
 
@@ -146,24 +145,26 @@ def diff(
 
 @app.command()
 def bench(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name or file.")],
+    recipe: Annotated[str, typer.Argument(help="Name or file of a recipe.")],
     device: Device = "cpu",
     input: Annotated[
         str,
-        typer.Option("--input", "-i", help="HR images: a folder, file or glob. Default: samples."),
+        typer.Option(
+            "--input", "-i", help="HR images: a folder, file or glob. Default: sample photographs."
+        ),
     ] = "",
-    batch: Annotated[int, typer.Option(min=1, help="Pairs at a time.")] = 16,
-    size: Annotated[int, typer.Option(min=16, help="Side of HR patches.")] = 256,
-    seconds: Annotated[float, typer.Option(min=0.01, help="Length of each measurement.")] = 2.0,
+    batch: Annotated[int, typer.Option(min=1, help="Pairs in a batch.")] = 16,
+    size: Annotated[int, typer.Option(min=16, help="Side of HR patches in pixels.")] = 256,
+    seconds: Annotated[
+        float, typer.Option(min=0.01, help="Duration of each measurement in seconds.")
+    ] = 2.0,
     scale: Scale = None,
     seed: Seed = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     changes: Changes = [],  # noqa: B006
     modules: Modules = [],  # noqa: B006
 ) -> None:
-    """Pairs a second end to end and step by step, whether loader or degradation is the limit,
-    and how many workers.
-    """
+    """Measure pairs per second, in all and by step; find the bottleneck and workers needed."""
     import json
 
     from degrade.inspection.bench import BenchSettings, benchmark

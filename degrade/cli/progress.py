@@ -1,4 +1,4 @@
-"""Progress bars: pairs done, pairs a second, time to go."""
+"""Progress bars: pairs done, pairs per second, remaining time."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def pair_progress(console: Console) -> Generator[Callable[[int, int, str], None]]:
-    """A bar on ``console``; yields the function to call with pairs done, pairs in all and the
-    last name.
+    """Show a progress bar on ``console``.
+
+    Yields:
+        The function to call with the number of pairs done, of all pairs, and the last name.
     """
     bar = Progress(
         *(

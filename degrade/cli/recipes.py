@@ -1,4 +1,4 @@
-"""Commands about recipes as such: ``check``, ``list``, ``schema``, ``import``."""
+"""Commands about recipes: ``check``, ``list``, ``schema``, ``import``."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from degrade.cli.common import (
 
 @app.command()
 def check(
-    recipes: Annotated[list[str], typer.Argument(help="Names or files.")],
+    recipes: Annotated[list[str], typer.Argument(help="Names or files of recipes.")],
     scale: Scale = None,
     changes: Changes = [],  # noqa: B006
     modules: Modules = [],  # noqa: B006
 ) -> None:
-    """Check recipes: all errors at once, each with file, line and remedy. Exit code 2 if there
-    is one.
+    """Check recipes and print all errors, each with file, line and remedy.
+
+    Exit code 2 if there are errors.
     """
     from degrade.errors import RecipeError
 
@@ -53,7 +54,7 @@ def check(
 @app.command("list")
 def list_(
     what: Annotated[
-        str | None, typer.Argument(help="An operator or recipe, to see it whole.")
+        str | None, typer.Argument(help="Show one operator or recipe in full.")
     ] = None,
     modules: Modules = [],  # noqa: B006
 ) -> None:
@@ -66,8 +67,9 @@ def list_(
 
 @app.command()
 def schema() -> None:
-    """Print the JSON schema of recipes, for editors: a first line `# yaml-language-server:
-    $schema=FILE` uses it.
+    """Print the JSON schema of recipes, for editors.
+
+    To use it, begin a recipe with `# yaml-language-server: $schema=FILE`.
     """
     import json
 
@@ -82,14 +84,16 @@ def import_(
         Path, typer.Argument(help="Option file of Real-ESRGAN, traiNNer-redux, OSEDiff or neosr.")
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the recipe here, not to stdout.")
+        Path | None,
+        typer.Option("--output", "-o", help="File to write the recipe to. Default: stdout."),
     ] = None,
     dialect: Annotated[
-        str | None, typer.Option(help="basicsr, redux, params or neosr. Default: found out.")
+        str | None, typer.Option(help="basicsr, redux, params or neosr. Default: detected.")
     ] = None,
 ) -> None:
-    """Turn another project's option file into a recipe, and say what is odd about it. Exit code
-    2 on errors.
+    """Convert another project's option file to a recipe, and report doubtful settings.
+
+    Exit code 2 on errors.
     """
     from degrade.importers import read_options
 
@@ -99,7 +103,8 @@ def import_(
         err.print(f"[{colours[finding.severity]}]{finding.severity}:[/] ", end="")
         err.print(str(finding), markup=False, soft_wrap=True)
     err.print(
-        f"{imported.dialect}: findings: {len(imported.findings)}, keys of training ignored: {imported.ignored}"
+        f"{imported.dialect}: findings: {len(imported.findings)},"
+        f" keys of training ignored: {imported.ignored}"
     )
     if imported.recipe is None:
         raise typer.Exit(2)

@@ -1,8 +1,7 @@
-"""From HR images to batches of pairs: on the device, in the workers, or from a folder of
-ready-made pairs.
+"""Training pairs: degraded on the device, in the loader's workers, or read from a paired dataset.
 
-All three give pair ``i`` of epoch ``e`` the key ``Key.of(seed, i, e)``, so that they agree,
-whatever the batch size, the number of workers or the moment a run was resumed.
+Pair ``i`` of epoch ``e`` always has the key ``Key.of(seed, i, e)``, so it does not depend on the
+batch size, the number of workers, or whether a run was resumed.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from degrade.data.patches import PatchFolder
-from degrade.data.readers import Source, open_pairs
+from degrade.data.readers import EncodedImage, open_pairs
 from degrade.images.files import ImageError, read_image
 from degrade.images.pixels import to_tensor
 from degrade.recipe import Pair, Recipe
@@ -37,16 +36,16 @@ def pairs(
     device: torch.device | str | None = None,
     epoch: int = 0,
 ) -> Iterator[Pair]:
-    """Degrades what a loader yields, a whole batch at a time, on the device.
+    """Degrade the HR batches of a loader on a device.
 
     Args:
         loader: Yields HR batches: a (B, C, H, W) tensor, uint8 or float in [0, 1]; or (tensor,
-            indices); or a mapping with the tensor under ``hr``, ``gt`` or ``image`` and, if it has
-            them, the indices under ``index``. Without indices the samples are counted from 0.
+            indices); or a mapping with the tensor under ``hr``, ``gt`` or ``image`` and optional
+            indices under ``index``. Without indices, samples are counted from 0.
         recipe: The degradation.
-        seed: With ``epoch`` and a sample's index, its key.
-        device: Where to degrade; by default where the batch is.
-        epoch: Told to the loader's dataset too, if it has ``set_epoch``.
+        seed: Seed; a sample's key is ``Key.of(seed, index, epoch)``.
+        device: Where to degrade; by default the device of the batch.
+        epoch: The epoch; passed on to ``loader.dataset.set_epoch``, if there is one.
 
     Yields:
         Pairs; ``pair.lr`` is (B, C, H / scale, W / scale) and ``pair.index`` (B,).
@@ -64,14 +63,25 @@ def pairs(
 
 
 def unpack(batch: Any, start: int) -> tuple[Tensor, NDArray[np.int64]]:
-    """The HR images of a batch and their indices."""
+    """Return the HR images of a batch, (B, C, H, W), and their indices, (B,).
+
+    ``start`` is the index of the first sample of a batch without indices.
+
+    >>> hr, index = unpack(torch.zeros(2, 3, 8, 8), start=6)
+    >>> index
+    array([6, 7])
+
+    Raises:
+        ValueError: the batch has another structure.
+    """
     index: Any = None
     hr = batch
     if isinstance(batch, Mapping):
         names = [name for name in ("hr", "gt", "image") if name in batch]
         if not names:
             raise ValueError(
-                f"the batch has {', '.join(map(str, batch))}; its images should be under hr, gt or image"
+                f"the batch has {', '.join(map(str, batch))};"
+                " its images should be under hr, gt or image"
             )
         hr, index = batch[names[0]], batch.get("index")
     elif isinstance(batch, tuple | list):
@@ -89,11 +99,10 @@ def unpack(batch: Any, start: int) -> tuple[Tensor, NDArray[np.int64]]:
 
 
 class DegradedFolder(Dataset[dict[str, Any]]):
-    """Pairs made inside the loader's workers: for CPU training, and for code that wants a plain
-    ``Dataset``.
+    """Pairs degraded in the loader's workers: for CPU training, or where a ``Dataset`` is needed.
 
     Item ``i`` is ``{"lq": (C, h, w), "gt": (C, H, W), "index": i, "path": ...}``, the pair that
-    :func:`pairs` makes of item ``i`` of ``patches``.
+    :func:`pairs` yields for item ``i`` of ``patches``.
 
     Args:
         patches: HR patches.
@@ -114,7 +123,7 @@ class DegradedFolder(Dataset[dict[str, Any]]):
         return len(self.patches)
 
     def set_epoch(self, epoch: int) -> None:
-        """Begins another epoch: other crops, other degradations."""
+        """Set the epoch, which changes crops and degradations."""
         self.patches.set_epoch(epoch)
 
     def __getitem__(self, i: int) -> dict[str, Any]:
@@ -127,21 +136,20 @@ class DegradedFolder(Dataset[dict[str, Any]]):
 
 
 class PairedFolder(Dataset[dict[str, Any]]):
-    """Ready-made pairs, in any format that ``degrade synth`` writes; see
-    :mod:`degrade.data.readers`.
+    """A paired dataset, in any format that ``degrade synth`` writes.
 
     Args:
-        root: Folder with ``hr`` and ``lr`` (or ``gt`` and ``lq``) of the same names, or with their
-            LMDB databases, or with WebDataset shards; or one shard. A dataset has the same items
-            in every format.
-        size: HR patch to cut from each pair, at a place drawn from (seed, index, epoch); None for
-            whole images.
-        seed: See above.
-        repeat: How many times an epoch goes through the folder.
+        root: Folder or URL with ``hr`` and ``lr`` (or ``gt`` and ``lq``) images of equal names, or
+            with their LMDB databases, or with WebDataset shards; or one shard. A dataset has the
+            same items in every format; see :mod:`degrade.data.readers`.
+        size: Side of a random HR crop of each pair; None for whole images.
+        seed: Seed of the crops; an item's key is ``Key.of(seed, index, epoch)``.
+        repeat: How often an epoch visits each pair.
         names: Keys of the LR and the HR image.
 
     Raises:
-        ValueError: no pairs, a name without its partner, or sizes that are not one whole multiple.
+        ValueError: no pairs, a name without its partner, or an HR size that is not an integer
+            multiple of the LR size.
     """
 
     def __init__(
@@ -152,60 +160,64 @@ class PairedFolder(Dataset[dict[str, Any]]):
         repeat: int = 1,
         names: Names = ("lr", "hr"),
     ) -> None:
-        self.store = open_pairs(root)
+        self.reader = open_pairs(root)
         self.size, self.seed, self.repeat, self.names = size, seed, repeat, names
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        lr, hr = (self._decode(file, 0).shape[-2:] for file in self.store.read(0))
+        lr, hr = (self._decode(file, 0).shape[-2:] for file in self.reader.read(0))
         self.scale = hr[0] // lr[0]
         if self.scale < 1 or (lr[0] * self.scale, lr[1] * self.scale) != tuple(hr):
             raise ValueError(
-                f"{self.store.label(0)}: HR {tuple(hr)} should be a whole multiple of LR {tuple(lr)}"
+                f"{self.reader.label(0)}: HR {tuple(hr)} should be an integer multiple of"
+                f" LR {tuple(lr)}"
             )
         if size is not None and size % self.scale:
             raise ValueError(f"size {size} should be a multiple of the scale {self.scale}")
 
     def __len__(self) -> int:
-        return len(self.store.names) * self.repeat
+        return len(self.reader.names) * self.repeat
 
     @property
     def epoch(self) -> int:
+        """The current epoch."""
         return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Begins another epoch: other crops."""
+        """Set the epoch, which changes the crops."""
         self._epoch.fill_(epoch)
 
     def __getitem__(self, i: int) -> dict[str, Any]:
-        n = i % len(self.store.names)
-        lr, hr = (self._decode(file, n) for file in self.store.read(n))
-        high = self.store.label(n)
+        n = i % len(self.reader.names)
+        path = self.reader.label(n)
+        lr, hr = (self._decode(file, n) for file in self.reader.read(n))
         if hr.shape[-2:] != (lr.shape[-2] * self.scale, lr.shape[-1] * self.scale):
             raise ImageError(
-                high,
-                f"HR {tuple(hr.shape[-2:])} should be {self.scale} times LR {tuple(lr.shape[-2:])}",
+                path,
+                f"HR {tuple(hr.shape[-2:])} should be {self.scale} times"
+                f" LR {tuple(lr.shape[-2:])}",
             )
         if self.size is not None:
-            lr, hr = self._cut(lr, hr, high, i)
-        names = self.names
-        return {names[0]: lr, names[1]: hr, "index": i, "path": high}
+            lr, hr = self._crop(lr, hr, self.size, path, i)
+        low, high = self.names
+        return {low: lr, high: hr, "index": i, "path": path}
 
-    def _decode(self, file: Source, n: int) -> Tensor:
+    def _decode(self, file: EncodedImage, n: int) -> Tensor:
         try:
             return to_tensor(read_image(file))[:3]
         except ImageError as error:
             if not isinstance(file, bytes):
                 raise
-            raise ImageError(self.store.label(n), error.reason) from None
+            raise ImageError(self.reader.label(n), error.reason) from None
 
-    def _cut(self, lr: Tensor, hr: Tensor, path: str, i: int) -> tuple[Tensor, Tensor]:
-        assert self.size is not None
-        side = self.size // self.scale
-        room = [n - side for n in lr.shape[-2:]]
-        if min(room) < 0:
-            raise ImageError(
-                path, f"is {tuple(hr.shape[-2:])}, smaller than the patch of {self.size}"
-            )
+    def _crop(self, lr: Tensor, hr: Tensor, size: int, path: str, i: int) -> tuple[Tensor, Tensor]:
+        """Return the same random crop of both images, at a position on the LR pixel grid."""
+        side, scale = size // self.scale, self.scale
+        free = [n - side for n in lr.shape[-2:]]
+        if min(free) < 0:
+            raise ImageError(path, f"is {tuple(hr.shape[-2:])}, smaller than the patch of {size}")
         levels = Key.of(self.seed, i, self.epoch).uniforms(("crop.y", "crop.x"))[0]
-        y, x = (int(level * (free + 1)) for level, free in zip(levels, room, strict=True))
-        s, n = self.scale, self.size
-        return lr[:, y : y + side, x : x + side], hr[:, y * s : y * s + n, x * s : x * s + n]
+        y, x = (int(level * (n + 1)) for level, n in zip(levels, free, strict=True))
+        top, left = scale * y, scale * x
+        return (
+            lr[:, y : y + side, x : x + side],
+            hr[:, top : top + size, left : left + size],
+        )

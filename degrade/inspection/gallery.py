@@ -14,11 +14,12 @@ from degrade.inspection.contact_sheet import Cell, draw_contact_sheet, drawn_val
 from degrade.plan import Plan
 from degrade.recipe import Recipe
 from degrade.rng import Key
+from degrade.storage.destination import open_destination
 from degrade.storage.files import write_atomic
 from degrade.synthesis.manifest import drawn, read_rows
-from degrade.synthesis.replay import remake
-from degrade.synthesis.run import load_settings
-from degrade.synthesis.writers import format_at, open_home
+from degrade.synthesis.replay import render_row
+from degrade.synthesis.settings import load_settings
+from degrade.synthesis.writers import open_writer
 
 __all__ = ["show_recipe", "write_contact_sheet"]
 
@@ -41,8 +42,8 @@ def write_contact_sheet(folder: Path, recipe: Recipe, pairs: int = 6, url: str =
     Raises:
         SynthError: The files of a pair are missing.
     """
-    home = open_home(url or folder)
-    form = format_at(home)
+    destination = open_destination(url or folder)
+    writer = open_writer(destination)
     root, settings = load_settings(folder, recipe)
     _, rows = read_rows((folder / "manifest.csv").read_text(encoding="utf-8"))
     picked = [
@@ -51,8 +52,9 @@ def write_contact_sheet(folder: Path, recipe: Recipe, pairs: int = 6, url: str =
     ]
     cells: list[list[Cell]] = []
     for row in picked:
-        # Replaying a pair costs less than downloading it.
-        found = form.read(row) if home.near else remake(row, recipe, settings, root)
+        # To make a pair again costs less than to fetch it from a store.
+        near = destination.near
+        found = writer.read(row) if near else render_row(row, recipe, settings, root)
         if found is None:
             raise SynthError(f"{folder}: the files of {row['name']} are missing; run synth again")
         hr, lr = (read_image(file).pixels for file in found)
@@ -78,8 +80,8 @@ def write_contact_sheet(folder: Path, recipe: Recipe, pairs: int = 6, url: str =
     path = folder / "contact_sheet.png"
     heading = f"{recipe.name}  x{recipe.scale}  {recipe.hash[:12]}   {len(rows)} pairs"
     write_atomic(path, encode_png(draw_contact_sheet(cells, heading, CELL)))
-    home.record(path)
-    home.settle()
+    destination.put_snapshot(path)
+    destination.flush()
     return path
 
 

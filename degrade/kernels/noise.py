@@ -117,7 +117,7 @@ def add_salt_pepper(samples: Samples, key: Key, amount: Real, salt: Real, gray: 
     )
 
 
-def _words(key: Key) -> dict[str, NDArray[np.uint32]]:
+def _words(key: Key) -> dict[str, Any]:
     words = key.words
     low, high = words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)
     return {"key_low": low.astype(np.uint32), "key_high": high.astype(np.uint32)}

@@ -179,7 +179,7 @@ def resize(
         words = np.array(
             [
                 word
-                for i in rows
+                for i in rows.tolist()
                 for axis in (0, 1)
                 for word in _put(
                     samples.data,

@@ -20,10 +20,10 @@ from degrade.kernels.base import Call, Data, Kernel, Records, Samples
 
 __all__ = ["UNSHARP", "sharpen", "unsharp"]
 
-Real = NDArray[np.float64]
 
-
-def unsharp(canvas: Canvas, taps: NDArray[Any], amount: Real, threshold: Real) -> Canvas:
+def unsharp(
+    canvas: Canvas, taps: NDArray[Any], amount: NDArray[Any], threshold: NDArray[Any]
+) -> Canvas:
     """Sharpen where an image differs from its blurred self by more than a threshold, in torch.
 
     Args:
@@ -45,7 +45,9 @@ def unsharp(canvas: Canvas, taps: NDArray[Any], amount: Real, threshold: Real) -
     return canvas.with_pixels(torch.lerp(pixels, sharp, soft))
 
 
-def sharpen(samples: Samples, taps: convolve.Taps, amount: Real, threshold: Real) -> Call:
+def sharpen(
+    samples: Samples, taps: convolve.Taps, amount: NDArray[Any], threshold: NDArray[Any]
+) -> Call:
     """The call of :func:`unsharp`, its taps in the samples' data."""
     start, _, count = taps
     return UNSHARP.call(samples, taps=start, count=count, amount=amount, threshold=threshold)

@@ -41,5 +41,5 @@ class Unsharp(Operator):
 
     def lower(self, draw: Draw, samples: Samples) -> Iterator[Call]:
         row = taps.gaussian(samples.data, draw.host("size"), draw.host("sigma"))
-        threshold = np.float32(draw.host("threshold")) / np.float32(255)
+        threshold = draw.host("threshold").astype(np.float32) / np.float32(255)
         yield sharpen(samples, row, draw.host("amount"), threshold)

@@ -1,4 +1,4 @@
-"""Local files: written atomically, hashed, and never outside their root."""
+"""Local files: atomic writes, hashes, and paths that stay inside their root."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ from pathlib import Path
 
 from degrade.errors import SynthError
 
-__all__ = ["inside", "place"]
+__all__ = ["inside", "place", "sha256", "sweep", "write_atomic"]
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes, *, sync: bool = True) -> None:
-    """Writes a file so that under its own name it is whole or absent, whenever the process is
-    killed.
+    """Write a file atomically: if the process is killed, it is complete or unchanged.
 
     A hidden file beside it (``.HEX.tmp``) is written and renamed. A failed write leaves neither.
 
     Args:
-        path: Its folder must exist. A file of that name is replaced.
+        path: The file, replaced if it exists; its folder must exist.
         data: The contents.
-        sync: Whether to wait for the disk, so that this holds for a power cut too.
+        sync: Whether to wait for the disk, so that this holds after a power failure too.
 
     Raises:
-        OSError: With the file's name.
+        OSError: with the file's name.
     """
     path = Path(path)
     temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
@@ -39,7 +38,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, sync: bool = True
                 os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        # Of a write, unlike an open, the system does not say which file it was.
+        # An error of write(), unlike one of open(), does not name the file.
         raise (
             error
             if error.filename is not None
@@ -50,9 +49,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, sync: bool = True
 
 
 def sweep(paths: Iterable[Path]) -> None:
-    """Removes those of the paths that killed processes left unfinished, ``.HEX.tmp``; nothing
-    else is called so.
-    """
+    """Delete the temporary files among the paths, ``.HEX.tmp``, that killed processes left."""
     for path in [path for path in paths if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", path.name)]:
         if path.is_dir():
             shutil.rmtree(path)
@@ -61,7 +58,11 @@ def sweep(paths: Iterable[Path]) -> None:
 
 
 def sha256(source: bytes | str | os.PathLike[str]) -> str:
-    """The SHA-256 of some bytes, or of the file at a path, in hexadecimal."""
+    """Return the SHA-256 of some bytes, or of the file at a path, in hexadecimal.
+
+    >>> sha256(b"degrade")[:12]
+    'e036eb64fdb9'
+    """
     if isinstance(source, bytes):
         return hashlib.sha256(source).hexdigest()
     digest = hashlib.sha256()
@@ -71,29 +72,36 @@ def sha256(source: bytes | str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-LONGEST = 1000
-"""Characters of a path in a manifest."""
+MAX_PATH = 1000
+"""Most characters of a path in a manifest."""
 
 
 def inside(root: Path, relative: str) -> Path:
-    """``root / relative``, which must lie in ``root``: manifests may come from strangers.
-    Raises SynthError.
+    """Return ``root / relative``, refusing a path that leads out of ``root``.
+
+    Manifests may come from strangers.
+
+    >>> inside(Path("out"), "hr/a.png").as_posix()
+    'out/hr/a.png'
+
+    Raises:
+        SynthError: the path is absolute, goes up, or is too long.
     """
     path = Path(relative)
     if path.is_absolute() or ".." in path.parts or "\0" in relative:
+        raise SynthError(f"{relative!r} leads out of {root}; degrade did not write this manifest")
+    if len(relative) > MAX_PATH or any(len(part.encode()) > 255 for part in path.parts):
         raise SynthError(
-            f"{relative!r} leads out of {root}; the manifest is not one that degrade wrote"
-        )
-    if len(relative) > LONGEST or any(len(part.encode()) > 255 for part in path.parts):
-        raise SynthError(
-            f"{relative[:40]!r}...: too long for a file's name; the manifest is not one that degrade wrote"
+            f"{relative[:40]!r}...: too long for a file name; degrade did not write this manifest"
         )
     return root / path
 
 
 def place(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all; leaves an equal one alone. Raises SynthError if
-    another is there already.
+    """Write a file atomically, unless it exists with the same contents.
+
+    Raises:
+        SynthError: it exists with other contents.
     """
     if path.exists():
         if path.read_bytes() == data:

@@ -1,11 +1,11 @@
-"""Images and datasets that are not on this disk: anything fsspec names with a URL.
+"""Remote files by URL, through fsspec.
 
 ``s3://bucket/folder``, ``gs://…``, ``memory://folder``, ``zip://folder::archive.zip``, and chains
-of them such as ``zip://*.png::s3://bucket/archive.zip``. Plain paths never come here, so fsspec is
-imported only where a URL is given. Credentials are those that the environment holds by each
-store's own conventions (``AWS_ACCESS_KEY_ID``, ``AWS_PROFILE``, ``AWS_ENDPOINT_URL``, ``~/.aws``,
-an instance's role); a URL that carries a password is refused, since it would end up in the
-dataset's settings.
+such as ``zip://*.png::s3://bucket/archive.zip``. Plain paths are handled elsewhere, so fsspec is
+imported only if a URL is given. Credentials come from the environment, by each store's own
+conventions (``AWS_ACCESS_KEY_ID``, ``AWS_PROFILE``, ``AWS_ENDPOINT_URL``, ``~/.aws``, an
+instance's role); a URL with a password is refused, since it would be written to the dataset's
+settings.
 """
 
 from __future__ import annotations
@@ -45,44 +45,52 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def is_url(source: str | os.PathLike[str]) -> bool:
-    """Whether a source is one for fsspec. A ``file://`` URL without a chain is a path; see
-    :func:`local`.
+    """Return whether a source is for fsspec. A ``file://`` URL without a chain is a local path.
+
+    >>> is_url("s3://bucket/hr"), is_url("photos/hr"), is_url("file:///photos")
+    (True, False, False)
     """
     return isinstance(source, str) and _URL.match(source) is not None and local(source) is None
 
 
 def local(url: str) -> Path | None:
-    """The path that a ``file://`` URL names; None for other URLs."""
+    """Return the path that a ``file://`` URL names; None for other URLs."""
     return Path(url[len("file://") :]) if url.startswith("file://") and "::" not in url else None
 
 
 def join(root: str, relative: str) -> str:
-    """``relative`` under a URL, whose chain stays: ``zip://a::b.zip`` and ``c`` give
-    ``zip://a/c::b.zip``.
+    """Return the URL of ``relative`` under ``root``, whose chain is kept.
+
+    >>> join("zip://a::b.zip", "c")
+    'zip://a/c::b.zip'
     """
     head, chain, rest = root.partition("::")
     return f"{head}{'' if head.endswith('/') else '/'}{relative}{chain}{rest}"
 
 
 def cache_folder() -> Path:
-    """Where working copies lie: ``$DEGRADE_CACHE``, else ``degrade`` under ``$XDG_CACHE_HOME``
-    or ``~/.cache``.
+    """Return the folder of working copies.
+
+    It is ``$DEGRADE_CACHE``, else ``degrade`` under ``$XDG_CACHE_HOME`` or ``~/.cache``.
     """
     given = os.environ.get("DEGRADE_CACHE")
-    return (
-        Path(given)
-        if given
-        else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "degrade"
-    )
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "degrade"
 
 
 def open_store(url: str) -> tuple[AbstractFileSystem, str]:
-    """The file system of a URL and the path in it. Raises UserError if there is none for it."""
+    """Return the file system of a URL, and the path in it.
+
+    Raises:
+        UserError: the protocol is unknown, its package is missing, or the URL holds a password.
+    """
     if urlsplit(url).password:
         raise UserError(
-            f"{url.split('@')[-1]}: the URL holds a password; give credentials in the environment instead"
+            f"{url.split('@')[-1]}: the URL holds a password;"
+            " give credentials in the environment instead"
         )
-    if url.startswith("zip://") and "::" not in url:  # an archive given as people do
+    if url.startswith("zip://") and "::" not in url:  # zip://NAME.zip, the usual short form
         url = f"zip://::{url[len('zip://') :]}"
     head, chain, rest = url.partition("::")
     protocol, _, path = head.partition("://")
@@ -92,7 +100,7 @@ def open_store(url: str) -> tuple[AbstractFileSystem, str]:
 
 @lru_cache(maxsize=16)
 def _file_system(root: str, pid: int) -> AbstractFileSystem:
-    """One for each process: connections and open archives do not survive a fork."""
+    """Open a file system, once a process: connections and open archives do not survive a fork."""
     try:
         from fsspec.core import url_to_fs
     except ImportError:
@@ -107,7 +115,7 @@ def _file_system(root: str, pid: int) -> AbstractFileSystem:
 
 @contextmanager
 def remote_errors(url: str) -> Generator[None]:
-    """Errors of stores, in the words of a user's error that names the URL."""
+    """Re-raise errors of stores as UserError with the URL."""
     try:
         yield
     except UserError:
@@ -119,22 +127,20 @@ def remote_errors(url: str) -> Generator[None]:
 
 
 def _known() -> tuple[type[Exception], ...]:
-    """What stores raise; boto's errors are no OSError, and it is imported only where S3 is
-    used.
-    """
+    """Return the exceptions of stores. Boto's, not OSErrors, are there only if S3 is in use."""
     boto: Any = sys.modules.get("botocore.exceptions")
     more = (boto.BotoCoreError, boto.ClientError) if boto is not None else ()
     return (OSError, ValueError, zipfile.BadZipFile, *more)
 
 
 def list_files(url: str) -> tuple[str, list[str]]:
-    """The files that a URL names: a file, a folder searched to its leaves, or a glob.
+    """List the files that a URL names: one file, a folder searched recursively, or a glob.
 
     Returns:
         The URL of the folder that holds them all, and their sorted paths relative to it.
 
     Raises:
-        UserError: nothing there, or it cannot be read.
+        UserError: no file matches, or the store cannot be read.
     """
     store, path = open_store(url)
     with remote_errors(url):
@@ -155,8 +161,10 @@ def list_files(url: str) -> tuple[str, list[str]]:
 
 
 def local_copy(url: str) -> Path:
-    """A file's copy in the cache, fetched if there is none of its present contents. Raises
-    UserError.
+    """Return a copy of a file in the cache, downloaded unless it is there and up to date.
+
+    Raises:
+        UserError: the file does not exist, or the store cannot be read.
     """
     store, path = open_store(url)
     with remote_errors(url):
@@ -174,13 +182,13 @@ def local_copy(url: str) -> Path:
 
 
 class _Named(BytesIO):
-    """Bytes that know where they come from, so that a decoder's error can say so."""
+    """Bytes with a file name, for the errors of decoders."""
 
     name = ""
 
 
 def read_bytes(url: str) -> BytesIO:
-    """A file's contents, with the URL as its ``name``. Raises UserError."""
+    """Return a file's contents, with the URL as its ``name``. Raises UserError."""
     store, path = open_store(url)
     with remote_errors(url):
         data: Any = store.cat_file(path)

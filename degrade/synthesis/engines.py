@@ -1,5 +1,6 @@
-"""Engines: who makes the pairs of a synthesis. All make pair ``index`` of a job alike, hence
-give the same bytes.
+"""Execution engines of offline synthesis: in-process, process pool, devices, Ray.
+
+Pair ``index`` of a job has the same bytes on every engine.
 """
 
 from __future__ import annotations
@@ -17,25 +18,21 @@ from typing import Any
 from degrade.errors import SynthError
 from degrade.recipe import Recipe
 from degrade.synthesis.job import Job
-from degrade.synthesis.memory import Budget
-from degrade.synthesis.worker import (
-    _HERE,
-    TOGETHER,
+from degrade.synthesis.memory import MemorySemaphore
+from degrade.synthesis.render import (
+    PAIRS_PER_TASK,
+    Engine,
     Result,
-    _batches,
-    _make,
-    begin,
-    devices,
-    finish,
-    groups,
-    plugins,
-    some_batches,
-    take_device,
+    by_source,
+    commit,
+    device_tasks,
+    render_batches,
+    render_pairs,
 )
+from degrade.synthesis.worker import Plugin, Worker, init_worker, plugins
 
-__all__ = ["Engine", "choose", "inline", "processes"]
+__all__ = ["Engine", "Result", "choose", "device_pool", "in_process", "on_device", "process_pool"]
 
-Engine = Callable[[Job, list[int]], Iterator[Result]]
 ENGINES = ("auto", "inline", "processes", "ray")
 
 
@@ -46,88 +43,102 @@ def choose(
     name: str = "auto",
     memory: int | None = None,
 ) -> Engine:
-    """The engine of a name.
+    """Return the engine of a name and a device.
 
     Args:
-        device: On any but the CPU, batches in this process; on several, such as ``cuda:0,cuda:2``
-            or ``cuda`` where there is more than one, a process each. With Ray, ``cuda`` is a GPU a
-            task, wherever Ray has one.
-        workers: Processes, or threads beside all devices; by default one a CPU core.
-        batch: Pairs at a time on a device other than the CPU.
-        name: One of ``ENGINES``; ``auto`` is processes where there are several workers, on a CPU.
-        memory: Bytes that images in work may take together; see
-            :class:`degrade.synthesis.memory.Budget`.
+        device: On the CPU pair by pair, on other devices in batches in this process; on several,
+            such as ``cuda:0,cuda:2`` or ``cuda`` where there is more than one, a process each.
+            With Ray, ``cuda`` is one GPU a task, on any machine of the cluster.
+        workers: Processes on the CPU, or threads in all beside the devices; by default one a CPU
+            core.
+        batch: Pairs in a batch on a device other than the CPU.
+        name: One of ``ENGINES``; ``auto`` is ``processes`` on the CPU with several workers.
+        memory: Bytes that the images in progress may take; see
+            :class:`degrade.synthesis.memory.MemorySemaphore`.
 
     Raises:
-        SynthError: no such engine, or none for this device.
+        SynthError: the engine is unknown, or does not work on this device.
     """
     if name not in ENGINES:
         raise SynthError(f"--engine {name}: should be {', '.join(ENGINES)}")
     count = workers or os.cpu_count() or 1
     if name == "ray":
-        from degrade.synthesis.ray_engine import on_ray
-
-        if device not in ("cpu", "cuda"):
-            raise SynthError(
-                f"--engine ray: should have --device cpu or cuda, not {device}; Ray says which GPU"
-            )
-        # A task sees the one GPU that Ray gave it, and no other.
-        return partial(
-            on_ray, workers=workers, device=None if device == "cpu" else "cuda:0", size=batch
-        )
+        return _ray_engine(device, workers, batch)
     if device != "cpu":
         if name != "auto":
             raise SynthError(f"--engine {name}: works on the CPU; leave it out to use {device}")
-        several = devices(device)
+        several = device_list(device)
         if len(several) > 1:
-            return partial(on_devices, devices=several, size=batch, workers=count, memory=memory)
-        return partial(batches, device=device, size=batch, workers=count, budget=Budget(memory))
+            return partial(device_pool, devices=several, size=batch, workers=count, memory=memory)
+        limit = MemorySemaphore(memory)
+        return partial(on_device, device=device, size=batch, workers=count, memory=limit)
     if name == "processes" or (name == "auto" and count > 1):
-        return partial(processes, workers=count, memory=memory)
-    return inline
+        return partial(process_pool, workers=count, memory=memory)
+    return in_process
 
 
-def inline(job: Job, indices: list[int]) -> Iterator[Result]:
-    """One pair after the other, in this process."""
+def _ray_engine(device: str, workers: int | None, batch: int) -> Engine:
+    from degrade.synthesis.ray_engine import on_ray
+
+    if device not in ("cpu", "cuda"):
+        raise SynthError(
+            f"--engine ray: should have --device cpu or cuda, not {device}; Ray selects the GPU"
+        )
+    # A task sees only the GPU that Ray assigned to it.
+    visible = None if device == "cpu" else "cuda:0"
+    return partial(on_ray, workers=workers, device=visible, size=batch)
+
+
+def device_list(device: str) -> list[str]:
+    """Return the devices of a comma-separated list; all visible GPUs for ``cuda`` alone.
+
+    >>> device_list("cuda:0,cuda:2")
+    ['cuda:0', 'cuda:2']
+    """
+    if device != "cuda":
+        return device.split(",")
+    import torch
+
+    return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+
+
+def in_process(job: Job, indices: list[int]) -> Iterator[Result]:
+    """Render one pair after the other in this process."""
     recipe = Recipe.load(job.recipe)
-    for some in groups(job, indices, TOGETHER):
-        for index, made in _make(job, recipe, some):
-            yield index, finish(job, index, made)
+    for group in by_source(job, indices, PAIRS_PER_TASK):
+        yield from render_pairs(job, recipe, group, commit)
 
 
-def batches(
+def on_device(
     job: Job,
     indices: list[int],
     device: str,
     size: int,
     workers: int,
-    budget: Budget | None = None,
+    memory: MemorySemaphore | None = None,
 ) -> Iterator[Result]:
-    """Threads decode and encode while this one degrades, a batch of equal sizes at a time, on
-    the device.
-    """
-    yield from _batches(
-        job, Recipe.load(job.recipe), indices, device, size, workers, finish, budget
-    )
+    """Render batches on a device from this process, with threads that decode and encode."""
+    recipe = Recipe.load(job.recipe)
+    yield from render_batches(job, recipe, indices, device, size, workers, commit, memory)
 
 
-def processes(
+def process_pool(
     job: Job, indices: list[int], workers: int, memory: int | None = None
 ) -> Iterator[Result]:
-    """Worker processes, each of which reads, degrades and writes whole pairs; a few are always in
-    flight.
+    """Render pairs on the CPU in worker processes.
 
     Raises:
         SynthError: a worker was killed.
     """
-    if len(indices) < 16:  # so few are done before other interpreters have started
-        yield from inline(job, indices)
+    if len(indices) < 16:  # done before the workers have started
+        yield from in_process(job, indices)
         return
-    tasks = groups(job, indices, min(TOGETHER, -(-len(indices) // (4 * workers))))
-    yield from share(tasks, _work, workers, _begin, (job, plugins(), Budget(memory)))
+    most = min(PAIRS_PER_TASK, -(-len(indices) // (4 * workers)))
+    tasks = by_source(job, indices, most)
+    yield from _run_tasks(tasks, workers, _init_process, (job, plugins(), MemorySemaphore(memory)))
 
 
-def on_devices(
+def device_pool(
     job: Job,
     indices: list[int],
     devices: list[str],
@@ -135,94 +146,83 @@ def on_devices(
     workers: int,
     memory: int | None = None,
 ) -> Iterator[Result]:
-    """A process for each device, which works :func:`batches`; each takes the next few batches when
-    it is done.
+    """Render batches on several devices, each with a process that takes tasks as it gets free.
 
     Raises:
         SynthError: a worker was killed.
     """
-    tasks = some_batches(job, indices, size, len(devices))
+    tasks = device_tasks(job, indices, size, len(devices))
     free = multiprocessing.get_context("spawn").SimpleQueue()
     for device in devices:
         free.put(device)
     threads = max(workers // len(devices), 2)
-    yield from share(
-        tasks,
-        _work_batches,
-        len(devices),
-        _begin_device,
-        (job, plugins(), Budget(memory), free, size, threads),
-    )
+    arguments = job, plugins(), MemorySemaphore(memory), free, size, threads
+    yield from _run_tasks(tasks, len(devices), _init_device_process, arguments)
 
 
-def share(
+def _run_tasks(
     tasks: list[list[int]],
-    work: Callable[[list[int]], list[Result]],
     workers: int,
     initializer: Callable[..., None],
     arguments: tuple[Any, ...],
 ) -> Iterator[Result]:
-    """Shares tasks out among new processes. Raises SynthError if one is killed."""
-    # Fresh interpreters: a fork would copy the locks of this process's threads, and CUDA, in
-    # whatever state they are.
+    """Run tasks in a pool of new processes; yield results as they come.
+
+    Raises:
+        SynthError: a worker was killed.
+    """
+    # Spawned: a fork would copy the locks of this process's threads, and CUDA, in any state.
     context = multiprocessing.get_context("spawn")
-    todo = iter(tasks)
+    queue = iter(tasks)
     with ProcessPoolExecutor(
         workers, context, initializer=initializer, initargs=arguments
     ) as pool:
-        flight: set[Future[list[Result]]] = set()
+        pending: set[Future[list[Result]]] = set()
         try:
             while True:
-                flight |= {
-                    pool.submit(work, task)
-                    for task in itertools.islice(todo, 2 * workers - len(flight))
-                }
-                if not flight:
+                more = itertools.islice(queue, 2 * workers - len(pending))
+                pending |= {pool.submit(_run_task, task) for task in more}
+                if not pending:
                     return
-                done, flight = wait(flight, return_when=FIRST_COMPLETED)
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield from future.result()
         except BrokenProcessPool:
             raise SynthError(
-                "a worker process was killed (out of memory?); run again to go on"
+                "a worker process was killed (out of memory?);"
+                " run the same command again to resume"
             ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _begin(job: Job, modules: list[str], budget: Budget) -> None:
-    """Makes a worker process of :func:`processes` ready; it must not outlive the run, whose
-    lock goes with it.
-    """
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    begin(job, modules, budget)
+def _init_process(job: Job, plugins: list[Plugin], memory: MemorySemaphore) -> None:
+    """Initialise a worker process of :func:`process_pool`."""
+    _end_with_parent()
+    init_worker(job, plugins, memory)
 
 
-def _begin_device(
-    job: Job, modules: list[str], budget: Budget, free: Any, size: int, threads: int
+def _init_device_process(
+    job: Job, plugins: list[Plugin], memory: MemorySemaphore, free: Any, size: int, threads: int
 ) -> None:
-    """Makes a worker process of :func:`on_devices` ready, for the next device that has none
-    yet.
-    """
-    _begin(job, modules, budget)
-    take_device(str(free.get()), size, threads)
+    """Initialise a worker process of :func:`device_pool`, on the next device in the queue."""
+    _end_with_parent()
+    init_worker(job, plugins, memory, str(free.get()), size, threads)
 
 
 def _end_with_parent() -> None:
+    """End this process when the run ends, which releases the dataset's lock."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    parent.join()
-    os._exit(1)
+
+    def wait_and_exit() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait_and_exit, daemon=True).start()
 
 
-def _work(indices: list[int]) -> list[Result]:
-    here = _HERE[0]
-    return [
-        (i, finish(here.job, i, made))
-        for i, made in _make(here.job, here.recipe, indices, here.budget)
-    ]
-
-
-def _work_batches(indices: list[int]) -> list[Result]:
-    here = _HERE[0]
-    return list(batches(here.job, indices, here.device, here.size, here.threads, here.budget))
+def _run_task(indices: list[int]) -> list[Result]:
+    worker = Worker.current()
+    assert worker is not None, "the pool initialises its workers"
+    return worker.render_and_commit(indices)

@@ -1,10 +1,9 @@
-"""Manifest: the record of a dataset on disk, and the lock of the one run that may write it.
+"""Manifest: the record of a dataset's pairs, and the lock of the one run that may write it.
 
-``manifest.csv`` grows a row a pair while a run goes on and is sorted when it ends. A row is
-written after both of its files are in place, so whatever a manifest lists is there; each ends with
-the CRC-32 of its other cells. On opening, the rows are held against it, and the files of every row
-are hashed again; rows that are damaged, or whose files are gone or damaged, are dropped and made
-anew.
+A run appends one row a pair to ``manifest.csv`` and sorts it at the end. A row is written after
+both of its files, so every pair that is listed exists; its last cell is the CRC-32 of the others.
+When a run is resumed, checksums are verified and files hashed again; rows that are damaged, or
+whose files are missing or damaged, are dropped, and their pairs rendered again.
 """
 
 from __future__ import annotations
@@ -24,30 +23,42 @@ from degrade.errors import SynthError
 from degrade.recipe import Recipe
 from degrade.storage.files import inside, sweep, write_atomic
 
-__all__ = ["FIXED", "NUMBER", "Manifest", "Row", "drawn", "files", "read_rows"]
+__all__ = ["FIXED", "NUMBER", "Manifest", "Row", "drawn", "pair_files", "read_rows"]
 
 Row = dict[str, str]
 FIXED = (
     *("index", "key", "name", "source", "top", "left", "height", "width"),
     *("hr_height", "hr_width", "lr_height", "lr_width", "hr_sha256", "lr_sha256", "notes"),
 )
-"""Columns before those of the recipe's variables."""
+"""The first columns, before those of the recipe's random variables."""
 CHECK = "crc32"
 """The last column: the CRC-32 of the cells before it, each ended by a NUL."""
-
-
 NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
-"""A pair's index as text."""
+"""The index of a pair as text."""
 
 
-def files(output: Path, name: str) -> tuple[Path, Path]:
-    """The HR and the LR file of a pair. Raises SynthError if the name leads out of the dataset."""
+def pair_files(output: Path, name: str) -> tuple[Path, Path]:
+    """Return the HR and the LR file of a pair.
+
+    >>> [path.as_posix() for path in pair_files(Path("out"), "below/a")]
+    ['out/hr/below/a.png', 'out/lr/below/a.png']
+
+    Raises:
+        SynthError: the name leads out of the dataset.
+    """
     return inside(output / "hr", f"{name}.png"), inside(output / "lr", f"{name}.png")
 
 
 def read_rows(text: str) -> tuple[list[str], list[Row]]:
-    """The columns and the whole rows of a manifest; a last line that a kill cut short is no
-    row. Raises SynthError.
+    """Return the columns and the complete rows of a manifest.
+
+    An incomplete last line (process killed) is ignored.
+
+    >>> read_rows("index,name\\n0,a\\n1,")
+    (['index', 'name'], [{'index': '0', 'name': 'a'}])
+
+    Raises:
+        SynthError: the text is not a CSV table.
     """
     text = text[: text.rfind("\n") + 1]
     reader = csv.DictReader(io.StringIO(text))
@@ -55,23 +66,27 @@ def read_rows(text: str) -> tuple[list[str], list[Row]]:
         columns = list(reader.fieldnames or [])
         return columns, [row for row in reader if None not in row and None not in row.values()]
     except csv.Error as error:
-        raise SynthError(f"the manifest is no CSV table: {error}") from None
+        raise SynthError(f"the manifest is not a CSV table: {error}") from None
 
 
 def drawn(row: Row) -> Row:
-    """What a row says was drawn, by address."""
+    """Return the drawn values of a row, by address.
+
+    >>> drawn({"index": "0", "noise.sigma": "1.5", "crc32": "00000000"})
+    {'noise.sigma': '1.5'}
+    """
     return {name: cell for name, cell in row.items() if name not in FIXED and name != CHECK}
 
 
-class Keeper(Protocol):
-    """What a manifest asks of a dataset's format."""
+class Verifier(Protocol):
+    """The part of a writer that a manifest uses when it is opened."""
 
     def begin(self) -> None:
-        """Fetches what an earlier run left."""
+        """Lock the destination, and fetch the records of an earlier run."""
         ...
 
-    def keep(self, rows: Sequence[Row]) -> list[Row]:
-        """The rows whose pairs are whole."""
+    def verify(self, rows: Sequence[Row]) -> list[Row]:
+        """Return the rows whose pairs are intact."""
         ...
 
 
@@ -93,18 +108,22 @@ class Manifest:
         recipe: Recipe,
         settings: Mapping[str, Any],
         versions: Mapping[str, str],
-        keeper: Keeper | None = None,
+        verifier: Verifier | None = None,
     ) -> Generator[Manifest]:
-        """Opens a new dataset, or one that the same run began.
+        """Open the manifest of a new dataset, or of one that the same run began.
 
-        ``keeper`` says which of its pairs are whole; without one the manifest is taken at its
-        word.
+        Args:
+            folder: The working folder.
+            recipe: The recipe.
+            settings: The settings of the run; see :func:`degrade.synthesis.run.settings_record`.
+            versions: The versions of the packages.
+            verifier: Verifies the pairs of an earlier run; without it, all are taken as intact.
 
         Raises:
-            SynthError: the folder holds something else, other settings made it, or another process
-            writes it.
+            SynthError: the folder holds other files or another run's dataset, or another process
+                is writing to it.
         """
-        _begin(folder)
+        _check_folder(folder)
         with open(folder / ".lock", "w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -112,100 +131,102 @@ class Manifest:
                 raise SynthError(
                     f"{folder}: another degrade process is writing here; wait for it to end"
                 ) from None
-            if keeper is not None:
-                keeper.begin()
-            _settle(folder, recipe, settings, versions)
+            if verifier is not None:
+                verifier.begin()
+            _write_records(folder, recipe, settings, versions)
             sweep(folder.rglob(".*.tmp"))
             columns = [*FIXED, *(column.address for column in recipe.columns)]
-            rows = _recover(folder, columns, keeper)
+            rows = _recover(folder, columns, verifier)
             with open(folder / "manifest.csv", "a", newline="", encoding="utf-8") as stream:
                 manifest = Manifest(folder, columns, stream)
                 manifest._rows = rows
                 yield manifest
 
     def done(self) -> set[int]:
-        """The indices of the pairs that are there."""
+        """Return the indices of the recorded pairs."""
         return set(self._rows)
 
     def rows(self) -> list[Row]:
-        """All rows, by index."""
+        """Return all rows, by index."""
         return [self._rows[index] for index in sorted(self._rows)]
 
     def add(self, row: Row) -> None:
-        """Records a pair whose files are in place."""
+        """Record a pair, whose files are written."""
         self._rows[int(row["index"])] = row
         self._writer.writerow(_line(self._columns, row))
         self._stream.flush()
 
     def skip(self, source: str, reason: str) -> None:
-        """Records a source that could not be used."""
+        """Record a source that cannot be used."""
         self._skipped[source] = reason
 
     def finish(self) -> None:
-        """Sorts the manifest and writes ``skipped.csv``."""
+        """Sort the manifest, and write ``skipped.csv``."""
         _write(self.folder / "manifest.csv", self._columns, self.rows())
         skipped = [["source", "reason"], *map(list, sorted(self._skipped.items()))]
         write_atomic(self.folder / "skipped.csv", _table(skipped))
 
 
-def _begin(folder: Path) -> None:
+def _check_folder(folder: Path) -> None:
+    """Create the folder. Raises SynthError if it holds files that degrade did not write."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise SynthError(f"{folder}: is a file; name a folder with --output") from None
-    known = folder / "synth.json"
-    # Hidden files are the lock, those of a desktop, and what a run left that was killed at its
-    # first write.
+    # Hidden files are the lock, a desktop's, or left by a run that was killed at its first write.
     others = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
-    if others and not known.exists():
+    if others and not (folder / "synth.json").exists():
         raise SynthError(
-            f"{folder}: holds {', '.join(sorted(others)[:3])}, which degrade did not write; choose another --output"
+            f"{folder}: holds {', '.join(sorted(others)[:3])}, which degrade did not write;"
+            " choose another --output"
         )
 
 
-def _settle(
+def _write_records(
     folder: Path, recipe: Recipe, settings: Mapping[str, Any], versions: Mapping[str, str]
 ) -> None:
-    """Holds the settings against those of the run that began, if one did, and writes what is
-    not there as it should.
-    """
+    """Write ``synth.json`` and ``recipe.yaml``, after comparing them with an earlier run's."""
     path = folder / "synth.json"
     if path.exists():
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            before = None
-        if not isinstance(before, dict) or not isinstance(before.get("versions", {}), dict):
-            raise SynthError(f"{path}: is not what degrade synth writes; choose another --output")
-        # A name that is not there is no setting of None: one flipped bit makes "count" another
-        # name.
-        changed = [
-            f"{k} was {before[k]!r}, now {v!r}" if k in before else f"{k} was not said, now {v!r}"
-            for k, v in settings.items()
-            if k not in before or before[k] != v
-        ]
-        made_by = before.get("versions", {})
-        changed += [
-            f"{k} was {made_by.get(k)}, now {v}"
-            for k, v in versions.items()
-            if made_by.get(k) != v
-        ]
+        changed = _changes(path, settings, versions)
         if changed:
             raise SynthError(
                 f"{folder}: holds another run ({'; '.join(changed)}); choose another --output"
             )
-    for name, written in (
-        # First, since it marks the folder as a run's own: one killed between the two can go on.
-        ("synth.json", json.dumps({**settings, "versions": versions}, indent=2) + "\n"),
-        ("recipe.yaml", f"# SHA-256 {recipe.hash}\n{recipe.to_yaml()}"),
-    ):
-        path = folder / name
-        if not path.exists() or path.read_bytes() != written.encode():
-            write_atomic(path, written.encode())
+    # synth.json first: it marks the folder, so a run killed between the two can be resumed.
+    record = json.dumps({**settings, "versions": versions}, indent=2) + "\n"
+    _write_if_changed(path, record)
+    _write_if_changed(folder / "recipe.yaml", f"# SHA-256 {recipe.hash}\n{recipe.to_yaml()}")
 
 
-def _recover(folder: Path, columns: list[str], keeper: Keeper | None) -> dict[int, Row]:
-    """The rows whose pairs are whole."""
+def _changes(path: Path, settings: Mapping[str, Any], versions: Mapping[str, str]) -> list[str]:
+    """Return how settings and versions differ from those in a ``synth.json``, in words."""
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        before = None
+    if not isinstance(before, dict) or not isinstance(before.get("versions", {}), dict):
+        raise SynthError(f"{path}: is not what degrade synth writes; choose another --output")
+    # A missing setting is not None (it may be a corrupted name).
+    changes = [
+        f"{k} was {before[k]!r}, now {v!r}" if k in before else f"{k} was missing, now {v!r}"
+        for k, v in settings.items()
+        if k not in before or before[k] != v
+    ]
+    made_by = before.get("versions", {})
+    changes += [
+        f"{k} was {made_by.get(k)}, now {v}" for k, v in versions.items() if made_by.get(k) != v
+    ]
+    return changes
+
+
+def _write_if_changed(path: Path, text: str) -> None:
+    if not path.exists() or path.read_bytes() != text.encode():
+        write_atomic(path, text.encode())
+
+
+def _recover(folder: Path, columns: list[str], verifier: Verifier | None) -> dict[int, Row]:
+    """Return the rows of an earlier run whose pairs are intact, and drop the others."""
     path = folder / "manifest.csv"
     if not path.exists():
         _write(path, columns, [])
@@ -217,17 +238,20 @@ def _recover(folder: Path, columns: list[str], keeper: Keeper | None) -> dict[in
         found, rows = [], []
     if found != [*columns, CHECK]:
         raise SynthError(
-            f"{path}: damaged, or not of this recipe; move it away and run again, to have it written anew"
+            f"{path}: is damaged, or not of this recipe;"
+            " move it away and run again, to have it written anew"
         )
-    intact = {
+    undamaged = {
         int(row["index"]): row
         for row in rows
         if row.pop(CHECK) == _check([row[name] for name in columns])
         and NUMBER.fullmatch(row["index"])
     }
-    whole = list(intact.values()) if keeper is None else keeper.keep(list(intact.values()))
-    _write(path, columns, whole)
-    return {int(row["index"]): row for row in whole}
+    intact = list(undamaged.values())
+    if verifier is not None:
+        intact = verifier.verify(intact)
+    _write(path, columns, intact)
+    return {int(row["index"]): row for row in intact}
 
 
 def _write(path: Path, columns: list[str], rows: list[Row]) -> None:

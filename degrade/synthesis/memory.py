@@ -1,7 +1,7 @@
-"""Budget: memory that the images in work may take together, whichever process they are in.
+"""A memory semaphore: limits the bytes that the images in progress take, across processes.
 
-Every worker asks for an image's share before it decodes it, and waits while the others hold too
-much. An image that alone is beyond the budget is worked when no other is.
+A worker acquires an image's memory before it decodes it, and waits while the others hold too much.
+An image larger than the limit is processed while no other is.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 
-__all__ = ["Budget"]
+__all__ = ["MemorySemaphore"]
 
 
-class Budget:
-    """Bytes for all who share it: threads, and processes that it is handed to when they start.
+class MemorySemaphore:
+    """Bytes shared by threads, and by processes that receive it when they start.
 
     Args:
         total: The bytes; by default half of the machine's memory.
@@ -28,8 +28,8 @@ class Budget:
         self._changed = context.Condition()
 
     @contextmanager
-    def take(self, count: int) -> Generator[None]:
-        """Waits until ``count`` bytes are free, and holds them."""
+    def acquire(self, count: int) -> Generator[None]:
+        """Wait until ``count`` bytes are free, at most ``total``, and hold them."""
         count = min(count, self.total)
         with self._changed:
             self._changed.wait_for(lambda: self._free.value >= count)

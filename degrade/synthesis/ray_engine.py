@@ -1,14 +1,13 @@
-"""Ray: the pairs of a synthesis made by workers on one machine or many. Needs the extra
-``cluster``.
+"""Ray engine: workers on one machine or many. Needs the extra ``cluster``.
 
-A task makes a few pairs of one source, or a few batches where it has a GPU, and returns their
-files; the driver puts them in place, as it alone writes the dataset. A task is a pure function of
-(recipe, seed, indices, source), so Ray may run it anywhere, and again where a worker was killed.
+A task renders a few pairs of one source, or a few batches if it has a GPU, and returns their
+files; the driver, which alone writes the dataset, commits them. A task is a pure function of
+(recipe, seed, indices, source), so Ray may run it anywhere, and again if a worker was killed.
 
-Why tasks and not Ray Data: its writers name files by block and task, write whole blocks, and know
-no manifest; pairs could be neither named as in the other engines nor gone on with one by one. The
-price is that all files pass through the driver. Sources must be where every worker can read them:
-a shared disk, or a URL.
+Tasks, not Ray Data: its writers name files by block and task and write whole blocks without a
+manifest, so pairs could neither have the names they have on the other engines nor be resumed one
+by one. The price is that all files pass through the driver. Every worker must be able to read the
+sources: from a shared disk, or by URL.
 """
 
 from __future__ import annotations
@@ -18,25 +17,22 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from degrade.errors import SynthError, UserError
 from degrade.images.files import ImageError
-
-if TYPE_CHECKING:
-    from degrade.synthesis.job import Job
-    from degrade.synthesis.worker import Made, Result
+from degrade.synthesis.job import Job
+from degrade.synthesis.render import Rendered, Result, by_source, commit, device_tasks
+from degrade.synthesis.worker import Worker, init_worker, plugins
 
 __all__ = ["on_ray"]
 
-TOGETHER = 4
-"""Most pairs of one source that a task makes; their files travel together."""
+PAIRS_PER_RAY_TASK = 4
+"""Most pairs of one source in a task; their files are returned together."""
 THREADS = 2
 """Threads that decode and encode beside a task's device."""
 RETRIES = 5
-"""How often a task is tried whose worker dies; a picture that takes all memory must not be
-tried forever.
-"""
+"""Retries of a task whose worker dies; finite, as an image may exhaust the memory each time."""
 
 
 def on_ray(
@@ -46,67 +42,69 @@ def on_ray(
     device: str | None = None,
     size: int = 16,
 ) -> Iterator[Result]:
-    """An engine. Joins the cluster that ``RAY_ADDRESS`` names or that is initialised already, else
-    starts a local one.
+    """Render pairs in Ray tasks.
+
+    Joins the cluster that ``RAY_ADDRESS`` names or that is already initialised, else starts a
+    local one.
 
     Args:
         job: The job.
-        indices: The pairs to make.
-        workers: CPUs of a local cluster; tasks in flight are twice the cluster's CPUs, or GPUs.
-        device: Where tasks work batches, a GPU each if it is one; None for pair by pair on a CPU
-            each.
+        indices: The pairs.
+        workers: CPUs of a local cluster. Twice as many tasks as the cluster has CPUs, or GPUs,
+            are submitted at a time.
+        device: The device of a task that renders batches, each on a GPU of its own if it is one;
+            None to render pair by pair, each task on a CPU.
         size: Pairs in a batch.
 
     Raises:
         UserError: Ray is not installed.
-        SynthError: a task whose worker died time and again; no GPU.
+        SynthError: the worker of a task died on every retry; or there is no GPU.
     """
-    from degrade.synthesis.worker import finish, groups, plugins, some_batches
-
-    ray = _ray(workers)
-    needs = "CPU" if device in (None, "cpu") else "GPU"
-    there = int(ray.cluster_resources().get(needs, 0))
-    if needs == "GPU" and not there:
+    ray = _init_ray(workers)
+    resource = "CPU" if device in (None, "cpu") else "GPU"
+    count = int(ray.cluster_resources().get(resource, 0))
+    if resource == "GPU" and not count:
         raise SynthError("--engine ray: this cluster has no GPU; leave out --device cuda")
-    # A task takes one CPU, as its worker runs one thread; or one GPU, whose worker Ray would end
-    # after each task if it were not for max_calls. Dead workers are replaced and their tasks run
-    # again.
-    share = {"num_cpus": 1} if needs == "CPU" else {"num_cpus": 1, "num_gpus": 1, "max_calls": 0}
-    task = ray.remote(max_retries=RETRIES, **share)(_pairs)
-    # In a list, which Ray does not unpack: each worker fetches the job once, not with every pair.
-    shared = [ray.put((job, plugins(), device, size))]
+    count = max(count, 1)
+    # One CPU a task, as its worker runs one thread; or one GPU, whose worker Ray would end after
+    # each task but for max_calls=0.
+    options = {"num_cpus": 1}
+    if resource == "GPU":
+        options |= {"num_gpus": 1, "max_calls": 0}
+    task = ray.remote(max_retries=RETRIES, **options)(_render)
+    # In a list, which Ray does not resolve: a worker fetches the job once, not with every task.
+    shared = [ray.put((job, plugins(), None, device, size, THREADS))]
     tasks = (
-        groups(job, indices, TOGETHER)
+        by_source(job, indices, PAIRS_PER_RAY_TASK)
         if device is None
-        else some_batches(job, indices, size, max(there, 1))
+        else device_tasks(job, indices, size, count)
     )
-    at_most = 2 * max(there, 1)
-    todo, flight = iter(tasks), set[Any]()
+    queue, pending = iter(tasks), set[Any]()
     try:
         while True:
-            flight |= {
-                task.remote(shared, some) for some in itertools.islice(todo, at_most - len(flight))
-            }
-            if not flight:
+            more = itertools.islice(queue, 2 * count - len(pending))
+            pending |= {task.remote(shared, group) for group in more}
+            if not pending:
                 return
-            [done], _ = ray.wait(list(flight), num_returns=1)
-            flight.remove(done)
-            for index, made in ray.get(done):
-                yield index, finish(job, index, made)
+            [done], _ = ray.wait(list(pending), num_returns=1)
+            pending.remove(done)
+            for index, pair in ray.get(done):
+                yield index, pair if isinstance(pair, ImageError) else commit(job, index, pair)
     except ray.exceptions.WorkerCrashedError:
         raise SynthError(
-            f"workers died {RETRIES + 1} times at one task (out of memory?); run again to go on"
+            f"workers died {RETRIES + 1} times at one task (out of memory?);"
+            " run the same command again to resume"
         ) from None
     finally:
-        for reference in flight:
+        for reference in pending:
             ray.cancel(reference, force=True)
 
 
-def _ray(workers: int | None) -> Any:
-    # Nothing is sent out, and no port is open to strangers. Ray reads the latter as it is
-    # imported: said later, the two halves of it would disagree.
+def _init_ray(workers: int | None) -> Any:
+    """Return the module ``ray``, initialised; no usage reports, and ports need a token."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if "ray" not in sys.modules:
+        # Ray reads it on import; set later, its parts would disagree.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
@@ -122,20 +120,11 @@ def _ray(workers: int | None) -> Any:
     return ray
 
 
-_AT: list[Any] = []
-"""The job that this worker was made ready for."""
+def _render(shared: list[Any], indices: list[int]) -> list[Rendered]:
+    """A task: render pairs of the job behind ``shared`` in a worker of Ray."""
+    worker = Worker.current()
+    if worker is None or worker.token != shared:
+        import ray
 
-
-def _pairs(shared: list[Any], indices: list[int]) -> list[tuple[int, Made | ImageError]]:
-    """On a worker: some pairs, or why there are none."""
-    import ray
-
-    from degrade.synthesis.worker import begin, make, make_batches, take_device
-
-    job, modules, device, size = ray.get(shared[0])
-    if shared != _AT:
-        begin(job, modules)
-        if device is not None:
-            take_device(device, size, THREADS)
-        _AT[:] = shared
-    return make(indices) if device is None else make_batches(indices)
+        worker = init_worker(*ray.get(shared[0]), token=shared)
+    return worker.render(indices)

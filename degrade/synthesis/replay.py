@@ -1,6 +1,4 @@
-"""Replay: a pair made again from its row of the manifest and its HR source, and held against
-the files.
-"""
+"""Replay: render pairs again from the manifest and the HR sources, and compare the files."""
 
 from __future__ import annotations
 
@@ -10,27 +8,29 @@ from pathlib import Path
 
 from degrade.errors import SynthError
 from degrade.recipe import Recipe
-from degrade.storage.files import sha256
+from degrade.storage.destination import Destination, open_destination
 from degrade.storage.remote import is_url
-from degrade.synthesis.job import Settings, degrade_crops, encode, load_crop, place_of
+from degrade.synthesis.job import source_path
 from degrade.synthesis.manifest import FIXED, NUMBER, Row, drawn, read_rows
-from degrade.synthesis.run import load_settings
-from degrade.synthesis.writers import format_at, open_home
+from degrade.synthesis.pair import degrade_crops, encode_pair, load_crop
+from degrade.synthesis.settings import SynthSettings, load_settings
+from degrade.synthesis.writers import open_writer
+from degrade.synthesis.writers.folder import EncodedPair, matches
 
-__all__ = ["Replayed", "remake", "replay"]
+__all__ = ["ReplayedPair", "render_row", "replay_pairs"]
 
 
 @dataclass(frozen=True)
-class Replayed:
-    """A pair made again.
+class ReplayedPair:
+    """A pair rendered again.
 
     Args:
         name: The pair's name.
         hr: The HR file's bytes.
         lr: The LR file's bytes.
         equal: Whether both have the hashes that the manifest records.
-        on_disk: Whether the pair in the dataset, whatever its format, has them too; None where it
-            is gone.
+        on_disk: Whether the dataset's files have them too, in any format; None if they are
+            missing.
     """
 
     name: str
@@ -40,71 +40,85 @@ class Replayed:
     on_disk: bool | None
 
 
-def replay(
+def replay_pairs(
     manifest: Path | str,
     row: int | None = None,
     source: Path | str | None = None,
     device: str = "cpu",
-) -> Iterator[Replayed]:
-    """Makes pairs of a dataset again, from what the manifest says was drawn, not from the seed.
+) -> Iterator[ReplayedPair]:
+    """Render pairs of a dataset again, from the values in the manifest, not from the seed.
 
     Args:
         manifest: ``manifest.csv``, or the dataset's folder; or a URL of either.
-        row: The pair's index; None for all.
-        source: Where the HR sources are now, a folder or a URL, if not where they were.
+        row: The index of one pair; None for all.
+        source: The folder or URL of the HR sources, if they were moved.
         device: Where to degrade.
 
     Raises:
-        SynthError: no manifest, no such row, or a row that the recipe did not draw.
-        ImageError: a source that is gone.
+        SynthError: the manifest or the row is missing, or the recipe cannot draw the row.
+        ImageError: a source cannot be read.
     """
-    given = str(manifest).removesuffix("manifest.csv") if is_url(manifest) else Path(manifest)
-    home = open_home(given.parent if isinstance(given, Path) and not given.is_dir() else given)
-    home.begin()
-    folder = home.folder
-    path = given if isinstance(given, Path) and not given.is_dir() else folder / "manifest.csv"
+    path, destination = _locate(manifest)
+    destination.restore()
+    folder = destination.folder
+    path = path or folder / "manifest.csv"
     if not path.is_file():
         raise SynthError(f"{path}: no such manifest")
     recipe = Recipe.load(folder / "recipe.yaml")
     root, settings = load_settings(folder, recipe)
-    columns, rows = read_rows(path.read_text(encoding="utf-8", errors="replace"))
-    missing = [
-        name for name in (*FIXED, *(c.address for c in recipe.columns)) if name not in columns
-    ]
-    if missing:
-        raise SynthError(f"{path}: lacks the columns {', '.join(missing[:5])}")
-    chosen = [r for r in rows if row is None or r["index"] == str(row)]
-    if not chosen:
-        raise SynthError(f"{path}: has no row with index {row}; there are {len(rows)} rows")
     if source is not None:
         root = str(source) if is_url(source) else Path(source)
-    form = format_at(home)
-    for each in chosen:
-        hr, lr = remake(each, recipe, settings, root, device)
-        hashes = [each["hr_sha256"], each["lr_sha256"]]
-        there = form.read(each)
-        on_disk = None if there is None else [sha256(one) for one in there] == hashes
-        yield Replayed(each["name"], hr, lr, [sha256(hr), sha256(lr)] == hashes, on_disk)
+    writer = open_writer(destination)
+    for each in _chosen_rows(path, recipe, row):
+        hr, lr = render_row(each, recipe, settings, root, device)
+        stored = writer.read(each)
+        on_disk = None if stored is None else matches(stored, each)
+        yield ReplayedPair(each["name"], hr, lr, matches((hr, lr), each), on_disk)
 
 
-def remake(
-    row: Row, recipe: Recipe, settings: Settings, root: Path | str, device: str = "cpu"
-) -> tuple[bytes, bytes]:
-    """A row's HR and LR file. Raises SynthError if the recipe did not draw it, ImageError
-    without its source.
+def _locate(manifest: Path | str) -> tuple[Path | None, Destination]:
+    """Return the manifest if a local file was given, and the destination of its dataset."""
+    if is_url(manifest):
+        return None, open_destination(str(manifest).removesuffix("manifest.csv"))
+    path = Path(manifest)
+    if path.is_dir():
+        return None, open_destination(path)
+    return path, open_destination(path.parent)
+
+
+def _chosen_rows(path: Path, recipe: Recipe, index: int | None) -> list[Row]:
+    columns, rows = read_rows(path.read_text(encoding="utf-8", errors="replace"))
+    needed = (*FIXED, *(column.address for column in recipe.columns))
+    missing = [name for name in needed if name not in columns]
+    if missing:
+        raise SynthError(f"{path}: lacks the columns {', '.join(missing[:5])}")
+    chosen = [row for row in rows if index is None or row["index"] == str(index)]
+    if not chosen:
+        raise SynthError(f"{path}: has no row with index {index}; there are {len(rows)} rows")
+    return chosen
+
+
+def render_row(
+    row: Row, recipe: Recipe, settings: SynthSettings, root: Path | str, device: str = "cpu"
+) -> EncodedPair:
+    """Render the pair of a row, and return its HR and its LR file.
+
+    Raises:
+        SynthError: the recipe cannot draw the row, or the source has another size.
+        ImageError: the source cannot be read.
     """
     try:
         plan = recipe.read_plan([drawn(row)], [int(row["key"])])
         index = int(row["index"])
         if not NUMBER.fullmatch(row["index"]):
-            raise ValueError("an index should be a whole number of up to 18 digits")
+            raise ValueError("an index should be an integer of up to 18 digits")
     except ValueError as error:
         raise SynthError(f"row {row['index']}: {error}") from None
-    loaded = load_crop(place_of(root, row["source"]), settings, recipe.scale, index)
-    if [str(edge) for edge in loaded.box] != [
-        row[side] for side in ("top", "left", "height", "width")
-    ]:
+    crop = load_crop(source_path(root, row["source"]), settings, recipe.scale, index)
+    recorded = [row[side] for side in ("top", "left", "height", "width")]
+    if [str(edge) for edge in crop.box] != recorded:
         raise SynthError(
             f"row {row['index']}: {row['source']} now gives another crop; is it the same image?"
         )
-    return encode(*degrade_crops([loaded], recipe, plan, device)[0])
+    [pixels] = degrade_crops([crop], recipe, plan, device)
+    return encode_pair(*pixels)

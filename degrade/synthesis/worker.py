@@ -1,248 +1,125 @@
-"""What a worker of a synthesis does: reads, degrades and encodes pairs. A pair is a function of
-(job, index) alone.
-"""
+"""A worker process of a synthesis: its state, and the plug-ins that it must import."""
 
 from __future__ import annotations
 
 import importlib
-import itertools
-from collections import defaultdict, deque
+import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import ClassVar, TypeVar
 
 from degrade.base import REGISTRY
 from degrade.images.files import ImageError
-from degrade.images.regions import open_image
-from degrade.plan import Plan
 from degrade.recipe import Recipe
-from degrade.rng import Key
-from degrade.storage.files import place
-from degrade.synthesis.job import (
-    Images,
-    Job,
-    Loaded,
-    degrade_crops,
-    describe_pair,
-    encode,
-    load_crops,
-)
-from degrade.synthesis.manifest import Row, files
-from degrade.synthesis.memory import Budget
-from degrade.synthesis.writers import FORMATS
+from degrade.synthesis.job import Job
+from degrade.synthesis.memory import MemorySemaphore
+from degrade.synthesis.pair import RenderedPair
+from degrade.synthesis.render import Rendered, Result, commit, render_batches, render_pairs
 
-__all__ = []
+__all__ = ["Plugin", "Worker", "import_plugins", "init_worker", "plugins"]
 
 T = TypeVar("T")
+Plugin = tuple[str, str]
+"""A module that defines operators, and the folder that it is imported from."""
 
 
-Result = tuple[int, "Row | ImageError"]
-
-
-Made = tuple[Row, bytes, bytes]
-"""A pair: its row, its HR file and its LR file; a function of the job and the index alone."""
-
-
-TOGETHER = 16
-"""Most pairs of one source that a worker makes at a time."""
-
-
-WHOLE = 120
-"""About how many bytes a pixel takes where whole images are degraded: 111 measured with
-realesrgan, 83 with bicubic.
-"""
-
-
-def devices(said: str) -> list[str]:
-    """Those of ``cuda:0,cuda:1``; of ``cuda`` alone, all that are visible."""
-    if said != "cuda":
-        return said.split(",")
-    import torch
-
-    return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-
-
-def groups(job: Job, indices: list[int], most: int) -> list[list[int]]:
-    """Pairs that are made one after the other: up to ``most`` of one source, which is then decoded
-    once for them.
-
-    A format that packs pairs by their numbers gets them by their numbers.
-    """
-    if FORMATS[job.format].numbered:
-        return [[index] for index in indices]
-    same: defaultdict[int, list[int]] = defaultdict(list)
-    for index in indices:
-        same[index % len(job.sources)].append(index)
-    return [some[i : i + most] for some in same.values() for i in range(0, len(some), most)]
-
-
-def _batches(
-    job: Job,
-    recipe: Recipe,
-    indices: list[int],
-    device: str,
-    size: int,
-    workers: int,
-    keep: Callable[[Job, int, Made], T],
-    budget: Budget | None = None,
-) -> Iterator[tuple[int, T | ImageError]]:
-    """As :func:`batches`; ``keep``, in a thread, says what becomes of a pair."""
-    order = [index for some in groups(job, indices, size) for index in some]
-    with ThreadPoolExecutor(max(workers, 2)) as pool:
-
-        def read(start: int) -> list[Future[list[tuple[int, Loaded | ImageError]]]]:
-            some = groups(job, order[start : start + size], size)
-            return [pool.submit(_read, job, recipe, same, budget) for same in some]
-
-        def encoded(index: int, loaded: Loaded, plan: Plan, images: Images) -> T:
-            return keep(job, index, _encode(job, recipe, index, loaded, plan, images))
-
-        kept: deque[tuple[int, Future[T]]] = deque()
-        coming = read(0)
-        for start in range(0, len(order), size):
-            waiting, coming = coming, read(start + size)
-            alike: dict[tuple[int, ...], list[tuple[int, Loaded]]] = {}
-            for index, loaded in itertools.chain.from_iterable(
-                future.result() for future in waiting
-            ):
-                if isinstance(loaded, ImageError):
-                    yield index, loaded
-                else:
-                    alike.setdefault(loaded.pixels.shape, []).append((index, loaded))
-            for group in alike.values():
-                plan = recipe.plan(Key.of(job.settings.seed, [index for index, _ in group]))
-                images = degrade_crops([loaded for _, loaded in group], recipe, plan, device)
-                for i, ((index, loaded), image) in enumerate(zip(group, images, strict=True)):
-                    part = plan.take(slice(i, i + 1))
-                    kept.append((index, pool.submit(encoded, index, loaded, part, image)))
-            while len(kept) > size:
-                index, pair = kept.popleft()
-                yield index, pair.result()
-        for index, pair in kept:
-            yield index, pair.result()
-
-
-def some_batches(job: Job, indices: list[int], size: int, devices: int) -> list[list[int]]:
-    """A task is a few batches, so that threads work beside a device; fewer where there are few
-    for each device.
-    """
-    order = [index for some in groups(job, indices, size) for index in some]
-    some = max(min(8, len(order) // (2 * size * devices)), 1) * size
-    return [order[start : start + some] for start in range(0, len(order), some)]
+def _return(job: Job, index: int, pair: RenderedPair) -> RenderedPair:
+    return pair
 
 
 @dataclass(frozen=True)
 class Worker:
-    """What a worker process works on, set once when it starts."""
+    """The state of a worker process; ``Worker.current()`` is its only process-wide variable.
+
+    Args:
+        job: The job.
+        recipe: Its recipe.
+        memory: Memory shared with the other workers.
+        device: The device that it renders batches on; None to render pair by pair on the CPU.
+        size: Pairs in a batch.
+        threads: Threads beside the device.
+        token: Identifies the job, where a process serves several in turn.
+    """
 
     job: Job
     recipe: Recipe
-    budget: Budget | None = None
-    device: str = "cpu"
+    memory: MemorySemaphore | None = None
+    device: str | None = None
     size: int = 1
     threads: int = 1
+    token: object = None
+    _current: ClassVar[Worker | None] = None
+
+    @classmethod
+    def current(cls) -> Worker | None:
+        """Return the worker that is installed in this process, or None."""
+        return cls._current
+
+    def install(self) -> None:
+        """Make this the worker of this process."""
+        Worker._current = self
+
+    def render(self, indices: list[int]) -> list[Rendered]:
+        """Render pairs and return their files."""
+        return list(self._each(indices, _return))
+
+    def render_and_commit(self, indices: list[int]) -> list[Result]:
+        """Render pairs, write their files and return their rows."""
+        return list(self._each(indices, commit))
+
+    def _each(
+        self, indices: list[int], then: Callable[[Job, int, RenderedPair], T]
+    ) -> Iterator[tuple[int, T | ImageError]]:
+        job, recipe, memory = self.job, self.recipe, self.memory
+        if self.device is None:
+            return render_pairs(job, recipe, indices, then, memory)
+        size, threads = self.size, self.threads
+        return render_batches(job, recipe, indices, self.device, size, threads, then, memory)
 
 
-_HERE: list[Worker] = []
-
-
-def plugins() -> list[str]:
-    """The modules that define operators; another interpreter knows none that was defined by
-    importing one here.
-    """
-    return sorted({kind.__module__ for kind in REGISTRY.values()} - {"__main__"})
-
-
-def take_device(device: str, size: int, threads: int) -> None:
-    """Makes a worker process that is ready work batches on a device."""
+def init_worker(
+    job: Job,
+    plugins: list[Plugin],
+    memory: MemorySemaphore | None = None,
+    device: str | None = None,
+    size: int = 1,
+    threads: int = 1,
+    token: object = None,
+) -> Worker:
+    """Prepare this process to work on a job, with one torch thread; see :class:`Worker`."""
     import torch
 
-    if device.startswith("cuda"):
-        torch.cuda.set_device(device)
-    _HERE[:] = [replace(_HERE[0], device=device, size=size, threads=threads)]
-
-
-def begin(job: Job, modules: list[str], budget: Budget | None = None) -> None:
-    """Makes a worker process ready."""
-    import torch
-
-    for module in modules:
-        importlib.import_module(module)
+    import_plugins(plugins)
     torch.set_num_threads(1)
-    _HERE[:] = [Worker(job, Recipe.load(job.recipe), budget)]
+    if device is not None and device.startswith("cuda"):
+        torch.cuda.set_device(device)
+    recipe = Recipe.load(job.recipe)
+    worker = Worker(job, recipe, memory, device, size, threads, token)
+    worker.install()
+    return worker
 
 
-def make(indices: list[int]) -> list[tuple[int, Made | ImageError]]:
-    """Makes some pairs of one source of this worker's job."""
-    here = _HERE[0]
-    return list(_make(here.job, here.recipe, indices, here.budget))
+def plugins() -> list[Plugin]:
+    """Return the modules that define this process's operators, for :func:`import_plugins`."""
+    modules = {kind.__module__ for kind in REGISTRY.values()} - {"__main__"}
+    return [(module, _import_folder(module)) for module in sorted(modules)]
 
 
-def make_batches(indices: list[int]) -> list[tuple[int, Made | ImageError]]:
-    """Makes some pairs of this worker's job on its device."""
-    here = _HERE[0]
-    return list(
-        _batches(here.job, here.recipe, indices, here.device, here.size, here.threads, _as_made)
-    )
+def _import_folder(module: str) -> str:
+    """Return the entry of ``sys.path`` that a module was imported from, or an empty string."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:
+        return ""
+    path = Path(file)
+    depth = module.count(".") + (path.name == "__init__.py")
+    return str(path.parents[depth])
 
 
-def _as_made(job: Job, index: int, made: Made) -> Made:
-    return made
-
-
-def finish(job: Job, index: int, made: Made | ImageError) -> Row | ImageError:
-    """Gives the files of a pair their names."""
-    if isinstance(made, ImageError):
-        return made
-    row, *both = made
-    for path, data in zip(files(job.stage, job.name(index)), both, strict=True):
-        place(path, data)
-    return row
-
-
-def _make(
-    job: Job, recipe: Recipe, indices: list[int], budget: Budget | None = None
-) -> Iterator[tuple[int, Made | ImageError]]:
-    """Makes pairs of one source; or says why it cannot be used."""
-    with ExitStack() as held:
-        try:
-            image = held.enter_context(open_image(job.source(indices[0])))
-            if budget is not None:
-                held.enter_context(
-                    budget.take(image.memory_estimate if job.settings.patch else WHOLE * image.area)
-                )
-            crops = load_crops(image, job.settings, recipe.scale, indices)
-        except ImageError as error:
-            yield from ((index, error) for index in indices)
-            return
-        del image
-        if job.settings.patch:  # which are all that is left of it
-            held.close()
-        for index, loaded in zip(indices, crops, strict=True):
-            plan = recipe.plan(Key.of(job.settings.seed, index))
-            [images] = degrade_crops([loaded], recipe, plan)
-            yield index, _encode(job, recipe, index, loaded, plan, images)
-
-
-def _read(
-    job: Job, recipe: Recipe, indices: list[int], budget: Budget | None
-) -> list[tuple[int, Loaded | ImageError]]:
-    try:
-        with (
-            open_image(job.source(indices[0])) as image,
-            budget.take(image.memory_estimate) if budget else nullcontext(),
-        ):
-            return list(
-                zip(indices, load_crops(image, job.settings, recipe.scale, indices), strict=True)
-            )
-    except ImageError as error:
-        return [(index, error) for index in indices]
-
-
-def _encode(
-    job: Job, recipe: Recipe, index: int, loaded: Loaded, plan: Plan, images: Images
-) -> Made:
-    hr, lr = encode(*images)
-    return describe_pair(job, recipe, index, loaded, plan, hr, lr), hr, lr
+def import_plugins(plugins: list[Plugin]) -> None:
+    """Import another process's operators, from their folders if ``sys.path`` lacks them."""
+    for module, folder in plugins:
+        if folder and find_spec(module.partition(".")[0]) is None:
+            sys.path.append(folder)
+        importlib.import_module(module)

@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from degrade.storage.destination import Destination
 from degrade.storage.files import sha256
 from degrade.synthesis.manifest import read_rows
-from degrade.synthesis.writers import Home, format_at
+from degrade.synthesis.writers import open_writer
 
 ROUNDS = int(os.environ.get("DEGRADE_FAULT_ROUNDS", "5"))
 """How often each random fault is tried. 5 are for CI; 50 and more for a release."""
@@ -249,7 +250,7 @@ def check_dataset(out: Path, whole: Path) -> int:
     rows = [line for line in there if line.endswith("\n")]
     assert set(rows) <= set(lines), "a row that is not of this dataset"
     assert len(set(rows)) == len(rows), "a doubled row"
-    form = format_at(Home(out))
+    form = open_writer(Destination(out))
     for row in read_rows("".join(rows))[1]:
         pair = form.read(row)
         assert pair is not None, f"{row['name']}: a row without its pair"

@@ -21,9 +21,10 @@ from degrade import Recipe
 from degrade.errors import UserError
 from degrade.images.files import ImageError
 from degrade.synthesis import engines
-from degrade.synthesis.job import Settings, prepare
-from degrade.synthesis.replay import replay
+from degrade.synthesis.job import prepare
+from degrade.synthesis.replay import replay_pairs
 from degrade.synthesis.run import Report, synthesize
+from degrade.synthesis.settings import SynthSettings
 from sr import checkpoint
 
 COUNT = 2 * ROUNDS
@@ -32,8 +33,8 @@ COUNT = 2 * ROUNDS
 
 def make(photos: Path, out: Path, format: str = "folder") -> Report:
     recipe = Recipe.load("realesrgan")
-    settings = Settings(str(photos), patch=32, per_image=2)
-    return synthesize(prepare(recipe, settings, out, format, shard=4), recipe, engines.inline)
+    settings = SynthSettings(str(photos), patch=32, per_image=2)
+    return synthesize(prepare(recipe, settings, out, format, shard=4), recipe, engines.in_process)
 
 
 def refusal(attempt: Callable[[], object]) -> str:
@@ -133,7 +134,7 @@ def test_sources_without_checksums(tmp_path: Path, suffix: str) -> None:
         say(what)
         report = make(here, tmp_path / "out")
         assert report.made + len(report.skipped) == 4
-        assert all(pair.equal and pair.on_disk for pair in replay(tmp_path / "out"))
+        assert all(pair.equal and pair.on_disk for pair in replay_pairs(tmp_path / "out"))
         shutil.rmtree(tmp_path / "out")
 
 
@@ -147,12 +148,12 @@ def test_sources_that_are_gone(photos: Path, whole: tuple[str, Path], tmp_path: 
     before = tree(out)
     (here / "c.png").rename(tmp_path / "elsewhere.png")
     with pytest.raises(ImageError, match=r"c\.png: no such file"):
-        list(replay(out))
+        list(replay_pairs(out))
     with pytest.raises(UserError, match=r"holds another run \(sources was"):
         make(here, out, format)
     assert tree(out) == before
     (tmp_path / "elsewhere.png").rename(here / "c.png")
-    assert all(pair.equal for pair in replay(out))
+    assert all(pair.equal for pair in replay_pairs(out))
     assert make(here, out, format).kept == 10
     assert tree(out) == before
 

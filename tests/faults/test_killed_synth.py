@@ -39,7 +39,8 @@ def test_at_random_moments(datasets: Datasets, tmp_path: Path, number: int) -> N
         assert ended.code in (-9, 0), ended.text
         rows = check_dataset(out, run.folder)
         say(
-            f"round {number}: {format}, inline, {'killed' if ended.code else 'ended'} by {moment:.3f} s, {rows} rows"
+            f"round {number}: {format}, inline, {'killed' if ended.code else 'ended'}"
+            f" by {moment:.3f} s, {rows} rows"
         )
     goes_on(run, out, log)
 
@@ -71,7 +72,8 @@ def test_at_random_moments_in_processes(datasets: Datasets, tmp_path: Path, numb
         time.sleep(0.01)
     rows = check_dataset(out, run.folder)
     say(
-        f"round {number}: {format}, processes, killed at {count} rows and {moment:.3f} s, {rows} rows"
+        f"round {number}: {format}, processes, killed at {count} rows"
+        f" and {moment:.3f} s, {rows} rows"
     )
     goes_on(run, out, log)
 

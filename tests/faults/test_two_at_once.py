@@ -12,9 +12,10 @@ from harness import Command, Ended, check_dataset, results, tree
 from degrade import Recipe
 from degrade.errors import SynthError
 from degrade.synthesis import engines
-from degrade.synthesis.job import Settings, prepare
+from degrade.synthesis.job import prepare
 from degrade.synthesis.manifest import Manifest
-from degrade.synthesis.run import describe, synthesize, versions
+from degrade.synthesis.run import settings_record, synthesize, versions
+from degrade.synthesis.settings import SynthSettings
 
 WRITING = "another degrade process is writing here; wait for it to end"
 TRAINING = "another process is training here; wait for it to end, or choose another --out"
@@ -49,13 +50,13 @@ def test_synth_many_at_the_start(datasets: Callable[[str], Run], tmp_path: Path)
 
 def test_the_lock_goes_with_its_process(photos: Path, tmp_path: Path) -> None:
     recipe, out = Recipe.load("realesrgan"), tmp_path / "out"
-    job = prepare(recipe, Settings(str(photos), patch=32), out)
+    job = prepare(recipe, SynthSettings(str(photos), patch=32), out)
     with (
-        Manifest.open(out, recipe, describe(job, recipe), versions()),
+        Manifest.open(out, recipe, settings_record(job, recipe), versions()),
         pytest.raises(SynthError, match=WRITING),
     ):
-        synthesize(job, recipe, engines.inline)
-    assert synthesize(job, recipe, engines.inline).made == 5
+        synthesize(job, recipe, engines.in_process)
+    assert synthesize(job, recipe, engines.in_process).made == 5
 
 
 @pytest.mark.parametrize("more", [[], ["--resume"]], ids=["again", "resume"])

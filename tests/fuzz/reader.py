@@ -114,7 +114,8 @@ def readers() -> dict[str, Any]:
     from degrade.doctor.checks import examine
     from degrade.images.files import ImageError, image_size, read_image
     from degrade.images.regions import open_image
-    from degrade.synthesis.job import Settings, load_crop
+    from degrade.synthesis.pair import load_crop
+    from degrade.synthesis.settings import SynthSettings
 
     def declared(path: Path, found: dict[str, Any]) -> None:
         found["size"] = image_size(path)
@@ -155,7 +156,11 @@ def readers() -> dict[str, Any]:
             assert folder[0]["hr"].shape == (3, 8, 8)
 
     def crop(path: Path, found: dict[str, Any]) -> None:
-        assert load_crop(path, Settings(patch=8, alpha="keep"), 2, 0).pixels.shape == (8, 8, 3)
+        assert load_crop(path, SynthSettings(patch=8, alpha="keep"), 2, 0).pixels.shape == (
+            8,
+            8,
+            3,
+        )
 
     def doctor(path: Path, found: dict[str, Any]) -> None:
         exam = examine(path, path.parent)

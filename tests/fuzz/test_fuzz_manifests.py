@@ -28,11 +28,12 @@ from PIL import Image
 from degrade import PairedFolder, Recipe
 from degrade.errors import UserError
 from degrade.storage.files import place
-from degrade.synthesis.engines import inline
-from degrade.synthesis.job import Settings, prepare
-from degrade.synthesis.manifest import files
-from degrade.synthesis.replay import replay
+from degrade.synthesis.engines import in_process
+from degrade.synthesis.job import prepare
+from degrade.synthesis.manifest import pair_files
+from degrade.synthesis.replay import replay_pairs
 from degrade.synthesis.run import synthesize
+from degrade.synthesis.settings import SynthSettings
 
 RECIPE = {
     "name": "small",
@@ -143,12 +144,12 @@ class Dataset:
         form = json.loads((self.root / "format").read_text())
         job = prepare(
             recipe,
-            Settings(str(self.root / "photos"), patch=16, per_image=2),
+            SynthSettings(str(self.root / "photos"), patch=16, per_image=2),
             self.folder,
             form,
             3,
         )
-        synthesize(job, recipe, inline)
+        synthesize(job, recipe, in_process)
 
 
 @pytest.fixture(scope="module", params=["folder", "webdataset", "lmdb", "huggingface"])
@@ -302,8 +303,8 @@ def everything(dataset: Dataset) -> Iterator[tuple[str, Callable[[], Any]]]:
     folder, out = dataset.folder, dataset.root / "out"
 
     def write() -> None:
-        for pair in replay(folder):
-            for path, data in zip(files(out, pair.name), (pair.hr, pair.lr), strict=True):
+        for pair in replay_pairs(folder):
+            for path, data in zip(pair_files(out, pair.name), (pair.hr, pair.lr), strict=True):
                 assert path.resolve().is_relative_to(out)
                 place(path, data)
 

@@ -1,9 +1,7 @@
-"""Formats: what a dataset looks like on disk. All keep the manifest, the recipe and the settings
-beside the pairs.
+"""Writers of a dataset's formats. All write manifest, recipe and settings beside the pairs.
 
-An engine puts each pair's two files into the format's ``stage``; what becomes of them is the
-format's affair. So every format resumes pair by pair, has the same bytes whatever engine made
-them, and asks nothing of the engines.
+An engine writes each pair's two files to the writer's ``staging_dir``; the writer stores or packs
+them. So every format resumes pair by pair, and has the same bytes on every engine.
 """
 
 from __future__ import annotations
@@ -12,25 +10,27 @@ import json
 from typing import Any
 
 from degrade.errors import SynthError
-from degrade.storage.destination import Home, open_home
-from degrade.synthesis.writers.folder import Folder
-from degrade.synthesis.writers.huggingface import HuggingFace
-from degrade.synthesis.writers.lmdb import Lmdb
-from degrade.synthesis.writers.webdataset import WebDataset
+from degrade.storage.destination import Destination
+from degrade.synthesis.writers.folder import FolderWriter
+from degrade.synthesis.writers.huggingface import HuggingFaceWriter
+from degrade.synthesis.writers.lmdb import LmdbWriter
+from degrade.synthesis.writers.webdataset import WebDatasetWriter
 
-__all__ = ["FORMATS", "Folder", "Home", "format_at", "open_home"]
+__all__ = ["FORMATS", "FolderWriter", "open_writer"]
 
-FORMATS: dict[str, type[Folder]] = {
-    kind.name: kind for kind in (Folder, WebDataset, Lmdb, HuggingFace)
+FORMATS: dict[str, type[FolderWriter]] = {
+    writer.name: writer
+    for writer in (FolderWriter, WebDatasetWriter, LmdbWriter, HuggingFaceWriter)
 }
+"""The writers by the value of ``--format``."""
 
 
-def format_at(home: Home) -> Folder:
-    """The format of a dataset that is there, as its settings say. Raises SynthError."""
-    path = home.folder / "synth.json"
+def open_writer(destination: Destination) -> FolderWriter:
+    """Return the writer of an existing dataset, by its ``synth.json``. Raises SynthError."""
+    path = destination.folder / "synth.json"
     try:
-        said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        kind = FORMATS[said.get("format", Folder.name)]
-        return kind(home, int(said.get("shard", 1000)), int(said["pairs"]))
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        writer = FORMATS[record.get("format", FolderWriter.name)]
+        return writer(destination, int(record.get("shard", 1000)), int(record["pairs"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SynthError(f"{path}: is not what degrade synth writes: {error!r}") from None

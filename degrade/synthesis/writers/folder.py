@@ -1,4 +1,4 @@
-"""Folder: ``hr/NAME.png`` and ``lr/NAME.png``, each pair in place as soon as it is made."""
+"""Folder format: ``hr/NAME.png`` and ``lr/NAME.png``; and the base of the packed formats."""
 
 from __future__ import annotations
 
@@ -6,117 +6,122 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from degrade.storage.destination import Home
+from degrade.storage.destination import Destination
 from degrade.storage.files import sha256
-from degrade.synthesis.manifest import Row, files
+from degrade.synthesis.manifest import Row, pair_files
 
-__all__ = ["Folder", "Packed", "Pair"]
+__all__ = ["EncodedPair", "FolderWriter", "PackedWriter", "matches"]
 
-Pair = tuple[bytes, bytes]
+EncodedPair = tuple[bytes, bytes]
 """The HR and the LR file."""
 
 
-class Folder:
-    """Pairs as files; the other formats differ from it by what becomes of the files.
+def matches(pair: EncodedPair, row: Row) -> bool:
+    """Return whether both files have the SHA-256 that the manifest records."""
+    return [sha256(file) for file in pair] == [row["hr_sha256"], row["lr_sha256"]]
+
+
+class FolderWriter:
+    """Writes pairs as files; the other formats differ in what they do with these files.
 
     Args:
-        home: Where the dataset lives.
-        shard: Pairs that are packed together, in formats that do so.
+        destination: Where the dataset is stored.
+        shard: Pairs in a shard, in formats that have shards.
         total: Pairs in the whole dataset.
     """
 
     name = "folder"
-    staged = False
-    """Whether pairs wait in a hidden folder until they are packed."""
-    numbered = False
-    """Whether pairs are packed by their numbers, and wait less if made in that order."""
+    uses_staging = False
+    """Whether pairs are kept in a hidden staging folder until they are packed."""
+    packs_in_order = False
+    """Whether pairs are packed in the order of their indices."""
 
-    def __init__(self, home: Home, shard: int = 1000, total: int = 0) -> None:
-        self.home, self.shard, self.total = home, shard, total
+    def __init__(self, destination: Destination, shard: int = 1000, total: int = 0) -> None:
+        self.destination, self.shard, self.total = destination, shard, total
 
     @property
-    def stage(self) -> Path:
-        """Where engines put a pair's files."""
-        return self.home.folder / ".staged" if self.staged else self.home.folder
+    def staging_dir(self) -> Path:
+        """The folder that engines write a pair's files to."""
+        folder = self.destination.folder
+        return folder / ".staged" if self.uses_staging else folder
 
-    def require(self) -> None:
-        """Raises UserError if a package is missing that pairs are written with."""
+    def require_packages(self) -> None:
+        """Raise UserError if a package that this format needs is missing."""
 
     def begin(self) -> None:
-        """Takes the dataset for this run, and fetches what an earlier one left.
+        """Lock the destination, and fetch the records of an earlier run.
 
         Raises:
-            SynthError: something else is there, or another machine is writing it.
+            SynthError: other files are there, or another machine is writing.
         """
-        self.home.claim()
-        self.home.begin()
+        self.destination.lock()
+        self.destination.restore()
 
-    def keep(self, rows: Sequence[Row]) -> list[Row]:
-        """The rows whose pairs are whole; damaged files are removed, to be made again."""
-        return [row for row in rows if self.sound(row)]
+    def verify(self, rows: Sequence[Row]) -> list[Row]:
+        """Return the rows whose pairs are intact; delete damaged files."""
+        return [row for row in rows if self.verify_files(row)]
 
-    def sound(self, row: Row) -> bool:
-        """Whether both files of a pair are whole; removes those that are not."""
-        paths = files(self.stage, row["name"])
-        whole = [
-            self.home.has(path, row[f"{side}_sha256"])
-            for path, side in zip(paths, ("hr", "lr"), strict=True)
+    def verify_files(self, row: Row) -> bool:
+        """Return whether both files of a pair are intact; delete a file that is not."""
+        paths = pair_files(self.staging_dir, row["name"])
+        hashes = row["hr_sha256"], row["lr_sha256"]
+        intact = [
+            self.destination.has(path, digest) for path, digest in zip(paths, hashes, strict=True)
         ]
-        for path, fine in zip(paths, whole, strict=True):
+        for path, fine in zip(paths, intact, strict=True):
             if not fine:
-                self.home.forget(path)
-        if all(whole):
+                self.destination.delete(path)
+        if all(intact):
             self.add(row)
-        return all(whole)
+        return all(intact)
 
     def add(self, row: Row) -> None:
-        """Takes a pair whose files are in place."""
-        for path in files(self.stage, row["name"]):
+        """Store or pack a pair whose files are in the staging folder."""
+        for path in pair_files(self.staging_dir, row["name"]):
             if path.exists():
-                self.home.publish(path)
+                self.destination.put(path)
 
     def skip(self, index: int) -> None:
-        """A pair that cannot be made."""
+        """Note that a pair cannot be made."""
 
     def finish(self, rows: Sequence[Row]) -> None:
-        """All pairs have been made: ``rows``, by index."""
+        """Complete the dataset; ``rows`` are those of all its pairs, by index."""
 
-    def read(self, row: Row) -> Pair | None:
-        """A pair's files, or None if they are gone."""
-        hr, lr = (self.home.read(path) for path in files(self.stage, row["name"]))
+    def read(self, row: Row) -> EncodedPair | None:
+        """Return a pair's files, or None if one is missing."""
+        hr, lr = (
+            self.destination.read(path) for path in pair_files(self.staging_dir, row["name"])
+        )
         return None if hr is None or lr is None else (hr, lr)
 
 
-class Packed(Folder):
-    """A format that packs staged pairs into larger files."""
+class PackedWriter(FolderWriter):
+    """Base of the formats that pack staged pairs into larger files."""
 
-    staged = True
+    uses_staging = True
 
-    def sound(self, row: Row) -> bool:
-        """Whether a pair is staged whole."""
-        paths = files(self.stage, row["name"])
-        whole = [
-            path.is_file() and sha256(path) == row[f"{s}_sha256"]
-            for path, s in zip(paths, ("hr", "lr"), strict=True)
-        ]
-        for path in paths if not all(whole) else ():
-            path.unlink(missing_ok=True)
-        return all(whole)
+    def verify_files(self, row: Row) -> bool:
+        """Return whether a pair is staged and intact; if not, delete its staged files."""
+        pair = self.read_staged(row)
+        intact = pair is not None and matches(pair, row)
+        if not intact:
+            self.delete_staged(row)
+        return intact
 
     def add(self, row: Row) -> None:
         raise NotImplementedError
 
-    def unstage(self, row: Row) -> None:
-        """Removes a pair's staged files, now that they are packed."""
-        for path in files(self.stage, row["name"]):
+    def read_staged(self, row: Row) -> EncodedPair | None:
+        """Return a staged pair, or None."""
+        hr, lr = pair_files(self.staging_dir, row["name"])
+        return (hr.read_bytes(), lr.read_bytes()) if hr.is_file() and lr.is_file() else None
+
+    def delete_staged(self, row: Row) -> None:
+        """Delete a pair's staged files."""
+        for path in pair_files(self.staging_dir, row["name"]):
             path.unlink(missing_ok=True)
 
-    def clear(self) -> None:
-        """Removes the staging folder."""
-        if self.stage.exists():
-            shutil.rmtree(self.stage)
-
-    def waiting(self, row: Row) -> Pair | None:
-        """A staged pair, or None."""
-        hr, lr = files(self.stage, row["name"])
-        return (hr.read_bytes(), lr.read_bytes()) if hr.is_file() and lr.is_file() else None
+    def delete_staging_dir(self) -> None:
+        """Delete the staging folder."""
+        if self.staging_dir.exists():
+            shutil.rmtree(self.staging_dir)

@@ -1,5 +1,4 @@
-"""Hugging Face image folder: the pairs as files, and ``metadata.jsonl`` with what was drawn for
-each.
+"""Hugging Face image folder: the pairs as files, and ``metadata.jsonl`` with the manifest's rows.
 
 ``datasets.load_dataset("imagefolder", data_dir=...)`` reads it: a column ``x_file_name`` becomes
 the image column ``x`` (documented in "Create an image dataset" of the datasets library).
@@ -11,24 +10,23 @@ from collections.abc import Sequence
 
 from degrade.storage.files import write_atomic
 from degrade.synthesis.manifest import Row
-from degrade.synthesis.writers.folder import Folder
+from degrade.synthesis.writers.folder import FolderWriter
 from degrade.synthesis.writers.json_rows import to_json
 
-__all__ = ["HuggingFace"]
+__all__ = ["HuggingFaceWriter"]
 
 
-class HuggingFace(Folder):
-    """Columns ``hr_file_name`` and ``lr_file_name``, then those of the manifest."""
+class HuggingFaceWriter(FolderWriter):
+    """Writes columns ``hr_file_name`` and ``lr_file_name``, then those of the manifest."""
 
     name = "huggingface"
 
     def finish(self, rows: Sequence[Row]) -> None:
+        sides = ("hr", "lr")
         lines = (
-            to_json(
-                {"hr_file_name": f"hr/{r['name']}.png", "lr_file_name": f"lr/{r['name']}.png", **r}
-            )
+            to_json({**{f"{side}_file_name": f"{side}/{r['name']}.png" for side in sides}, **r})
             for r in rows
         )
-        path = self.home.folder / "metadata.jsonl"
+        path = self.destination.folder / "metadata.jsonl"
         write_atomic(path, "".join(f"{line}\n" for line in lines).encode())
-        self.home.publish(path)
+        self.destination.put(path)

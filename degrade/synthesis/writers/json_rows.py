@@ -1,4 +1,4 @@
-"""Rows of a manifest as JSON: numbers as numbers, and nothing for what a pair did not draw."""
+"""Rows of a manifest as JSON: numbers as numbers, empty cells left out."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ __all__ = ["to_json"]
 _TEXT = frozenset(
     {"name", "source", "notes", "hr_sha256", "lr_sha256", "key", "hr_file_name", "lr_file_name"}
 )
-"""Columns that are text whatever they look like; a key has 64 bits, more than JSON numbers are
-read with.
-"""
+"""Columns that stay text; a key has 64 bits, more than JSON readers keep of a number."""
 
 
 def to_json(row: Mapping[str, str]) -> str:
-    """One line of JSON."""
+    """Return one line of JSON.
+
+    >>> to_json({"index": "3", "name": "007", "noise.sigma": "1.5", "jpeg.quality": ""})
+    '{"index": 3, "name": "007", "noise.sigma": 1.5}'
+    """
     values = {name: cell if name in _TEXT else _value(cell) for name, cell in row.items() if cell}
     return json.dumps(values, ensure_ascii=False)
 

@@ -1,12 +1,11 @@
-"""LMDB in BasicSR's layout: ``hr.lmdb`` and ``lr.lmdb``, each with ``data.mdb``, ``lock.mdb`` and
-``meta_info.txt``.
+"""LMDB format in BasicSR's layout: ``hr.lmdb`` and ``lr.lmdb``, each with ``data.mdb``,
+``lock.mdb`` and ``meta_info.txt``.
 
-``meta_info.txt`` has a line ``KEY.png (h,w,c) 1`` a pair, by index; keys are names
-(:func:`degrade.data.readers.key_of`); values are the PNG files. Both databases are made when all
-pairs are there, in the order of their keys, so that they are compact and no database is ever half
-full; until then the pairs lie in a hidden folder, and take their space twice while the databases
-are made. (BasicSR: ``basicsr/utils/lmdb_util.py``; the 1 is its compression level, which no reader
-uses.)
+``meta_info.txt`` has one line ``KEY.png (h,w,c) 1`` a pair, by index; keys are names
+(:func:`degrade.data.readers.lmdb.key_of`); values are the PNG files. Both databases are written
+when all pairs are staged, sorted by key, so that they are compact and never incomplete; while they
+are written, the pairs take twice their space. (BasicSR: ``basicsr/utils/lmdb_util.py``; the 1 is
+its compression level, which no reader uses.)
 """
 
 from __future__ import annotations
@@ -19,45 +18,47 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from degrade.data.readers import key_of, open_lmdb
+from degrade.data.readers.lmdb import key_of, open_lmdb
 from degrade.errors import SynthError, UserError
-from degrade.storage.files import sha256
 from degrade.synthesis.manifest import Row
-from degrade.synthesis.writers.folder import Packed, Pair
+from degrade.synthesis.writers.folder import EncodedPair, PackedWriter, matches
 
-__all__ = ["Lmdb"]
+__all__ = ["LmdbWriter"]
 
 PAGE = 4096
+"""Bytes of a page of the database."""
 FILES = ("data.mdb", "meta_info.txt", "lock.mdb")
+"""The files of a database, in the order they are moved in place."""
 
 
-class Lmdb(Packed):
-    """Two databases, of HR and of LR files."""
+class LmdbWriter(PackedWriter):
+    """Writes two databases, of HR and of LR files."""
 
     name = "lmdb"
     changed = False
+    """Whether the databases must be written again."""
 
-    def require(self) -> None:
+    def require_packages(self) -> None:
         _import()
 
-    def keep(self, rows: Sequence[Row]) -> list[Row]:
-        kept: list[Row] = []
+    def verify(self, rows: Sequence[Row]) -> list[Row]:
+        intact: list[Row] = []
         for row in rows:
-            if self.sound(row):
+            staged = self.verify_files(row)
+            packed = not staged and self._is_packed(row)
+            if not packed:
                 self.changed = True
-            else:
-                try:
-                    pair = self.read(row)
-                except UserError:  # a damaged database: all is made anew
-                    pair = None
-                if pair is None or [sha256(one) for one in pair] != [
-                    row["hr_sha256"],
-                    row["lr_sha256"],
-                ]:
-                    self.changed = True
-                    continue
-            kept.append(row)
-        return kept
+            if staged or packed:
+                intact.append(row)
+        return intact
+
+    def _is_packed(self, row: Row) -> bool:
+        """Return whether the databases hold a pair intact."""
+        try:
+            pair = self.read(row)
+        except UserError:  # a damaged database: all its pairs are rendered again
+            return False
+        return pair is not None and matches(pair, row)
 
     def add(self, row: Row) -> None:
         self.changed = True
@@ -66,19 +67,20 @@ class Lmdb(Packed):
         if not rows:
             return
         if self.changed:
-            hidden = self.home.folder / f".{uuid.uuid4().hex}.tmp"
+            hidden = self.destination.folder / f".{uuid.uuid4().hex}.tmp"
             hidden.mkdir()
             try:
                 for side, final in enumerate(self._folders()):
-                    self._make(hidden / final.name, side, rows)
+                    self._write(hidden / final.name, side, rows)
                 self.__dict__.pop("_databases", None)
                 for final in self._folders():
-                    # Staged files go last: killed in between, the next run makes both again.
+                    # Staged files are deleted last: if the run is killed before, the next one
+                    # writes both databases again.
                     if not final.exists():
                         (hidden / final.name).rename(final)
                         continue
-                    # File by file, as no folder can take another's place at once; what is listed
-                    # is there throughout.
+                    # File by file, as a folder cannot replace another atomically; every pair
+                    # that the manifest lists can be read throughout.
                     for name in FILES:
                         if (hidden / final.name / name).exists():
                             (hidden / final.name / name).replace(final / name)
@@ -88,13 +90,13 @@ class Lmdb(Packed):
         for folder in self._folders():
             for name in FILES:
                 if (folder / name).exists():
-                    self.home.publish(folder / name, keep=True)
-        self.clear()
+                    self.destination.put(folder / name, keep=True)
+        self.delete_staging_dir()
 
-    def read(self, row: Row) -> Pair | None:
-        waiting = self.waiting(row)
-        if waiting is not None:
-            return waiting
+    def read(self, row: Row) -> EncodedPair | None:
+        staged = self.read_staged(row)
+        if staged is not None:
+            return staged
         found: list[bytes] = []
         for database in self._databases:
             with database.begin() as transaction:
@@ -104,26 +106,26 @@ class Lmdb(Packed):
         return (found[0], found[1]) if len(found) == 2 else None
 
     def _folders(self) -> list[Path]:
-        return [self.home.folder / "hr.lmdb", self.home.folder / "lr.lmdb"]
+        return [self.destination.folder / "hr.lmdb", self.destination.folder / "lr.lmdb"]
 
     @cached_property
     def _databases(self) -> list[Any]:
-        """What is packed already; nothing if either is missing."""
-        found = [self.home.fetch(folder / FILES[0]) for folder in self._folders()]
+        """The open databases; empty if either is missing."""
+        found = [self.destination.fetch(folder / FILES[0]) for folder in self._folders()]
         return (
             [] if None in found else [open_lmdb(path.parent) for path in found if path is not None]
         )
 
-    def _make(self, folder: Path, side: int, rows: Sequence[Row]) -> None:
-        """Makes one database in a new folder. Raises SynthError."""
+    def _write(self, folder: Path, side: int, rows: Sequence[Row]) -> None:
+        """Write one database to a new folder. Raises SynthError."""
         lmdb = _import()
         size, lines = 0, list[str]()
         for row in rows:
             pair = self.read(row)
-            assert pair is not None, f"{row['name']}: gone since it was recorded"
+            assert pair is not None, f"{row['name']}: was deleted while the run went on"
             lines.append(_line(row, side, pair[side]))
-            # A value takes whole pages after its header; its entry, and the tree above, part of
-            # one.
+            # A value takes whole pages after its header; its entry and the tree above it take
+            # part of another.
             size += len(pair[side]) // PAGE * PAGE + 3 * PAGE
         try:
             with contextlib.closing(
@@ -139,7 +141,7 @@ class Lmdb(Packed):
                 database.sync(True)
         except lmdb.Error as error:
             raise SynthError(
-                f"{self.home.folder}: cannot write LMDB ({error}); is the disk full?"
+                f"{self.destination.folder}: cannot write LMDB ({error}); is the disk full?"
             ) from None
         (folder / "meta_info.txt").write_text("".join(lines), encoding="ascii")
 
@@ -147,7 +149,8 @@ class Lmdb(Packed):
 def _line(row: Row, side: int, png: bytes) -> str:
     prefix = ("hr", "lr")[side]
     channels = 4 if png[25] == 6 else 3  # the colour type in a PNG header: 2 is RGB, 6 is RGBA
-    return f"{key_of(row['name'])}.png ({row[f'{prefix}_height']},{row[f'{prefix}_width']},{channels}) 1\n"
+    height, width = row[f"{prefix}_height"], row[f"{prefix}_width"]
+    return f"{key_of(row['name'])}.png ({height},{width},{channels}) 1\n"
 
 
 def _import() -> Any:

@@ -1,10 +1,10 @@
-"""WebDataset: tar shards ``pairs-000000.tar`` that hold ``000123.hr.png``, ``000123.json`` and
+"""WebDataset format: tar shards ``pairs-000000.tar`` of ``000123.hr.png``, ``000123.json`` and
 ``000123.lr.png``.
 
-Shard :math:`k` holds the pairs :math:`kN \\le i < (k + 1) N` in ascending order, whatever order
-they were made in; each member's owner, mode and time are fixed; so a shard's bytes follow from its
-pairs. It appears whole or not at all, and is written anew when a source that was skipped could be
-used on a later run.
+Shard :math:`k` holds the pairs :math:`kN \\le i < (k + 1) N` in ascending order, in whatever order
+they were rendered; owner, mode and time of members are fixed, so a shard's bytes follow from its
+pairs. A shard is written atomically, and again if a source that was skipped can be used in a later
+run.
 """
 
 from __future__ import annotations
@@ -15,57 +15,56 @@ import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from degrade.data.readers import TarFile
+from degrade.data.readers.webdataset import IndexedTar
 from degrade.errors import UserError
-from degrade.storage.destination import Home
-from degrade.storage.files import sha256
+from degrade.storage.destination import Destination
 from degrade.synthesis.manifest import Row
-from degrade.synthesis.writers.folder import Packed, Pair
+from degrade.synthesis.writers.folder import EncodedPair, PackedWriter, matches
 from degrade.synthesis.writers.json_rows import to_json
 
-__all__ = ["WebDataset"]
+__all__ = ["WebDatasetWriter"]
 
 
-class WebDataset(Packed):
-    """Shards of ``shard`` pairs, written by webdataset's ``TarWriter``."""
+class WebDatasetWriter(PackedWriter):
+    """Writes shards of ``shard`` pairs with webdataset's ``TarWriter``."""
 
     name = "webdataset"
-    numbered = True
+    packs_in_order = True
 
-    def __init__(self, home: Home, shard: int = 1000, total: int = 0) -> None:
-        super().__init__(home, shard, total)
+    def __init__(self, destination: Destination, shard: int = 1000, total: int = 0) -> None:
+        super().__init__(destination, shard, total)
         self._rows: defaultdict[int, dict[int, Row]] = defaultdict(dict)
         self._skipped: defaultdict[int, set[int]] = defaultdict(set)
         self._stale: set[int] = set()
-        self._open: TarFile | None = None
+        self._open: IndexedTar | None = None
 
-    def require(self) -> None:
+    def require_packages(self) -> None:
         _tar_writer()
 
     def path(self, number: int) -> Path:
-        """A shard's file."""
-        return self.home.folder / f"pairs-{number:06d}.tar"
+        """Return a shard's file."""
+        return self.destination.folder / f"pairs-{number:06d}.tar"
 
-    def keep(self, rows: Sequence[Row]) -> list[Row]:
+    def verify(self, rows: Sequence[Row]) -> list[Row]:
         shards: defaultdict[int, list[Row]] = defaultdict(list)
         for row in rows:
             shards[int(row["index"]) // self.shard].append(row)
-        kept: list[Row] = []
-        for number, some in sorted(shards.items()):
-            packed = self._packed(number, some)
-            for row in some:
+        intact: list[Row] = []
+        for number, shard_rows in sorted(shards.items()):
+            packed = self._packed(number, shard_rows)
+            for row in shard_rows:
                 index = int(row["index"])
                 if index in packed:
-                    self.unstage(row)
-                elif self.sound(row):
+                    self.delete_staged(row)
+                elif self.verify_files(row):
                     self._stale.add(number)
                 else:
                     continue
                 self._rows[number][index] = row
-                kept.append(row)
-        return kept
+                intact.append(row)
+        return intact
 
     def add(self, row: Row) -> None:
         number = int(row["index"]) // self.shard
@@ -80,71 +79,59 @@ class WebDataset(Packed):
     def finish(self, rows: Sequence[Row]) -> None:
         for number in sorted(self._stale):
             self._pack(number)
-        self.clear()
+        self.delete_staging_dir()
 
-    def read(self, row: Row) -> Pair | None:
-        waiting = self.waiting(row)
-        if waiting is not None:
-            return waiting
+    def read(self, row: Row) -> EncodedPair | None:
+        staged = self.read_staged(row)
+        if staged is not None:
+            return staged
         index = int(row["index"])
-        return self._from(self._shard(index // self.shard), index)
+        return _read_pair(self._shard(index // self.shard), index)
 
-    def _shard(self, number: int) -> TarFile | None:
-        """A packed shard, opened once for the pairs that are read from it in turn."""
-        path = self.home.fetch(self.path(number))
+    def _shard(self, number: int) -> IndexedTar | None:
+        """Return a packed shard, kept open for the pairs that are read from it in turn."""
+        path = self.destination.fetch(self.path(number))
         if path is None:
             return None
         if self._open is None or self._open.path != path:
-            self._open = TarFile(path)
+            self._open = IndexedTar(path)
         return self._open
 
-    def _from(self, tar: TarFile | None, index: int) -> Pair | None:
-        names = [f"{index:06d}.{side}.png" for side in ("hr", "lr")]
-        if tar is None or any(name not in tar for name in names):
-            return None
-        return tar.read(names[0]), tar.read(names[1])
-
     def _packed(self, number: int, rows: Sequence[Row]) -> set[int]:
-        """The indices of the pairs that a shard holds as the manifest says; a damaged shard is
-        removed.
-        """
+        """Return the indices of the pairs that a shard holds intact; delete a damaged shard."""
         path = self.path(number)
         if not path.is_file():
-            # In a store, where a file is whole or absent.
-            return {int(row["index"]) for row in rows} if self.home.has(path) else set()
+            # In an object store, where uploads are atomic.
+            return {int(row["index"]) for row in rows} if self.destination.has(path) else set()
         try:
-            tar = TarFile(path)
-            found = {int(row["index"]): self._from(tar, int(row["index"])) for row in rows}
+            tar = IndexedTar(path)
+            found = {int(row["index"]): _read_pair(tar, int(row["index"])) for row in rows}
         except UserError:
             path.unlink()
             return set()
-        sound: set[int] = set()
+        packed: set[int] = set()
         for row in rows:
-            pair, said = found[int(row["index"])], f"{int(row['index']):06d}.json"
-            whole = pair is not None and [sha256(one) for one in pair] == [
-                row["hr_sha256"],
-                row["lr_sha256"],
-            ]
-            if whole:
-                sound.add(int(row["index"]))
-            if pair is not None and not (
-                whole and said in tar and tar.read(said) == to_json(row).encode()
-            ):
+            index = int(row["index"])
+            pair, described = found[index], f"{index:06d}.json"
+            if pair is None:
+                continue
+            intact = matches(pair, row)
+            if intact:
+                packed.add(index)
+            same_row = described in tar and tar.read(described) == to_json(row).encode()
+            if not (intact and same_row):
                 self._stale.add(number)
-        self.home.publish(path)
-        return sound
+        self.destination.put(path)
+        return packed
 
     def _pack_if_done(self, number: int) -> None:
         expected = min(self.shard, self.total - number * self.shard)
-        if (
-            len(self._rows[number].keys() | self._skipped[number]) == expected
-            and number in self._stale
-        ):
+        done = self._rows[number].keys() | self._skipped[number]
+        if len(done) == expected and number in self._stale:
             self._pack(number)
 
     def _pack(self, number: int) -> None:
-        """Writes a shard of what is staged and of what its earlier version held."""
-        TarWriter = _tar_writer()  # noqa: N806
+        """Write a shard of its staged pairs and of those of its previous version."""
         path = self.path(number)
         rows = [row for _, row in sorted(self._rows[number].items())]
         self._stale.discard(number)
@@ -154,38 +141,42 @@ class WebDataset(Packed):
         temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
         try:
             with open(temporary, "xb") as file:
-                tar = TarWriter(
-                    file, user="degrade", group="degrade", mode=0o644, encoder=None, mtime=0
-                )
-                try:
-                    for row in rows:
-                        pair = self.read(row)
-                        assert pair is not None, f"{row['name']}: gone since it was recorded"
-                        key = f"{int(row['index']):06d}"
-                        tar.write(
-                            {
-                                "__key__": key,
-                                "hr.png": pair[0],
-                                "json": to_json(row).encode(),
-                                "lr.png": pair[1],
-                            }
-                        )
-                except OSError:
-                    with contextlib.suppress(
-                        OSError
-                    ):  # else it tries once more when it is collected, and prints that
-                        tar.close()
-                    raise
-                tar.close()
+                self._write(file, rows)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
         self._open = None
-        self.home.publish(path)
+        self.destination.put(path)
         for row in rows:
-            self.unstage(row)
+            self.delete_staged(row)
+
+    def _write(self, file: BinaryIO, rows: Sequence[Row]) -> None:
+        tar = _tar_writer()(
+            file, user="degrade", group="degrade", mode=0o644, encoder=None, mtime=0
+        )
+        try:
+            for row in rows:
+                pair = self.read(row)
+                assert pair is not None, f"{row['name']}: was deleted while the run went on"
+                key, described = f"{int(row['index']):06d}", to_json(row).encode()
+                tar.write(
+                    {"__key__": key, "hr.png": pair[0], "json": described, "lr.png": pair[1]}
+                )
+        except OSError:
+            # Closed now, or it would try to write once more when collected, and print the error.
+            with contextlib.suppress(OSError):
+                tar.close()
+            raise
+        tar.close()
+
+
+def _read_pair(tar: IndexedTar | None, index: int) -> EncodedPair | None:
+    names = [f"{index:06d}.{side}.png" for side in ("hr", "lr")]
+    if tar is None or any(name not in tar for name in names):
+        return None
+    return tar.read(names[0]), tar.read(names[1])
 
 
 def _tar_writer() -> Any:

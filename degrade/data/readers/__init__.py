@@ -1,0 +1,90 @@
+"""Readers of paired datasets: folders, WebDataset shards and LMDB databases.
+
+==========  ============================================================================
+folder      ``hr/NAME.png`` and ``lr/NAME.png``; or ``gt`` and ``lq``
+webdataset  ``*.tar`` with ``KEY.hr.png``, ``KEY.lr.png`` and, for the name, ``KEY.json``
+lmdb        BasicSR's ``hr.lmdb`` and ``lr.lmdb``, or ``gt.lmdb`` and ``lq.lmdb``
+==========  ============================================================================
+
+Pairs are sorted by name, so a dataset has the same items in every format. File handles are opened
+by the process that reads and are not pickled, so a reader can be sent to a data loader's workers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from degrade.data.readers.base import EncodedImage, PairReader
+from degrade.data.readers.folder import FolderReader, UrlFolderReader
+from degrade.data.readers.lmdb import FILES, LmdbReader
+from degrade.data.readers.webdataset import WebDatasetReader
+from degrade.storage.remote import is_url, join, list_files, local, local_copy
+
+__all__ = [
+    "EncodedImage",
+    "FolderReader",
+    "LmdbReader",
+    "PairReader",
+    "UrlFolderReader",
+    "WebDatasetReader",
+    "open_pairs",
+]
+
+SIDES = (("lr", "hr"), ("lq", "gt"))
+"""The names of the LR and of the HR side: ours, then BasicSR's."""
+
+
+def open_pairs(root: str | Path) -> PairReader:
+    """Return a reader of the pairs in a folder, under a URL or in one shard.
+
+    Raises:
+        ValueError: none of the formats is there.
+    """
+    if isinstance(root, str) and is_url(root):
+        return _open_url(root)
+    folder = (isinstance(root, str) and local(root)) or Path(root)
+    if folder.suffix == ".tar" and folder.is_file():
+        return WebDatasetReader([folder])
+    for low, high in SIDES:
+        if (folder / f"{low}.lmdb").is_dir() and (folder / f"{high}.lmdb").is_dir():
+            return LmdbReader(folder / f"{low}.lmdb", folder / f"{high}.lmdb")
+        if (folder / low).is_dir() and (folder / high).is_dir():
+            return FolderReader(folder / low, folder / high)
+    shards = sorted(folder.glob("*.tar")) if folder.is_dir() else []
+    if not shards:
+        raise _no_pairs(folder)
+    return WebDatasetReader(shards)
+
+
+def _open_url(url: str) -> PairReader:
+    """Read images from a store one by one; copy shards and databases to the cache first."""
+    root, names = list_files(url)
+    for low, high in SIDES:
+        bases = [f"{side}.lmdb" for side in (low, high)]
+        if all(f"{base}/{name}" in names for base in bases for name in FILES):
+            return LmdbReader(*(_database_copy(root, base) for base in bases))
+        if all(any(name.startswith(f"{side}/") for name in names) for side in (low, high)):
+            return UrlFolderReader(root, (low, high))
+    shards = [name for name in names if name.endswith(".tar") and "/" not in name]
+    if not shards:
+        raise _no_pairs(url)
+    return WebDatasetReader([local_copy(join(root, name)) for name in shards])
+
+
+def _no_pairs(place: Path | str) -> ValueError:
+    return ValueError(
+        f"{place}: has no folders lr and hr (nor lq and gt), no lr.lmdb and hr.lmdb, and no *.tar"
+    )
+
+
+def _database_copy(root: str, base: str) -> Path:
+    """Return a folder in the cache with links to the copies of a database's files."""
+    copies = [local_copy(join(root, f"{base}/{name}")) for name in FILES]
+    folder = copies[0].parent / f"with {copies[1].parent.name}"
+    folder.mkdir(exist_ok=True)
+    for copy in copies:
+        with contextlib.suppress(FileExistsError):
+            os.link(copy, folder / copy.name)
+    return folder

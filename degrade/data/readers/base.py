@@ -1,0 +1,69 @@
+"""The interface of readers of paired datasets, and what they share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol, TypeAlias
+
+__all__ = ["EncodedImage", "LazyHandle", "PairReader", "name_order", "shortened"]
+
+EncodedImage: TypeAlias = "Path | str | bytes"
+"""An image file: its path, its URL, or its bytes."""
+
+
+class PairReader(Protocol):
+    """A paired dataset, in the order of its names; can be pickled."""
+
+    names: list[str]
+
+    def read(self, i: int) -> tuple[EncodedImage, EncodedImage]:
+        """Return the LR and the HR file of pair ``i``."""
+        ...
+
+    def label(self, i: int) -> str:
+        """Return where the HR image of pair ``i`` is stored, for error messages."""
+        ...
+
+
+def name_order(names: Sequence[str]) -> list[int]:
+    """Return the indices that sort names, part by part, as every reader does.
+
+    >>> name_order(["b", "a-1", "a/1"])
+    [2, 1, 0]
+    """
+    return sorted(range(len(names)), key=lambda i: PurePosixPath(names[i]))
+
+
+def shortened(names: Iterable[str], most: int = 3) -> str:
+    """Return the first names, and how many more there are.
+
+    >>> shortened(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    names = sorted(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+class LazyHandle:
+    """A lazily opened, per-process handle (not pickled).
+
+    Args:
+        make: Opens it.
+        path: What to open.
+    """
+
+    def __init__(self, make: Callable[[Path], Any], path: Path) -> None:
+        self._make, self._path = make, path
+        self._pid, self._open = -1, None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pid": -1, "_open": None}
+
+    def get(self) -> Any:
+        """Return this process's handle, opening it if there is none."""
+        if self._pid != os.getpid():
+            self._pid, self._open = os.getpid(), self._make(self._path)
+        return self._open
