@@ -1,9 +1,9 @@
 """The tree of a recipe: operators in sequence, each perhaps with a probability.
 
-A node declares its random variables (:meth:`Node.columns`), lowers a plan to the calls of a program
-(:meth:`Node.lower`) and knows in advance which image sizes it may leave (:meth:`Node.extent`).
-Samples that take different branches (:mod:`degrade.control`) get different calls; no branch is
-computed and masked.
+A node declares its random variables (:meth:`Node.columns`), lowers a plan to the calls of a
+program (:meth:`Node.lower`) and knows in advance which image sizes it may leave
+(:meth:`Node.extent`). Samples that take different branches (:mod:`degrade.control`) get different
+calls; no branch is computed and masked.
 
 Addresses: a step's random variables are called ``stage.label.field``, whatever groups surround it,
 and its probability ``stage.label.p``. Labels are unique within a stage, except across the branches

@@ -206,7 +206,7 @@ class Recipe:
             hr: (B, C, H, W) RGB or grey, uint8 or float in [0, 1]; cropped to a multiple of the
                 scale.
             plan: B rows.
-            watch: Sees the canvas after every operator.
+            watch: Sees the canvas after every operator; on a GPU the reference is watched.
             chunk: Samples that the reference works at a time; results do not depend on it. By
                 default one on a CPU, all on other devices and where gradients are wanted.
             backend: ``reference``, ``native`` or ``triton``; by default the fastest that there is.
@@ -219,6 +219,8 @@ class Recipe:
         hr = self.crop(hr)
         images = hr if hr.dtype == torch.uint8 else hr.float()
         used = choose(images, backend)
+        if used == "triton" and watch is not None:  # which runs samples together, by kernel
+            used = "reference"
         if not len(hr):
             height, width = (n // self.scale for n in hr.shape[-2:])
             return Pair(hr.new_empty(0, hr.shape[1], height, width).float(), images, hr, plan)
@@ -266,7 +268,8 @@ class Recipe:
             raise ValueError(f"{len(hr)} images but {len(plan)} rows in the plan")
         if min(hr.shape[-2:]) < self.scale:
             raise ValueError(
-                f"an image of {hr.shape[-2]} x {hr.shape[-1]} is smaller than the scale {self.scale}"
+                f"an image of {hr.shape[-2]} x {hr.shape[-1]} is smaller than the scale"
+                f" {self.scale}"
             )
         if hr.dtype != torch.uint8 and not hr.dtype.is_floating_point:
             raise ValueError(f"hr is {hr.dtype}; it should be uint8, or float in [0, 1]")

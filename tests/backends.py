@@ -35,7 +35,9 @@ def used() -> Backend | None:
 
 
 def apply(operator: Operator, canvas: Canvas, draw: Draw) -> Canvas:
-    """:meth:`Operator.apply` on a backend; native code for images of one or three channels only."""
+    """:meth:`Operator.apply` on a backend; native code for images of one or three channels
+    only.
+    """
     fits = canvas.pixels.shape[1] in (1, 3) and not canvas.pixels.requires_grad
     return execute(operator.lower, canvas, draw, used() if fits else None)
 

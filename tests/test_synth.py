@@ -25,6 +25,7 @@ from skimage import data
 
 from degrade import Recipe
 from degrade.errors import SynthError
+from degrade.execution import choose_for
 from degrade.images.files import read_image
 from degrade.storage.files import inside, place, sha256
 from degrade.synthesis import engines, render
@@ -96,7 +97,7 @@ def test_what_a_run_leaves(photos: Path, tmp_path: Path) -> None:
     assert Recipe.load(out / "recipe.yaml") == Recipe.load(RECIPE)
     said = json.loads((out / "synth.json").read_text())
     assert said["recipe_hash"] == Recipe.load(RECIPE).hash
-    assert said["versions"] == versions()
+    assert said["versions"] == versions(choose_for("cpu"))
     for i, row in enumerate(rows(out)):
         hr, lr = (out / side / f"{row['name']}.png" for side in ("hr", "lr"))
         assert int(row["index"]) == i
@@ -332,7 +333,7 @@ def test_one_writer(photos: Path, tmp_path: Path) -> None:
     recipe, out = Recipe.load(RECIPE), tmp_path / "out"
     job = prepare(recipe, SynthSettings(str(photos)), out)
     with (
-        Manifest.open(out, recipe, settings_record(job, recipe), versions()),
+        Manifest.open(out, recipe, settings_record(job, recipe), versions(job.backend)),
         pytest.raises(
             SynthError, match="another degrade process is writing here; wait for it to end"
         ),

@@ -12,9 +12,11 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from degrade.execution import Backend
     from degrade.recipe import Recipe
 
 __all__ = [
+    "BackendName",
     "Changes",
     "Device",
     "Modules",
@@ -22,6 +24,7 @@ __all__ = [
     "Scale",
     "Seed",
     "app",
+    "check_backend",
     "check_device",
     "err",
     "fail",
@@ -55,6 +58,13 @@ Changes = Annotated[
 Scale = Annotated[int | None, typer.Option(help="HR size / LR size. Default: the recipe's.")]
 Seed = Annotated[int, typer.Option(help="Seed of all random draws.")]
 Device = Annotated[str, typer.Option(help="PyTorch device: cpu, cuda, cuda:1, mps.")]
+BackendName = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        help="reference, native (C) or triton. Default: the fastest that the device has.",
+    ),
+]
 Modules = Annotated[
     list[str],
     typer.Option("--import", metavar="MODULE", help="Import a module with custom operators."),
@@ -159,6 +169,19 @@ def read_recipe(recipe: str, scale: int | None, changes: list[str], modules: lis
 
     import_modules(modules)
     return Recipe.load(recipe, scale, read_changes(changes))
+
+
+def check_backend(device: str, backend: str | None) -> Backend | None:
+    """Return the backend, if it works on the device. Raises UserError."""
+    from degrade.errors import UserError
+    from degrade.execution import BACKENDS, choose_for
+
+    found = next((name for name in BACKENDS if name == backend), None)
+    if backend is not None and found is None:
+        raise UserError(f"--backend {backend}: should be one of {', '.join(BACKENDS)}")
+    if found is not None:
+        choose_for(device.split(",")[0], found)
+    return found
 
 
 def check_device(device: str) -> str:

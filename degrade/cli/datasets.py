@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from degrade.cli.common import (
+    BackendName,
     Changes,
     Device,
     Modules,
@@ -15,6 +16,7 @@ from degrade.cli.common import (
     Scale,
     Seed,
     app,
+    check_backend,
     check_device,
     err,
     out,
@@ -68,6 +70,7 @@ def synth(
             " with one process each."
         ),
     ] = "cpu",
+    backend: BackendName = None,
     workers: Annotated[
         int | None, typer.Option(help="Worker processes. Default: one per CPU core.")
     ] = None,
@@ -107,8 +110,11 @@ def synth(
 
     settings = _settings(input, patch, per_image, count, seed, small, alpha)
     loaded = read_recipe(recipe, scale, changes, modules)
-    job = prepare(loaded, settings, output or Path("synth") / loaded.name, format, shard)
     chosen = _engine(engine, device, workers, batch, memory)
+    where = output or Path("synth") / loaded.name
+    first = device.split(",")[0]
+    used = check_backend(first, backend)
+    job = prepare(loaded, settings, where, format, shard, first, used)
     out.print(
         f"[b]{loaded.name}[/b] x{loaded.scale}  {job.total} pairs from {len(job.sources)} images",
         soft_wrap=True,
@@ -194,6 +200,7 @@ def replay(
         ),
     ] = None,
     device: Device = "cpu",
+    backend: BackendName = None,
 ) -> None:
     """Render pairs again from the manifest and the HR sources, and compare the bytes.
 
@@ -209,7 +216,8 @@ def replay(
         None: ", files missing",
     }
     different = 0
-    for pair in replay_pairs(manifest, row, input, check_device(device)):
+    used = check_backend(check_device(device), backend)
+    for pair in replay_pairs(manifest, row, input, device, used):
         different += not pair.equal
         verdict = "[green]equal[/green]" if pair.equal else "[red]different[/red]"
         out.print(f"{verdict}  {pair.name}{stored[pair.on_disk]}", soft_wrap=True)

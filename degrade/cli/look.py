@@ -8,12 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from degrade.cli.common import (
+    BackendName,
     Changes,
     Device,
     Modules,
     Scale,
     Seed,
     app,
+    check_backend,
     check_device,
     err,
     out,
@@ -147,6 +149,7 @@ def diff(
 def bench(
     recipe: Annotated[str, typer.Argument(help="Name or file of a recipe.")],
     device: Device = "cpu",
+    backend: BackendName = None,
     input: Annotated[
         str,
         typer.Option(
@@ -170,7 +173,8 @@ def bench(
     from degrade.inspection.bench import BenchSettings, benchmark
     from degrade.inspection.bench_table import print_benchmark
 
-    settings = BenchSettings(check_device(device), batch, seconds, seed, input, size)
+    used = check_backend(check_device(device), backend)
+    settings = BenchSettings(device, batch, seconds, seed, used, input, size)
     loaded = read_recipe(recipe, scale, changes, modules)
     found = benchmark(loaded, settings, lambda what: err.print(f"[dim]measuring {what}[/dim]"))
     if as_json:

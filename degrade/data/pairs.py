@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from degrade.data.patches import PatchFolder
 from degrade.data.readers import EncodedImage, open_pairs
+from degrade.execution import Backend
 from degrade.images.files import ImageError, read_image
 from degrade.images.pixels import to_tensor
 from degrade.recipe import Pair, Recipe
@@ -35,6 +36,7 @@ def pairs(
     seed: int = 0,
     device: torch.device | str | None = None,
     epoch: int = 0,
+    backend: Backend | None = None,
 ) -> Iterator[Pair]:
     """Degrade the HR batches of a loader on a device.
 
@@ -46,6 +48,7 @@ def pairs(
         seed: Seed; a sample's key is ``Key.of(seed, index, epoch)``.
         device: Where to degrade; by default the device of the batch.
         epoch: The epoch; passed on to ``loader.dataset.set_epoch``, if there is one.
+        backend: ``reference``, ``native`` or ``triton``; by default the fastest for the device.
 
     Yields:
         Pairs; ``pair.lr`` is (B, C, H / scale, W / scale) and ``pair.index`` (B,).
@@ -59,7 +62,8 @@ def pairs(
         count += len(hr)
         if device is not None:
             hr = hr.to(device, non_blocking=True)
-        yield replace(recipe.apply(hr, recipe.plan(Key.of(seed, index, epoch))), index=index)
+        plan = recipe.plan(Key.of(seed, index, epoch))
+        yield replace(recipe.apply(hr, plan, backend=backend), index=index)
 
 
 def unpack(batch: Any, start: int) -> tuple[Tensor, NDArray[np.int64]]:
@@ -109,15 +113,22 @@ class DegradedFolder(Dataset[dict[str, Any]]):
         recipe: The degradation.
         seed: As for :func:`pairs`.
         names: Keys of the LR and the HR image, ``("lr", "hr")`` for example.
+        backend: As for :func:`pairs`.
     """
 
     def __init__(
-        self, patches: PatchFolder, recipe: Recipe, seed: int = 0, names: Names = ("lq", "gt")
+        self,
+        patches: PatchFolder,
+        recipe: Recipe,
+        seed: int = 0,
+        names: Names = ("lq", "gt"),
+        backend: Backend | None = None,
     ) -> None:
         self.patches = patches
         self.recipe = recipe
         self.seed = seed
         self.names = names
+        self.backend: Backend | None = backend
 
     def __len__(self) -> int:
         return len(self.patches)
@@ -128,9 +139,8 @@ class DegradedFolder(Dataset[dict[str, Any]]):
 
     def __getitem__(self, i: int) -> dict[str, Any]:
         item = self.patches[i]
-        pair = self.recipe.apply(
-            item["hr"][None], self.recipe.plan(Key.of(self.seed, i, self.patches.epoch))
-        )
+        plan = self.recipe.plan(Key.of(self.seed, i, self.patches.epoch))
+        pair = self.recipe.apply(item["hr"][None], plan, backend=self.backend)
         lr, hr = self.names
         return {lr: pair.lr[0], hr: pair.hr[0], "index": i, "path": item["path"]}
 

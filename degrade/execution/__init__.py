@@ -1,9 +1,9 @@
 """Execution: a program is run by one of three executors, chosen in one place.
 
-The reference runs torch on any device, with gradients; ``native`` runs C on a CPU, one call a sample;
-``triton`` runs a batch on a CUDA device in a few dozen launches. They agree: bit for bit where
-integers decide (JPEG, rounding), else to 5e-3 grey levels. A sample's result never depends on its
-batch-mates.
+The reference runs torch on any device, with gradients; ``native`` runs C on a CPU, one call a
+sample; ``triton`` runs a batch on a CUDA device in a few dozen launches. They agree: bit for bit
+where integers decide (JPEG, rounding), else to 5e-3 grey levels. A sample's result never depends
+on its batch-mates.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import torch
 
 from degrade.canvas import Canvas
 from degrade.execution import cpu, reference
-from degrade.execution.backend import BACKENDS, Backend, choose
+from degrade.execution.backend import BACKENDS, Backend, choose, choose_for
 from degrade.kernels.base import Call, Samples
 
-__all__ = ["BACKENDS", "Backend", "choose", "execute"]
+__all__ = ["BACKENDS", "Backend", "choose", "choose_for", "execute"]
 
 Arguments = TypeVar("Arguments")
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from degrade.errors import UserError
 from degrade.kernels import native
 
-__all__ = ["BACKENDS", "Backend", "choose"]
+__all__ = ["BACKENDS", "Backend", "choose", "choose_for"]
 
 Backend = Literal["reference", "native", "triton"]
 BACKENDS: tuple[Backend, ...] = ("reference", "native", "triton")
@@ -21,37 +21,43 @@ def choose(pixels: Tensor, backend: Backend | None = None) -> Backend:
     """The backend that runs programs on such pixels.
 
     Args:
-        pixels: The HR images.
+        pixels: The HR images, (B, C, H, W).
         backend: One that is asked for; by default the fastest that is there.
 
     Raises:
         UserError: The one that is asked for is unknown, is not there, or cannot work these pixels.
     """
-    device, grad = pixels.device.type, pixels.requires_grad
+    used = choose_for(pixels.device.type, backend)
+    works = not pixels.requires_grad and pixels.shape[1] in (1, 3)
+    if used == "reference" or works:
+        return used
     if backend is None:
-        fits = not grad and pixels.shape[1] in (1, 3)
-        if fits and device == "cpu" and native.available():
-            return "native"
-        if fits and device == "cuda" and find_spec("triton"):
-            return "triton"
         return "reference"
+    if pixels.requires_grad:
+        raise UserError(f"backend {backend}: has no gradients; use reference")
+    channels = pixels.shape[1]
+    raise UserError(f"backend {backend}: works 1 or 3 channels, not {channels}; use reference")
+
+
+def choose_for(device: str, backend: Backend | None = None) -> Backend:
+    """The backend for images on a device (``cpu``, ``cuda:1``, ...), as :func:`choose`."""
+    kind = device.partition(":")[0]
+    here = {"native": bool(native.available()), "triton": find_spec("triton") is not None}
+    if backend is None:
+        if kind == "cpu" and here["native"]:
+            return "native"
+        return "triton" if kind == "cuda" and here["triton"] else "reference"
     if backend not in BACKENDS:
         raise UserError(f"backend {backend!r}: should be one of {', '.join(BACKENDS)}")
     if backend == "reference":
         return backend
+    if not here[backend]:
+        remedy = {
+            "native": "was not built; install degrade with a C compiler, or use reference",
+            "triton": "is not installed; pip install triton, or use reference",
+        }
+        raise UserError(f"backend {backend}: {remedy[backend]}")
     wanted = "cpu" if backend == "native" else "cuda"
-    if backend == "native" and not native.available():
-        raise UserError(
-            "backend native: was not built; install degrade with a C compiler, or use reference"
-        )
-    if backend == "triton" and not find_spec("triton"):
-        raise UserError("backend triton: is not installed; pip install triton, or use reference")
-    if device != wanted:
-        raise UserError(f"backend {backend}: works {wanted} tensors, not {device}; use reference")
-    if grad:
-        raise UserError(f"backend {backend}: has no gradients; use reference")
-    if pixels.shape[1] not in (1, 3):
-        raise UserError(
-            f"backend {backend}: works 1 or 3 channels, not {pixels.shape[1]}; use reference"
-        )
+    if kind != wanted:
+        raise UserError(f"backend {backend}: works {wanted} tensors, not {kind}; use reference")
     return backend

@@ -225,7 +225,7 @@ def empty_unaligned(*shape: int) -> Tensor:
     """An uninitialised float32 tensor, allocated by NumPy.
 
     PyTorch asks glibc for aligned memory, which does not fit the hole that an equal block left:
-    after a hundred batches of 16 the heap was 1361 MiB, of which 111 were in use. Memory of NumPy's
-    fits, and the heap stays at 135.
+    after a hundred batches of 16 the heap was 1361 MiB, of which 111 were in use. Memory of
+    NumPy's fits, and the heap stays at 135.
     """
     return torch.from_numpy(np.empty(shape, np.float32))

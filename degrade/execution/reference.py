@@ -1,7 +1,7 @@
 """The reference executor: a program's calls one after the other, each in torch on a canvas.
 
-It runs on any device, in any floating dtype, with gradients, and holds what every kernel means: the
-other executors are tested against it.
+It runs on any device, in any floating dtype, with gradients, and holds what every kernel means:
+the other executors are tested against it.
 """
 
 from __future__ import annotations

@@ -18,12 +18,15 @@ from typing import Any
 import torch
 
 from degrade.data.patches import PatchFolder
+from degrade.execution import choose_for
 from degrade.inspection.metrics import input_images
 from degrade.inspection.throughput import (
     LoadSettings,
     StepTime,
+    count_launches,
     degradation_throughput,
     end_to_end_throughput,
+    host_time,
     loader_throughput,
     peak_memory,
     single_thread,
@@ -59,6 +62,7 @@ class BenchResult:
     """The measurements; throughputs are in pairs a second.
 
     Args:
+        backend: What ran the recipe's programs.
         load: One worker that only decodes and crops.
         degrade: On a CPU, one thread; on another device, whole batches.
         end_to_end: By number of workers.
@@ -68,6 +72,11 @@ class BenchResult:
         memory: Highest resident memory of this process, MiB.
         worker_memory: The same of the largest worker.
         device_memory: Highest memory allocated on a CUDA device, MiB.
+        host_share: Share of the time of a batch that the host plans and lowers it; on a GPU it may
+            overlap with the device's.
+        launches: Calls of native code, or kernel launches, a batch; None for the reference, which
+            does not count them.
+        uploaded: Bytes that a batch uploads to a GPU: arguments and arrays, not images.
     """
 
     recipe: str
@@ -85,6 +94,10 @@ class BenchResult:
     memory: float
     worker_memory: float
     device_memory: float | None
+    backend: str = "reference"
+    host_share: float = 0.0
+    launches: int | None = None
+    uploaded: int = 0
 
     @property
     def advice(self) -> str:
@@ -146,6 +159,10 @@ def benchmark(
         degrade = degradation_throughput(recipe, crops, settings)
         progress("its steps")
         steps = step_times(recipe, crops, settings)
+        progress("the host's share")
+        host = host_time(recipe, crops, settings)
+    used = choose_for(device, settings.backend)
+    launches, uploaded = count_launches(recipe, crops, settings, used)
     best = max(end_to_end.values())
     workers = min(count for count, speed in end_to_end.items() if speed >= NEAR_BEST * best)
     # On a CPU each worker does both; elsewhere all workers load and the device degrades.
@@ -157,6 +174,7 @@ def benchmark(
         batch=settings.batch,
         size=size,
         cores=cores,
+        backend=used,
         load=load,
         degrade=degrade,
         end_to_end=end_to_end,
@@ -166,6 +184,9 @@ def benchmark(
         memory=peak_memory(resource.RUSAGE_SELF),
         worker_memory=peak_memory(resource.RUSAGE_CHILDREN),
         device_memory=torch.cuda.max_memory_allocated(device) / 2**20 if cuda else None,
+        host_share=min(host * degrade / (1000 * len(crops)), 1.0),
+        launches=launches,
+        uploaded=uploaded,
     )
 
 

@@ -12,14 +12,28 @@ from degrade.kernels import native
 __all__ = ["print_benchmark"]
 
 
+def _cost(found: BenchResult) -> str:
+    """What a batch costs besides the work on pixels."""
+    host = f"Planning and lowering: {found.host_share:.1%} of the time of a batch"
+    if found.launches is None:
+        return f"{host}."
+    what = "calls of native code" if found.backend == "native" else "kernel launches"
+    return (
+        f"{host}; {found.launches} {what} a batch, {found.uploaded} bytes of arguments uploaded."
+    )
+
+
 def print_benchmark(console: Console, found: BenchResult) -> None:
     """Print the measurements and the advice."""
-    target = native.available()
-    code = f"native code ({target})" if target else "OpenCV, no native code"
-    where = found.device if found.device != "cpu" else f"{found.cores} CPU cores, {code}"
+    code = found.backend
+    if code == "native":
+        code = f"native code ({native.available()})"
+    where = found.device if found.device != "cpu" else f"{found.cores} CPU cores"
+    where = f"{where}, {code}"
     heading = f"{found.recipe} x{found.scale}, HR {found.size} x {found.size}, {where}"
     console.print(_speeds(found, heading))
     console.print(_steps(found))
+    console.print(f"\n{_cost(found)}", soft_wrap=True)
     memory = f"Peak memory: this process {found.memory:.0f} MiB"
     memory += f", largest worker {found.worker_memory:.0f} MiB"
     if found.device_memory is not None:

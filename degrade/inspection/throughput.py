@@ -18,14 +18,17 @@ from torch.utils.data import DataLoader, Dataset
 from degrade.canvas import Canvas
 from degrade.data.pairs import DegradedFolder, pairs
 from degrade.data.patches import PatchFolder
+from degrade.execution import Backend
 from degrade.recipe import Recipe
 from degrade.rng import Key
 
 __all__ = [
     "LoadSettings",
     "StepTime",
+    "count_launches",
     "degradation_throughput",
     "end_to_end_throughput",
+    "host_time",
     "loader_throughput",
     "peak_memory",
     "single_thread",
@@ -43,12 +46,14 @@ class LoadSettings:
         batch: Pairs a batch.
         seconds: Length of each measurement.
         seed: Seed of the draws.
+        backend: What runs the recipe's programs; by default the fastest for the device.
     """
 
     device: str = "cpu"
     batch: int = 16
     seconds: float = 2.0
     seed: int = 0
+    backend: Backend | None = None
 
 
 @dataclass(frozen=True)
@@ -99,12 +104,15 @@ def end_to_end_throughput(
 ) -> float:
     """Return pairs a second from a data loader, as a training loop sees them."""
     on_cpu = settings.device == "cpu"
-    source: Dataset[Any] = DegradedFolder(patches, recipe, settings.seed) if on_cpu else patches
+    degraded = DegradedFolder(patches, recipe, settings.seed, backend=settings.backend)
+    source: Dataset[Any] = degraded if on_cpu else patches
     loader: DataLoader[Any] = DataLoader(
         source, settings.batch, num_workers=workers, pin_memory=not on_cpu
     )
     batches: Iterator[Any] = iter(
-        loader if on_cpu else pairs(loader, recipe, settings.seed, settings.device)
+        loader
+        if on_cpu
+        else pairs(loader, recipe, settings.seed, settings.device, backend=settings.backend)
     )
     # Batches prefetched before the clock starts are discarded.
     for _ in range(2 * workers):
@@ -128,11 +136,40 @@ def degradation_throughput(recipe: Recipe, crops: Tensor, settings: LoadSettings
     def work(i: int) -> int:
         batch = crops[i % len(crops)][None] if one else crops
         index = np.arange(i * len(batch), (i + 1) * len(batch))
-        recipe.apply(batch, recipe.plan(Key.of(settings.seed, index)))
+        plan = recipe.plan(Key.of(settings.seed, index))
+        recipe.apply(batch, plan, backend=settings.backend)
         synchronize(settings.device)
         return len(batch)
 
     return throughput(work, settings.seconds)
+
+
+def host_time(recipe: Recipe, crops: Tensor, settings: LoadSettings) -> float:
+    """Return the milliseconds that the host takes to plan and lower a batch of crops."""
+    channels, height, width = recipe.crop(crops).shape[1:]
+
+    def work(i: int) -> int:
+        index = np.arange(i * len(crops), (i + 1) * len(crops))
+        recipe.lower(recipe.plan(Key.of(settings.seed, index)), height, width, channels)
+        return 1
+
+    return 1000 / throughput(work, settings.seconds)
+
+
+def count_launches(
+    recipe: Recipe, crops: Tensor, settings: LoadSettings, backend: Backend
+) -> tuple[int | None, int]:
+    """Return the calls of native code or kernel launches of a batch, and the bytes it uploads."""
+    if backend == "reference":
+        return None, 0
+    if backend == "native":
+        return len(crops), 0
+    from degrade.execution import cuda  # needs Triton
+
+    channels, height, width = recipe.crop(crops).shape[1:]
+    plan = recipe.plan(Key.of(settings.seed, np.arange(len(crops))))
+    found = cuda.dry_run(recipe.lower(plan, height, width, channels))
+    return len(found.launches), found.uploaded
 
 
 def step_times(recipe: Recipe, crops: Tensor, settings: LoadSettings) -> tuple[StepTime, ...]:
@@ -158,7 +195,7 @@ def step_times(recipe: Recipe, crops: Tensor, settings: LoadSettings) -> tuple[S
         plan = recipe.plan(Key.of(settings.seed, np.arange(i * len(batch), (i + 1) * len(batch))))
         synchronize(settings.device)
         last = time.perf_counter()
-        recipe.apply(batch, plan, watch=watch)
+        recipe.apply(batch, plan, watch, backend=settings.backend)
         if i == 0:  # the first call sets things up
             spent.clear()
             rows.clear()

@@ -1,9 +1,10 @@
 """Kernel: the unit of work of a program, and the record of its arguments.
 
-A kernel does one thing to one sample. What it is told is a *record* of 128 bytes: a header that all
-kernels share, then its own arguments, as 32-bit words. Arrays that do not fit (taps, the indices and
-weights of a resampling matrix) lie in the program's :class:`Data`, and the record holds their offset
-in words. Records are plain memory: C reads them as a struct, a GPU as 32 integers.
+A kernel does one thing to one sample. What it is told is a *record* of 128 bytes: a header that
+all kernels share, then its own arguments, as 32-bit words. Arrays that do not fit (taps, the
+indices and weights of a resampling matrix) lie in the program's :class:`Data`, and the record
+holds their offset in words. Records are plain memory: C reads them as a struct, a GPU as 32
+integers.
 
 A kernel's definition, record and torch reference lie in the module that is named after it.
 """

@@ -13,9 +13,9 @@ between the 8-bit input and the 8-bit output is float64, which neither autocast 
 
 References:
     | ITU-T T.81 (1992), JPEG; tables K.1 and K.2 | https://www.w3.org/Graphics/JPEG/itu-t81.pdf
-    | Practical fast 1-D DCT algorithms with 11 multiplications (Loeffler et al., 1989), behind jfdctint.c
-    | libjpeg-turbo 3 | https://github.com/libjpeg-turbo/libjpeg-turbo: jccolor.c, jcprepct.c, jcsample.c, jfdctint.c,
-      jcdctmgr.c, jcparam.c, jidctint.c, jdsample.c, jdcolor.c
+    | Practical fast 1-D DCT algorithms with 11 multiplications (Loeffler et al., 1989)
+    | libjpeg-turbo 3 | https://github.com/libjpeg-turbo/libjpeg-turbo: jccolor.c, jcprepct.c,
+      jcsample.c, jfdctint.c, jcdctmgr.c, jcparam.c, jidctint.c, jdsample.c, jdcolor.c
 """
 
 from __future__ import annotations

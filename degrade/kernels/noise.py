@@ -241,7 +241,9 @@ def poisson_tables() -> NDArray[np.float32]:
 
 
 def _approximate(mean: Tensor, u: Tensor) -> Tensor:
-    """The rounded expansion: k = lambda + s z + h (1/6 + q (q - z) / 72), h = z^2 - 1, q = 1 / s."""
+    """The rounded expansion: k = lambda + s z + h (1/6 + q (q - z) / 72), h = z^2 - 1, q = 1 /
+    s.
+    """
     # In place wherever it can be, and in few passes: memory costs more than the arithmetic.
     z = u.mul(2).sub_(1).erfinv_().mul_(math.sqrt(2))
     square = mean.clamp(min=_SMALL).sub_(1 / 12)

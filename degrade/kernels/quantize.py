@@ -1,6 +1,7 @@
 """Rounding to few bits, and clipping.
 
-.. math:: \\mathrm{quantize}(x) = \\mathrm{clip}(\\mathrm{round}(m x), 0, m) / m, \\qquad m = 2^{bits} - 1
+.. math:: \\mathrm{quantize}(x) = \\mathrm{clip}(\\mathrm{round}(m x), 0, m) / m,
+          \\qquad m = 2^{bits} - 1
 
 What ``quantize`` leaves is what a file of that depth gives back: an 8-bit PNG stores round(255 y),
 and 255 y is a whole number up to float rounding, so writing and reading changes nothing.
@@ -21,8 +22,8 @@ __all__ = ["CLIP", "QUANTIZE", "quantize"]
 
 
 def quantize(pixels: Tensor, bits: int = 8) -> Tensor:
-    """Round [0, 1] to 2^bits levels, half to even; any shape. Gradients pass the rounding, and stop
-    outside [0, 1].
+    """Round [0, 1] to 2^bits levels, half to even; any shape. Gradients pass the rounding, and
+    stop outside [0, 1].
 
     >>> quantize(torch.tensor([0.3, 1.2]), bits=1)
     tensor([0., 1.])

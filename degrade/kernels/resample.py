@@ -9,20 +9,24 @@ where the stretch s is 1, or with antialias max(n_in / n_out, 1). The one constr
 for is a whole *size*, never a scale factor, so input and output are registered and nothing is lost
 at the far edge.
 
-===============  ====================================================================  =================================
-filter           kernel k, or bins                                                     equal to
-===============  ====================================================================  =================================
-``area``         mean of samples floor(i n_in / n_out) to ceil((i + 1) n_in / n_out)   torch (adaptive average pooling)
-``coverage``     samples weighted by their overlap with [i, i + 1) n_in / n_out        OpenCV ``INTER_AREA``
-``nearest``      the sample at floor(c_i + 1/2); ties go up                            torch ``nearest-exact``
-``bilinear``     triangle, radius 1                                                    torch; OpenCV without antialias
-``bicubic``      cubic, B = 0, C = 0.75 (a = -0.75); with antialias C = 0.5            torch; OpenCV without antialias
-``lanczos``      sinc(x) sinc(x / 3), radius 3                                         Pillow, with antialias
-``catmull_rom``  cubic, B = 0, C = 0.5 (a = -0.5)                                      Pillow's bicubic, with antialias
+===============  ============================================  ================================
+filter           kernel k, or bins                             equal to
+===============  ============================================  ================================
+``area``         mean of samples floor(i n_in / n_out) to      torch (adaptive average pooling)
+                 ceil((i + 1) n_in / n_out)
+``coverage``     samples weighted by their overlap with        OpenCV ``INTER_AREA``
+                 [i, i + 1) n_in / n_out
+``nearest``      the sample at floor(c_i + 1/2); ties go up    torch ``nearest-exact``
+``bilinear``     triangle, radius 1                            torch; OpenCV without antialias
+``bicubic``      cubic, B = 0, C = 0.75 (a = -0.75);           torch; OpenCV without antialias
+                 with antialias C = 0.5
+``lanczos``      sinc(x) sinc(x / 3), radius 3                 Pillow, with antialias
+``catmull_rom``  cubic, B = 0, C = 0.5 (a = -0.5)              Pillow's bicubic, with antialias
 ``hermite``      cubic, B = 0, C = 0, radius 1
 ``mitchell``     cubic, B = C = 1/3
-``matlab``       ``catmull_rom`` on 8-bit images, always with antialias                MATLAB ``imresize``
-===============  ====================================================================  =================================
+``matlab``       ``catmull_rom`` on 8-bit images, always with  MATLAB ``imresize``
+                 antialias
+===============  ============================================  ================================
 
 Beyond the border the edge sample repeats; with antialias the weights there are dropped and the
 rest renormalised (as torch and Pillow do); ``matlab`` mirrors, the edge sample included. ``area``,

@@ -71,8 +71,9 @@ class Adaptor(Operator):
             out = self.one(image, seed)
             if out.shape != image.shape:
                 raise ValueError(
-                    f"{self.name}: {self.transform} made {tuple(out.shape)} of {tuple(image.shape)} (channels, height, "
-                    "width); it may change neither: for another size use resize"
+                    f"{self.name}: {self.transform} made {tuple(out.shape)} of "
+                    f"{tuple(image.shape)} (channels, height, width); it should keep them: for "
+                    "another size use resize"
                 )
             done.append(crop_or_pad(out[None], height, width))
         return canvas.with_pixels(to_channels_last(torch.cat(done)))
@@ -87,7 +88,8 @@ class Adaptor(Operator):
             [(name, arguments)] = step.items()
         else:
             raise ValueError(
-                f"{cls.name} should be one transform with its arguments: {{Name: {{argument: value}}}}"
+                f"{cls.name} should be one transform with its arguments:"
+                " {Name: {argument: value}}"
             )
         params = dict(_mapping(arguments))
         if not isinstance(arguments, Mapping | None):
@@ -177,7 +179,8 @@ class Albumentations(Adaptor):
         out = np.asarray(transform(image=pixels)["image"])
         if out.dtype != np.uint8:
             raise ValueError(
-                f"albumentations: {self.transform} made {out.dtype} of 8-bit pixels; it has no place in a recipe"
+                f"albumentations: {self.transform} made {out.dtype} of 8-bit pixels; it is not "
+                "allowed in a recipe"
             )
         out = out[..., None] if out.ndim == 2 else out
         return (

@@ -53,9 +53,10 @@ class GaussianNoise(_Normal):
     """Adds normal noise of standard deviation sigma: y = clip(x + n).
 
     White over the channels; or, with probability ``gray``, the same in all of them; or else, with
-    probability ``correlated``, mixed over the channels by :func:`degrade.kernels.noise.channel_mixing` (KAIR's 0.4 / 0.4
-    / 0.2 reads gray 0.4, correlated 1/3; its correlated noise has sigma 25 whatever the sigma of
-    the rest). Grey images take white noise.
+    probability ``correlated``, mixed over the channels by
+    :func:`degrade.kernels.noise.channel_mixing` (KAIR's 0.4 / 0.4 / 0.2 reads gray 0.4, correlated
+    1/3; its correlated noise has sigma 25 whatever the sigma of the rest). Grey images take white
+    noise.
     """
 
     name = "gaussian_noise"
@@ -76,9 +77,9 @@ class PoissonNoise(Operator):
     """Shot noise: y = clip(x + scale (K / v - r)), K ~ Poisson(v r), r = x rounded to 8 bits.
 
     v, the photons at white, is ``peak``; 0 takes the number of grey levels of the image, rounded
-    up to a power of two (:func:`degrade.kernels.noise.gray_levels`), as the reference does. The variance is scale^2 r /
-    v. With probability ``gray`` the noise is that of the luma, with its own v, and the same in all
-    channels. Gradients pass as if the noise were constant.
+    up to a power of two (:func:`degrade.kernels.noise.gray_levels`), as the reference does. The
+    variance is scale^2 r / v. With probability ``gray`` the noise is that of the luma, with its
+    own v, and the same in all channels. Gradients pass as if the noise were constant.
 
     References:
         | BasicSR, degradations.generate_poisson_noise_pt | https://github.com/XPixelGroup/BasicSR

@@ -52,8 +52,9 @@ class Resize(Operator):
         height, width = (int(n) for n in sizes[sizes.prod(1).argmax()])
         if height * width > max_pixels():
             raise UserError(
-                f"{draw.address}: would make an image of {width} x {height} pixels, more than the limit of "
-                f"{max_pixels():,}; give smaller patches, lower its factor, or set {VARIABLE}"
+                f"{draw.address}: would make an image of {width} x {height} pixels, more than the "
+                f"limit of {max_pixels():,}; give smaller patches, lower its factor, or set "
+                f"{VARIABLE}"
             )
         return resize(samples, sizes, draw.names("filter"), draw.host("antialias") > 0)
 
@@ -100,6 +101,7 @@ class Decimate(Operator):
     def size_after(self, before: Size, scale: int) -> Size:
         if before is None:
             raise ValueError(
-                "the size here may not be a whole multiple of the final LR size; use  resize: {of: target}"
+                "the size here may not be a whole multiple of the final LR size;"
+                " use  resize: {of: target}"
             )
         return 1

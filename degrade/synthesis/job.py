@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from degrade.errors import SynthError
+from degrade.execution import Backend, choose_for
 from degrade.images.files import find_images, list_images
 from degrade.images.samples import sample_images
 from degrade.recipe import Recipe
@@ -34,6 +35,7 @@ class Job:
         format: One of ``FORMATS``.
         shard: Pairs in a shard, in formats that have shards.
         url: The dataset's URL, if it is not stored on this disk.
+        backend: What runs the recipe's programs.
     """
 
     root: Path | str
@@ -45,6 +47,7 @@ class Job:
     format: str = FolderWriter.name
     shard: int = 1000
     url: str = ""
+    backend: Backend = "reference"
 
     @property
     def staging_dir(self) -> Path:
@@ -86,6 +89,8 @@ def prepare(
     output: Path | str,
     format: str = FolderWriter.name,
     shard: int = 1000,
+    device: str = "cpu",
+    backend: Backend | None = None,
 ) -> Job:
     """Find the sources, name the pairs and check the settings.
 
@@ -95,11 +100,13 @@ def prepare(
         output: The dataset's folder, or a URL.
         format: One of ``FORMATS``.
         shard: Pairs in a shard, in formats that have shards.
+        device: Where pairs will be degraded.
+        backend: What runs the recipe's programs there; by default the fastest.
 
     Raises:
         ImageError: there are no images.
         SynthError: a setting is out of range, or does not fit the recipe.
-        UserError: a package is missing, or a store cannot be reached.
+        UserError: a package or the backend is missing, or a store cannot be reached.
     """
     if format not in FORMATS:
         raise SynthError(f"--format {format}: should be {', '.join(FORMATS)}")
@@ -119,6 +126,7 @@ def prepare(
         format,
         shard,
         url=str(output) if is_url(output) else "",
+        backend=choose_for(device, backend),
     )
 
 

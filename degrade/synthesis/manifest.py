@@ -213,7 +213,9 @@ def _changes(path: Path, settings: Mapping[str, Any], versions: Mapping[str, str
         for k, v in settings.items()
         if k not in before or before[k] != v
     ]
-    made_by = before.get("versions", {})
+    made_by = {**before.get("versions", {})}
+    if "native code" in made_by:  # what versions before 0.2 wrote
+        made_by["backend"] = "native" if made_by["native code"] == "yes" else "opencv"
     changes += [
         f"{k} was {made_by.get(k)}, now {v}" for k, v in versions.items() if made_by.get(k) != v
     ]

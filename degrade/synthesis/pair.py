@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from degrade.data.patches import crop_origin
+from degrade.execution import Backend
 from degrade.images.files import Image, ImageError
 from degrade.images.pixels import (
     as_pixels,
@@ -147,11 +148,15 @@ def _crop(image: Image, box: Box, more_notes: list[str], settings: SynthSettings
 
 
 def degrade_crops(
-    crops: Sequence[HRCrop], recipe: Recipe, plan: Plan, device: str = "cpu"
+    crops: Sequence[HRCrop],
+    recipe: Recipe,
+    plan: Plan,
+    device: str = "cpu",
+    backend: Backend | None = None,
 ) -> list[PairPixels]:
     """Return the pairs of HR crops of equal size; crop ``i`` uses row ``i`` of the plan."""
     hr = torch.from_numpy(np.stack([crop.pixels for crop in crops])).permute(0, 3, 1, 2)
-    pair = recipe.apply(hr.to(device), plan)
+    pair = recipe.apply(hr.to(device), plan, backend=backend)
     return [
         (with_alpha(hr, crop.alpha), with_alpha(lr, crop.alpha))
         for crop, hr, lr in zip(crops, as_pixels(pair.hr), as_pixels(pair.lr), strict=True)

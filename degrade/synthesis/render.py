@@ -112,7 +112,7 @@ def render_pairs(
             resources.close()
         for index, crop in zip(indices, crops, strict=True):
             plan = recipe.plan(Key.of(job.settings.seed, index))
-            [pixels] = degrade_crops([crop], recipe, plan)
+            [pixels] = degrade_crops([crop], recipe, plan, backend=job.backend)
             yield index, then(job, index, _encode(job, recipe, index, crop, plan, pixels))
 
 
@@ -230,7 +230,7 @@ def _degrade_group(
 ) -> Iterator[tuple[int, HRCrop, Plan, PairPixels]]:
     """Degrade crops of equal shape as one batch; yield each with its row of the plan."""
     plan = recipe.plan(Key.of(job.settings.seed, [index for index, _ in group]))
-    pairs = degrade_crops([crop for _, crop in group], recipe, plan, device)
+    pairs = degrade_crops([crop for _, crop in group], recipe, plan, device, job.backend)
     for i, ((index, crop), pixels) in enumerate(zip(group, pairs, strict=True)):
         yield index, crop, plan.take(slice(i, i + 1)), pixels
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from degrade.errors import SynthError
+from degrade.execution import Backend
 from degrade.recipe import Recipe
 from degrade.storage.destination import Destination, open_destination
 from degrade.storage.remote import is_url
@@ -45,6 +46,7 @@ def replay_pairs(
     row: int | None = None,
     source: Path | str | None = None,
     device: str = "cpu",
+    backend: Backend | None = None,
 ) -> Iterator[ReplayedPair]:
     """Render pairs of a dataset again, from the values in the manifest, not from the seed.
 
@@ -53,6 +55,7 @@ def replay_pairs(
         row: The index of one pair; None for all.
         source: The folder or URL of the HR sources, if they were moved.
         device: Where to degrade.
+        backend: What runs the recipe's programs; by default the fastest for the device.
 
     Raises:
         SynthError: the manifest or the row is missing, or the recipe cannot draw the row.
@@ -70,7 +73,7 @@ def replay_pairs(
         root = str(source) if is_url(source) else Path(source)
     writer = open_writer(destination)
     for each in _chosen_rows(path, recipe, row):
-        hr, lr = render_row(each, recipe, settings, root, device)
+        hr, lr = render_row(each, recipe, settings, root, device, backend)
         stored = writer.read(each)
         on_disk = None if stored is None else matches(stored, each)
         yield ReplayedPair(each["name"], hr, lr, matches((hr, lr), each), on_disk)
@@ -99,7 +102,12 @@ def _chosen_rows(path: Path, recipe: Recipe, index: int | None) -> list[Row]:
 
 
 def render_row(
-    row: Row, recipe: Recipe, settings: SynthSettings, root: Path | str, device: str = "cpu"
+    row: Row,
+    recipe: Recipe,
+    settings: SynthSettings,
+    root: Path | str,
+    device: str = "cpu",
+    backend: Backend | None = None,
 ) -> EncodedPair:
     """Render the pair of a row, and return its HR and its LR file.
 
@@ -120,5 +128,5 @@ def render_row(
         raise SynthError(
             f"row {row['index']}: {row['source']} now gives another crop; is it the same image?"
         )
-    [pixels] = degrade_crops([crop], recipe, plan, device)
+    [pixels] = degrade_crops([crop], recipe, plan, device, backend)
     return encode_pair(*pixels)

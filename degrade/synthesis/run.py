@@ -26,8 +26,8 @@ from importlib import metadata
 from typing import Any
 
 from degrade.errors import SynthError
+from degrade.execution import Backend
 from degrade.images.files import ImageError
-from degrade.kernels import native
 from degrade.recipe import Recipe
 from degrade.storage.destination import RECORDS, Destination, open_destination
 from degrade.storage.files import sha256
@@ -68,13 +68,13 @@ class Report:
     skipped: list[tuple[str, str]] = field(default_factory=lambda: [])
 
 
-def versions() -> dict[str, str]:
-    """Return the versions that are recorded with a dataset."""
+def versions(backend: Backend) -> dict[str, str]:
+    """Return the versions and the backend that are recorded with a dataset."""
     made_by = {
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in PACKAGES},
     }
-    return {**made_by, "native code": "yes" if native.available() else "no"}
+    return {**made_by, "backend": backend}
 
 
 def settings_record(job: Job, recipe: Recipe) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def synthesize(
     writer = FORMATS[job.format](destination, job.shard, job.total)
     record = settings_record(job, recipe)
     try:
-        with Manifest.open(job.output, recipe, record, versions(), writer) as manifest:
+        with Manifest.open(job.output, recipe, record, versions(job.backend), writer) as manifest:
             _put_records(destination, RECORDS)
             _make_pairs(job, engine, manifest, writer, report, progress)
             manifest.finish()

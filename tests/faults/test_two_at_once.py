@@ -52,7 +52,7 @@ def test_the_lock_goes_with_its_process(photos: Path, tmp_path: Path) -> None:
     recipe, out = Recipe.load("realesrgan"), tmp_path / "out"
     job = prepare(recipe, SynthSettings(str(photos), patch=32), out)
     with (
-        Manifest.open(out, recipe, settings_record(job, recipe), versions()),
+        Manifest.open(out, recipe, settings_record(job, recipe), versions(job.backend)),
         pytest.raises(SynthError, match=WRITING),
     ):
         synthesize(job, recipe, engines.in_process)
