@@ -81,18 +81,26 @@ INLINE vi divide(vi x, int32_t by) {
     return (y ^ sign) - sign;
 }
 
-/* Eight rows of samples in [0, 255] -> the same after DCT, quantisation and back; `lines`: 64 lines of `most` blocks,
-   of which a vector's worth is beyond those of any plane. */
-static void code_row(const Plane *p, long top, const int32_t *steps, int32_t *lines, long most) {
-    long blocks = p->width / 8;
-    for (long r = 0; r < 8; r++) {
-        const int32_t *in = row_of(p, top + r);
+/* Blocks that are worked together, those of several rows of blocks where one has few: a vector then has few idle
+   lanes. */
+enum { TOGETHER = 4 * LANES };
+
+/* Room for the entries of TOGETHER blocks, or of a row of more, and for a vector's worth beyond. */
+INLINE long lines_of(long width) { return (width / 8 > TOGETHER ? width / 8 : TOGETHER) + LANES; }
+
+/* `rows` rows of blocks of samples in [0, 255] -> the same after DCT, quantisation and back; `lines`: 64 lines of `most`
+   blocks. */
+static void code_rows(const Plane *p, long top, long rows, const int32_t *steps, int32_t *lines, long most) {
+    long across = p->width / 8, blocks = rows * across;
+    for (long r = 0; r < 8; r++)
         for (long c = 0; c < 8; c++) {
             int32_t *restrict out = lines + (8 * r + c) * most;
-            for (long b = 0; b < blocks; b++) out[b] = in[8 * b + c] - 128;
-            memset(out + blocks, 0, (most - blocks) * sizeof *out); /* the last vector's other lanes */
+            for (long i = 0; i < rows; i++, out += across) {
+                const int32_t *restrict in = row_of(p, top + 8 * i + r) + c;
+                for (long b = 0; b < across; b++) out[b] = in[8 * b] - 128;
+            }
+            memset(out, 0, LANES * sizeof *out); /* the last vector's other lanes */
         }
-    }
     for (long b = 0; b < blocks; b += LANES) {
         vi d[8][8], t[8];
         for (int r = 0; r < 8; r++) {
@@ -113,17 +121,21 @@ static void code_row(const Plane *p, long top, const int32_t *steps, int32_t *li
             for (int c = 0; c < 8; c++) store_int(lines + (8 * r + c) * most + b, limit(t[c] + 128));
         }
     }
-    for (long r = 0; r < 8; r++) {
-        int32_t *out = row_of(p, top + r);
+    for (long r = 0; r < 8; r++)
         for (long c = 0; c < 8; c++) {
             const int32_t *restrict in = lines + (8 * r + c) * most;
-            for (long b = 0; b < blocks; b++) out[8 * b + c] = in[b];
+            for (long i = 0; i < rows; i++, in += across) {
+                int32_t *restrict out = row_of(p, top + 8 * i + r) + c;
+                for (long b = 0; b < across; b++) out[8 * b] = in[b];
+            }
         }
-    }
 }
 
-static void code(const Plane *p, const int32_t *steps, int32_t *lines, long most) {
-    for (long top = 0; top < p->height; top += 8) code_row(p, top, steps, lines, most);
+static void code(const Plane *p, const int32_t *steps, int32_t *lines) {
+    long rows = p->height / 8, some = TOGETHER / (p->width / 8);
+    some = some < 1 ? 1 : some;
+    for (long i = 0; i < rows; i += some)
+        code_rows(p, 8 * i, i + some > rows ? rows - i : some, steps, lines, lines_of(p->width));
 }
 
 /* --- borders ----------------------------------------------------------------------------------------------------- */
@@ -216,7 +228,7 @@ static void grey(const float *x, long xs, float *y, long ys, long height, long w
         repeat_right(&p, i, width);
     }
     repeat_down(&p, height);
-    code(&p, steps, memory, p.width / 8 + LANES);
+    code(&p, steps, memory);
     for (long i = 0; i < height; i++) {
         const int32_t *row = row_of(&p, i);
         for (long j = 0; j < width; j++) y[i * ys + j] = level(row[j]);
@@ -244,10 +256,9 @@ static void colour(const float *x, long xs, float *y, long ys, long height, long
     }
     repeat_down(&luma, height);
     for (int c = 0; c < 2; c++) repeat_down(&small[c], rows);
-    long most = wide / 8 + LANES;
     int32_t *lines = memory;
-    code(&luma, steps, lines, most);
-    for (int c = 0; c < 2; c++) code(&small[c], steps + 64, lines, most);
+    code(&luma, steps, lines);
+    for (int c = 0; c < 2; c++) code(&small[c], steps + 64, lines);
     int32_t *sums = lines + 1, *out[2] = {lines + wide + 2, lines + 2 * wide + 4};
     int smooth = h == 2 && width > 4; /* two chroma samples or fewer are repeated (jdsample.c) */
     for (long i = 0; i < height; i++) {
@@ -291,7 +302,7 @@ void jpeg_tables(int quality, int32_t steps[128]) {
 void jpeg(Arena *arena, const float *x, long xs, float *y, long ys, long height, long width, long channels,
           const int32_t *steps, int v, int h) {
     long tall = up_to(height, 16), wide = up_to(width, 16) + SLACK;
-    int32_t *memory = TAKE(arena, int32_t, 3 * tall * wide + 8 * wide + 64 * (wide / 8 + LANES));
+    int32_t *memory = TAKE(arena, int32_t, 3 * tall * wide + 8 * wide + 64 * lines_of(wide));
     if (!arena->base) return;
     if (channels == 1)
         grey(x, xs, y, ys, height, width, steps, memory);

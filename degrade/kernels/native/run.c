@@ -131,34 +131,39 @@ static int call(Arena *arena, const Record *r, const float *tables, const float 
 EXPORT long run(const int64_t *words, float *work, long work_bytes) {
     const Job *job = (const Job *)words;
     const float *tables = (const float *)(intptr_t)job->tables;
-    long most = job->height * job->width, scratch = 0;
+    long pixels = job->height * job->width, scratch = 0;
     for (long k = 0; k < job->count; k++) {
         Record r = record_of(job, k);
         Arena counted = {0};
         if (!call(&counted, &r, tables, NULL, NULL)) return -1;
-        if (counted.used > scratch) scratch = counted.used;
-        if (r.height * r.width > most) most = r.height * r.width;
-        if (r.out_height * r.out_width > most) most = r.out_height * r.out_width;
+        scratch = counted.used > scratch ? counted.used : scratch;
+        pixels = r.height * r.width > pixels ? r.height * r.width : pixels;
+        pixels = r.out_height * r.out_width > pixels ? r.out_height * r.out_width : pixels;
     }
-    long size = aligned(most * job->channels * (long)sizeof(float));
-    long needed = ALIGNMENT + 2 * size + scratch;
+    Arena arena = {0};
+    for (int i = 0; i < 2; i++) TAKE(&arena, float, pixels * job->channels);
+    long needed = ALIGNMENT + arena.used + scratch;
     if (work_bytes < needed) return needed;
 
-    char *base = (char *)work + (aligned((long)(intptr_t)work) - (long)(intptr_t)work);
-    float *x = (float *)base, *other = (float *)(base + size);
-    long height = job->height, width = job->width;
-    read_image((const void *)(intptr_t)job->input, (int)job->kind, job->input_strides, height, width, job->channels, x);
+    long start = (long)(intptr_t)work;
+    arena = (Arena){(char *)work + (aligned(start) - start), 0};
+    ASAN_POISON_MEMORY_REGION(arena.base, (size_t)(needed - ALIGNMENT));
+    float *x = TAKE(&arena, float, pixels * job->channels), *other = TAKE(&arena, float, pixels * job->channels);
+    char *rest = arena.base + arena.used;
+    long height = job->height, width = job->width, channels = job->channels;
+    read_image((const void *)(intptr_t)job->input, (int)job->kind, job->input_strides, height, width, channels, x);
     for (long k = 0; k <= job->count; k++) {
         if (k == job->target_after)
-            write_image(x, height, width, job->channels, (float *)(intptr_t)job->target, job->target_strides);
+            write_image(x, height, width, channels, (float *)(intptr_t)job->target, job->target_strides);
         if (k == job->count) break;
         Record r = record_of(job, k);
-        Arena arena = {base + 2 * size, 0};
         float *y = in_place(r.words[0]) ? x : other;
-        call(&arena, &r, tables, x, y);
+        call(&(Arena){rest, 0}, &r, tables, x, y);
         if (y != x) other = x, x = y;
         height = r.out_height, width = r.out_width;
+        ASAN_POISON_MEMORY_REGION(rest, (size_t)scratch);
     }
-    write_image(x, height, width, job->channels, (float *)(intptr_t)job->output, job->output_strides);
+    write_image(x, height, width, channels, (float *)(intptr_t)job->output, job->output_strides);
+    ASAN_UNPOISON_MEMORY_REGION(arena.base, (size_t)(needed - ALIGNMENT));
     return 0;
 }
