@@ -6,7 +6,7 @@ loaded once for ROWS rows of the result. Taps are added in the order of the kern
 #include "kernels.h"
 #include "simd.h"
 
-enum { ROWS = 4, COLUMNS = LANES == 16 ? 4 : 2, TILE = COLUMNS * LANES };
+enum { ROWS = 4, COLUMNS = LANES == 16 ? 4 : LANES == 8 ? 3 : 2, TILE = COLUMNS * LANES };
 
 /* A kernel with ROWS - 1 rows of zeros above and below. Its rows a, ..., a + ROWS - 1 have taps in [from[a], to[a]):
    that of a slanted ellipse is mostly zeros. */
@@ -15,19 +15,41 @@ typedef struct {
     long *from, *to, height, width;
 } Kernel;
 
+/* Adds the taps that row a of x meets in rows first, ..., last - 1 of a block. */
+INLINE void meet(const float *x, const Kernel *k, long a, long step, vf sum[ROWS][COLUMNS], int first, int last,
+                 int columns) {
+    const float *taps = k->taps + (a + ROWS - 1) * k->width;
+    for (long b = k->from[a]; b < k->to[a]; b++) {
+        vf in[COLUMNS];
+        for (int v = 0; v < columns; v++) in[v] = load(x + b * step + v * LANES);
+        for (int r = first; r < last; r++) {
+            vf tap = splat(taps[b - r * k->width]);
+            for (int v = 0; v < columns; v++) sum[r][v] = madd(tap, in[v], sum[r][v]);
+        }
+    }
+}
+
 /* A block of y, `columns` vectors wide, from column j on: x are the rows that its first tap meets, and those that
-   follow. */
-INLINE void block(const float *const *x, long j, const Kernel *k, float *y, long ys, long step, const int columns) {
+   follow. The first of them meet taps of the first rows alone, the last those of the last. */
+INLINE void block(const float *const *x, long j, const Kernel *k, float *y, long ys, long step, int columns) {
     vf sum[ROWS][COLUMNS] = {0};
-    for (long a = 0; a < k->height + ROWS - 1; a++)
-        for (long b = k->from[a]; b < k->to[a]; b++) {
+    long a = 0;
+    if (k->width == 1) /* short loops cost more than idle taps */
+        for (; a < k->height + ROWS - 1; a++) {
             vf in[COLUMNS];
-            for (int v = 0; v < columns; v++) in[v] = load(x[a] + j + b * step + v * LANES);
+            for (int v = 0; v < columns; v++) in[v] = load(x[a] + j + v * LANES);
             for (int r = 0; r < ROWS; r++) {
-                vf tap = splat(k->taps[(a + ROWS - 1 - r) * k->width + b]);
+                vf tap = splat(k->taps[a + ROWS - 1 - r]);
                 for (int v = 0; v < columns; v++) sum[r][v] = madd(tap, in[v], sum[r][v]);
             }
         }
+    else if (k->height < ROWS)
+        for (; a < k->height + ROWS - 1; a++) meet(x[a] + j, k, a, step, sum, 0, ROWS, columns);
+    else {
+        for (int r = 1; r < ROWS; r++, a++) meet(x[a] + j, k, a, step, sum, 0, r, columns);
+        for (; a < k->height; a++) meet(x[a] + j, k, a, step, sum, 0, ROWS, columns);
+        for (int r = 1; r < ROWS; r++, a++) meet(x[a] + j, k, a, step, sum, r, ROWS, columns);
+    }
     for (int r = 0; r < ROWS; r++)
         for (int v = 0; v < columns; v++) store(y + r * ys + j + v * LANES, sum[r][v]);
 }
@@ -138,7 +160,7 @@ void correlate(Arena *arena, const float *x, long xs, float *y, long ys, long he
 
 /* --- separable kernels: LANES rows at a time, down, and then turned so that a vector is a column ------------------- */
 
-enum { RUN = LANES == 16 ? 8 : 4 }; /* results of a channel in registers at a time */
+enum { RUN = 4 }; /* results of a channel in registers at a time */
 
 typedef struct {
     Kernel vertical;
