@@ -1,7 +1,7 @@
 /* What libjpeg leaves of one interleaved image: see degrade/kernels/jpeg.py, whose tensor form this is in integers.
 
-Samples are 32-bit integers. Blocks are taken apart, so that entry (row, column) of all blocks of a row of blocks
-stands in one line: the transforms then never mix lanes. They are those of jfdctint.c and jidctint.c: C. Loeffler et
+Samples are 32-bit integers. LANES blocks are worked at a time, turned so that a vector is entry (row, column) of all of
+them: the transforms then never mix lanes. They are those of jfdctint.c and jidctint.c: C. Loeffler et
 al., Practical fast 1-D DCT algorithms with 11 multiplications (1989), in 13-bit fixed point. */
 
 #include "kernels.h"
@@ -81,61 +81,62 @@ INLINE vi divide(vi x, int32_t by) {
     return (y ^ sign) - sign;
 }
 
-/* Blocks that are worked together, those of several rows of blocks where one has few: a vector then has few idle
-   lanes. */
-enum { TOGETHER = 4 * LANES };
-
-/* Room for the entries of TOGETHER blocks, or of a row of more, and for a vector's worth beyond. */
-INLINE long lines_of(long width) { return (width / 8 > TOGETHER ? width / 8 : TOGETHER) + LANES; }
-
-/* `rows` rows of blocks of samples in [0, 255] -> the same after DCT, quantisation and back; `lines`: 64 lines of `most`
-   blocks. */
-static void code_rows(const Plane *p, long top, long rows, const int32_t *steps, int32_t *lines, long most) {
-    long across = p->width / 8, blocks = rows * across;
-    for (long r = 0; r < 8; r++)
-        for (long c = 0; c < 8; c++) {
-            int32_t *restrict out = lines + (8 * r + c) * most;
-            for (long i = 0; i < rows; i++, out += across) {
-                const int32_t *restrict in = row_of(p, top + 8 * i + r) + c;
-                for (long b = 0; b < across; b++) out[b] = in[8 * b] - 128;
-            }
-            memset(out, 0, LANES * sizeof *out); /* the last vector's other lanes */
-        }
-    for (long b = 0; b < blocks; b += LANES) {
-        vi d[8][8], t[8];
-        for (int r = 0; r < 8; r++) {
-            for (int c = 0; c < 8; c++) t[c] = load_int(lines + (8 * r + c) * most + b);
-            forward(t, 0);
-            for (int c = 0; c < 8; c++) d[r][c] = t[c];
-        }
-        for (int c = 0; c < 8; c++) {
-            for (int r = 0; r < 8; r++) t[r] = d[r][c];
-            forward(t, 1);
-            for (int r = 0; r < 8; r++) t[r] = divide(t[r], 8 * steps[8 * r + c]) * steps[8 * r + c];
-            inverse(t, 0);
-            for (int r = 0; r < 8; r++) d[r][c] = t[r];
-        }
-        for (int r = 0; r < 8; r++) {
-            for (int c = 0; c < 8; c++) t[c] = d[r][c];
-            inverse(t, 1);
-            for (int c = 0; c < 8; c++) store_int(lines + (8 * r + c) * most + b, limit(t[c] + 128));
-        }
-    }
-    for (long r = 0; r < 8; r++)
-        for (long c = 0; c < 8; c++) {
-            const int32_t *restrict in = lines + (8 * r + c) * most;
-            for (long i = 0; i < rows; i++, in += across) {
-                int32_t *restrict out = row_of(p, top + 8 * i + r) + c;
-                for (long b = 0; b < across; b++) out[8 * b] = in[b];
-            }
-        }
+/* Entries e, ..., e + LANES - 1 of the block at `at`, whose rows are `stride` entries apart. */
+INLINE vi entries_of(const int32_t *at, long stride, int e) {
+    at += e / 8 * stride + e % 8;
+#if defined(__AVX512F__)
+    __m512i row = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)at));
+    return (vi)_mm512_inserti64x4(row, _mm256_loadu_si256((const __m256i *)(at + stride)), 1);
+#else
+    return load_int(at);
+#endif
 }
 
-static void code(const Plane *p, const int32_t *steps, int32_t *lines) {
-    long rows = p->height / 8, some = TOGETHER / (p->width / 8);
-    some = some < 1 ? 1 : some;
-    for (long i = 0; i < rows; i += some)
-        code_rows(p, 8 * i, i + some > rows ? rows - i : some, steps, lines, lines_of(p->width));
+INLINE void put_entries(vi entries, int32_t *at, long stride, int e) {
+    at += e / 8 * stride + e % 8;
+#if defined(__AVX512F__)
+    _mm256_storeu_si256((__m256i *)at, _mm512_castsi512_si256((__m512i)entries));
+    _mm256_storeu_si256((__m256i *)(at + stride), _mm512_extracti64x4_epi64((__m512i)entries, 1));
+#else
+    store_int(at, entries);
+#endif
+}
+
+/* Samples in [0, 255] -> the same after DCT, quantisation and back, LANES blocks at a time. */
+static void code(const Plane *p, const int32_t *steps) {
+    long across = p->width / 8, blocks = across * (p->height / 8), stride = p->width + SLACK;
+    for (long b = 0; b < blocks; b += LANES) {
+        int32_t *at[LANES];
+        vi d[64], t[8];
+        for (long lane = 0; lane < LANES; lane++) { /* the last block in all lanes that are left */
+            long k = b + lane < blocks ? b + lane : blocks - 1;
+            at[lane] = row_of(p, k / across * 8) + k % across * 8;
+        }
+        for (int e = 0; e < 64; e += LANES) {
+            vf part[LANES];
+            for (int lane = 0; lane < LANES; lane++) part[lane] = (vf)entries_of(at[lane], stride, e);
+            transpose(part);
+            for (int k = 0; k < LANES; k++) d[e + k] = (vi)part[k] - 128;
+        }
+        for (int r = 0; r < 8; r++) forward(d + 8 * r, 0);
+        for (int c = 0; c < 8; c++) {
+            for (int r = 0; r < 8; r++) t[r] = d[8 * r + c];
+            forward(t, 1);
+            for (int r = 0; r < 8; r++) {
+                int32_t step = steps[8 * r + c];
+                t[r] = divide(t[r], 8 * step) * step;
+            }
+            inverse(t, 0);
+            for (int r = 0; r < 8; r++) d[8 * r + c] = t[r];
+        }
+        for (int r = 0; r < 8; r++) inverse(d + 8 * r, 1);
+        for (int e = 0; e < 64; e += LANES) {
+            vf part[LANES];
+            for (int k = 0; k < LANES; k++) part[k] = (vf)limit(d[e + k] + 128);
+            transpose(part);
+            for (int lane = 0; lane < LANES; lane++) put_entries((vi)part[lane], at[lane], stride, e);
+        }
+    }
 }
 
 /* --- borders ----------------------------------------------------------------------------------------------------- */
@@ -169,7 +170,9 @@ static void read_row(const float *restrict x, long width, int32_t *restrict luma
     }
 }
 
-INLINE float level(int32_t x) { return (float)(x < 0 ? 0 : x > 255 ? 255 : x) / 255.0f; }
+INLINE float level(int32_t x) {
+    return ratio((float)(x < 0 ? 0 : x > 255 ? 255 : x), 255.0f, 1 / 255.0f);
+}
 
 static void write_row(const int32_t *restrict luma, const int32_t *restrict blue, const int32_t *restrict red,
                       long width, float *restrict y) {
@@ -228,7 +231,7 @@ static void grey(const float *x, long xs, float *y, long ys, long height, long w
         repeat_right(&p, i, width);
     }
     repeat_down(&p, height);
-    code(&p, steps, memory);
+    code(&p, steps);
     for (long i = 0; i < height; i++) {
         const int32_t *row = row_of(&p, i);
         for (long j = 0; j < width; j++) y[i * ys + j] = level(row[j]);
@@ -256,10 +259,9 @@ static void colour(const float *x, long xs, float *y, long ys, long height, long
     }
     repeat_down(&luma, height);
     for (int c = 0; c < 2; c++) repeat_down(&small[c], rows);
-    int32_t *lines = memory;
-    code(&luma, steps, lines);
-    for (int c = 0; c < 2; c++) code(&small[c], steps + 64, lines);
-    int32_t *sums = lines + 1, *out[2] = {lines + wide + 2, lines + 2 * wide + 4};
+    code(&luma, steps);
+    for (int c = 0; c < 2; c++) code(&small[c], steps + 64);
+    int32_t *sums = memory + 1, *out[2] = {memory + wide + 2, memory + 2 * wide + 4};
     int smooth = h == 2 && width > 4; /* two chroma samples or fewer are repeated (jdsample.c) */
     for (long i = 0; i < height; i++) {
         const int32_t *chroma[2];
@@ -302,7 +304,7 @@ void jpeg_tables(int quality, int32_t steps[128]) {
 void jpeg(Arena *arena, const float *x, long xs, float *y, long ys, long height, long width, long channels,
           const int32_t *steps, int v, int h) {
     long tall = up_to(height, 16), wide = up_to(width, 16) + SLACK;
-    int32_t *memory = TAKE(arena, int32_t, 3 * tall * wide + 8 * wide + 64 * lines_of(wide));
+    int32_t *memory = TAKE(arena, int32_t, 3 * tall * wide + 8 * wide);
     if (!arena->base) return;
     if (channels == 1)
         grey(x, xs, y, ys, height, width, steps, memory);

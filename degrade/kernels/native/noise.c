@@ -244,13 +244,13 @@ void add_poisson(Arena *arena, const float *x, long xs, float *y, long ys, long 
             few |= r < (float)dark;
             store(level + e, r);
             store(u + e, random);
-            store(noise + e, photons(r / 255.0f * v, random));
+            store(noise + e, photons(ratio_of(r, splat(255), splat(1 / 255.0f)) * v, random));
         }
         for (long e = any(few) ? 0 : drawn; e < drawn; e++)
             if (level[e] < (float)dark)
                 noise[e] = steps_below(steps + (long)level[e] * TERMS, TERMS, u[e], noise[e]);
         for (long e = 0; e < drawn; e += LANES)
-            store(noise + e, (load(noise + e) / v - load(level + e) / 255.0f) * scale);
+            store(noise + e, (load(noise + e) / v - ratio_of(load(level + e), splat(255), splat(1 / 255.0f))) * scale);
         const float *n = noise;
         if (planes < channels) {
             repeat(noise, u, width);
@@ -264,17 +264,25 @@ void add_poisson(Arena *arena, const float *x, long xs, float *y, long ys, long 
 /* How many levels an image's pixels, or their lumas if `planes` is 1 and `channels` 3, take; it stops counting
    after a line that finds more than `enough`. */
 int distinct(const float *x, long xs, long height, long width, long channels, long planes, long enough) {
+    enum { PIECE = 256 };
     unsigned char seen[256] = {0};
+    float lumas[PIECE];
     int count = 0;
-    for (long i = 0; i < height && count <= enough; i++)
-        for (long j = 0; j < width; j++)
-            for (long p = 0; p < planes; p++) {
-                const float *at = x + i * xs + j * channels;
-                float r = planes < channels ? at[0] * 0.2989f + at[1] * 0.587f + at[2] * 0.114f : at[p];
-                r = (r * 255.0f + 12582912.0f) - 12582912.0f;
-                int level = (int)(r > 0 ? (r < 255 ? r : 255) : 0);
-                count += !seen[level];
-                seen[level] = 1;
+    for (long i = 0; i < height && count <= enough; i++) {
+        for (long j = 0; j < width; j += PIECE) {
+            long some = j + PIECE > width ? width - j : PIECE;
+            const float *in = x + i * xs + j * channels;
+            int32_t levels[PLANES * PIECE];
+            if (planes < channels) luma(in, lumas, some), in = lumas;
+            for (long e = 0; e < some * planes; e++) {
+                float r = (in[e] * 255.0f + 12582912.0f) - 12582912.0f;
+                r = r > 0 ? r : 0;
+                levels[e] = (int32_t)(r < 255 ? r : 255);
             }
+            for (long e = 0; e < some * planes; e++) seen[levels[e]] = 1;
+        }
+        count = 0;
+        for (int k = 0; k < 256; k++) count += seen[k];
+    }
     return count;
 }

@@ -8,12 +8,14 @@ EXPORT const char *digest(void) { return DIGEST; }
 
 /* --- rows of images, planar or interleaved, to and from interleaved rows ------------------------------------------ */
 
+INLINE float level(uint8_t x) { return ratio(x, 255.0f, 1 / 255.0f); }
+
 static void weave_bytes(const uint8_t *restrict a, const uint8_t *restrict b, const uint8_t *restrict c,
                         float *restrict y, long count) {
     for (long j = 0; j < count; j++) {
-        y[3 * j] = (float)a[j] / 255.0f;
-        y[3 * j + 1] = (float)b[j] / 255.0f;
-        y[3 * j + 2] = (float)c[j] / 255.0f;
+        y[3 * j] = level(a[j]);
+        y[3 * j + 1] = level(b[j]);
+        y[3 * j + 2] = level(c[j]);
     }
 }
 
@@ -27,7 +29,7 @@ static void unweave(const float *restrict x, float *restrict a, float *restrict 
 }
 
 static void from_bytes(const uint8_t *restrict x, float *restrict y, long count) {
-    for (long j = 0; j < count; j++) y[j] = (float)x[j] / 255.0f;
+    for (long j = 0; j < count; j++) y[j] = level(x[j]);
 }
 
 /* y of an image of levels 0, ..., 255 (kind 0, uint8) or in [0, 1] (kind 1, float32). `strides`: elements from one
@@ -51,7 +53,7 @@ void read_image(const void *from, int kind, const int64_t strides[3], long heigh
             for (long j = 0; j < width; j++)
                 for (long c = 0; c < channels; c++) {
                     long at = c * plane + j * pixel;
-                    y[j * channels + c] = kind == 0 ? (float)bytes[at] / 255.0f : floats[at];
+                    y[j * channels + c] = kind == 0 ? level(bytes[at]) : floats[at];
                 }
 }
 
@@ -75,9 +77,11 @@ INLINE float unit(float x) {
     return x < 1 ? x : 1;
 }
 
-/* y = round(clip(x) levels) / levels, half to even; `levels` below 2^22. In place. */
+/* y = round(clip(x) levels) / levels, half to even; `levels` is 2^n - 1, n <= 16. In place. */
 void quantize(const float *x, float *y, long count, float levels) {
-    for (long j = 0; j < count; j++) y[j] = ((unit(x[j]) * levels + 12582912.0f) - 12582912.0f) / levels;
+    float inverse = 1 / levels;
+    for (long j = 0; j < count; j++)
+        y[j] = ratio((unit(x[j]) * levels + 12582912.0f) - 12582912.0f, levels, inverse);
 }
 
 /* y = clip(x). In place. */
