@@ -1,5 +1,6 @@
-/* A bump allocator over memory of the caller. An arena without memory (base NULL) only counts what is taken: a kernel
-that is given one returns as soon as it has taken its scratch, so that what it needs is said in one place.
+/* A bump allocator over memory of the caller. An arena without memory (base NULL) only counts what
+is taken: a kernel that is given one returns as soon as it has taken its scratch, so that what it
+needs is said in one place.
 
 Under AddressSanitizer what is not taken cannot be read or written. */
 

@@ -1,8 +1,10 @@
-/* What libjpeg leaves of one interleaved image: see degrade/kernels/jpeg.py, whose tensor form this is in integers.
+/* What libjpeg leaves of one interleaved image: see degrade/kernels/jpeg.py, whose tensor form
+this is in integers.
 
-Samples are 32-bit integers. LANES blocks are worked at a time, turned so that a vector is entry (row, column) of all of
-them: the transforms then never mix lanes. They are those of jfdctint.c and jidctint.c: C. Loeffler et
-al., Practical fast 1-D DCT algorithms with 11 multiplications (1989), in 13-bit fixed point. */
+Samples are 32-bit integers. LANES blocks are worked at a time, turned so that a vector is entry
+(row, column) of all of them: the transforms then never mix lanes. They are those of jfdctint.c and
+jidctint.c: C. Loeffler et al., Practical fast 1-D DCT algorithms with 11 multiplications (1989),
+in 13-bit fixed point. */
 
 #include "kernels.h"
 #include "simd.h"
@@ -22,14 +24,27 @@ static Plane plane_of(int32_t **free_, long height, long width) {
     return p;
 }
 
-/* --- transforms of eight lines of vectors ------------------------------------------------------------------------ */
+/* --- transforms of eight lines of vectors ---------------------------------------------------- */
 
-enum { C0298 = 2446, C0390 = 3196, C0541 = 4433, C0765 = 6270, C0899 = 7373, C1175 = 9633, C1501 = 12299, C1847 = 15137,
-       C1961 = 16069, C2053 = 16819, C2562 = 20995, C3072 = 25172 };
+enum {
+    C0298 = 2446,
+    C0390 = 3196,
+    C0541 = 4433,
+    C0765 = 6270,
+    C0899 = 7373,
+    C1175 = 9633,
+    C1501 = 12299,
+    C1847 = 15137,
+    C1961 = 16069,
+    C2053 = 16819,
+    C2562 = 20995,
+    C3072 = 25172
+};
 
 INLINE vi descale(vi x, int bits) { return (x + (1 << (bits - 1))) >> bits; }
 
-/* Along the eight. The first pass keeps two bits more than it is given, which the second takes out again. */
+/* Along the eight. The first pass keeps two bits more than it is given, which the second takes out
+   again. */
 INLINE void forward(vi d[8], int second) {
     vi t0 = d[0] + d[7], t7 = d[0] - d[7], t1 = d[1] + d[6], t6 = d[1] - d[6];
     vi t2 = d[2] + d[5], t5 = d[2] - d[5], t3 = d[3] + d[4], t4 = d[3] - d[4];
@@ -114,7 +129,8 @@ static void code(const Plane *p, const int32_t *steps) {
         }
         for (int e = 0; e < 64; e += LANES) {
             vf part[LANES];
-            for (int lane = 0; lane < LANES; lane++) part[lane] = (vf)entries_of(at[lane], stride, e);
+            for (int lane = 0; lane < LANES; lane++)
+                part[lane] = (vf)entries_of(at[lane], stride, e);
             transpose(part);
             for (int k = 0; k < LANES; k++) d[e + k] = (vi)part[k] - 128;
         }
@@ -134,12 +150,13 @@ static void code(const Plane *p, const int32_t *steps) {
             vf part[LANES];
             for (int k = 0; k < LANES; k++) part[k] = (vf)limit(d[e + k] + 128);
             transpose(part);
-            for (int lane = 0; lane < LANES; lane++) put_entries((vi)part[lane], at[lane], stride, e);
+            for (int lane = 0; lane < LANES; lane++)
+                put_entries((vi)part[lane], at[lane], stride, e);
         }
     }
 }
 
-/* --- borders ----------------------------------------------------------------------------------------------------- */
+/* --- borders --------------------------------------------------------------------------------- */
 
 /* Column width - 1 repeated to the right end of row i and beyond. */
 static void repeat_right(const Plane *p, long i, long width) {
@@ -153,17 +170,18 @@ static void repeat_down(const Plane *p, long height) {
         memcpy(row_of(p, i), row_of(p, height - 1), (p->width + SLACK) * sizeof(int32_t));
 }
 
-/* --- colour ------------------------------------------------------------------------------------------------------ */
+/* --- colour ---------------------------------------------------------------------------------- */
 
 INLINE float rounded(float x) {
     x = x > 0 ? x : 0;
     return ((x < 1 ? x : 1) * 255.0f + 12582912.0f) - 12582912.0f;
 }
 
-static void read_row(const float *restrict x, long width, int32_t *restrict luma, int32_t *restrict blue,
-                     int32_t *restrict red) {
+static void read_row(const float *restrict x, long width, int32_t *restrict luma,
+                     int32_t *restrict blue, int32_t *restrict red) {
     for (long j = 0; j < width; j++) {
-        int32_t r = (int32_t)rounded(x[3 * j]), g = (int32_t)rounded(x[3 * j + 1]), b = (int32_t)rounded(x[3 * j + 2]);
+        int32_t r = (int32_t)rounded(x[3 * j]), g = (int32_t)rounded(x[3 * j + 1]),
+                b = (int32_t)rounded(x[3 * j + 2]);
         luma[j] = (19595 * r + 38470 * g + 7471 * b + 32768) >> 16;
         blue[j] = (-11059 * r - 21709 * g + 32768 * b + (128 << 16) + 32767) >> 16;
         red[j] = (32768 * r - 27439 * g - 5329 * b + (128 << 16) + 32767) >> 16;
@@ -174,8 +192,8 @@ INLINE float level(int32_t x) {
     return ratio((float)(x < 0 ? 0 : x > 255 ? 255 : x), 255.0f, 1 / 255.0f);
 }
 
-static void write_row(const int32_t *restrict luma, const int32_t *restrict blue, const int32_t *restrict red,
-                      long width, float *restrict y) {
+static void write_row(const int32_t *restrict luma, const int32_t *restrict blue,
+                      const int32_t *restrict red, long width, float *restrict y) {
     for (long j = 0; j < width; j++) {
         int32_t b = blue[j] - 128, r = red[j] - 128;
         y[3 * j] = level(luma[j] + ((91881 * r + 32768) >> 16));
@@ -218,12 +236,12 @@ static void grow(const Plane *p, long height, long width, long i, int v, int smo
     }
 }
 
-/* --- images ------------------------------------------------------------------------------------------------------ */
+/* --- images ---------------------------------------------------------------------------------- */
 
 INLINE long up_to(long n, long multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-static void grey(const float *x, long xs, float *y, long ys, long height, long width, const int32_t *steps,
-                 int32_t *memory) {
+static void grey(const float *x, long xs, float *y, long ys, long height, long width,
+                 const int32_t *steps, int32_t *memory) {
     Plane p = plane_of(&memory, up_to(height, 8), up_to(width, 8));
     for (long i = 0; i < height; i++) {
         int32_t *row = row_of(&p, i);
@@ -238,8 +256,8 @@ static void grey(const float *x, long xs, float *y, long ys, long height, long w
     }
 }
 
-static void colour(const float *x, long xs, float *y, long ys, long height, long width, const int32_t *steps, int v,
-                   int h, int32_t *memory) {
+static void colour(const float *x, long xs, float *y, long ys, long height, long width,
+                   const int32_t *steps, int v, int h, int32_t *memory) {
     long tall = up_to(height, 8 * v), wide = up_to(width, 8 * h);
     long rows = (height + v - 1) / v, columns = (width + h - 1) / h;
     Plane luma = plane_of(&memory, tall, wide), small[2], full[2];
@@ -250,7 +268,8 @@ static void colour(const float *x, long xs, float *y, long ys, long height, long
         for (int c = 0; c < 2; c++) full[c] = plane_of(&memory, 2, wide); /* the rows in work */
     for (long i = 0; i < up_to(height, v); i++) {
         long from = i < height ? i : height - 1, to = h == 1 ? i : i % v;
-        read_row(x + from * xs, width, row_of(&luma, i), row_of(&full[0], to), row_of(&full[1], to));
+        read_row(x + from * xs, width, row_of(&luma, i), row_of(&full[0], to),
+                 row_of(&full[1], to));
         repeat_right(&luma, i, width);
         for (int c = 0; c < 2; c++) {
             repeat_right(&full[c], to, width);
@@ -284,10 +303,9 @@ static const unsigned char LUMA[64] = {
     49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
 };
 static const unsigned char CHROMA[64] = {
-    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99,
-    24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99, 99, 99,
-    99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
-    99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99,
+    99, 99, 47, 66, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+    99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
 };
 
 /* The steps of luma and chroma, 64 each, in rows, scaled as jpeg_set_quality does. */
@@ -299,10 +317,10 @@ void jpeg_tables(int quality, int32_t steps[128]) {
     }
 }
 
-/* Encodes and decodes one image in [0, 1]. `steps`: those of `jpeg_tables`. (v, h): pixels that a chroma sample spans.
-   In place. */
-void jpeg(Arena *arena, const float *x, long xs, float *y, long ys, long height, long width, long channels,
-          const int32_t *steps, int v, int h) {
+/* Encodes and decodes one image in [0, 1]. `steps`: those of `jpeg_tables`. (v, h): pixels that a
+   chroma sample spans. In place. */
+void jpeg(Arena *arena, const float *x, long xs, float *y, long ys, long height, long width,
+          long channels, const int32_t *steps, int v, int h) {
     long tall = up_to(height, 16), wide = up_to(width, 16) + SLACK;
     int32_t *memory = TAKE(arena, int32_t, 3 * tall * wide + 8 * wide);
     if (!arena->base) return;
