@@ -69,7 +69,8 @@ def _load() -> tuple[Any, str]:
     here = {name: path for name, path in paths.items() if path.exists() and _runs(name)}
     if wanted not in ("0", "1", *here):
         raise UserError(
-            f"{VARIABLE}={wanted}: should be 0, 1 or what runs here: {', '.join(here) or 'nothing does'}"
+            f"{VARIABLE}={wanted}: should be 0, 1 or what runs here: "
+            f"{', '.join(here) or 'nothing does'}"
         )
     if wanted == "0" or not here:
         return None, ""
@@ -81,7 +82,8 @@ def _load() -> tuple[Any, str]:
     library.digest.restype = ctypes.c_char_p
     if library.digest() != digest(Path(__file__).parent).encode():
         raise UserError(
-            f"{here[name]}: was built from other sources; install degrade again, or set {VARIABLE}=0"
+            f"{here[name]}: was built from other sources; install degrade again, "
+            f"or set {VARIABLE}=0"
         )
     for function, arguments in _SIGNATURES.items():
         getattr(library, function).argtypes = [
