@@ -7,6 +7,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import torch
 from degrade.kernels import native, psf
 from degrade.kernels.convolve import _core, _framed, _reach, _trimmed, supports
 from degrade.kernels.jpeg import quantization_table
-from degrade.kernels.native.targets import SOURCES
+from degrade.kernels.native.targets import SOURCES, targets
 from degrade.kernels.resample import FILTERS, Band, _level, band
 from degrade.ops.noise import _small_steps
 from degrade.rng import Key, line_words, uniform_field
@@ -319,7 +320,8 @@ def test_fuzzed_programs_under_sanitizers(tmp_path: Path) -> None:
         pytest.skip("no C compiler")
     folder = Path(native.__file__).parent
     library = tmp_path / "sanitized.so"
-    flags = ["-std=gnu11", "-O1", "-g", "-fPIC", "-shared", "-ffp-contract=off"]
+    flags = ["-std=gnu11", "-O1", "-fPIC", "-shared", "-ffp-contract=off"]
+    flags += targets(platform.machine())[native.available()]  # vectors of what runs here
     flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", '-DDIGEST=""']
     sources = [str(folder / name) for name in SOURCES]
     built = subprocess.run(
