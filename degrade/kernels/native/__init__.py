@@ -40,6 +40,7 @@ __all__ = [
     "quantize",
     "resample",
     "run",
+    "run_at",
     "unsharp",
 ]
 
@@ -147,7 +148,12 @@ def run(jobs: NDArray[np.int64], i: int, work: NDArray[Any]) -> int:
         0; or the bytes of ``work`` that are needed, if it is smaller; or -1 for an unknown kernel.
         In both cases nothing was computed.
     """
-    return _load()[0].run(jobs.ctypes.data + 256 * i, work.ctypes.data, work.nbytes)
+    return run_at(jobs.ctypes.data + 256 * i, work.ctypes.data, work.nbytes)
+
+
+def run_at(job: int, work: int, size: int) -> int:
+    """:func:`run` by addresses, for loops that know them: asking NumPy costs more than the call."""
+    return _load()[0].run(job, work, size)
 
 
 # --- psf.c ---------------------------------------------------------------------------------------
