@@ -19,16 +19,16 @@ import pytest
 import torch
 
 from degrade.kernels import native, psf
-from degrade.kernels.convolve import _core, _framed, _reach, _trimmed, supports
+from degrade.kernels.convolve import _core, _reach, _without_tails
 from degrade.kernels.jpeg import quantization_table
 from degrade.kernels.native.targets import SOURCES, targets
+from degrade.kernels.noise import poisson_steps, poisson_tables
 from degrade.kernels.resample import FILTERS, Band, _level, band
-from degrade.ops.noise import _small_steps
 from degrade.rng import Key, line_words, uniform_field
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="no native code here")
 
-TABLES = np.concatenate([_small_steps(float(peak)).ravel() for peak in p.PEAKS])
+TABLES = np.ascontiguousarray(poisson_tables())
 
 
 def key_of(low: int, high: int) -> Key:
@@ -41,8 +41,9 @@ def today(step: p.Step, image: p.Array) -> p.Array:
     out = np.empty((*step.out, channels), np.float32)
     a = step.arguments
     if step.code == p.CORRELATE:
-        border = "replicate" if a[3] else "reflect"
-        native.correlate(_framed(image, a[1] // 2, a[2] // 2, border), a[0], out)
+        border = [(n // 2, n // 2) for n in (a[1], a[2], 1)]
+        framed = np.pad(image, border, "edge" if a[3] else "reflect")
+        native.correlate(framed, a[0], out)
     elif step.code == p.SEPARABLE:
         native.correlate_separable(image, a[0], a[2], out, a[4] == 0)
     elif step.code == p.UNSHARP:
@@ -63,7 +64,7 @@ def today(step: p.Step, image: p.Array) -> p.Array:
         if not peak:
             levels = native.distinct(image, a[4] < channels, 128)
             peak = float(1 << (levels - 1).bit_length())
-            steps = _small_steps(peak)
+            steps = poisson_steps(peak)
         native.add_poisson(image, out, words, peak, a[3], steps)
     elif step.code == p.SALT_PEPPER:
         u = uniform_field(key_of(a[0], a[1]), a[4], height, width)[0].permute(1, 2, 0)
@@ -216,7 +217,7 @@ def test_levels_are_divided_exactly(bits_: int) -> None:
 
 def cropped(kernel: p.Array) -> p.Array:
     """A kernel as :func:`degrade.kernels.convolve.convolve` uses it."""
-    kernel = _trimmed(kernel)
+    kernel = _without_tails(kernel)
     return _core(kernel, int(_reach(kernel, 1)[0]), int(_reach(kernel, 2)[0]))[0]
 
 
@@ -270,7 +271,8 @@ def test_gaussian_kernels() -> None:
         data = np.zeros(int(size.sum()), np.float32)
         counts = native.psf_gaussian(rows, data.view(np.int32), offset)
         for row, at, count in zip(rows, offset, counts, strict=True):
-            wanted = supports(psf.gaussian(row[:1], row[1:2], shift))[0]
+            wanted = _without_tails(psf.gaussian(row[:1], row[1:2], shift))
+            wanted = _core(wanted, int(_reach(wanted, 1)[0]))[0]
             assert_close(data[at : at + count], wanted, row)
 
 

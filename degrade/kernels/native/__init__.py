@@ -152,7 +152,7 @@ def run(jobs: NDArray[np.int64], i: int, work: NDArray[Any]) -> int:
 
 
 def run_at(job: int, work: int, size: int) -> int:
-    """:func:`run` by addresses, for loops that know them: asking NumPy costs more than the call."""
+    """:func:`run` by addresses, for loops that know them: NumPy takes longer to say them."""
     return _load()[0].run(job, work, size)
 
 
