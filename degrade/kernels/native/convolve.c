@@ -167,7 +167,7 @@ void correlate(Arena *arena, const float *x, long xs, float *y, long ys, long he
     correlate_lines(arena, lines, taps, rows, columns, y, ys, height, count, channels);
 }
 
-/* --- separable kernels: LANES rows at a time, down, then turned so that a vector is a column --- */
+/* --- separable kernels: LANES rows at a time, down, then turned: a vector is a column ------- */
 
 enum { RUN = 4 }; /* results of a channel in registers at a time */
 
