@@ -1,8 +1,10 @@
-/* What libjpeg leaves of one interleaved image: see degrade/kernels/jpeg.py, whose tensor form this is in integers.
+/* What libjpeg leaves of one interleaved image: see degrade/kernels/jpeg.py, whose tensor form
+this is in integers.
 
-Samples are 32-bit integers. Blocks are taken apart, so that entry (row, column) of all blocks of a row of blocks
-stands in one line: the transforms then never mix lanes. They are those of jfdctint.c and jidctint.c: C. Loeffler et
-al., Practical fast 1-D DCT algorithms with 11 multiplications (1989), in 13-bit fixed point. */
+Samples are 32-bit integers. LANES blocks are worked at a time, turned so that a vector is entry
+(row, column) of all of them: the transforms then never mix lanes. They are those of jfdctint.c and
+jidctint.c: C. Loeffler et al., Practical fast 1-D DCT algorithms with 11 multiplications (1989),
+in 13-bit fixed point. */
 
 #include "kernels.h"
 #include "simd.h"
@@ -22,14 +24,27 @@ static Plane plane_of(int32_t **free_, long height, long width) {
     return p;
 }
 
-/* --- transforms of eight lines of vectors ------------------------------------------------------------------------ */
+/* --- transforms of eight lines of vectors ---------------------------------------------------- */
 
-enum { C0298 = 2446, C0390 = 3196, C0541 = 4433, C0765 = 6270, C0899 = 7373, C1175 = 9633, C1501 = 12299, C1847 = 15137,
-       C1961 = 16069, C2053 = 16819, C2562 = 20995, C3072 = 25172 };
+enum {
+    C0298 = 2446,
+    C0390 = 3196,
+    C0541 = 4433,
+    C0765 = 6270,
+    C0899 = 7373,
+    C1175 = 9633,
+    C1501 = 12299,
+    C1847 = 15137,
+    C1961 = 16069,
+    C2053 = 16819,
+    C2562 = 20995,
+    C3072 = 25172
+};
 
 INLINE vi descale(vi x, int bits) { return (x + (1 << (bits - 1))) >> bits; }
 
-/* Along the eight. The first pass keeps two bits more than it is given, which the second takes out again. */
+/* Along the eight. The first pass keeps two bits more than it is given, which the second takes out
+   again. */
 INLINE void forward(vi d[8], int second) {
     vi t0 = d[0] + d[7], t7 = d[0] - d[7], t1 = d[1] + d[6], t6 = d[1] - d[6];
     vi t2 = d[2] + d[5], t5 = d[2] - d[5], t3 = d[3] + d[4], t4 = d[3] - d[4];
@@ -81,52 +96,67 @@ INLINE vi divide(vi x, int32_t by) {
     return (y ^ sign) - sign;
 }
 
-/* Eight rows of samples in [0, 255] -> the same after DCT, quantisation and back; `lines`: 64 lines of `most` blocks,
-   of which a vector's worth is beyond those of any plane. */
-static void code_row(const Plane *p, long top, const int32_t *steps, int32_t *lines, long most) {
-    long blocks = p->width / 8;
-    for (long r = 0; r < 8; r++) {
-        const int32_t *in = row_of(p, top + r);
-        for (long c = 0; c < 8; c++) {
-            int32_t *restrict out = lines + (8 * r + c) * most;
-            for (long b = 0; b < blocks; b++) out[b] = in[8 * b + c] - 128;
-            memset(out + blocks, 0, (most - blocks) * sizeof *out); /* the last vector's other lanes */
-        }
-    }
+/* Entries e, ..., e + LANES - 1 of the block at `at`, whose rows are `stride` entries apart. */
+INLINE vi entries_of(const int32_t *at, long stride, int e) {
+    at += e / 8 * stride + e % 8;
+#if defined(__AVX512F__)
+    __m512i row = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)at));
+    return (vi)_mm512_inserti64x4(row, _mm256_loadu_si256((const __m256i *)(at + stride)), 1);
+#else
+    return load_int(at);
+#endif
+}
+
+INLINE void put_entries(vi entries, int32_t *at, long stride, int e) {
+    at += e / 8 * stride + e % 8;
+#if defined(__AVX512F__)
+    _mm256_storeu_si256((__m256i *)at, _mm512_castsi512_si256((__m512i)entries));
+    _mm256_storeu_si256((__m256i *)(at + stride), _mm512_extracti64x4_epi64((__m512i)entries, 1));
+#else
+    store_int(at, entries);
+#endif
+}
+
+/* Samples in [0, 255] -> the same after DCT, quantisation and back, LANES blocks at a time. */
+static void code(const Plane *p, const int32_t *steps) {
+    long across = p->width / 8, blocks = across * (p->height / 8), stride = p->width + SLACK;
     for (long b = 0; b < blocks; b += LANES) {
-        vi d[8][8], t[8];
-        for (int r = 0; r < 8; r++) {
-            for (int c = 0; c < 8; c++) t[c] = load_int(lines + (8 * r + c) * most + b);
-            forward(t, 0);
-            for (int c = 0; c < 8; c++) d[r][c] = t[c];
+        int32_t *at[LANES];
+        vi d[64], t[8];
+        for (long lane = 0; lane < LANES; lane++) { /* the last block in all lanes that are left */
+            long k = b + lane < blocks ? b + lane : blocks - 1;
+            at[lane] = row_of(p, k / across * 8) + k % across * 8;
         }
+        for (int e = 0; e < 64; e += LANES) {
+            vf part[LANES];
+            for (int lane = 0; lane < LANES; lane++)
+                part[lane] = (vf)entries_of(at[lane], stride, e);
+            transpose(part);
+            for (int k = 0; k < LANES; k++) d[e + k] = (vi)part[k] - 128;
+        }
+        for (int r = 0; r < 8; r++) forward(d + 8 * r, 0);
         for (int c = 0; c < 8; c++) {
-            for (int r = 0; r < 8; r++) t[r] = d[r][c];
+            for (int r = 0; r < 8; r++) t[r] = d[8 * r + c];
             forward(t, 1);
-            for (int r = 0; r < 8; r++) t[r] = divide(t[r], 8 * steps[8 * r + c]) * steps[8 * r + c];
+            for (int r = 0; r < 8; r++) {
+                int32_t step = steps[8 * r + c];
+                t[r] = divide(t[r], 8 * step) * step;
+            }
             inverse(t, 0);
-            for (int r = 0; r < 8; r++) d[r][c] = t[r];
+            for (int r = 0; r < 8; r++) d[8 * r + c] = t[r];
         }
-        for (int r = 0; r < 8; r++) {
-            for (int c = 0; c < 8; c++) t[c] = d[r][c];
-            inverse(t, 1);
-            for (int c = 0; c < 8; c++) store_int(lines + (8 * r + c) * most + b, limit(t[c] + 128));
-        }
-    }
-    for (long r = 0; r < 8; r++) {
-        int32_t *out = row_of(p, top + r);
-        for (long c = 0; c < 8; c++) {
-            const int32_t *restrict in = lines + (8 * r + c) * most;
-            for (long b = 0; b < blocks; b++) out[8 * b + c] = in[b];
+        for (int r = 0; r < 8; r++) inverse(d + 8 * r, 1);
+        for (int e = 0; e < 64; e += LANES) {
+            vf part[LANES];
+            for (int k = 0; k < LANES; k++) part[k] = (vf)limit(d[e + k] + 128);
+            transpose(part);
+            for (int lane = 0; lane < LANES; lane++)
+                put_entries((vi)part[lane], at[lane], stride, e);
         }
     }
 }
 
-static void code(const Plane *p, const int32_t *steps, int32_t *lines, long most) {
-    for (long top = 0; top < p->height; top += 8) code_row(p, top, steps, lines, most);
-}
-
-/* --- borders ----------------------------------------------------------------------------------------------------- */
+/* --- borders --------------------------------------------------------------------------------- */
 
 /* Column width - 1 repeated to the right end of row i and beyond. */
 static void repeat_right(const Plane *p, long i, long width) {
@@ -140,27 +170,30 @@ static void repeat_down(const Plane *p, long height) {
         memcpy(row_of(p, i), row_of(p, height - 1), (p->width + SLACK) * sizeof(int32_t));
 }
 
-/* --- colour ------------------------------------------------------------------------------------------------------ */
+/* --- colour ---------------------------------------------------------------------------------- */
 
 INLINE float rounded(float x) {
     x = x > 0 ? x : 0;
     return ((x < 1 ? x : 1) * 255.0f + 12582912.0f) - 12582912.0f;
 }
 
-static void read_row(const float *restrict x, long width, int32_t *restrict luma, int32_t *restrict blue,
-                     int32_t *restrict red) {
+static void read_row(const float *restrict x, long width, int32_t *restrict luma,
+                     int32_t *restrict blue, int32_t *restrict red) {
     for (long j = 0; j < width; j++) {
-        int32_t r = (int32_t)rounded(x[3 * j]), g = (int32_t)rounded(x[3 * j + 1]), b = (int32_t)rounded(x[3 * j + 2]);
+        int32_t r = (int32_t)rounded(x[3 * j]), g = (int32_t)rounded(x[3 * j + 1]),
+                b = (int32_t)rounded(x[3 * j + 2]);
         luma[j] = (19595 * r + 38470 * g + 7471 * b + 32768) >> 16;
         blue[j] = (-11059 * r - 21709 * g + 32768 * b + (128 << 16) + 32767) >> 16;
         red[j] = (32768 * r - 27439 * g - 5329 * b + (128 << 16) + 32767) >> 16;
     }
 }
 
-INLINE float level(int32_t x) { return (float)(x < 0 ? 0 : x > 255 ? 255 : x) / 255.0f; }
+INLINE float level(int32_t x) {
+    return ratio((float)(x < 0 ? 0 : x > 255 ? 255 : x), 255.0f, 1 / 255.0f);
+}
 
-static void write_row(const int32_t *restrict luma, const int32_t *restrict blue, const int32_t *restrict red,
-                      long width, float *restrict y) {
+static void write_row(const int32_t *restrict luma, const int32_t *restrict blue,
+                      const int32_t *restrict red, long width, float *restrict y) {
     for (long j = 0; j < width; j++) {
         int32_t b = blue[j] - 128, r = red[j] - 128;
         y[3 * j] = level(luma[j] + ((91881 * r + 32768) >> 16));
@@ -203,12 +236,12 @@ static void grow(const Plane *p, long height, long width, long i, int v, int smo
     }
 }
 
-/* --- images ------------------------------------------------------------------------------------------------------ */
+/* --- images ---------------------------------------------------------------------------------- */
 
 INLINE long up_to(long n, long multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-static void grey(const float *x, long xs, float *y, long ys, long height, long width, const int32_t *steps,
-                 int32_t *memory) {
+static void grey(const float *x, long xs, float *y, long ys, long height, long width,
+                 const int32_t *steps, int32_t *memory) {
     Plane p = plane_of(&memory, up_to(height, 8), up_to(width, 8));
     for (long i = 0; i < height; i++) {
         int32_t *row = row_of(&p, i);
@@ -216,15 +249,15 @@ static void grey(const float *x, long xs, float *y, long ys, long height, long w
         repeat_right(&p, i, width);
     }
     repeat_down(&p, height);
-    code(&p, steps, memory, p.width / 8 + LANES);
+    code(&p, steps);
     for (long i = 0; i < height; i++) {
         const int32_t *row = row_of(&p, i);
         for (long j = 0; j < width; j++) y[i * ys + j] = level(row[j]);
     }
 }
 
-static void colour(const float *x, long xs, float *y, long ys, long height, long width, const int32_t *steps, int v,
-                   int h, int32_t *memory) {
+static void colour(const float *x, long xs, float *y, long ys, long height, long width,
+                   const int32_t *steps, int v, int h, int32_t *memory) {
     long tall = up_to(height, 8 * v), wide = up_to(width, 8 * h);
     long rows = (height + v - 1) / v, columns = (width + h - 1) / h;
     Plane luma = plane_of(&memory, tall, wide), small[2], full[2];
@@ -235,7 +268,8 @@ static void colour(const float *x, long xs, float *y, long ys, long height, long
         for (int c = 0; c < 2; c++) full[c] = plane_of(&memory, 2, wide); /* the rows in work */
     for (long i = 0; i < up_to(height, v); i++) {
         long from = i < height ? i : height - 1, to = h == 1 ? i : i % v;
-        read_row(x + from * xs, width, row_of(&luma, i), row_of(&full[0], to), row_of(&full[1], to));
+        read_row(x + from * xs, width, row_of(&luma, i), row_of(&full[0], to),
+                 row_of(&full[1], to));
         repeat_right(&luma, i, width);
         for (int c = 0; c < 2; c++) {
             repeat_right(&full[c], to, width);
@@ -244,11 +278,9 @@ static void colour(const float *x, long xs, float *y, long ys, long height, long
     }
     repeat_down(&luma, height);
     for (int c = 0; c < 2; c++) repeat_down(&small[c], rows);
-    long most = wide / 8 + LANES;
-    int32_t *lines = memory;
-    code(&luma, steps, lines, most);
-    for (int c = 0; c < 2; c++) code(&small[c], steps + 64, lines, most);
-    int32_t *sums = lines + 1, *out[2] = {lines + wide + 2, lines + 2 * wide + 4};
+    code(&luma, steps);
+    for (int c = 0; c < 2; c++) code(&small[c], steps + 64);
+    int32_t *sums = memory + 1, *out[2] = {memory + wide + 2, memory + 2 * wide + 4};
     int smooth = h == 2 && width > 4; /* two chroma samples or fewer are repeated (jdsample.c) */
     for (long i = 0; i < height; i++) {
         const int32_t *chroma[2];
@@ -271,10 +303,9 @@ static const unsigned char LUMA[64] = {
     49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
 };
 static const unsigned char CHROMA[64] = {
-    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99,
-    24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99, 99, 99,
-    99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
-    99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99,
+    99, 99, 47, 66, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
+    99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99, 99,
 };
 
 /* The steps of luma and chroma, 64 each, in rows, scaled as jpeg_set_quality does. */
@@ -286,12 +317,12 @@ void jpeg_tables(int quality, int32_t steps[128]) {
     }
 }
 
-/* Encodes and decodes one image in [0, 1]. `steps`: those of `jpeg_tables`. (v, h): pixels that a chroma sample spans.
-   In place. */
-void jpeg(Arena *arena, const float *x, long xs, float *y, long ys, long height, long width, long channels,
-          const int32_t *steps, int v, int h) {
+/* Encodes and decodes one image in [0, 1]. `steps`: those of `jpeg_tables`. (v, h): pixels that a
+   chroma sample spans. In place. */
+void jpeg(Arena *arena, const float *x, long xs, float *y, long ys, long height, long width,
+          long channels, const int32_t *steps, int v, int h) {
     long tall = up_to(height, 16), wide = up_to(width, 16) + SLACK;
-    int32_t *memory = TAKE(arena, int32_t, 3 * tall * wide + 8 * wide + 64 * (wide / 8 + LANES));
+    int32_t *memory = TAKE(arena, int32_t, 3 * tall * wide + 8 * wide);
     if (!arena->base) return;
     if (channels == 1)
         grey(x, xs, y, ys, height, width, steps, memory);

@@ -1,10 +1,11 @@
-/* Noise over the pixels of one interleaved image: the fields of degrade/rng.py and what degrade/ops/noise.py makes of
-them, a line at a time. */
+/* Noise over the pixels of one interleaved image: the fields of degrade/rng.py and what
+degrade/ops/noise.py makes of them, a line at a time. */
 
 #include "kernels.h"
 #include "simd.h"
 
-/* The hash of degrade/rng.py: the words of pixels, from their columns' words and the two of their lines. */
+/* The hash of degrade/rng.py: the words of pixels, from their columns' words and the two of their
+   lines. */
 INLINE vi word(vu column, vu first, vu second) {
     vu words = column + first;
     words ^= (vu)((vi)words >> 16);
@@ -15,7 +16,8 @@ INLINE vi word(vu column, vu first, vu second) {
     return (vi)words;
 }
 
-/* -log x of x in (0, 1], as Cephes' logf: the exponent, and a polynomial in the mantissa from sqrt 1/2 on. */
+/* -log x of x in (0, 1], as Cephes' logf: the exponent, and a polynomial in the mantissa from sqrt
+   1/2 on. */
 INLINE vf minus_log(vf x) {
     vi bits = (vi)x - 0x3F3504F3;
     vf exponent = to_float(bits >> 23);
@@ -34,7 +36,8 @@ INLINE vf minus_log(vf x) {
     return madd(exponent, splat(-0.693147180559945f), -y);
 }
 
-/* sqrt 2 erf^-1 x for |x| < 1: M. Giles, Approximating the erfinv function (2010), table 5, to 3e-7. */
+/* sqrt 2 erf^-1 x for |x| < 1: M. Giles, Approximating the erfinv function (2010), table 5, to
+   3e-7. */
 INLINE vf normal_quantile(vf x) {
     vf w = minus_log((1.0f - x) * (1.0f + x));
     vf v = w - 2.5f;
@@ -69,10 +72,12 @@ INLINE vf uniform(vi words) {
     return clip(to_float(words) * 0x1p-32f + 0.5f, 0x1p-25f, 0x1.fffffep-1f);
 }
 
-INLINE vf normal(vi words) { return normal_quantile(to_float(words) * (0x1.fffffep-1f * 0x1p-31f)); }
+INLINE vf normal(vi words) {
+    return normal_quantile(to_float(words) * (0x1.fffffep-1f * 0x1p-31f));
+}
 
-/* What the next elements of an interleaved line are hashed from. After `planes` vectors channels come in the same order
-   again, LANES columns further. */
+/* What the next elements of an interleaved line are hashed from. After `planes` vectors channels
+   come in the same order again, LANES columns further. */
 enum { PLANES = 3 };
 typedef struct {
     vu column[PLANES], first[PLANES], second[PLANES];
@@ -92,7 +97,8 @@ static Line line_of(long planes) {
 }
 
 /* The same at the start of line i of `height`. */
-INLINE Line at_line(const Line *any_, const int32_t *first, const int32_t *second, long i, long height) {
+INLINE Line at_line(const Line *any_, const int32_t *first, const int32_t *second, long i,
+                    long height) {
     Line l = *any_;
     for (long v = 0; v < l.planes; v++) {
         l.first[v] = (vu){0} + (uint32_t)first[i];
@@ -113,7 +119,8 @@ INLINE uint32_t mixed(uint32_t word) {
 }
 
 /* The two words of each line (p, y), of the halves of a sample's key: see degrade/rng.py. */
-void line_words(uint32_t low, uint32_t high, long planes, long height, int32_t *first, int32_t *second) {
+void line_words(uint32_t low, uint32_t high, long planes, long height, int32_t *first,
+                int32_t *second) {
     for (long p = 0; p < planes; p++)
         for (long y = 0; y < height; y++) {
             uint32_t line = ((uint32_t)p * 0x01000193u + (uint32_t)y) * 0x61C88647u;
@@ -150,13 +157,15 @@ static void mix(const float *restrict z, const float *restrict m, float *restric
     }
 }
 
-/* y = clip(x + n) or, if `times`, clip(x + x n), n = sigma M z. `planes` is 1 (grey: one z for all channels) or the
-   number of channels, 1 or 3; M, 3 x 3, may be NULL, the identity. `first` and `second`: a word for each
-   (p, line). In place. */
-void add_normal(Arena *arena, const float *x, long xs, float *y, long ys, long height, long width, long channels,
-                long planes, const int32_t *first, const int32_t *second, float sigma, const float *mixing, int times) {
+/* y = clip(x + n) or, if `times`, clip(x + x n), n = sigma M z. `planes` is 1 (grey: one z for all
+   channels) or the number of channels, 1 or 3; M, 3 x 3, may be NULL, the identity. `first` and
+   `second`: a word for each (p, line). In place. */
+void add_normal(Arena *arena, const float *x, long xs, float *y, long ys, long height, long width,
+                long channels, long planes, const int32_t *first, const int32_t *second,
+                float sigma, const float *mixing, int times) {
     long count = width * channels, line = whole(count);
-    float *z = TAKE(arena, float, line), *in = TAKE(arena, float, line), *noise = TAKE(arena, float, line);
+    float *z = TAKE(arena, float, line), *in = TAKE(arena, float, line),
+          *noise = TAKE(arena, float, line);
     if (!arena->base) return;
     Line any_ = line_of(planes);
     for (long i = 0; i < height; i++, x += xs, y += ys) {
@@ -176,11 +185,14 @@ void add_normal(Arena *arena, const float *x, long xs, float *y, long ys, long h
     }
 }
 
-/* y = 1 where u < white, else 0 where u > black, else x; u uniform. `planes`, `first` and `second` as above. In place. */
-void salt_pepper(Arena *arena, const float *x, long xs, float *y, long ys, long height, long width, long channels,
-                 long planes, const int32_t *first, const int32_t *second, float white, float black) {
+/* y = 1 where u < white, else 0 where u > black, else x; u uniform. `planes`, `first` and `second`
+   as above. In place. */
+void salt_pepper(Arena *arena, const float *x, long xs, float *y, long ys, long height, long width,
+                 long channels, long planes, const int32_t *first, const int32_t *second,
+                 float white, float black) {
     long count = width * channels, line = whole(count);
-    float *u = TAKE(arena, float, line), *all = TAKE(arena, float, line), *in = TAKE(arena, float, line);
+    float *u = TAKE(arena, float, line), *all = TAKE(arena, float, line),
+          *in = TAKE(arena, float, line);
     if (!arena->base) return;
     Line any_ = line_of(planes);
     for (long i = 0; i < height; i++, x += xs, y += ys) {
@@ -197,7 +209,8 @@ void salt_pepper(Arena *arena, const float *x, long xs, float *y, long ys, long 
     }
 }
 
-/* The rounded Cornish-Fisher expansion of degrade/ops/noise.py; for means below 8, which it is not for, a guess. */
+/* The rounded Cornish-Fisher expansion of degrade/ops/noise.py; for means below 8, which it is not
+   for, a guess. */
 INLINE vf photons(vf mean, vf u) {
     vf z = normal_quantile(2.0f * u - 1.0f);
     vf square = most(mean, splat(0.25f)) - (float)(1.0 / 12);
@@ -209,10 +222,12 @@ INLINE vf photons(vf mean, vf u) {
 }
 
 static void luma(const float *restrict x, float *restrict y, long width) {
-    for (long j = 0; j < width; j++) y[j] = x[3 * j] * 0.2989f + x[3 * j + 1] * 0.587f + x[3 * j + 2] * 0.114f;
+    for (long j = 0; j < width; j++)
+        y[j] = x[3 * j] * 0.2989f + x[3 * j + 1] * 0.587f + x[3 * j + 2] * 0.114f;
 }
 
-/* How many of the ascending steps are below u, sought from `guess` on: the distribution function inverted. */
+/* How many of the ascending steps are below u, sought from `guess` on: the distribution function
+   inverted. */
 INLINE float steps_below(const float *steps, long count, float u, float guess) {
     long k = guess < (float)count ? (long)guess : count;
     while (k < count && steps[k] < u) k++;
@@ -220,11 +235,12 @@ INLINE float steps_below(const float *steps, long count, float u, float guess) {
     return (float)k;
 }
 
-/* y = clip(x + scale (K / v - r)), K ~ Poisson(v r), r the level of x, or of its luma if planes is 1 of 3. `steps` has
-   the first TERMS values of the distribution function of each level below `dark`. In place. */
-void add_poisson(Arena *arena, const float *x, long xs, float *y, long ys, long height, long width, long channels,
-                 long planes, const int32_t *first, const int32_t *second, float v, float scale, const float *steps,
-                 long dark) {
+/* y = clip(x + scale (K / v - r)), K ~ Poisson(v r), r the level of x, or of its luma if planes is
+   1 of 3. `steps` has the first TERMS values of the distribution function of each level below
+   `dark`. In place. */
+void add_poisson(Arena *arena, const float *x, long xs, float *y, long ys, long height, long width,
+                 long channels, long planes, const int32_t *first, const int32_t *second, float v,
+                 float scale, const float *steps, long dark) {
     long count = width * channels, drawn = width * planes, line = whole(count);
     float *in = TAKE(arena, float, line), *level = TAKE(arena, float, line);
     float *u = TAKE(arena, float, line), *noise = TAKE(arena, float, line);
@@ -244,37 +260,49 @@ void add_poisson(Arena *arena, const float *x, long xs, float *y, long ys, long 
             few |= r < (float)dark;
             store(level + e, r);
             store(u + e, random);
-            store(noise + e, photons(r / 255.0f * v, random));
+            store(noise + e, photons(ratio_of(r, splat(255), splat(1 / 255.0f)) * v, random));
         }
         for (long e = any(few) ? 0 : drawn; e < drawn; e++)
             if (level[e] < (float)dark)
                 noise[e] = steps_below(steps + (long)level[e] * TERMS, TERMS, u[e], noise[e]);
         for (long e = 0; e < drawn; e += LANES)
-            store(noise + e, (load(noise + e) / v - load(level + e) / 255.0f) * scale);
+            store(noise + e, (load(noise + e) / v -
+                              ratio_of(load(level + e), splat(255), splat(1 / 255.0f))) *
+                                 scale);
         const float *n = noise;
         if (planes < channels) {
             repeat(noise, u, width);
             n = u;
         }
-        for (long e = 0; e < line; e += LANES) store(in + e, clip(load(in + e) + load(n + e), 0, 1));
+        for (long e = 0; e < line; e += LANES)
+            store(in + e, clip(load(in + e) + load(n + e), 0, 1));
         memcpy(y, in, count * sizeof *y);
     }
 }
 
-/* How many levels an image's pixels, or their lumas if `planes` is 1 and `channels` 3, take; it stops counting
-   after a line that finds more than `enough`. */
-int distinct(const float *x, long xs, long height, long width, long channels, long planes, long enough) {
+/* How many levels an image's pixels, or their lumas if `planes` is 1 and `channels` 3, take; it
+   stops counting after a line that finds more than `enough`. */
+int distinct(const float *x, long xs, long height, long width, long channels, long planes,
+             long enough) {
+    enum { PIECE = 256 };
     unsigned char seen[256] = {0};
+    float lumas[PIECE];
     int count = 0;
-    for (long i = 0; i < height && count <= enough; i++)
-        for (long j = 0; j < width; j++)
-            for (long p = 0; p < planes; p++) {
-                const float *at = x + i * xs + j * channels;
-                float r = planes < channels ? at[0] * 0.2989f + at[1] * 0.587f + at[2] * 0.114f : at[p];
-                r = (r * 255.0f + 12582912.0f) - 12582912.0f;
-                int level = (int)(r > 0 ? (r < 255 ? r : 255) : 0);
-                count += !seen[level];
-                seen[level] = 1;
+    for (long i = 0; i < height && count <= enough; i++) {
+        for (long j = 0; j < width; j += PIECE) {
+            long some = j + PIECE > width ? width - j : PIECE;
+            const float *in = x + i * xs + j * channels;
+            int32_t levels[PLANES * PIECE];
+            if (planes < channels) luma(in, lumas, some), in = lumas;
+            for (long e = 0; e < some * planes; e++) {
+                float r = (in[e] * 255.0f + 12582912.0f) - 12582912.0f;
+                r = r > 0 ? r : 0;
+                levels[e] = (int32_t)(r < 255 ? r : 255);
             }
+            for (long e = 0; e < some * planes; e++) seen[levels[e]] = 1;
+        }
+        count = 0;
+        for (int k = 0; k < 256; k++) count += seen[k];
+    }
     return count;
 }

@@ -1,5 +1,6 @@
-/* Kernels and resampling matrices, in double precision, as degrade/kernels/psf.py, convolve.py and resample.py define
-them. Row i of `arguments` describes kernel i; its taps go to data + offset[i], trimmed and cropped, as float32. */
+/* Kernels and resampling matrices, in double precision, as degrade/kernels/psf.py, convolve.py and
+resample.py define them. Row i of `arguments` describes kernel i; its taps go to data + offset[i],
+trimmed and cropped, as float32. */
 
 #include <math.h>
 #include <stdint.h>
@@ -11,7 +12,8 @@ static const double PI = 3.14159265358979323846;
 
 /* Taps of less than NEGLIGIBLE of the sum of all, together, are dropped. */
 static const double NEGLIGIBLE = 1e-7;
-/* What is below e^-FAINT of the largest tap is dropped in any case: 401 x 401 of them sum to less. */
+/* What is below e^-FAINT of the largest tap is dropped in any case: 401 x 401 of them sum to less.
+ */
 static const double FAINT = 45;
 /* Width 0 stands for this one; no power of q grows larger than e^700. */
 static const double NARROWEST = 1e-150, LARGEST = 1.0142320547350045e304;
@@ -19,10 +21,11 @@ static const double NARROWEST = 1e-150, LARGEST = 1.0142320547350045e304;
 /* The longest side that there is room for on the stack. */
 enum { LONGEST = 401 };
 
-/* --- trimming ---------------------------------------------------------------------------------------------------- */
+/* --- trimming -------------------------------------------------------------------------------- */
 
-/* The least v of which the values up to v, itself included, sum to `limit` at least; infinity if all sum to less. Values
-   are parted by one of them, and only the part in which the sum reaches `limit` is looked at further. */
+/* The least v of which the values up to v, itself included, sum to `limit` at least; infinity if
+   all sum to less. Values are parted by one of them, and only the part in which the sum reaches
+   `limit` is looked at further. */
 static double threshold(double *v, long count, double limit) {
     double found = HUGE_VAL;
     while (count > 0) {
@@ -65,18 +68,21 @@ static void trim(double *taps, long count, double *scratch) {
         if (fabs(taps[i]) < least) taps[i] = 0;
 }
 
-/* How far from the centre of `side` lines, `apart` taps from one to the next, of `side` taps `step` apart, there is one
-   that is not zero. */
+/* How far from the centre of `side` lines, `apart` taps from one to the next, of `side` taps
+   `step` apart, there is one that is not zero. */
 static long reach(const double *taps, long side, long apart, long step) {
     long half = side / 2;
     for (long far = half; far > 0; far--)
         for (long j = 0; j < side; j++)
-            if (taps[(half - far) * apart + j * step] != 0 || taps[(half + far) * apart + j * step] != 0) return far;
+            if (taps[(half - far) * apart + j * step] != 0 ||
+                taps[(half + far) * apart + j * step] != 0)
+                return far;
     return 0;
 }
 
 /* Trims a square kernel, and writes what is left of it. */
-static void finish(double *taps, long side, double *scratch, float *to, int32_t *rows, int32_t *columns) {
+static void finish(double *taps, long side, double *scratch, float *to, int32_t *rows,
+                   int32_t *columns) {
     trim(taps, side * side, scratch);
     long y = reach(taps, side, side, 1), x = reach(taps, side, 1, side), half = side / 2;
     for (long i = half - y; i <= half + y; i++)
@@ -95,7 +101,7 @@ static void normalise_log(double *x, long count) {
     for (long i = 0; i < count; i++) x[i] /= sum;
 }
 
-/* --- kernels ----------------------------------------------------------------------------------------------------- */
+/* --- kernels --------------------------------------------------------------------------------- */
 
 /* The logarithm of the profile at q = u^2 + v^2. */
 INLINE double profile(double q, double beta, int plateau) {
@@ -105,16 +111,17 @@ INLINE double profile(double q, double beta, int plateau) {
     return plateau ? -log1p(power) : -0.5 * power;
 }
 
-/* Rows of (size, sigma_x, sigma_y, angle, beta, plateau, shift). Returns 0, or 1 + i for a size of row i that is even or
-   too large. */
-EXPORT int psf_elliptic(long n, const double *arguments, float *data, const int64_t *offset, int32_t *rows,
-                        int32_t *columns) {
+/* Rows of (size, sigma_x, sigma_y, angle, beta, plateau, shift). Returns 0, or 1 + i for a size of
+   row i that is even or too large. */
+EXPORT int psf_elliptic(long n, const double *arguments, float *data, const int64_t *offset,
+                        int32_t *rows, int32_t *columns) {
     for (long i = 0; i < n; i++, arguments += 7) {
         long size = (long)arguments[0];
         if (size < 1 || size > LONGEST || size % 2 == 0) return (int)i + 1;
         double taps[size * size], scratch[size * size];
         double sx = fmax(arguments[1], NARROWEST), sy = fmax(arguments[2], NARROWEST);
-        double cosine = cos(arguments[3]), sine = sin(arguments[3]), beta = arguments[4], shift = arguments[6];
+        double cosine = cos(arguments[3]), sine = sin(arguments[3]), beta = arguments[4],
+               shift = arguments[6];
         long half = size / 2, area = size * size;
         int plateau = arguments[5] != 0;
         /* Without a shift the kernel is the same from either side of its centre. */
@@ -133,8 +140,8 @@ EXPORT int psf_elliptic(long n, const double *arguments, float *data, const int6
 }
 
 /* Rows of (size, cutoff). */
-EXPORT int psf_sinc(long n, const double *arguments, float *data, const int64_t *offset, int32_t *rows,
-                    int32_t *columns) {
+EXPORT int psf_sinc(long n, const double *arguments, float *data, const int64_t *offset,
+                    int32_t *rows, int32_t *columns) {
     for (long i = 0; i < n; i++, arguments += 2) {
         long size = (long)arguments[0], half = size / 2;
         if (size < 1 || size > LONGEST || size % 2 == 0) return (int)i + 1;
@@ -145,8 +152,10 @@ EXPORT int psf_sinc(long n, const double *arguments, float *data, const int64_t 
             for (long x = 0; x <= y; x++) {
                 double r = sqrt((double)(y * y + x * x));
                 double tap = y == 0 ? w * w / (4 * PI) : w * j1(w * r) / (2 * PI * r);
-                centre[y * size + x] = centre[y * size - x] = centre[-y * size + x] = centre[-y * size - x] = tap;
-                centre[x * size + y] = centre[x * size - y] = centre[-x * size + y] = centre[-x * size - y] = tap;
+                centre[y * size + x] = centre[y * size - x] = centre[-y * size + x] =
+                    centre[-y * size - x] = tap;
+                centre[x * size + y] = centre[x * size - y] = centre[-x * size + y] =
+                    centre[-x * size - y] = tap;
             }
         for (long k = 0; k < size * size; k++) sum += taps[k];
         for (long k = 0; k < size * size; k++) taps[k] /= sum;
@@ -156,7 +165,8 @@ EXPORT int psf_sinc(long n, const double *arguments, float *data, const int64_t 
 }
 
 /* Rows of (size, sigma, shift): one axis. */
-EXPORT int psf_gaussian(long n, const double *arguments, float *data, const int64_t *offset, int32_t *count) {
+EXPORT int psf_gaussian(long n, const double *arguments, float *data, const int64_t *offset,
+                        int32_t *count) {
     for (long i = 0; i < n; i++, arguments += 3) {
         long size = (long)arguments[0], half = size / 2;
         if (size < 1 || size > LONGEST || size % 2 == 0) return (int)i + 1;
@@ -169,23 +179,38 @@ EXPORT int psf_gaussian(long n, const double *arguments, float *data, const int6
         trim(taps, size, scratch);
         long far = half;
         while (far > 0 && taps[half - far] == 0 && taps[half + far] == 0) far--;
-        for (long k = half - far; k <= half + far; k++) data[offset[i] + k - half + far] = (float)taps[k];
+        for (long k = half - far; k <= half + far; k++)
+            data[offset[i] + k - half + far] = (float)taps[k];
         count[i] = (int32_t)(2 * far + 1);
     }
     return 0;
 }
 
-/* --- resampling matrices ----------------------------------------------------------------------------------------- */
+/* --- resampling matrices --------------------------------------------------------------------- */
 
 /* The order of degrade.kernels.resample.FILTERS. */
-enum { AREA, COVERAGE, NEAREST, BILINEAR, BICUBIC, LANCZOS, CATMULL_ROM, HERMITE, MITCHELL, MATLAB, FILTERS };
+enum {
+    AREA,
+    COVERAGE,
+    NEAREST,
+    BILINEAR,
+    BICUBIC,
+    LANCZOS,
+    CATMULL_ROM,
+    HERMITE,
+    MITCHELL,
+    MATLAB,
+    FILTERS
+};
 
 /* Mitchell and Netravali, 1988, equation 8. */
 INLINE double cubic(double x, double b, double c) {
     x = fabs(x);
     if (x >= 2) return 0;
-    double far = (-b - 6 * c) * (x * x * x) + (6 * b + 30 * c) * (x * x) + (-12 * b - 48 * c) * x + (8 * b + 24 * c);
-    double near = (12 - 9 * b - 6 * c) * (x * x * x) + (-18 + 12 * b + 6 * c) * (x * x) + (6 - 2 * b);
+    double far = (-b - 6 * c) * (x * x * x) + (6 * b + 30 * c) * (x * x) + (-12 * b - 48 * c) * x +
+                 (8 * b + 24 * c);
+    double near =
+        (12 - 9 * b - 6 * c) * (x * x * x) + (-18 + 12 * b + 6 * c) * (x * x) + (6 - 2 * b);
     return (x < 1 ? near : far) / 6;
 }
 
@@ -218,7 +243,8 @@ typedef struct {
 } Matrix;
 
 static Matrix matrix_of(long n_in, long n_out, int filter, int antialias) {
-    Matrix m = {n_in, n_out, 1, n_in == n_out ? NEAREST : filter, antialias || filter == MATLAB, 0, 1};
+    Matrix m = {n_in, n_out, 1, n_in == n_out ? NEAREST : filter, antialias || filter == MATLAB,
+                0,    1};
     if (m.filter == AREA || m.filter == COVERAGE)
         for (long i = 0; i < n_out; i++) {
             long taps = ((i + 1) * n_in + n_out - 1) / n_out - i * n_in / n_out;
@@ -236,8 +262,8 @@ static Matrix matrix_of(long n_in, long n_out, int filter, int antialias) {
 INLINE long least_of(long a, long b) { return a < b ? a : b; }
 INLINE long most_of(long a, long b) { return a > b ? a : b; }
 
-/* Tap t of row i of a matrix whose rows begin at column `first` and are centred at `centre`: its weight, and its column
-   in *column. */
+/* Tap t of row i of a matrix whose rows begin at column `first` and are centred at `centre`: its
+   weight, and its column in *column. */
 INLINE double tap_of(const Matrix *m, long i, long first, double centre, long t, long *column) {
     long at = first + t, last = m->n_in - 1;
     *column = at < 0 ? 0 : at > last ? last : at;
@@ -247,8 +273,9 @@ INLINE double tap_of(const Matrix *m, long i, long first, double centre, long t,
     case AREA:
         return at * m->n_out < (i + 1) * m->n_in;
     case COVERAGE: /* overlaps in units of 1 / n_out */
-        return (double)most_of(
-            least_of((at + 1) * m->n_out, (i + 1) * m->n_in) - most_of(at * m->n_out, i * m->n_in), 0);
+        return (double)most_of(least_of((at + 1) * m->n_out, (i + 1) * m->n_in) -
+                                   most_of(at * m->n_out, i * m->n_in),
+                               0);
     case MATLAB:
         at = floor_mod(at, 2 * m->n_in);
         *column = least_of(at, 2 * m->n_in - 1 - at);
@@ -259,9 +286,10 @@ INLINE double tap_of(const Matrix *m, long i, long first, double centre, long t,
     return kernel(((double)(first + t) - centre) / m->stretch, m->filter);
 }
 
-/* The matrix from n_in to n_out samples: K columns and weights for each of its n_out rows. Returns K; without `index`
-   nothing is written, and either of `weight` and `weight64` may be NULL. */
-EXPORT long band(long n_in, long n_out, int filter, int antialias, int32_t *index, float *weight, double *weight64) {
+/* The matrix from n_in to n_out samples: K columns and weights for each of its n_out rows. Returns
+   K; without `index` nothing is written, and either of `weight` and `weight64` may be NULL. */
+EXPORT long band(long n_in, long n_out, int filter, int antialias, int32_t *index, float *weight,
+                 double *weight64) {
     Matrix m = matrix_of(n_in, n_out, filter, antialias);
     double row[m.taps];
     for (long i = 0; index && i < n_out; i++) {

@@ -8,8 +8,8 @@
 /* A row of R_v x, BLOCK vectors at a time. */
 enum { BLOCK = 4 };
 
-INLINE void block(const float *x, long xs, const int32_t *index, const float *weight, long taps, float *y,
-                  const int columns) {
+INLINE void block(const float *x, long xs, const int32_t *index, const float *weight, long taps,
+                  float *y, const int columns) {
     vf sum[BLOCK] = {0};
     for (long t = 0; t < taps; t++) {
         const float *in = x + index[t] * xs;
@@ -23,11 +23,13 @@ static void down(const float *x, long xs, Band v, long i, float *restrict y, lon
     const int32_t *index = v.index + i * v.taps;
     const float *weight = v.weight + i * v.taps;
     long j = 0;
-    for (; j + BLOCK * LANES <= count; j += BLOCK * LANES) block(x + j, xs, index, weight, v.taps, y + j, BLOCK);
+    for (; j + BLOCK * LANES <= count; j += BLOCK * LANES)
+        block(x + j, xs, index, weight, v.taps, y + j, BLOCK);
     for (; j + LANES <= count; j += LANES) block(x + j, xs, index, weight, v.taps, y + j, 1);
     for (; j < count; j++) {
         float sum = 0;
-        for (long t = 0; t < v.taps; t++) sum = __builtin_fmaf(weight[t], x[index[t] * xs + j], sum);
+        for (long t = 0; t < v.taps; t++)
+            sum = __builtin_fmaf(weight[t], x[index[t] * xs + j], sum);
         y[j] = sum;
     }
 }
@@ -48,13 +50,13 @@ INLINE void across_rows(const float *x, Band h, long columns, const int channels
 }
 
 /* `rows` rows of `columns` pixels of y from those of x. Taps are added in their order. */
-void resample(Arena *arena, const float *x, long xs, long height, long width, float *y, long ys, long rows,
-              long columns, long channels, Band v, Band h) {
+void resample(Arena *arena, const float *x, long xs, long height, long width, float *y, long ys,
+              long rows, long columns, long channels, Band v, Band h) {
     (void)height;
     long from = width * channels, to = columns * channels;
     long wide = from < LANES ? LANES : from, out = to < LANES ? LANES : to;
-    float *strip = TAKE(arena, float, LANES * wide), *turned = TAKE(arena, float, LANES * wide);
-    float *done = TAKE(arena, float, LANES * out), *back = TAKE(arena, float, LANES * out);
+    float *strip = TAKE(arena, float, LANES *wide), *turned = TAKE(arena, float, LANES *wide);
+    float *done = TAKE(arena, float, LANES *out), *back = TAKE(arena, float, LANES *out);
     if (!arena->base) return;
     for (long i = 0; i < rows; i += LANES) {
         long some = i + LANES > rows ? rows - i : LANES;
@@ -68,14 +70,16 @@ void resample(Arena *arena, const float *x, long xs, long height, long width, fl
             turn_back(done, y + i * ys, ys, to);
         else {
             turn_back(done, back, out, out);
-            for (long r = 0; r < some; r++) memcpy(y + (i + r) * ys, back + r * out, to * sizeof *y);
+            for (long r = 0; r < some; r++)
+                memcpy(y + (i + r) * ys, back + r * out, to * sizeof *y);
         }
     }
 }
 
-/* --- as MATLAB: in 8-bit levels ---------------------------------------------------------------------------------- */
+/* --- as MATLAB: in 8-bit levels -------------------------------------------------------------- */
 
-/* The level of x, ties up: levels often are exact ties at whole scales, which shall not hang on a sum's rounding. */
+/* The level of x, ties up: levels often are exact ties at whole scales, which shall not hang on a
+   sum's rounding. */
 INLINE double level(double x) { return floor((x < 0 ? 0 : x > 255 ? 255 : x) + (0.5 + 1e-9)); }
 
 /* The same of k / 255 in float32, whose ties need no help. */
@@ -84,12 +88,12 @@ INLINE float level_of(float x) {
     return floorf((x < 0 ? 0 : x > 255 ? 255 : x) + 0.5f);
 }
 
-/* `resample` of 8-bit images, rounded before, between (vertical first) and after the passes; sums are double, their taps
-   added in order. */
-void resample_levels(Arena *arena, const float *x, long xs, long height, long width, float *y, long ys, long rows,
-                     long columns, long channels, Band64 v, Band64 h) {
+/* `resample` of 8-bit images, rounded before, between (vertical first) and after the passes; sums
+   are double, their taps added in order. */
+void resample_levels(Arena *arena, const float *x, long xs, long height, long width, float *y,
+                     long ys, long rows, long columns, long channels, Band64 v, Band64 h) {
     long from = width * channels;
-    float *levels = TAKE(arena, float, height * from);
+    float *levels = TAKE(arena, float, height *from);
     double *line = TAKE(arena, double, from);
     if (!arena->base) return;
     for (long i = 0; i < height; i++)

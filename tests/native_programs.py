@@ -1,7 +1,7 @@
 """Random programs for ``run`` of ``degrade/kernels/native/run.c``, with NumPy alone.
 
 Run as a script with the path of a library, it fuzzes that library:
-``python programs.py LIBRARY COUNT``.
+``python native_programs.py LIBRARY COUNT``.
 """
 
 from __future__ import annotations
@@ -135,7 +135,6 @@ def random_band(rng: np.random.Generator, n_in: int, n_out: int, dtype: Any) -> 
 
 def random_step(rng: np.random.Generator, code: int, size: Size, channels: int) -> Step:
     """A valid call of a kernel."""
-    height, width = size
     odd = [1, 3, 5, 7, 9, 21]
     words = [int(word) for word in rng.integers(0, 2**32, 2)]
     planes = int(rng.choice([1, channels]))
@@ -207,15 +206,21 @@ def random_program(rng: np.random.Generator, length: int) -> Program:
     return program
 
 
-def main(path: str, count: int) -> None:
-    """Runs random programs through a library."""
-    library = ctypes.CDLL(path)
+def run_of(library: ctypes.CDLL) -> Run:
+    """``degrade.kernels.native.run`` of a library."""
     library.run.restype = ctypes.c_long
     library.run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long]
 
     def run(jobs: Array, i: int, work: Array) -> int:
         return library.run(jobs.ctypes.data + 256 * i, work.ctypes.data, work.nbytes)
 
+    return run
+
+
+def main(path: str, count: int) -> None:
+    """Runs random programs through a library."""
+    library = ctypes.CDLL(path)
+    run = run_of(library)
     tables = np.concatenate([poisson_steps(peak).ravel() for peak in PEAKS])
     for seed in range(count):
         rng = np.random.default_rng(seed)
@@ -226,7 +231,7 @@ def main(path: str, count: int) -> None:
         out = execute(run, program, image, tables)
         assert np.isfinite(out).all(), seed
     helpers(library)
-    print("done", count)
+    sys.stdout.write(f"done {count}\n")
 
 
 def helpers(library: ctypes.CDLL) -> None:
@@ -255,7 +260,7 @@ def helpers(library: ctypes.CDLL) -> None:
                 weight, double = np.zeros(n_out * taps, np.float32), np.zeros(n_out * taps)
                 arrays = [pointer(x.ctypes.data) for x in (index, weight, double)]
                 assert library.band(*sizes, *arrays) == taps
-                assert (index >= 0).all() and (index < n_in).all()
+                assert 0 <= index.min() <= index.max() < n_in
 
 
 if __name__ == "__main__":
