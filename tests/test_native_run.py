@@ -18,79 +18,43 @@ import numpy as np
 import pytest
 import torch
 
+from degrade.canvas import Canvas
 from degrade.kernels import native, psf
-from degrade.kernels.convolve import _core, _reach, _without_tails
-from degrade.kernels.jpeg import quantization_table
+from degrade.kernels.base import Data
+from degrade.kernels.convolve import CORRELATE, SEPARABLE, _core, _reach, _without_tails
+from degrade.kernels.jpeg import JPEG
 from degrade.kernels.native.targets import SOURCES, targets
-from degrade.kernels.noise import poisson_steps, poisson_tables
-from degrade.kernels.resample import FILTERS, Band, _level, band
-from degrade.rng import Key, line_words, uniform_field
+from degrade.kernels.noise import NORMAL, POISSON, SALT_PEPPER, poisson_tables
+from degrade.kernels.quantize import CLIP, QUANTIZE
+from degrade.kernels.resample import DECIMATE, FILTERS, MATLAB, RESAMPLE, band
+from degrade.kernels.unsharp import UNSHARP
 
 pytestmark = pytest.mark.skipif(not native.available(), reason="no native code here")
 
 TABLES = np.ascontiguousarray(poisson_tables())
 
 
-def key_of(low: int, high: int) -> Key:
-    return Key(np.array([low | high << 32], np.uint64))
+KERNELS = {
+    kernel.code: kernel
+    for kernel in (
+        *(CORRELATE, SEPARABLE, UNSHARP, RESAMPLE, MATLAB, DECIMATE),
+        *(NORMAL, POISSON, SALT_PEPPER, JPEG, QUANTIZE, CLIP),
+    )
+}
+EXACT = (p.MATLAB, p.DECIMATE, p.SALT_PEPPER, p.JPEG, p.QUANTIZE, p.CLIP)
+"""Kernels in which integers or comparisons decide; the others round sums in another order."""
 
 
-def today(step: p.Step, image: p.Array) -> p.Array:
-    """What the Python functions make of an image."""
-    height, width, channels = image.shape
-    out = np.empty((*step.out, channels), np.float32)
-    a = step.arguments
-    if step.code == p.CORRELATE:
-        border = [(n // 2, n // 2) for n in (a[1], a[2], 1)]
-        framed = np.pad(image, border, "edge" if a[3] else "reflect")
-        native.correlate(framed, a[0], out)
-    elif step.code == p.SEPARABLE:
-        native.correlate_separable(image, a[0], a[2], out, a[4] == 0)
-    elif step.code == p.UNSHARP:
-        native.unsharp(image, a[0], out, a[2], a[3])
-    elif step.code == p.RESAMPLE:
-        native.resample(image, out, (a[0], a[1]), (a[3], a[4]))
-    elif step.code == p.MATLAB:
-        return matlab(image, Band(a[0], a[1]), Band(a[3], a[4]))
-    elif step.code == p.DECIMATE:
-        return image[a[0] :: a[2], a[1] :: a[3]]
-    elif step.code == p.NORMAL:
-        words = line_words(key_of(a[0], a[1]), a[3], height)
-        mixing = np.reshape(a[6:15], (3, 3)) if a[5] else None
-        native.add_normal(image, out, words, a[2], mixing, bool(a[4]))
-    elif step.code == p.POISSON:
-        words = line_words(key_of(a[0], a[1]), a[4], height)
-        peak, steps = a[2], a[5]
-        if not peak:
-            levels = native.distinct(image, a[4] < channels, 128)
-            peak = float(1 << (levels - 1).bit_length())
-            steps = poisson_steps(peak)
-        native.add_poisson(image, out, words, peak, a[3], steps)
-    elif step.code == p.SALT_PEPPER:
-        u = uniform_field(key_of(a[0], a[1]), a[4], height, width)[0].permute(1, 2, 0)
-        pixels = torch.from_numpy(image)
-        white, black = (torch.tensor(x, dtype=torch.float32) for x in a[2:4])
-        return torch.where(u < white, 1.0, torch.where(u > black, 0.0, pixels)).numpy()
-    elif step.code == p.JPEG:
-        tables = np.stack([quantization_table(a[0], chroma) for chroma in (False, True)])
-        native.jpeg(image, out, tables.astype(np.int32), (a[1], a[2]))
-    elif step.code == p.QUANTIZE:
-        native.quantize(image, out, int(a[0]))
-    else:
-        return torch.from_numpy(image).clamp(0, 1).numpy()
-    return out
-
-
-def matlab(image: p.Array, down: Band, across: Band) -> p.Array:
-    """As :func:`degrade.kernels.resample._together` with rounding."""
-    x = _level(torch.from_numpy(image) * 255).double()
-    for band_, axis in ((down, 0), (across, 1)):
-        x = x.transpose(0, axis)
-        total = torch.zeros(len(band_.index), *x.shape[1:], dtype=torch.float64)
-        for index, weight in zip(band_.index.T, band_.weight.T, strict=True):
-            total += torch.from_numpy(weight)[:, None, None] * x[torch.from_numpy(index).long()]
-        x = _level(total).transpose(0, axis)
-    return (x / 255).float().numpy()
+def reference(program: p.Program, image: p.Array) -> p.Array:
+    """What the references of a program's kernels make of an (h, w, C) image."""
+    words, arrays = program.lower()
+    data = Data()
+    data.add(arrays)
+    canvas = Canvas.of(torch.from_numpy(image).permute(2, 0, 1)[None])
+    for record in words:
+        kernel = KERNELS[int(record[0])]
+        canvas = kernel.reference(canvas, record.view(kernel.dtype), data)
+    return canvas.image(0).permute(1, 2, 0).numpy()
 
 
 def bits(image: p.Array) -> p.Array:
@@ -98,19 +62,24 @@ def bits(image: p.Array) -> p.Array:
 
 
 @pytest.mark.parametrize("code", p.CODES)
-def test_a_record_is_its_function(code: int) -> None:
+def test_a_record_equals_its_reference(code: int) -> None:
+    """Bit for bit, or to 5e-3 grey levels; of Poisson counts 1 in 1000 may differ by one."""
     rng = np.random.default_rng(code)
     sizes = [(1, 1), (1, 40), (33, 1), (2, 3)] + [p.random_size(rng) for _ in range(30)]
+    far = total = 0
     for size in sizes:
         for channels in (1, 3):
             step = p.random_step(rng, code, size, channels)
             image = p.random_image(rng, size, channels)
-            made = p.execute(native.run, p.Program(channels, size, [step]), image, TABLES)
-            wanted = today(step, image)
-            if code == p.CLIP:  # a zero has no sign there
-                np.testing.assert_array_equal(made, wanted)
+            program = p.Program(channels, size, [step])
+            made = p.execute(native.run, program, image, TABLES)
+            wanted = reference(program, image)
+            if code in EXACT:
+                np.testing.assert_array_equal(made, wanted, f"{size} {channels}")
             else:
-                np.testing.assert_array_equal(bits(made), bits(wanted), f"{size} {channels}")
+                far += np.count_nonzero(np.abs(made - wanted) > 5e-3 / 255)
+                total += made.size
+    assert far <= (1e-3 * total if code == p.POISSON else 0)
 
 
 def test_a_program_is_the_composition_of_its_records() -> None:

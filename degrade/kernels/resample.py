@@ -140,7 +140,10 @@ def decimate(canvas: Canvas, sizes: Sizes, first: Sizes) -> Canvas:
     Raises:
         ValueError: if a size is not a whole multiple of its target.
     """
-    steps = _steps(canvas.sizes, sizes)
+    return _keep_every(canvas, sizes, first, _steps(canvas.sizes, sizes))
+
+
+def _keep_every(canvas: Canvas, sizes: Sizes, first: Sizes, steps: Sizes) -> Canvas:
     bands = [
         [
             Band(start + step * np.arange(count)[:, None], np.ones((count, 1)))
@@ -255,11 +258,11 @@ def _resample_records(canvas: Canvas, records: Records, data: Data) -> Canvas:
 
 
 def _decimate_records(canvas: Canvas, records: Records, data: Data) -> Canvas:
-    sizes, first = (
+    sizes, first, steps = (
         np.stack([records[name] for name in names], 1).astype(np.int64)
-        for names in (("out_height", "out_width"), ("first_y", "first_x"))
+        for names in (("out_height", "out_width"), ("first_y", "first_x"), ("step_y", "step_x"))
     )
-    return decimate(canvas, sizes, first)
+    return _keep_every(canvas, sizes, first, steps)
 
 
 RESAMPLE = Kernel("resample", 4, {name: "i4" for name in _NAMES}, _resample_records)

@@ -24,24 +24,14 @@ from degrade.errors import UserError
 from degrade.kernels.native.targets import digest, targets
 
 __all__ = [
-    "add_normal",
-    "add_poisson",
     "available",
     "band",
     "band_taps",
-    "correlate",
-    "correlate_separable",
-    "distinct",
-    "interleave",
-    "jpeg",
     "psf_elliptic",
     "psf_gaussian",
     "psf_sinc",
-    "quantize",
-    "resample",
     "run",
     "run_at",
-    "unsharp",
 ]
 
 Image = NDArray[np.float32]
@@ -107,16 +97,6 @@ _SIGNATURES = {
     "psf_sinc": "lppppp",
     "psf_gaussian": "lpppp",
     "band": "llii ppp",
-    "one_correlate": "pl pll pl lll",
-    "one_correlate_separable": "pl plpl pl llli",
-    "one_unsharp": "pl pl pl lll ff",
-    "one_add_normal": "pl pl llll pp fpi",
-    "one_add_poisson": "pl pl llll pp ff pl",
-    "one_distinct": "pl llll l",
-    "one_resample": "plll pl lll ppl ppl",
-    "one_jpeg": "pl pl lll p ii",
-    "one_interleave": "pp l",
-    "one_quantize": "pl pl ll f",
 }
 """The arguments of each function: pointers, longs, ints and floats."""
 _LONG = ("run", "band")
@@ -237,180 +217,3 @@ def band(
     to = base + 4 * weight
     weights = (None, to) if double else (to, None)
     _load()[0].band(n_in, n_out, filter, antialias, base + 4 * index, *weights)
-
-
-# --- convolve.c ----------------------------------------------------------------------------------
-
-
-def correlate(padded: Image, kernel: Taps, out: Image) -> None:
-    """y[i, j] = sum_ab k[a, b] x[i + a, j + b], of an image that has its border."""
-    height, width, channels = out.shape
-    taps = np.ascontiguousarray(kernel, np.float32)
-    _call(
-        "correlate",
-        *_in(padded),
-        taps,
-        *taps.shape,
-        *_out(out),
-        height,
-        width * channels,
-        channels,
-    )
-
-
-def correlate_separable(image: Image, down: Taps, across: Taps, out: Image, reflect: bool) -> None:
-    """:func:`correlate` with the outer product of two rows of taps, of an image without a border.
-
-    What lies outside is its mirror image with ``reflect``, else its last pixel repeated.
-    """
-    first, second = (np.ascontiguousarray(taps, np.float32) for taps in (down, across))
-    taps = (first, len(first), second, len(second))
-    _call("correlate_separable", *_in(image), *taps, *_out(out), *out.shape, int(reflect))
-
-
-def unsharp(image: Image, taps: Taps, out: Image, amount: float, threshold: float) -> None:
-    """Unsharp masking; see :func:`degrade.ops.sharpen.unsharp`."""
-    row = np.ascontiguousarray(taps, np.float32)
-    _call("unsharp", *_in(image), row, len(row), *_out(out), *out.shape, amount, threshold)
-
-
-# --- noise.c -------------------------------------------------------------------------------------
-
-
-def add_normal(
-    image: Image,
-    out: Image,
-    words: tuple[Words, Words],
-    sigma: float,
-    mixing: Taps | None,
-    times: bool,
-) -> None:
-    """y = clip(x + n), or with ``times`` clip(x + x n), n = sigma M z.
-
-    Args:
-        image: x.
-        out: y.
-        words: Of :func:`degrade.rng.line_words`, for one plane of z (grey) or one a channel.
-        sigma: Standard deviation.
-        mixing: M (C, C), the identity if None.
-        times: Whether the noise is multiplied by the image.
-    """
-    planes = words[0].size // image.shape[0]
-    matrix = None if mixing is None else np.ascontiguousarray(mixing, np.float32)
-    sizes = (*image.shape, planes)
-    _call("add_normal", *_in(image), *_out(out), *sizes, *words, sigma, matrix, int(times))
-
-
-def add_poisson(
-    image: Image,
-    out: Image,
-    words: tuple[Words, Words],
-    peak: float,
-    scale: float,
-    steps: NDArray[np.float32],
-) -> None:
-    """y = clip(x + scale (K / v - r)); see :class:`degrade.ops.noise.PoissonNoise`.
-
-    Args:
-        image: x.
-        out: y.
-        words: As for :func:`add_normal`.
-        peak: v.
-        scale: What the noise is multiplied by.
-        steps: (dark levels, terms): where the distribution functions of the darkest levels step.
-    """
-    sizes = (*image.shape, words[0].size // image.shape[0])
-    _call("add_poisson", *_in(image), *_out(out), *sizes, *words, peak, scale, steps, len(steps))
-
-
-def distinct(image: Image, luma: bool, enough: int) -> int:
-    """How many 8-bit levels the image's values, or its pixels' lumas, take; about ``enough``,
-    if there are more.
-    """
-    height, width, channels = image.shape
-    planes = 1 if luma else channels
-    pixels, stride = _in(image)
-    return int(
-        _load()[0].one_distinct(
-            pixels.ctypes.data, stride, height, width, channels, planes, enough
-        )
-    )
-
-
-# --- resample.c ----------------------------------------------------------------------------------
-
-
-def resample(image: Image, out: Image, down: Band, across: Band) -> None:
-    """y = R_v x R_h^T, each matrix given as the columns and weights (n, taps) of its rows."""
-    rows, columns, channels = out.shape
-    bands: list[Any] = []
-    for index, weight in (down, across):
-        weights = np.ascontiguousarray(weight, np.float32)
-        bands += [np.ascontiguousarray(index, np.int32), weights, index.shape[1]]
-    sizes = image.shape[:2]
-    _call("resample", *_in(image), *sizes, *_out(out), rows, columns, channels, *bands)
-
-
-# --- jpeg.c, pixels.c ----------------------------------------------------------------------------
-
-
-def jpeg(image: Image, out: Image, tables: NDArray[np.int32], spans: tuple[int, int]) -> None:
-    """Encodes and decodes, as libjpeg.
-
-    Args:
-        image: In [0, 1], of one or three channels; it is rounded to 8 bits.
-        out: k / 255.
-        tables: (2, 8, 8) quantisation tables of luma and chroma.
-        spans: How many pixels a chroma sample spans, vertically and horizontally.
-    """
-    _call("jpeg", *_in(image), *_out(out), *image.shape, tables, *spans)
-
-
-def interleave(planes: NDArray[np.uint8], out: Image) -> None:
-    """y[i, j, c] = x[c, i, j] / 255, three contiguous planes on a contiguous image."""
-    _call("interleave", planes, out, planes[0].size)
-
-
-def quantize(image: Image, out: Image, levels: int) -> None:
-    """y = round(clip(x) levels) / levels, half to even; ``levels`` below 2^22."""
-    _call("quantize", *_in(image), *_out(out), *_lines(image), levels)
-
-
-# --- calls ---------------------------------------------------------------------------------------
-
-
-def _in(image: Image) -> tuple[Image, int]:
-    """An image, copied if its pixels are apart, and the floats from one of its rows to the
-    next.
-    """
-    if not _whole_rows(image):
-        image = np.ascontiguousarray(image)
-    return image, image.strides[0] // 4
-
-
-def _out(image: Image) -> tuple[Image, int]:
-    """The same of an image that is written."""
-    assert _whole_rows(image), "its rows should be contiguous"
-    return image, image.strides[0] // 4
-
-
-def _whole_rows(image: Image) -> bool:
-    channels = image.shape[2]
-    assert image.dtype == np.float32, image.dtype
-    return image.strides[1] == 4 * channels and (channels == 1 or image.strides[2] == 4)
-
-
-def _lines(image: Image) -> tuple[int, int]:
-    return image.shape[0], image.shape[1] * image.shape[2]
-
-
-def _call(name: str, *arguments: Any) -> None:
-    """Calls a function that returns 0 if all went well, without the interpreter's lock.
-
-    Raises:
-        MemoryError: there is none for its lines.
-    """
-    if getattr(_load()[0], "one_" + name)(
-        *[x.ctypes.data if isinstance(x, np.ndarray) else x for x in arguments]
-    ):
-        raise MemoryError(f"{name}: no memory for a few lines of an image")

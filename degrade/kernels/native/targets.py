@@ -9,7 +9,6 @@ from pathlib import Path
 
 HEADERS = ("arena.h", "kernels.h", "simd.h")
 SOURCES = (
-    "alone.c",
     "convolve.c",
     "jpeg.c",
     "noise.c",
