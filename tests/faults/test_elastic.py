@@ -145,7 +145,7 @@ def test_only_what_this_launch_saved_is_gone_on_with(
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     train(one)  # nothing had been saved before the restart
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "second")
-    with pytest.raises(UserError, match="holds a run already; go on with --resume"):
+    with pytest.raises(UserError, match="already contains a run; continue it with --resume"):
         train(more)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "first")
     train(more)
