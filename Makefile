@@ -1,6 +1,6 @@
 # Each of these makes its own environment first; nothing needs to be installed but Python and make.
 #   make demo   runs the main job on built-in photographs
-#   make test   passes the tests
+#   make test   passes the tests and the doctests, and measures their coverage
 #   make docs   builds the site of docs/ in site/
 #   make test-minimum   passes a part of them on the lowest versions that pyproject.toml allows
 #   make audit          looks up known vulnerabilities of all that is installed (needs PyPI's advisories)
@@ -17,7 +17,7 @@ demo: .venv/ready
 	.venv/bin/degrade synth --recipe realesrgan
 
 test: .venv-test/ready
-	.venv-test/bin/python -m pytest -n auto
+	.venv-test/bin/python -m pytest -n auto --cov --cov-report=term:skip-covered
 
 test-minimum: .venv-minimum/ready
 	.venv-minimum/bin/python -m pytest -n auto $(LOWEST)

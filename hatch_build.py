@@ -54,7 +54,8 @@ class Native(BuildHookInterface[Any]):
                     if digest.encode() not in path.read_bytes():
                         path.unlink()  # one of other sources, which would be refused
                 sys.stderr.write(
-                    f"degrade: no native kernels for {name} ({error}); OpenCV and PyTorch do their work\n"
+                    f"degrade: no native kernels for {name} ({error}); OpenCV and "
+                    "PyTorch do their work\n"
                 )
                 continue
             build_data["artifacts"].append(f"/{path.relative_to(self.root).as_posix()}")

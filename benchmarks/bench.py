@@ -241,10 +241,11 @@ def header() -> str:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return "\n".join(
         [
-            f"- `{command}`, {now:%Y-%m-%d %H:%M} UTC, commit {commit.stdout.strip() or 'unknown'}",
+            f"- `{command}`, {now:%Y-%m-%d %H:%M} UTC, commit "
+            f"{commit.stdout.strip() or 'unknown'}",
             f"- {os.cpu_count()} CPUs ({_cpu()}), {device}, load average at the start {load}",
-            f"- Python {platform.python_version()}, torch {torch.__version__}, OpenCV {cv2.__version__}, "
-            f"NumPy {np.__version__}",
+            f"- Python {platform.python_version()}, torch {torch.__version__}, "
+            f"OpenCV {cv2.__version__}, NumPy {np.__version__}",
         ]
     )
 
@@ -255,5 +256,8 @@ def _cpu() -> str:
         fields = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line)
         fields = {name.strip(): value.strip() for name, value in fields.items()}
         if "model name" in fields:
-            return f"{fields['model name']}, family {fields.get('cpu family')} model {fields.get('model')}"
+            return (
+                f"{fields['model name']}, family {fields.get('cpu family')} model "
+                f"{fields.get('model')}"
+            )
     return platform.machine()

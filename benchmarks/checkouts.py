@@ -5,11 +5,12 @@ None of their code is here. What has to differ for them to run on a CPU and on c
 said at each place:
 
 - BasicSR imports torchvision for one function, ``rgb_to_grayscale``; here it is the same formula.
-- Real-ESRGAN calls ``.cuda()`` on construction and in its pair pool. The model is made without its constructor, and the
-  pool, a copy, is left out, which is in its favour.
-- After ``DiffJPEG`` a CPU tensor has channels-last strides, which ``filter2D``'s ``.view`` refuses: a ``.contiguous()``
-  follows.
-- KAIR uses SciPy's removed ``interp2d`` (here RectBivariateSpline of degree 1), ``scipy.finfo``, ``ndimage.filters``.
+- Real-ESRGAN calls ``.cuda()`` on construction and in its pair pool. The model is made without its
+  constructor, and the pool, a copy, is left out, which is in its favour.
+- After ``DiffJPEG`` a CPU tensor has channels-last strides, which ``filter2D``'s ``.view``
+  refuses: a ``.contiguous()`` follows.
+- KAIR uses SciPy's removed ``interp2d`` (here RectBivariateSpline of degree 1), ``scipy.finfo``,
+  ``ndimage.filters``.
 """
 
 from __future__ import annotations

@@ -378,7 +378,8 @@ def race_workers(options: argparse.Namespace) -> None:
         ),
     }
     print(
-        f"\n### DataLoader, {size} px, batch 16\n\n| | workers | patches/s | x one worker |\n|---|--:|--:|--:|"
+        f"\n### DataLoader, {size} px, batch 16\n\n"
+        "| | workers | patches/s | x one worker |\n|---|--:|--:|--:|"
     )
     for name, make in makers.items():
         speeds: dict[int, list[float]] = {workers: [] for workers in options.workers}
@@ -513,7 +514,8 @@ def spent(chosen: Recipe, images: Tensor, i: int) -> dict[str, float]:
 def shares(title: str, seconds: dict[str, float], patches: int) -> None:
     total = sum(seconds.values())
     print(
-        f"\n### Split: {title}, {total / patches * 1e3:.2f} ms a patch\n\n| | ms a patch | share |\n|---|--:|--:|"
+        f"\n### Split: {title}, {total / patches * 1e3:.2f} ms a patch\n\n"
+        "| | ms a patch | share |\n|---|--:|--:|"
     )
     for name, value in sorted(seconds.items(), key=lambda item: -item[1]):
         print(f"| {name} | {value / patches * 1e3:.3f} | {value / total:.1%} |")

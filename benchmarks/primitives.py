@@ -46,7 +46,8 @@ def main() -> None:
     threads(options.threads)
     print(header())
     print(
-        f"- {options.threads} threads; OpenCV and native forms work one image after the other in the calling thread"
+        f"- {options.threads} threads; OpenCV and native forms work one image after the "
+        "other in the calling thread"
     )
     for size, batch in itertools.product(options.sizes, options.batches):
         canvas = Canvas.of(photographs(batch, size).float() / 255)

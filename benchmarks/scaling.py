@@ -83,7 +83,8 @@ def main() -> None:
             once(recipe, case.size, case.batch, i)  # does not count: see bench.race
             case.seconds.append(once(recipe, case.size, case.batch, i))
     print(
-        "\n| HR px | batch | threads | ms a patch | ns a HR pixel | peak MiB |\n|--:|--:|--:|--:|--:|--:|"
+        "\n| HR px | batch | threads | ms a patch | ns a HR pixel | peak MiB |\n"
+        "|--:|--:|--:|--:|--:|--:|"
     )
     nothing = measured(Case(0, 0, 1), options.recipe)
     for case in (*by_size, *by_batch):
@@ -128,7 +129,8 @@ def by_workers(recipe: Recipe, size: int, workers: list[int], count: int) -> Non
         lambda i: recipe.apply(images[i % 16][None], recipe.plan(Key.of(0, i))).lr[0], count
     )
     print(
-        f"\nDataLoader, {size} px, batch 16; median of 3\n\n| workers | patches/s | MiB of the workers |\n|--:|--:|--:|"
+        f"\nDataLoader, {size} px, batch 16; median of 3\n\n"
+        "| workers | patches/s | MiB of the workers |\n|--:|--:|--:|"
     )
     seen: dict[int, list[tuple[float, float]]] = {number: [] for number in workers}
     for _ in range(3):
@@ -144,7 +146,8 @@ def canvas_waste(recipe: Recipe, size: int) -> None:
     images = photographs(16, size)
     threads(1)
     print(
-        f"\nCanvas waste of the tensor form, 16 images of {size} px\n\n| chunk | wasted | ms a patch |\n|--:|--:|--:|"
+        f"\nCanvas waste of the tensor form, 16 images of {size} px\n\n"
+        "| chunk | wasted | ms a patch |\n|--:|--:|--:|"
     )
     for chunk in (16, 8, 4, 2, 1):
         used: list[int] = []

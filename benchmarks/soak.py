@@ -158,10 +158,12 @@ def report(samples: list[Sample], batch: int) -> None:
     made = seen["pairs"][-1] - seen["pairs"][0]
     cpu = seen["cpu"][-1] - seen["cpu"][0]
     print(
-        f"\n{samples[-1].pairs} pairs in {samples[-1].seconds / 60:.1f} minutes; of these, after the warm-up,"
+        f"\n{samples[-1].pairs} pairs in {samples[-1].seconds / 60:.1f} minutes; of "
+        "these, after the warm-up,"
     )
     print(
-        f"{made} pairs in {60 * hours:.1f}: {made / hours / 3600:.2f} a second, {made / cpu:.2f} a CPU second\n"
+        f"{made} pairs in {60 * hours:.1f}: {made / hours / 3600:.2f} a second, "
+        f"{made / cpu:.2f} a CPU second\n"
     )
     print("| | least | median | most | slope an hour |\n|---|--:|--:|--:|--:|")
     names = {
@@ -173,7 +175,8 @@ def report(samples: list[Sample], batch: int) -> None:
     for name, label in names.items():
         values = seen[name]
         print(
-            f"| {label} | {min(values):.0f} | {np.median(values):.0f} | {max(values):.0f} | {slope(seen, name):+.2f} |"
+            f"| {label} | {min(values):.0f} | {np.median(values):.0f} | "
+            f"{max(values):.0f} | {slope(seen, name):+.2f} |"
         )
     if samples[-1].seconds < 1800:
         print("\ntoo short to tell: the slope counts after half an hour or more")
@@ -181,7 +184,8 @@ def report(samples: list[Sample], batch: int) -> None:
     grown = slope(seen, "total")
     each = grown * hours / (made / batch) * 1024
     print(
-        f"\n{'flat' if grown < FLAT else 'NOT flat'}: {grown:+.2f} MiB an hour, {each:+.3f} KiB a batch"
+        f"\n{'flat' if grown < FLAT else 'NOT flat'}: {grown:+.2f} MiB an hour, "
+        f"{each:+.3f} KiB a batch"
     )
 
 

@@ -43,10 +43,12 @@ def main() -> None:
     images = photographs(options.batch, options.size)
     print(header())
     print(
-        f"- {options.device}, {options.recipe}, batch {options.batch}, HR {options.size}, {options.threads} threads"
+        f"- {options.device}, {options.recipe}, batch {options.batch}, HR "
+        f"{options.size}, {options.threads} threads"
     )
     print(
-        "\n| model | plan ms | degrade ms | model ms | degradation's share | waiting for a worker |"
+        "\n| model | plan ms | degrade ms | model ms | degradation's share | waiting "
+        "for a worker |"
     )
     print("|---|--:|--:|--:|--:|--:|")
     for name, model in models(recipe.scale).items():
@@ -55,7 +57,8 @@ def main() -> None:
         waiting = wait(recipe, images, step, options)
         share = (plan + degrade) / (plan + degrade + train)
         print(
-            f"| {name} | {plan * 1e3:.2f} | {degrade * 1e3:.1f} | {train * 1e3:.1f} | {share:.1%} | {waiting:.1%} |"
+            f"| {name} | {plan * 1e3:.2f} | {degrade * 1e3:.1f} | {train * 1e3:.1f} | "
+            f"{share:.1%} | {waiting:.1%} |"
         )
 
 

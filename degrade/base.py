@@ -17,6 +17,9 @@ Defining a subclass with a ``name`` registers it, so that recipes can use it::
             return canvas.with_pixels(canvas.pixels * draw.column("gain"))
 """
 
+# torch: types are partial.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import functools

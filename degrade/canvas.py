@@ -9,6 +9,9 @@ operator that looks at neighbours asks for :meth:`Canvas.extend` (mirror border)
 :meth:`Canvas.replicate` (repeated edge) instead.
 """
 
+# cv2, torch: types are partial.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,5 +1,9 @@
 """Control flow of a recipe: choice of one branch, random order, repetition."""
 
+# Data from YAML and JSON narrows to dict[Unknown, Unknown].
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import functools

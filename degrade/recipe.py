@@ -7,6 +7,10 @@ Both are pure. Sample ``i`` of a batch depends on its own HR image and its own r
 never on its batch-mates: on a CPU the rows are even worked one by one, by a few threads.
 """
 
+# torch: types are partial.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import hashlib

@@ -16,6 +16,10 @@ References:
     | Prospecting for hash functions (Wellons, 2018) | https://nullprogram.com/blog/2018/07/31/
 """
 
+# torch: types are partial.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import hashlib

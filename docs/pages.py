@@ -152,8 +152,10 @@ def operator_index() -> str:
         for name in sorted(REGISTRY)
     ]
     note = (
-        "What a recipe's steps can name. Pixels are RGB in [0, 1]; every field marked random takes a "
-        "[distribution](../writing/distributions.md). The pictures are made by the code when this site is built.\n\n"
+        "What a recipe's steps can name. Pixels are RGB in [0, 1]; every field marked "
+        "random takes a "
+        "[distribution](../writing/distributions.md). The pictures are made by the "
+        "code when this site is built.\n\n"
     )
     return f"# Operators\n\n{note}{table(('operator', 'what it does', 'gradients'), rows)}"
 
@@ -174,23 +176,38 @@ def operator_page(name: str) -> dict[str, str | bytes]:
         for field, admits, default in field_rows(operator)
     ]
     summary, _, rest = doc.partition("\n\n")
-    text = f"# {name}\n\n{markdown(summary)}\n\n{figures}\n\n{markdown(rest)}\n\n```yaml\n{snippet}\n```\n\n"
+    text = (
+        f"# {name}\n\n{markdown(summary)}\n\n{figures}\n\n{markdown(rest)}\n\n```yaml\n"
+        f"{snippet}\n```\n\n"
+    )
     if issubclass(operator, Adaptor):
         classes = ", ".join(f"`{kind}`" for kind in sorted(operator.classes()))
-        text += f"## Transforms\n\nTheir arguments are the library's; `p` is 1 unless given.\n\n{classes}\n\n"
+        text += (
+            "## Transforms\n\nTheir arguments are the library's; `p` is 1 unless given.\n\n"
+            f"{classes}\n\n"
+        )
     elif rows:
         text += f"## Fields\n\n{table(('field', 'what it is', 'values', 'default'), rows)}\n\n"
-        text += 'Unless marked "fixed", a field takes a [distribution](../writing/distributions.md).\n\n'
+        text += (
+            'Unless marked "fixed", a field takes a '
+            "[distribution](../writing/distributions.md).\n\n"
+        )
     else:
         text += "It has no fields.\n\n"
     text += f"Gradients reach the pixels: {_yes(operator)}.\n\n"
     for function in mentioned(doc, operator.__module__):
-        text += f"## How it is computed: `{function.__name__}`\n\n{markdown(inspect.getdoc(function) or '')}\n\n"
+        text += (
+            f"## How it is computed: `{function.__name__}`\n\n"
+            f"{markdown(inspect.getdoc(function) or '')}\n\n"
+        )
     text += (
         f"## The family\n\n{markdown(inspect.getdoc(sys.modules[operator.__module__]) or '')}\n\n"
     )
     users = [f"[{recipe}](../recipes/{recipe}.md)" for recipe in names() if name in used(recipe)]
-    text += f"## Recipes that use it\n\n{', '.join(users) or 'None of those that come with degrade.'}\n"
+    text += (
+        "## Recipes that use it\n\n"
+        f"{', '.join(users) or 'None of those that come with degrade.'}\n"
+    )
     return {f"operators/{name}.md": text, **pictures}
 
 
@@ -239,7 +256,8 @@ def panels(name: str, examples: list[dict[str, Any]]) -> tuple[dict[str, str | b
         pictures[path] = webp(pixels, lossless=True)
         size = f" ({pixels.shape[1]} x {pixels.shape[0]})" if pixels.shape != hr.shape else ""
         alt = html.escape(caption)
-        cells += f"<figure markdown>![{alt}]({path.rpartition('/')[2]})<figcaption>{alt}{size}</figcaption></figure>\n"
+        picture = f"![{alt}]({path.rpartition('/')[2]})"
+        cells += f"<figure markdown>{picture}<figcaption>{alt}{size}</figcaption></figure>\n"
     return pictures, f'<div class="panels" markdown>\n{cells}</div>'
 
 
@@ -294,14 +312,20 @@ def recipe_page(name: str) -> dict[str, str | bytes]:
         for c in recipe.columns
     ]
     page = f"# {name}\n\n{recipe.description}; x{recipe.scale}, {len(rows)} random variables.\n\n"
-    page += f"[![The same crop at rising severity, and at random draws, with what was drawn]({name}.webp)]({name}.webp)\n\n"
+    page += (
+        "[![The same crop at rising severity, and at random draws, with what was "
+        f"drawn]({name}.webp)]({name}.webp)\n\n"
+    )
     page += f"{header(text)}\n\n"
     page += (
         f"```sh\ndegrade show {name}\ndegrade synth --recipe {name} --count 1 --patch 128\n```\n\n"
     )
     if rows:
         page += "## Random variables\n\nOne column of a plan and of the manifest each. "
-        page += "The quantiles are in the order of the distribution, which is that of severity where it has one.\n\n"
+        page += (
+            "The quantiles are in the order of the distribution, which is that of severity "
+            "where it has one.\n\n"
+        )
         page += f"{table(('address', 'distribution', '5, 50 and 95 %'), rows)}\n\n"
     page += f"## The file\n\n```yaml\n{text.strip()}\n```\n\n"
     page += f"Its hash, which covers all but name and description: `{recipe.hash}`.\n"
@@ -415,7 +439,10 @@ def rounded(data: Any) -> Any:
 
 def command_page() -> str:
     """Every command with its arguments and options, as the programs themselves describe them."""
-    text = "# Commands\n\nOptions come after the command's name. `--help` says the same in the terminal.\n"
+    text = (
+        "# Commands\n\n"
+        "Options come after the command's name. `--help` says the same in the terminal.\n"
+    )
     for program in ("degrade", "sr"):
         root: Any = typer.main.get_command(importlib.import_module(f"{program}.cli").app)
         text += f"\n## {program}\n\n{root.help}\n"

@@ -5,6 +5,10 @@ with its hash, and versions: enough to build and use the model anywhere. ``NAME.
 everything that a run needs to resume. Reading a file never runs code, and writes are atomic.
 """
 
+# torch, safetensors: types are partial.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import io

@@ -1,5 +1,8 @@
 """Figures: loss curves of a run, and sheets of LR, bicubic, SR and HR side by side."""
 
+# torch, matplotlib: types are partial.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import io

@@ -179,5 +179,8 @@ def test_a_transform_must_keep_the_image_s_size_and_kind(step: Any, message: str
 
 
 def test_importing_the_module_imports_neither_library() -> None:
-    code = "import sys, degrade.ops.adapters; assert not {'kornia', 'albumentations', 'cv2'} & set(sys.modules)"
+    code = (
+        "import sys, degrade.ops.adapters; assert not {'kornia', 'albumentations', 'cv2'} "
+        "& set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

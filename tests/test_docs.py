@@ -4,10 +4,11 @@ Each file's blocks run in one folder of its own, which holds a few tiny images. 
 blocks are changed as :data:`CHANGES` says, and only so: no GPU, few steps and few workers.
 
 - ``python``: executed; with a title, also written to a file of that name.
-- ``yaml``: a recipe or a list of steps must load; a recipe is also written to its title or to ``NAME.yaml``. Titles
-  that end in ``.yml`` are other projects' files, which are only written. Anything else configures
-  ``sr``.
-- ``sh``: lines that begin with ``degrade`` or ``sr`` are run. Others (make, pip, torchrun) are what CI does.
+- ``yaml``: a recipe or a list of steps must load; a recipe is also written to its title or to
+  ``NAME.yaml``. Titles that end in ``.yml`` are other projects' files, which are only written.
+  Anything else configures ``sr``.
+- ``sh``: lines that begin with ``degrade`` or ``sr`` are run. Others (make, pip, torchrun) are
+  what CI does.
 
 ``docs/training.md`` is left out: it records runs of hours on data that is not here.
 """
@@ -37,6 +38,9 @@ from degrade.images.samples import sample_images
 from degrade.loading.search_path import names
 from degrade.recipe import Recipe
 from degrade.storage.files import write_atomic
+from degrade.synthesis.writers import FORMATS
+from sr.losses.pixel import PIXEL
+from sr.models import MODELS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -94,12 +98,13 @@ def folder(tmp_path, monkeypatch):
         text for _, title, text in blocks(ROOT / "docs/looking.md") if title == "options.yml"
     ]
     (tmp_path / "options.yml").write_text(options, "utf-8")
-    known = dict(REGISTRY)
+    before = [(registry, dict(registry)) for registry in (REGISTRY, FORMATS, MODELS, PIXEL)]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SR_CACHE", str(tmp_path / "cache"))
     yield tmp_path
-    REGISTRY.clear()
-    REGISTRY.update(known)
+    for registry, entries in before:  # what a page adds ends with it
+        registry.clear()
+        registry.update(entries)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,9 @@
-"""Arrows point one way, and the command line starts without the heavy libraries."""
+"""Imports point one way, from the top of ``LAYERS`` to its ground, and the command line starts
+without the heavy libraries.
+
+An import counts wherever it stands: at the top, in a function, under ``TYPE_CHECKING`` (who names
+a type knows its module). Only ``importlib.import_module`` does not, since it takes plug-ins.
+"""
 
 from __future__ import annotations
 
@@ -6,111 +11,170 @@ import ast
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LAYERS = [
-    ("errors", "limit", "native", "rng", "dist", "canvas", "threads", "progress", "doubles"),
-    ("base", "primitives", "library", "marked", "remote"),
-    ("ops", "plan", "decode", "health"),
-    ("steps", "images", "window", "sheet", "catalogue"),
-    ("overlay", "patches", "samples", "schema", "stores", "doctor"),
-    ("load",),
-    ("recipe", "dialects"),
-    ("data", "manifest", "budget"),
-    ("formats",),
-    ("job",),
-    ("synth",),
-    ("engine", "cluster", "replay", "measure"),
-    ("gallery", "preview", "diff", "bench"),
-    ("live",),
-    ("cli",),
-]
-"""From the ground up: a module may import those of lower layers, and of its own."""
-RANK = {name: i for i, layer in enumerate(LAYERS) for name in layer}
-
-
-def imports(path: Path, package: str) -> set[str]:
-    """The modules of ``package`` that a file imports when it is itself imported or run, at any
-    depth, types aside.
-    """
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = [ast.Pass()]
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            if node.module == package:
-                found |= {alias.name for alias in node.names}
-            elif node.module.startswith(f"{package}."):
-                found.add(node.module.split(".")[1])
-        elif isinstance(node, ast.Import):
-            found |= {
-                alias.name.split(".")[1]
-                for alias in node.names
-                if alias.name.startswith(f"{package}.")
-            }
-    return found
-
-
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "degrade").rglob("*.py")), ids=lambda p: p.relative_to(ROOT).as_posix()
+LAYERS = (
+    "degrade.errors degrade.rng degrade.distributions degrade.canvas degrade.execution.threads",
+    "degrade.limits degrade.shorthand degrade.quantiles degrade.storage degrade.kernels.native",
+    "degrade.fields degrade.kernels degrade.images",
+    "degrade.plan degrade.order degrade.program",
+    "degrade.execution",
+    "degrade.base",
+    "degrade.ops degrade.extent",
+    "degrade.nodes",
+    "degrade.control",
+    "degrade.loading",
+    "degrade.recipe degrade.doctor degrade.importers",
+    "degrade.data",
+    "degrade.synthesis",
+    "degrade.synthesis.worker",
+    "degrade.synthesis.engines degrade.synthesis.ray_engine degrade.synthesis.run",
+    "degrade.synthesis.replay",
+    "degrade.inspection",
+    "degrade.cli",
+    "degrade degrade.__main__",
+    "sr.color sr.pretrained sr.examples",
+    "sr.models sr.losses sr.metrics",
+    "sr.checkpoint sr.upscale sr.figures",
+    "sr.evaluation sr.export",
+    "sr.training",
+    "sr.comparison.config sr.comparison.bootstrap",
+    "sr.comparison.runs",
+    "sr.comparison.matrix",
+    "sr.comparison.statistics sr.comparison.compare",
+    "sr.comparison",
+    "sr.cli",
+    "sr sr.__main__",
 )
-def test_arrows_point_one_way(path: Path) -> None:
-    own = path.relative_to(ROOT / "degrade").parts[0].removesuffix(".py")
-    if own.startswith("__"):
-        return
-    assert own in RANK, f"{own} has no layer yet; give it one in LAYERS"
-    above = {name for name in imports(path, "degrade") if RANK.get(name, 0) > RANK[own]}
-    assert not above, f"{own} may not import {', '.join(above)}"
+"""From the ground up. A name stands for a module, or for all of a package but what is named
+alone. ``degrade`` is the module of the public names, which nothing in the package imports.
+"""
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer.split()}
 
 
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "degrade").rglob("*.py")), ids=lambda p: p.relative_to(ROOT).as_posix()
-)
-def test_the_toolkit_knows_no_models(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    roots = {
-        (node.module or "").split(".")[0]
-        if isinstance(node, ast.ImportFrom)
-        else alias.name.split(".")[0]
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in node.names
-    }
-    assert not roots & {"sr", "torchvision", "lightning", "torchmetrics"}
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def test_no_cycles() -> None:
-    """No way leads from a module back to itself, those outside the layers too, imports in
-    functions aside.
-    """
-    graph: dict[str, set[str]] = {}
-    for path in (ROOT / "degrade").rglob("*.py"):
-        own = path.relative_to(ROOT / "degrade").parts[0].removesuffix(".py")
-        top = ast.parse(path.read_text(encoding="utf-8")).body
-        named = {
-            node.module.split(".")[1]
-            for node in top
-            if isinstance(node, ast.ImportFrom)
-            and node.module
-            and node.module.startswith("degrade.")
+SOURCES = {
+    module_name(path): path.read_text("utf-8")
+    for package in ("degrade", "sr")
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+
+
+def imports(source: str) -> Iterator[str]:
+    """Full names of all that a module imports, at any depth: modules, and names in modules."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, (
+                f"a relative import, which says no full name: {ast.unparse(node)}"
+            )
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def import_graph(sources: Mapping[str, str]) -> dict[str, set[str]]:
+    """For every module the modules of ``sources`` that it imports."""
+
+    def target(name: str) -> str:
+        return name if name in sources else name.rpartition(".")[0]
+
+    return {
+        module: {
+            target(name)
+            for name in imports(source)
+            if target(name) in sources and name != "degrade.__version__"
         }
-        graph.setdefault(own, set()).update(named - {own})
-    done: set[str] = set()
+        for module, source in sources.items()
+    }
 
-    def visit(name: str, above: tuple[str, ...]) -> None:
-        assert name not in above, " -> ".join([*above, name])
-        if name not in done:
-            for other in graph.get(name, ()):
-                visit(other, (*above, name))
-            done.add(name)
 
-    for name in graph:
-        visit(name, ())
+def rank(module: str) -> int:
+    """Layer of a module, or of the nearest package above it that has one."""
+    name = module
+    while name not in RANK:
+        name = name.rpartition(".")[0]
+        assert "." in name, f"{module} has no layer; give it one in LAYERS"
+    return RANK[name]
+
+
+def upward(graph: Mapping[str, set[str]]) -> list[str]:
+    """The imports of a module of a higher layer."""
+    return [
+        f"{module} imports {other}"
+        for module, others in graph.items()
+        for other in sorted(others)
+        if rank(other) > rank(module)
+    ]
+
+
+def circle(graph: Mapping[str, set[str]]) -> list[str]:
+    """The modules along one circle of imports, or none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_arrows_point_one_way() -> None:
+    assert upward(import_graph(SOURCES)) == []
+
+
+def test_no_circles() -> None:
+    assert circle(import_graph(SOURCES)) == []
+
+
+def test_every_layer_is_in_use() -> None:
+    modules = {name for module in SOURCES for name in (module, module.rpartition(".")[0])}
+    assert RANK.keys() <= modules
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("degrade.rng", "def f():\n    from degrade.recipe import Recipe"),
+        ("degrade.kernels.jpeg", "if TYPE_CHECKING:\n    import degrade.ops.jpeg"),
+        ("degrade.synthesis.worker", "def f():\n    from degrade.synthesis import engines"),
+        ("degrade.nodes", "from degrade import Recipe"),
+        ("degrade.recipe", "def f():\n    import sr.models"),
+        (
+            "sr.models.base",
+            "class C:\n    def f(self):\n        from sr.training.loop import train",
+        ),
+    ],
+)
+def test_an_upward_arrow_is_found(module: str, line: str) -> None:
+    graph = import_graph({**SOURCES, module: f"{SOURCES[module]}\n{line}\n"})
+    assert [arrow.split()[0] for arrow in upward(graph)] == [module]
+
+
+def test_a_circle_within_a_layer_is_found() -> None:
+    added = {
+        "degrade.storage.one": "from degrade.storage.two import f",
+        "degrade.storage.two": "def f():\n    from degrade.storage import one",
+    }
+    graph = import_graph(added)
+    assert upward(graph) == []
+    assert set(circle(graph)) == set(added)
+
+
+def test_a_module_without_a_layer_is_found() -> None:
+    with pytest.raises(AssertionError, match=r"degrade\.novelty has no layer"):
+        upward(import_graph({**SOURCES, "degrade.novelty": "import degrade.rng"}))
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if name.startswith("degrade")])
+def test_the_toolkit_knows_no_models(module: str) -> None:
+    roots = {name.partition(".")[0] for name in imports(SOURCES[module])}
+    assert not roots & {"sr", "torchvision", "lightning", "torchmetrics"}
 
 
 @pytest.mark.parametrize(
@@ -118,7 +182,8 @@ def test_no_cycles() -> None:
     [
         "import degrade",
         "import degrade.cli",
-        "import sys; sys.argv[1:] = ['--help']\nfrom degrade.cli import main\ntry: main()\nexcept SystemExit: pass",
+        "import sys; sys.argv[1:] = ['--help']\nfrom degrade.cli import main\n"
+        "try: main()\nexcept SystemExit: pass",
     ],
     ids=["degrade", "degrade.cli", "--help"],
 )
@@ -143,7 +208,8 @@ def test_light_imports(code: str) -> None:
     ],
 )
 def test_adapted_libraries_wait_until_they_are_used(module: str) -> None:
-    asked = f"import sys, {module}\nprint([m for m in ('kornia', 'albumentations', 'cv2', 'skimage') if m in sys.modules])"
+    waiting = "('kornia', 'albumentations', 'cv2', 'skimage')"
+    asked = f"import sys, {module}\nprint([m for m in {waiting} if m in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", asked], capture_output=True, text=True, check=True
     )

@@ -70,6 +70,11 @@ def test_version_is_that_of_the_distribution() -> None:
     assert metadata.version("degrade") == __version__
 
 
+def test_types_are_marked() -> None:
+    for package in ("degrade", "sr"):
+        assert (ROOT / package / "py.typed").is_file()
+
+
 def test_console_script() -> None:
     scripts = {entry.name: entry.value for entry in metadata.distribution("degrade").entry_points}
     assert scripts["degrade"] == "degrade.cli:main"

@@ -24,7 +24,8 @@ needs_browser = pytest.mark.skipif(
     reason="needs Chromium and its driver: apt-get install chromium chromium-driver",
 )
 FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking "
     "--disable-component-update --disable-sync --hide-scrollbars"
 )
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"

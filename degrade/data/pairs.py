@@ -4,6 +4,10 @@ Pair ``i`` of epoch ``e`` always has the key ``Key.of(seed, i, e)``, so it does 
 batch size, the number of workers, or whether a run was resumed.
 """
 
+# torch: types are partial.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -28,6 +28,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import PIL.Image
@@ -273,6 +274,6 @@ def examine_folder(
     root = Path(folder).expanduser()
     files = find_images(root)
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        exams = pool.map(lambda path: examine(path, root, limits), files)
+        exams = pool.map(partial(examine, root=root, limits=limits), files)
         found = list(progress(exams, len(files)))
     return diagnose(found, limits)

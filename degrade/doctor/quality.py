@@ -11,6 +11,9 @@ References:
       cells (Field, 1987) | https://doi.org/10.1364/JOSAA.4.002379
 """
 
+# numpy.divmod: types are partial.
+# pyright: reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import functools

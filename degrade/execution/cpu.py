@@ -5,6 +5,10 @@ Python in between. What C does not know (operators in Python, codecs, kernels so
 transforms are faster) splits a sample's records in parts.
 """
 
+# torch: types are partial.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import threading

@@ -1,5 +1,9 @@
 """Convert pixels between integers, floats, tensors and PNG files; channels; reflection padding."""
 
+# cv2, torch: types are partial.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import os

@@ -14,6 +14,9 @@ dialect      files                                               recognised by
 ===========  ==================================================  ==================================
 """
 
+# Data from YAML and JSON narrows to dict[Unknown, Unknown].
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import os

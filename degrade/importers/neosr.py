@@ -8,6 +8,10 @@ References:
       | https://github.com/neosr-project/neosr
 """
 
+# Data from YAML and JSON narrows to dict[Unknown, Unknown].
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import re

@@ -5,6 +5,9 @@ default is returned, so that all findings of a file are reported at once. Keys t
 read nor known as keys of training are reported too.
 """
 
+# Data from YAML and JSON narrows to dict[Unknown, Unknown].
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import difflib

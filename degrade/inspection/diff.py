@@ -4,6 +4,9 @@ Effects are paired: image ``i`` has the same key under both recipes, so that var
 address draw the same quantile, and a difference comes from the recipes, not from sampling.
 """
 
+# Data from YAML and JSON narrows to dict[Unknown, Unknown].
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence

@@ -1,5 +1,9 @@
 """Contact sheets of datasets (written by ``degrade synth``) and of recipes (``degrade show``)."""
 
+# torch: types are partial.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -5,6 +5,9 @@ estimated without a reference, so texture counts too: they compare recipes over 
 and are not absolute measures of one image.
 """
 
+# torch: types are partial.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence

@@ -6,6 +6,9 @@ a picture from a data URI, so a recipe file from an untrusted source cannot inje
 scripts.
 """
 
+# torch: types are partial.
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import math

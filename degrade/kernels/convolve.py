@@ -9,6 +9,10 @@ they sum to less than a float32 can tell from 1, and is cropped to what is left:
 costs little however wide its support. Kernels have odd sides.
 """
 
+# cv2, torch: types are partial.
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import contextlib

@@ -5,6 +5,9 @@ channel, y, x) alone, and ends with a clip to [0, 1]. A sample with one plane of
 that plane, channel 0 of its own field, for all of its channels.
 """
 
+# torch: types are partial.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import functools

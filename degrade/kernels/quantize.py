@@ -7,6 +7,9 @@ What ``quantize`` leaves is what a file of that depth gives back: an 8-bit PNG s
 and 255 y is a whole number up to float rounding, so writing and reading changes nothing.
 """
 
+# torch: types are partial.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from typing import Any

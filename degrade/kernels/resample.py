@@ -46,6 +46,9 @@ References:
     | https://doi.org/10.1109/TASSP.1981.1163711
 """
 
+# torch: types are partial.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import functools

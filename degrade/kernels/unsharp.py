@@ -6,6 +6,9 @@
 G is a truncated separable Gaussian with mirrored border.
 """
 
+# torch: types are partial.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from typing import Any

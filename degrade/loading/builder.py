@@ -7,6 +7,10 @@ with source positions. *Inherit* (:mod:`degrade.loading.inheritance`) merges it 
 data to nodes and operators.
 """
 
+# Data from YAML and JSON narrows to dict[Unknown, Unknown].
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping

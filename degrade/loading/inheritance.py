@@ -2,6 +2,10 @@
 values by address (the command line's ``--set``).
 """
 
+# Data from YAML and JSON narrows to dict[Unknown, Unknown].
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -4,6 +4,9 @@ can name them.
 Only YAML's safe subset is read: a file cannot name code.
 """
 
+# Data from YAML and JSON narrows to dict[Unknown, Unknown].
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence

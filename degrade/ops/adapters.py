@@ -17,6 +17,9 @@ Each row is worked by itself, with a transform of its own: rows cannot influence
 batch or thread.
 """
 
+# kornia, torch: types are partial.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import difflib

@@ -8,6 +8,10 @@ instance's role); a URL with a password is refused, since it would be written to
 settings.
 """
 
+# fsspec: types are partial.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import hashlib

@@ -6,6 +6,9 @@ When a run is resumed, checksums are verified and files hashed again; rows that 
 whose files are missing or damaged, are dropped, and their pairs rendered again.
 """
 
+# Data from YAML and JSON narrows to dict[Unknown, Unknown].
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import csv

@@ -3,6 +3,9 @@
 Pair ``index`` is a pure function of the job; it does not depend on the process that renders it.
 """
 
+# cv2, torch: types are partial.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence

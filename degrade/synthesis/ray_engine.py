@@ -10,6 +10,9 @@ by one. The price is that all files pass through the driver. Every worker must b
 sources: from a shared disk, or by URL.
 """
 
+# ray: types are partial.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import itertools

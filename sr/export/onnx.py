@@ -3,6 +3,9 @@
 ONNX Runtime's output is compared with torch's before the file is written.
 """
 
+# torch, onnxruntime: types are partial.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from importlib import import_module

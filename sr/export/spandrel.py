@@ -6,6 +6,10 @@ file for spandrel has one more tensor, ``sr_config``: the model's name and confi
 RRDBNet of ESRGAN's growth does not need it, because its keys are ESRGAN's.
 """
 
+# torch, safetensors, spandrel: types are partial.
+# pyright: reportUnknownArgumentType=false, reportUnknownLambdaType=false
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import json

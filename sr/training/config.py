@@ -7,6 +7,9 @@ Two runs of equal configs on equal data give the same weights, bit for bit on a 
 and values out of range are errors before anything starts, all of them at once.
 """
 
+# Data from YAML and JSON narrows to dict[Unknown, Unknown].
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping

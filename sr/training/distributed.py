@@ -8,6 +8,9 @@ with it. The number of the restart is not a nonce: of two nodes, only the one wh
 increments it.
 """
 
+# torch: types are partial.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import atexit

@@ -8,6 +8,9 @@ over the k parts of a batch. Learning rate and average are functions of the prog
 count of steps, so the state is tensors and numbers.
 """
 
+# torch, lightning_fabric: types are partial.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import copy

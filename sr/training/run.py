@@ -10,6 +10,9 @@ Only rank 0 writes, and a lock keeps other runs out. The state is written last a
 that a resume needs, so a killed run, once resumed, gives the same result.
 """
 
+# torch: types are partial.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import csv

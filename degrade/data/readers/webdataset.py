@@ -1,5 +1,8 @@
 """Pairs in tar shards of WebDataset's layout: ``KEY.hr.png``, ``KEY.lr.png``, ``KEY.json``."""
 
+# Data from YAML and JSON narrows to dict[Unknown, Unknown].
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import json

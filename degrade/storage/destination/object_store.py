@@ -5,6 +5,10 @@ for LMDB), so the local disk holds the pairs in progress, not the dataset. Uploa
 as object stores' are: a file that is listed is complete.
 """
 
+# fsspec: types are partial.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import hashlib

@@ -1,5 +1,8 @@
 """The interface of trainers, and what they share."""
 
+# torch: types are partial.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Generator

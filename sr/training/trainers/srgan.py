@@ -1,5 +1,8 @@
 """Adversarial training: SRGAN."""
 
+# torch, lightning_fabric: types are partial.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
