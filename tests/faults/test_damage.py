@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Run
 from harness import ROUNDS, Command, chance, flips, results, say, tree
 from PIL import Image
 from skimage import data
 
+from conftest import Run
 from degrade import Recipe
 from degrade.errors import UserError
 from degrade.images.files import ImageError

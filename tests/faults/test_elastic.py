@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import Run
 from harness import LONG, curves, results
 
+from conftest import Run
 from degrade.errors import UserError
 from sr import checkpoint
 from sr.training.config import configure

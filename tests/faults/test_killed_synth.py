@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Run
 from harness import LONG, ROUNDS, Command, Ended, chance, check_dataset, say, tree
 
+from conftest import Run
 from degrade.synthesis.writers import FORMATS
 
 pytest.importorskip("lmdb", reason="the extra 'shards' is not installed")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Run
 from harness import LONG, ROUNDS, TIMED, Command, chance, curves, results, say, tree
 
+from conftest import Run
 from degrade.images.files import read_image
 from sr import checkpoint
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Run
 from harness import Command, Ended, check_dataset, results, tree
 
+from conftest import Run
 from degrade import Recipe
 from degrade.errors import SynthError
 from degrade.synthesis import engines
