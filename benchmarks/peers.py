@@ -31,7 +31,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -42,8 +42,8 @@ from bench import Entry, Made, header, loaded, peak_memory, photographs, race, r
 from checkouts import Kair, RealESRGAN
 from torch import Tensor
 
-from degrade.base import REGISTRY
-from degrade.canvas import Canvas, to_planar
+from degrade.canvas import Canvas
+from degrade.kernels import native
 from degrade.recipe import Recipe
 from degrade.rng import Key
 
@@ -558,28 +558,17 @@ def race_bookkeeping(options: argparse.Namespace) -> None:
 
 @contextmanager
 def on_pixels(seconds: list[float]) -> Iterator[None]:
-    """Adds up the CPU time inside operators, and where images change type and layout on the way
-    in and out.
-    """
+    """Add up the CPU time of native code's ``run``, which works the pixels."""
+    run = native.run_at
 
-    def timed(work: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any) -> Any:
-            start = time.thread_time()
-            try:
-                return work(*args)
-            finally:
-                seconds[0] += time.thread_time() - start
+    def timed(*args: Any) -> int:
+        start = time.thread_time()
+        try:
+            return run(*args)
+        finally:
+            seconds[0] += time.thread_time() - start
 
-        return call
-
-    with ExitStack() as stack:
-        for kind in REGISTRY.values():
-            if "apply" in kind.__dict__:
-                stack.enter_context(
-                    mock.patch.object(kind, "apply", timed(kind.__dict__["apply"]))
-                )
-        stack.enter_context(mock.patch.object(Canvas, "of", staticmethod(timed(Canvas.of))))
-        stack.enter_context(mock.patch("degrade.recipe.to_planar", timed(to_planar)))
+    with mock.patch("degrade.kernels.native.run_at", timed):
         yield
 
 

@@ -1,33 +1,35 @@
-"""The forms of each primitive against each other and against the best library call: milliseconds
+"""The backends of each kernel against each other and against the best library call: milliseconds
 an image, by turns.
 
     python benchmarks/primitives.py [--sizes 64 256 400] [--batches 1 16] [--threads 1] [--rounds
     20] [--quick]
 
-A library call does less than a primitive: one kernel, one size, one quality for all. It is the
-mark to reach.
+A library call does less than a kernel of ours: one kernel, one size, one quality for all. It is
+the mark to reach.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import numpy as np
 import torch
 from bench import Entry, header, installed, photographs, race, report, threads
-from degrade.kernels.backend import BACKENDS, Backend, use_backend
 
 from degrade.base import Draw, Operator
 from degrade.canvas import Canvas
 from degrade.distributions import Const
+from degrade.execution import Backend, execute
 from degrade.kernels import psf
-from degrade.kernels.convolve import convolve, convolve_separable
-from degrade.kernels.jpeg import jpeg
-from degrade.kernels.resample import resample
-from degrade.ops.noise import GaussianNoise, PoissonNoise, poisson_quantile
+from degrade.kernels.base import Call, Samples
+from degrade.kernels.convolve import correlate, correlate_separable
+from degrade.kernels.jpeg import compress
+from degrade.kernels.noise import poisson_quantile
+from degrade.kernels.resample import FILTERS, resize
+from degrade.ops.noise import GaussianNoise, PoissonNoise
 from degrade.rng import Key, normal_field, uniform_field
 
 
@@ -46,8 +48,8 @@ def main() -> None:
     threads(options.threads)
     print(header())
     print(
-        f"- {options.threads} threads; OpenCV and native forms work one image after the "
-        "other in the calling thread"
+        f"- {options.threads} threads; native code works one image after the other in the "
+        "calling thread"
     )
     for size, batch in itertools.product(options.sizes, options.batches):
         canvas = Canvas.of(photographs(batch, size).float() / 255)
@@ -62,16 +64,18 @@ def primitives(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
     return {**convolutions(canvas), **resizes(canvas), **codecs(canvas), **noises(canvas)}
 
 
-def formed(form: Backend, work: Callable[[], object]) -> Callable[[], object]:
-    def call() -> object:
-        with use_backend(form):
-            return work()
-
-    return call
+BACKENDS: tuple[Backend, ...] = ("reference", "native")
 
 
-def forms(work: Callable[[], object]) -> dict[str, Callable[[], object]]:
-    return {f"{form} form": formed(form, work) for form in BACKENDS}
+def backends(
+    canvas: Canvas, lower: Callable[[Samples], Iterable[Call]]
+) -> dict[str, Callable[[], object]]:
+    """The calls that ``lower`` makes, on every backend; what lowers them is counted too."""
+
+    def call(backend: Backend) -> object:
+        return execute(lambda _, samples: lower(samples), canvas, None, backend)
+
+    return {backend: partial(call, backend) for backend in BACKENDS}
 
 
 def convolutions(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
@@ -86,13 +90,13 @@ def convolutions(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
             size, one * 2.5, one * 1.2, one * 0.7, one, np.zeros(count, np.bool_)
         )
         tables[f"convolve {width} x {width}"] = {
-            **forms(partial(convolve, canvas, kernels)),
+            **backends(canvas, lambda s, k=kernels: [correlate(s, k)]),
             "cv2.filter2D": lambda k=kernels: [cv2.filter2D(x, -1, k[0]) for x in images],
         }
     for width in (21, 51):
         taps = psf.gaussian(np.full(count, float(width)), np.full(count, width / 6))
         tables[f"convolve_separable {width}"] = {
-            **forms(partial(convolve_separable, canvas, taps, taps)),
+            **backends(canvas, lambda s, k=taps: [correlate_separable(s, k, k)]),
             "cv2.GaussianBlur": lambda n=width: [
                 cv2.GaussianBlur(x, (n, n), n / 6) for x in images
             ],
@@ -106,12 +110,15 @@ def resizes(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
     count = len(canvas)
     images = [canvas.hwc(i) for i in range(count)]
     side = int(canvas.sizes[0, 0] * 0.6)
-    sizes = np.full((count, 2), side)
+    sizes, one = np.full((count, 2), side), np.ones(count)
     flags = {"bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC, "area": cv2.INTER_AREA}
     tables: dict[str, dict[str, Callable[[], object]]] = {}
     for name, flag in flags.items():
         tables[f"resample {name} x0.6"] = {
-            **forms(partial(resample, canvas, sizes, [name] * count, np.zeros(count, np.bool_))),
+            **backends(
+                canvas,
+                lambda s, n=name: resize(s, sizes, one * FILTERS.index(n), 0 * one),
+            ),
             "cv2.resize": lambda f=flag: [
                 cv2.resize(x, (side, side), interpolation=f) for x in images
             ],
@@ -137,7 +144,7 @@ def codecs(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
         ]
 
     calls = {
-        **forms(partial(jpeg, canvas, np.full(count, 75), ["4:2:0"] * count)),
+        **backends(canvas, lambda s: [compress(s, np.full(count, 75), np.zeros(count))]),
         "cv2, 8 bits to 8 bits": opencv,
     }
     if installed("PIL"):
@@ -164,8 +171,9 @@ def codecs(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
     return {"jpeg 75": calls}
 
 
-def added(operator: Operator, canvas: Canvas, key: Key) -> Canvas:
-    return operator.apply(canvas, Draw(operator, {}, key, canvas))
+def added(operator: Operator, canvas: Canvas, key: Key) -> dict[str, Callable[[], object]]:
+    drawn = Draw(operator, {}, key, canvas)
+    return backends(canvas, lambda s: operator.lower(drawn, s))
 
 
 def noises(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
@@ -175,12 +183,12 @@ def noises(canvas: Canvas) -> dict[str, dict[str, Callable[[], object]]]:
     mean = (canvas.pixels * 255).contiguous()
     return {
         "normal noise": {
-            **forms(lambda: added(GaussianNoise(sigma=Const(15)), canvas, key)),
+            **added(GaussianNoise(sigma=Const(15)), canvas, key),
             "normal_field": lambda: normal_field(key, *shape[1:]),
             "torch.randn": lambda: torch.randn(shape),
         },
         "Poisson noise": {
-            **forms(lambda: added(PoissonNoise(), canvas, key)),
+            **added(PoissonNoise(), canvas, key),
             "uniform_field + poisson_quantile": lambda: poisson_quantile(
                 mean, uniform_field(key, *shape[1:])
             ),

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from bench import Made, header, loaded, peak_memory, photographs, threads
-from degrade.kernels.backend import use_backend
 
 from degrade.canvas import Canvas
 from degrade.recipe import Recipe
@@ -142,11 +141,11 @@ def by_workers(recipe: Recipe, size: int, workers: list[int], count: int) -> Non
 
 
 def canvas_waste(recipe: Recipe, size: int) -> None:
-    """What part of the canvases of the tensor form no image fills, by rows worked at a time."""
+    """What part of the canvases of the reference no image fills, by rows worked at a time."""
     images = photographs(16, size)
     threads(1)
     print(
-        f"\nCanvas waste of the tensor form, 16 images of {size} px\n\n"
+        f"\nCanvas waste of the reference, 16 images of {size} px\n\n"
         "| chunk | wasted | ms a patch |\n|--:|--:|--:|"
     )
     for chunk in (16, 8, 4, 2, 1):
@@ -161,8 +160,8 @@ def canvas_waste(recipe: Recipe, size: int) -> None:
 
         plan = recipe.plan(Key.of(0, np.arange(16)))
         start = time.perf_counter()
-        with use_backend("torch"), torch.no_grad():
-            recipe.apply(images, plan, watch, chunk)
+        with torch.no_grad():
+            recipe.apply(images, plan, watch, chunk, "reference")
         each = (time.perf_counter() - start) / 16
         print(f"| {chunk} | {1 - sum(used) / sum(held):.0%} | {each * 1e3:.1f} |")
 

@@ -72,8 +72,8 @@ class Program:
 
     def samples(self, rows: Rows) -> Samples:
         """Some samples as an operator meets them now."""
-        sizes, target, hr = self.sizes[rows], self.target[rows], self.hr[rows]
-        return Samples(rows, sizes, target, hr, self.channels, self.data)
+        sizes = self.sizes[rows]
+        return Samples(rows, sizes, self.target, self.hr, self.channels, self.data)
 
     def add(self, address: str, rows: Rows, calls: Iterable[Call]) -> None:
         """Append the calls that an operator made of the samples ``rows``."""

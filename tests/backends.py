@@ -8,6 +8,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from degrade.base import Draw, Operator
@@ -71,10 +72,11 @@ def resampled(
 ) -> Canvas:
     if used() in ("reference", None):
         return resample.resample(canvas, sizes, filters, antialias)
+    codes = np.array([resample.FILTERS.index(name) for name in filters], np.float64)
     return execute(
         lambda settings, samples: resample.resize(samples, *settings),
         canvas,
-        (sizes, filters, antialias),
+        (sizes, codes, np.asarray(antialias, np.float64)),
         used(),
     )
 
@@ -87,6 +89,6 @@ def jpeg(
     return execute(
         lambda settings, samples: [coding.compress(samples, *settings)],
         canvas,
-        (quality, chroma),
+        (np.asarray(quality), np.array([list(coding.CHROMA).index(name) for name in chroma])),
         used(),
     )

@@ -201,16 +201,27 @@ def _address(array: NDArray[Any]) -> int:
     return array.__array_interface__["data"][0]
 
 
-_WORK = threading.local()
-"""The scratch memory of this thread, as large as any of its programs needed."""
+class _Work(threading.local):
+    """The scratch memory of a thread, as large as any of its programs needed."""
+
+    def __init__(self) -> None:
+        self.buffer = np.empty(0, np.uint8)
+        self.address = 0
+
+    def grow(self, size: int) -> None:
+        self.buffer = np.empty(size, np.uint8)
+        self.address = _address(self.buffer)
+
+
+_WORK = _Work()
 
 
 def _run(jobs: NDArray[np.int64], i: int) -> None:
-    work: NDArray[np.uint8] = getattr(_WORK, "buffer", np.empty(0, np.uint8))
-    need = native.run(jobs, i, work)
+    job = _address(jobs) + 256 * i
+    need = native.run_at(job, _WORK.address, _WORK.buffer.nbytes)
     if need > 0:
-        _WORK.buffer = work = np.empty(need, np.uint8)
-        need = native.run(jobs, i, work)
+        _WORK.grow(need)
+        need = native.run_at(job, _WORK.address, need)
     if need:
         raise AssertionError(f"native code refused a program: {need}")
 

@@ -64,6 +64,11 @@ class Data:
             self._words = grown
         return start
 
+    def room(self, count: int) -> tuple[NDArray[np.int32], int]:
+        """As :meth:`reserve`, with the words that the offset is in."""
+        start = self.reserve(count)
+        return self._words, start
+
     def add(self, array: NDArray[Any]) -> int:
         """Append an array of 32-bit or 64-bit values; return its offset in words."""
         words = np.ascontiguousarray(array).reshape(-1).view(np.int32)
@@ -77,25 +82,25 @@ class Data:
         return self._words[start : start + count * size].view(dtype)
 
 
-@dataclass(frozen=True)
 class Samples:
     """What is known of some samples of a batch before any pixel is.
 
     Args:
         rows: (n,) their places in the batch, ascending.
         sizes: (n, 2) present height and width.
-        target: (n, 2) size of the final LR image.
-        hr: (n, 2) size of the HR image.
+        target: (B, 2) size of the final LR image of every sample of the batch.
+        hr: (B, 2) size of every HR image.
         channels: 1 or 3.
         data: Takes the arrays of calls.
     """
 
-    rows: Rows
-    sizes: Sizes
-    target: Sizes
-    hr: Sizes
-    channels: int
-    data: Data
+    __slots__ = ("_hr", "_target", "channels", "data", "rows", "sizes")
+
+    def __init__(
+        self, rows: Rows, sizes: Sizes, target: Sizes, hr: Sizes, channels: int, data: Data
+    ) -> None:
+        self.rows, self.sizes, self.channels, self.data = rows, sizes, channels, data
+        self._target, self._hr = target, hr
 
     @staticmethod
     def of(canvas: Canvas) -> Samples:
@@ -107,10 +112,20 @@ class Samples:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def target(self) -> Sizes:
+        """(n, 2) size of the final LR image."""
+        return self._target[self.rows]
+
+    @property
+    def hr(self) -> Sizes:
+        """(n, 2) size of the HR image."""
+        return self._hr[self.rows]
+
     def take(self, which: NDArray[Any]) -> Samples:
         """Some of them, by index or mask."""
-        parts = (self.rows[which], self.sizes[which], self.target[which], self.hr[which])
-        return Samples(*parts, self.channels, self.data)
+        rows, sizes = self.rows[which], self.sizes[which]
+        return Samples(rows, sizes, self._target, self._hr, self.channels, self.data)
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,6 +41,7 @@ __all__ = ["CHROMA", "JPEG", "compress", "jpeg", "quantization_table"]
 CHROMA = {"4:2:0": (2, 2), "4:2:2": (1, 2), "4:4:4": (1, 1)}
 """Chroma subsampling: how many pixels a chroma sample spans, vertically and horizontally."""
 
+_SPANS = np.array(list(CHROMA.values()))
 _LONGEST = 65500  # the longest side that libjpeg takes
 _CHUNK = 1 << 16  # pixels worked at a time on a CPU: the intermediates then stay in cache
 
@@ -82,14 +83,21 @@ def _check(sizes: Sizes, channels: int, quality: ArrayLike, chroma: Sequence[str
 
 
 def compress(
-    samples: Samples,
-    quality: ArrayLike,
-    chroma: Sequence[str],
-    differentiable: bool = False,
+    samples: Samples, quality: NDArray[Any], chroma: NDArray[Any], differentiable: bool = False
 ) -> Call:
-    """The call of :func:`jpeg`. Raises ValueError as it does."""
-    _check(samples.sizes, samples.channels, quality, chroma)
-    spans = np.array([CHROMA[name] for name in chroma], np.int32).reshape(-1, 2)
+    """The call of :func:`jpeg`.
+
+    Args:
+        samples: What it works on.
+        quality: (n,) whole numbers in [1, 100].
+        chroma: (n,) positions in :data:`CHROMA`.
+        differentiable: As for :func:`jpeg`.
+
+    Raises:
+        ValueError: A quality, the number of channels or a side is out of range.
+    """
+    check("jpeg", samples.sizes, samples.channels, quality, _LONGEST)
+    spans = _SPANS[chroma.astype(np.intp)]
     return JPEG.call(
         samples,
         quality=quality,

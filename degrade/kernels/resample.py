@@ -171,38 +171,48 @@ def _steps(sizes: Sizes, after: Sizes) -> Sizes:
 # --- calls ---------------------------------------------------------------------------------------
 
 
-def resize(
-    samples: Samples,
-    sizes: Sizes,
-    filters: Sequence[str],
-    antialias: Sequence[bool] | NDArray[np.bool_],
-) -> list[Call]:
-    """The calls of :func:`resample`: none for samples that keep their size."""
-    _check(sizes, filters)
+def resize(samples: Samples, sizes: Sizes, filters: Real, antialias: Real) -> list[Call]:
+    """The calls of :func:`resample`: none for samples that keep their size.
+
+    Args:
+        samples: What it works on.
+        sizes: (n, 2) heights and widths to reach.
+        filters: (n,) positions in :data:`FILTERS`.
+        antialias: (n,) 1 to stretch the kernel where the image shrinks, else 0.
+    """
     changed = (sizes != samples.sizes).any(1)
-    matlab = np.array([name == "matlab" for name in filters], np.bool_)
+    if not changed.any():
+        return []
+    matlab = filters == FILTERS.index("matlab")
+    if changed.all() and not matlab.any():
+        return [_resized(RESAMPLE, samples, sizes, filters, antialias)]
     calls: list[Call] = []
     for kernel, which in ((RESAMPLE, changed & ~matlab), (MATLAB, changed & matlab)):
-        rows = np.flatnonzero(which)
-        if not len(rows):
-            continue
-        words = np.array(
-            [
-                word
-                for i in rows.tolist()
-                for axis in (0, 1)
-                for word in _put(
-                    samples.data,
-                    int(samples.sizes[i, axis]),
-                    int(sizes[i, axis]),
-                    filters[i],
-                    bool(antialias[i]),
-                )
-            ],
-            np.int32,
-        ).reshape(len(rows), 6)
-        calls.append(kernel.call(samples.take(rows), sizes[rows], **_named(words)))
+        if which.any():
+            settings = sizes[which], filters[which], antialias[which]
+            calls.append(_resized(kernel, samples.take(which), *settings))
     return calls
+
+
+def _resized(
+    kernel: Kernel, samples: Samples, sizes: Sizes, filters: Real, antialias: Real
+) -> Call:
+    call = kernel.call(samples, sizes)
+    double = kernel is MATLAB
+    if native.available():
+        settings = samples.sizes, sizes, filters, antialias, double
+        call.words[:, 6:12] = native.matrices(*settings, samples.data.room)
+        return call
+    precision = np.float64 if double else np.float32
+    for i, (before, after) in enumerate(zip(samples.sizes.tolist(), sizes.tolist(), strict=True)):
+        name, stretch = FILTERS[int(filters[i])], bool(antialias[i])
+        for axis, (n_in, n_out) in enumerate(zip(before, after, strict=True)):
+            matrix = band(n_in, n_out, name, stretch)
+            index = samples.data.add(matrix.index.astype(np.int32))
+            weight = samples.data.add(matrix.weight.astype(precision))
+            place = slice(6 + 3 * axis, 9 + 3 * axis)
+            call.words[i, place] = index, weight, matrix.index.shape[1]
+    return call
 
 
 def keep_every(samples: Samples, sizes: Sizes, first: Sizes) -> Call:
@@ -218,29 +228,9 @@ def keep_every(samples: Samples, sizes: Sizes, first: Sizes) -> Call:
     )
 
 
-def _put(data: Data, n_in: int, n_out: int, filter: str, antialias: bool) -> tuple[int, int, int]:
-    """The offsets of a matrix's columns and weights in a program's data, and its taps a row."""
-    double = filter == "matlab"
-    if not native.available():
-        matrix = band(n_in, n_out, filter, antialias)
-        index = data.add(matrix.index.astype(np.int32))
-        weight = matrix.weight.astype(np.float64 if double else np.float32)
-        return index, data.add(weight), matrix.index.shape[1]
-    code = FILTERS.index(filter)
-    taps = native.band_taps(n_in, n_out, code, antialias)
-    index = data.reserve(n_out * taps)
-    weight = data.reserve(n_out * taps * (2 if double else 1))
-    native.band(n_in, n_out, code, antialias, data.words, index, weight, double)
-    return index, weight, taps
-
-
 _NAMES = tuple(
     f"{axis}_{what}" for axis in ("down", "across") for what in ("index", "weight", "taps")
 )
-
-
-def _named(words: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
-    return {name: words[:, j] for j, name in enumerate(_NAMES)}
 
 
 def _resample_records(canvas: Canvas, records: Records, data: Data) -> Canvas:

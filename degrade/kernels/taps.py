@@ -6,6 +6,7 @@ and in a fraction of the time.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,11 +23,28 @@ Real = NDArray[np.float64]
 
 def gaussian(data: Data, size: Real, sigma: Real, shift: float = 0) -> Taps:
     """Put the rows of taps of :func:`degrade.kernels.psf.gaussian` into a program's data."""
+    if (size == size[0]).all() and (sigma == sigma[0]).all():
+        row = _gaussian(float(size[0]), float(sigma[0]), shift)
+        ones = np.ones(len(size), np.int64)
+        return data.add(row) * ones, ones, len(row) * ones
     if not native.available():
         return trim(data, psf.gaussian(size, sigma, shift))
     starts = _room(data, size)
     count = native.psf_gaussian(_table((size, sigma, shift)), data.words, starts)
     return starts, np.ones_like(count), count
+
+
+@functools.lru_cache(256)
+def _gaussian(size: float, sigma: float, shift: float) -> NDArray[np.float32]:
+    """One row of taps. Cached: the settings of many operators are constant."""
+    data = Data(512)
+    arguments = np.array([size]), np.array([sigma]), shift
+    if not native.available():
+        start, _, count = trim(data, psf.gaussian(*arguments))
+    else:
+        start = _room(data, arguments[0])
+        count = native.psf_gaussian(_table(arguments), data.words, start)
+    return data.read(int(start[0]), int(count[0])).copy()
 
 
 def elliptic(

@@ -42,4 +42,4 @@ class Jpeg(Operator):
 
     def lower(self, draw: Draw, samples: Samples) -> Iterator[Call]:
         quality = np.rint(draw.host("quality"))
-        yield compress(samples, quality, draw.names("chroma"), self.straight_through)
+        yield compress(samples, quality, draw.host("chroma"), self.straight_through)

@@ -56,7 +56,7 @@ class Resize(Operator):
                 f"limit of {max_pixels():,}; give smaller patches, lower its factor, or set "
                 f"{VARIABLE}"
             )
-        return resize(samples, sizes, draw.names("filter"), draw.host("antialias") > 0)
+        return resize(samples, sizes, draw.host("filter"), draw.host("antialias"))
 
     def size_after(self, before: Size, scale: int) -> Size:
         base = {"input": before, "target": 1, "hr": scale}[self.of]

@@ -14,6 +14,7 @@ import ctypes
 import functools
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ __all__ = [
     "available",
     "band",
     "band_taps",
+    "matrices",
     "psf_elliptic",
     "psf_gaussian",
     "psf_sinc",
@@ -97,9 +99,10 @@ _SIGNATURES = {
     "psf_sinc": "lppppp",
     "psf_gaussian": "lpppp",
     "band": "llii ppp",
+    "matrices": "lpppp i plp",
 }
 """The arguments of each function: pointers, longs, ints and floats."""
-_LONG = ("run", "band")
+_LONG = ("run", "band", "matrices")
 """Those that return a long."""
 
 
@@ -184,6 +187,38 @@ def _psf(name: str, arguments: Taps, data: Words, offset: NDArray[np.int64], *si
     if row:
         size = int(arguments[row - 1, 0])
         raise ValueError(f"{name}: row {row - 1}: size {size}; it must be odd and at most 401")
+
+
+def matrices(
+    before: NDArray[np.int64],
+    after: NDArray[np.int64],
+    filters: Taps,
+    antialias: Taps,
+    matlab: bool,
+    reserve: Callable[[int], tuple[Words, int]],
+) -> Words:
+    """Writes the matrices of :func:`degrade.kernels.resample.band` of some images, both axes.
+
+    Args:
+        before: (n, 2) heights and widths.
+        after: (n, 2) the sizes to reach.
+        filters: (n,) positions in :data:`degrade.kernels.resample.FILTERS`.
+        antialias: (n,) 1 where the kernel is stretched as the image shrinks, else 0.
+        matlab: Whether weights are float64, else float32.
+        reserve: From a count of words to the buffer that has room for them, and where.
+
+    Returns:
+        (n, 6) the offsets of columns and weights and the taps, down and across.
+    """
+    out = np.empty((len(before), 6), np.int32)
+    arrays = [np.ascontiguousarray(x) for x in (before, after, filters, antialias)]
+    pointers = [array.ctypes.data for array in arrays]
+    function = _load()[0].matrices
+    count = function(len(before), *pointers, matlab, None, 0, None)
+    buffer, start = reserve(count)
+    end = function(len(before), *pointers, matlab, buffer.ctypes.data, start, out.ctypes.data)
+    assert end <= start + count, "more was written than counted"
+    return out
 
 
 def band_taps(n_in: int, n_out: int, filter: int, antialias: bool) -> int:

@@ -309,3 +309,28 @@ EXPORT long band(long n_in, long n_out, int filter, int antialias, int32_t *inde
     }
     return m.taps;
 }
+
+/* The matrices of n images that change their size: down and across, each as `index`, `weight` and
+   taps (the offsets in words from `data`), six words a row. `before` and `after`: (n, 2) heights
+   and widths; `matlab` weights are double. From word `start` on; returns the word after the last.
+   With `data` NULL it only counts. */
+EXPORT long matrices(long n, const int64_t *before, const int64_t *after, const double *filter,
+                     const double *antialias, int matlab, float *data, long start,
+                     int32_t *words) {
+    for (long i = 0; i < 2 * n; i++) {
+        long n_in = before[i], n_out = after[i];
+        int code = (int)filter[i / 2], stretch = antialias[i / 2] > 0;
+        long taps = band(n_in, n_out, code, stretch, 0, 0, 0);
+        long index = start + start % 2, weight = index + n_out * taps;
+        weight += weight % 2;
+        start = weight + n_out * taps * (matlab ? 2 : 1);
+        if (!data) continue;
+        float *at = data + weight;
+        band(n_in, n_out, code, stretch, (int32_t *)(data + index), matlab ? 0 : at,
+             matlab ? (double *)at : 0);
+        words[3 * i] = (int32_t)index;
+        words[3 * i + 1] = (int32_t)weight;
+        words[3 * i + 2] = (int32_t)taps;
+    }
+    return start;
+}
