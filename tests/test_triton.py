@@ -6,7 +6,9 @@ On a CPU they run in Triton's interpreter; with ``--device cuda`` on the device.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -323,3 +325,159 @@ def test_quantize(batch: Batch, last: bool) -> None:
 def test_clip(batch: Batch) -> None:
     batch.add("clip")
     check(batch, batch.canvas.with_pixels(batch.canvas.pixels.clamp(0, 1)))
+
+
+# --- batches -------------------------------------------------------------------------------------
+
+
+def a_program(batch: Batch, order: Any) -> list[torch.Tensor]:
+    """LR and targets of samples ``order`` out of a batch that do not all go the same way: blur,
+    resize, noise and JPEG, in one or another order.
+    """
+    order = np.array(order)
+    part = Batch(batch.channels, batch.canvas.pixels.device, batch.hr[order])
+    part.canvas = Canvas.of([batch.canvas.image(i) for i in order])
+    part.key = Key(batch.key.words[order])
+    place = np.arange(len(order))
+    taps = part.data.add(np.full((3, 3), 1 / 9, np.float32))
+    line = part.data.add(np.full(5, 0.2, np.float32))
+    part.add("unsharp", taps=line, count=5, amount=0.5, threshold=10 / 255)
+    part.target_calls = 1
+    some = place[order % 2 == 0]
+    part.add("correlate", of=some, taps=taps, rows=3, columns=3)
+    words = np.zeros((len(order), 6), np.int32)
+    after = np.maximum(part.sizes // 2 + order[:, None] % 2, 1)
+    for i, (size, new) in enumerate(zip(part.sizes, after, strict=True)):
+        for axis in range(2):
+            matrix = band(int(size[axis]), int(new[axis]), "bicubic", True)
+            words[i, 3 * axis] = part.data.add(matrix.index.astype(np.int32))
+            words[i, 3 * axis + 1] = part.data.add(matrix.weight.astype(np.float32))
+            words[i, 3 * axis + 2] = matrix.index.shape[1]
+    part.add("resample", after, words=words)
+    keys = {name: values[some] for name, values in part.keys().items()}
+    part.add("poisson", of=some, **keys, peak=0, scale=1, planes=batch.channels)
+    others = place[order % 2 == 1]
+    part.add("jpeg", of=others, quality=40 + order[others], v=2, h=2)
+    keys = {name: values[others] for name, values in part.keys().items()}
+    part.add("normal", of=others, **keys, sigma=0.1, planes=1)
+    part.add("separable", of=others, down=line, tall=5, across=line, wide=5, border=1)
+    part.add("jpeg", of=some, quality=40 + order[some], v=1, h=2)
+    part.add("quantize", levels=255)
+    lr, target = cuda.run(program(part), part.canvas.pixels)
+    images = [image[:, :h, :w] for image, (h, w) in zip(lr, part.sizes, strict=True)]
+    images += [image[:, :h, :w] for image, (h, w) in zip(target, part.hr, strict=True)]
+    return [image.cpu() for image in images]
+
+
+def test_batch_independence(batch: Batch) -> None:
+    """A sample has the same bits alone, in another order, and in another company."""
+    whole = a_program(batch, [0, 1, 2, 3, 4])
+    for order in ([4, 2, 0], [3], [0]):
+        part = a_program(batch, order)
+        for i, sample in enumerate(order):
+            assert torch.equal(part[i], whole[sample])
+            assert torch.equal(part[len(order) + i], whole[COUNT + sample])
+
+
+def test_bytes_are_read_exactly(device: torch.device) -> None:
+    """8-bit images of any layout come in as k / 255."""
+    batch = Batch(3, device, [(16, 16)])
+    levels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    levels = torch.cat([levels, levels.flip(2), levels.flip(3)], 1).to(device)
+    levels = levels.contiguous(memory_format=torch.channels_last)
+    lr, target = cuda.run(program(batch), levels)
+    expected = levels.cpu().numpy().astype(np.float32) / np.float32(255)
+    assert (lr.cpu().numpy() == expected).all()
+    assert (target.cpu().numpy() == expected).all()
+
+
+def test_sizes_of_their_own(device: torch.device) -> None:
+    """What is outside an image of a batch is zero."""
+    batch = Batch(3, device)
+    lr, target = cuda.run(program(batch), batch.canvas.pixels)
+    assert torch.equal(lr, batch.canvas.pixels)
+    assert target is batch.canvas.pixels
+
+
+def test_python_calls(device: torch.device) -> None:
+    """Operators in Python work between launches, on the samples that they are for."""
+    batch = Batch(3, device)
+    batch.add("quantize", levels=255)
+    seen: list[Any] = []
+
+    def work(canvas: Canvas, places: Any) -> Canvas:
+        seen.append((len(canvas), places.tolist()))
+        return canvas.with_pixels(1 - canvas.pixels)
+
+    batch.add("clip", of=[1, 3, 4])
+    call = batch.calls.pop()
+    call.words[:, 0] = 0
+    batch.calls.append(SimpleNamespace(words=call.words, rows=call.rows, work=work))  # type: ignore[arg-type]  # PythonCall
+    batch.add("clip")
+    images = batch.run()
+    assert seen == [(3, [0, 1, 2])]
+    for i, image in enumerate(images):
+        expected = quantize(batch.canvas.image(i)).cpu()
+        assert torch.equal(image, 1 - expected if i in (1, 3, 4) else expected)
+
+
+def test_schedule() -> None:
+    """Samples that wait for the same kernel share a launch; what is uploaded is one buffer."""
+    batch = Batch(3, torch.device("cpu"))
+    taps = batch.data.add(np.full((3, 3), 1 / 9, np.float32))
+    batch.add("correlate", of=[0, 2, 4], taps=taps, rows=3, columns=3)
+    batch.add("jpeg", quality=50, v=2, h=2)
+    batch.add("correlate", of=[1, 3], taps=taps, rows=3, columns=3)
+    batch.add("quantize", levels=255)
+    launches = cuda.dry_run(program(batch), target=False)
+    names = [(step.name, step.samples) for step in launches.steps]
+    assert names == [
+        ("load", 5),
+        ("correlate", 3),
+        ("sample", 5),
+        ("code", 5),
+        ("rebuild", 5),
+        ("output", 3),
+        ("correlate", 2),
+        ("output", 2),
+    ]
+    assert launches.bytes < 8000
+
+
+@pytest.mark.slow
+def test_compiles_for_cuda(tmp_path: Any) -> None:
+    """Every kernel compiles for a GPU (the interpreter lets pass what the compiler does not), and
+    only those of ``matlab`` use float64.
+    """
+    code = textwrap.dedent(
+        """
+        import triton
+        from triton.backends.compiler import GPUTarget
+        from triton.compiler import ASTSource
+        from degrade.execution import cuda
+        from degrade.kernels.triton.launch import TILES
+
+        types = {"words": "*i32", "pixels": "*fp32", "images": "*u8"}
+        for name, function in cuda.kernels().items():
+            constants = {"GREY": False, "BYTES": True, "BLOCKS": TILES[name][1]}
+            constants |= {"ROWS": TILES[name][0], "COLUMNS": TILES[name][1]}
+            names = function.arg_names
+            source = ASTSource(
+                fn=function,
+                signature={n: "constexpr" if n in constants else types.get(n, "i32") for n in names},
+                constexprs={n: constants[n] for n in names if n in constants},
+            )
+            ptx = triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["ptx"]
+            assert (".f64" in ptx) == name.startswith("matlab"), name
+        print("all")
+        """
+    )
+    environment = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert done.stdout.strip() == "all", done.stderr[-2000:]
