@@ -1,10 +1,11 @@
 """The executor of CUDA devices: a program's kernels in Triton, one upload a batch, no wait.
 
-The host schedules the batch (:mod:`degrade.kernels.triton.launch`), uploads what kernels need to know
-from one pinned buffer, and launches them; sizes, arguments and the order of launches are known before
-any pixel is, so nothing is asked of the device. Buffers are PyTorch's: its allocators keep and reuse
-them, and know which stream still reads them. Lengths are rounded up so that batches that are nearly
-alike reuse one block. There is no state here: any thread may run, on its own current stream.
+The host schedules the batch (:mod:`degrade.kernels.triton.launch`), uploads what kernels need to
+know from one pinned buffer, and launches them: sizes, arguments and the order of launches are
+known before any pixel is, so nothing is asked of the device. Buffers are PyTorch's: its allocators
+keep and reuse them, and know which stream still reads them; lengths are rounded up, so that
+batches that are nearly alike reuse one block. There is no state here: any thread may run, on its
+own current stream.
 
 Images of a batch may have sizes of their own. No gradient flows through: a caller that wants one
 takes the reference. In Triton's interpreter (``TRITON_INTERPRET=1``) tensors are on a CPU.
@@ -189,7 +190,8 @@ def _in_python(program: Program, launches: Launches, step: Launch, pixels: Tenso
             _view(pixels, slot, program.channels, size)
             for slot, size in zip(own[:, 24].tolist(), own[:, 2:4].tolist(), strict=True)
         ]
-        canvas = Canvas(Canvas.of(views).pixels, own[:, 2:4].astype(np.int64), program.target[rows], program.hr[rows])
+        sizes = own[:, 2:4].astype(np.int64)
+        canvas = Canvas(Canvas.of(views).pixels, sizes, program.target[rows], program.hr[rows])
         left = call.work(canvas, np.searchsorted(call.rows, rows))
         for slot, size, image in zip(
             own[:, 24].tolist(), own[:, 4:6].tolist(), left.images(), strict=True

@@ -1,8 +1,13 @@
-"""Correlation with a kernel in space, and with the outer product of two rows of taps in two passes.
+"""Correlation with a kernel in space, and with an outer product of two rows of taps in two passes.
 
 Tiles that lie inside their image by the kernel's reach need no border. A tap is one load of the
 tile, moved; sums run over the kernel's columns, in each from top to bottom.
 """
+
+# ruff: noqa: ANN001, ANN201, ANN202, N803
+# pyright: reportMissingParameterType=false, reportArgumentType=false, reportOperatorIssue=false
+# pyright: reportAssignmentType=false, reportGeneralTypeIssues=false, reportCallIssue=false
+# Arguments are of the types of Triton's compiler; what is compiled in is in capitals.
 
 from __future__ import annotations
 
@@ -25,8 +30,8 @@ __all__ = ["across", "correlate", "down"]
 
 @triton.jit
 def border(i, n, kind):
-    """Indices into [0, n): 0 mirrored, for a reach below n; 1 the edge repeated; 2 mirrored as often
-    as it takes.
+    """Indices into [0, n): 0 mirrored, for a reach below n; 1 the edge repeated; 2 mirrored as
+    often as it takes.
     """
     period = tl.maximum(2 * n - 2, 1)
     folded = tl.abs(i)
@@ -57,9 +62,8 @@ def correlate(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     up = tall // 2
     back = wide // 2
     total = tl.zeros((ROWS, COLUMNS), tl.float32)
-    interior = (
-        (top >= up) & (left >= back) & (top + ROWS + up <= height) & (left + COLUMNS + back <= width)
-    )
+    interior = (top >= up) & (top + ROWS + up <= height)
+    interior &= (left >= back) & (left + COLUMNS + back <= width)
     if interior:
         corner = source + (y - up) * width + x - back
         for j in range(0, wide):
@@ -91,7 +95,7 @@ def line(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """A tile of one plane, correlated along axis ``ALONG``. With ``MASK``, of [ |x| > threshold ]."""
+    """A tile of one plane, correlated along axis ``ALONG``; with ``MASK``, [ |x| > threshold ]."""
     y = top + tl.arange(0, ROWS)[:, None]
     x = left + tl.arange(0, COLUMNS)[None, :]
     reach = count // 2
@@ -138,9 +142,7 @@ def across(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
 
 
 @triton.jit
-def _pass(
-    words, pixels, first, ALONG: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
-):
+def _pass(words, pixels, first, ALONG: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     record = words + (first + tl.program_id(2)) * WORDS
     height = tl.load(record + 2)
     width = tl.load(record + 3)

@@ -1,5 +1,4 @@
-"""What libjpeg leaves of an image, in integers: see :mod:`degrade.kernels.jpeg`, whose numbers these
-are.
+"""What libjpeg leaves of an image, in integers, with the numbers of :mod:`degrade.kernels.jpeg`.
 
 Three passes: RGB to samples of luma and averaged chroma, 8-bit, in planes padded to whole blocks;
 each block through DCT, quantisation and back, in place; chroma interpolated, and RGB again. The
@@ -7,6 +6,11 @@ planes lie one after the other in a slot. Grey images have one.
 
 Word 27: the offset of the DCT's matrix and the two tables at quality 50, 64 numbers each.
 """
+
+# ruff: noqa: ANN001, ANN201, ANN202, N803
+# pyright: reportMissingParameterType=false, reportArgumentType=false, reportOperatorIssue=false
+# pyright: reportAssignmentType=false, reportGeneralTypeIssues=false, reportCallIssue=false
+# Arguments are of the types of Triton's compiler; what is compiled in is in capitals.
 
 from __future__ import annotations
 
@@ -35,9 +39,7 @@ def whole(pointer, inside):
 
 
 @triton.jit
-def sample(
-    words, pixels, first, GREY: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
-):
+def sample(words, pixels, first, GREY: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """A tile of chroma samples, and the luma of the v x h pixels that each of them spans."""
     record = words + (first + tl.program_id(2)) * WORDS
     height = tl.load(record + 2)
@@ -132,9 +134,7 @@ def unit(x):
 
 
 @triton.jit
-def rebuild(
-    words, pixels, first, GREY: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
-):
+def rebuild(words, pixels, first, GREY: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """A tile of pixels."""
     record = words + (first + tl.program_id(2)) * WORDS
     height = tl.load(record + 2)
@@ -182,8 +182,12 @@ def rebuild(
 @triton.jit
 def chroma(plane, i0, i1, j0, j1, near, far, left, right, bias, bits, stride, inside):
     """Weighted sums of the two nearest rows, then of the two nearest columns, less 128."""
-    a = near * _byte(plane + i0 * stride + j0, inside) + far * _byte(plane + i1 * stride + j0, inside)
-    b = near * _byte(plane + i0 * stride + j1, inside) + far * _byte(plane + i1 * stride + j1, inside)
+    a = near * _byte(plane + i0 * stride + j0, inside) + far * _byte(
+        plane + i1 * stride + j0, inside
+    )
+    b = near * _byte(plane + i0 * stride + j1, inside) + far * _byte(
+        plane + i1 * stride + j1, inside
+    )
     return ((left * a + right * b + bias) >> bits) - 128
 
 

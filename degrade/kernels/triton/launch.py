@@ -1,13 +1,13 @@
 """The schedule of a batch on a GPU: which kernel is launched for which samples, in what order.
 
-Every record of a program becomes one to four *passes*, each a kernel of :mod:`degrade.kernels.triton`
-with a record of its own; images come in and go out by passes too. A sample's passes stand in a line,
-and whatever the batch, the next launch is the pass that most samples wait for. All of it is NumPy on
-the host: nothing here needs a GPU or Triton.
+Every record of a program becomes one to four *passes*, each a kernel in Triton with a record of
+its own; images come in and go out by passes too. A sample's passes stand in a line, and one launch
+works all samples that wait for the same. All of it is NumPy on the host: nothing here needs a GPU
+or Triton.
 
-Sample i has two slots in the buffer of pixels, each as large as the largest image that the sample
-ever is, and a third of the size of what is unsharp masked. Passes that cannot work in place go from
-one slot to the other and, where they come in pairs, back: so only ``correlate`` and ``decimate``
+A sample has two slots in the buffer of pixels, each as large as the largest image that the sample
+ever is, and a third of the size of what is unsharp masked. Passes that cannot work in place go
+from one slot to the other and, where they come in pairs, back: only ``correlate`` and ``decimate``
 leave the image in the other slot, and where an image is when is known here.
 
 What is uploaded, once a batch: the program's data, the tables of JPEG, flags for the levels that
@@ -23,8 +23,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from degrade.kernels import jpeg
 from degrade.kernels.base import WORDS, Call
+from degrade.kernels.jpeg import (
+    _DCT,  # pyright: ignore[reportPrivateUsage]  # one table for both
+    quantization_table,
+)
 
 __all__ = ["PASSES", "TILES", "UNIT", "Launch", "Launches", "schedule"]
 
@@ -56,8 +59,8 @@ TILES = {
     "rebuild": (8, 64),
     "convert": (8, 128),
 }
-"""Rows and columns of the tile that an instance works; of ``code``, in blocks of 8 x 8. ``python`` is
-not launched: the host does the work of :class:`degrade.kernels.base.PythonCall`."""
+"""Rows and columns of the tile that an instance works; of ``code``, in blocks of 8 x 8. ``python``
+is not launched: the host does the work of :class:`degrade.kernels.base.PythonCall`."""
 PASSES = tuple(TILES)
 _ONE_PLANE = ("sample", "rebuild")
 """Passes whose instances work all channels."""
@@ -68,10 +71,13 @@ _SOURCE, _OUT, _SIDE, _EXTRA = 24, 25, 26, 27
 _PYTHON, _CORRELATE, _SEPARABLE, _UNSHARP, _RESAMPLE, _MATLAB, _DECIMATE = range(7)
 _NORMAL, _POISSON, _SALT_PEPPER, _JPEG, _QUANTIZE, _CLIP = range(7, 13)
 _LEVELS = 256
+_OUTPUT = PASSES.index("output")
+_PATIENCE = 12
+"""How many passes a sample may have left beyond others' and still wait for them: as measured."""
 _STRIDE = 8
 """Places that a record has for its passes in a sample's line: one before them, and up to seven."""
 _TABLES = np.concatenate(
-    [jpeg._DCT, *(jpeg.quantization_table(50, chroma) for chroma in (False, True))]
+    [_DCT, *(quantization_table(50, chroma) for chroma in (False, True))]
 ).astype(np.int32)
 
 
@@ -201,8 +207,8 @@ def schedule(
     wanted = np.full(len(sizes), target_calls >= 0)
     finals = _images(line, records, slots, sizes, count, start, target_after, wanted, levels)
     rest = ~last
-    some = (part[..., rest] for part in (step, number, slots[:, : len(records)]))
-    flags = _passes(line, records[rest], *some, len(data), channels)
+    found = slots[:, : len(records)][:, rest]
+    flags = _passes(line, records[rest], step[rest], number[rest], found, len(data), channels)
     return _ordered(line, data, flags, channels, floats, *finals, empty)
 
 
@@ -212,9 +218,7 @@ def _levels(records: NDArray[np.int32]) -> NDArray[np.float32]:
     return np.where(records[:, 0] == _QUANTIZE, levels, 0).astype(np.float32)
 
 
-def _slots(
-    records: NDArray[np.int32], step: Ints, sizes: Ints, channels: int
-) -> tuple[Ints, int]:
+def _slots(records: NDArray[np.int32], step: Ints, sizes: Ints, channels: int) -> tuple[Ints, int]:
     """Where each record finds its image, the other slot and the third, then the two slots of each
     sample as it comes: (3, N + B), and the length of the buffer in floats.
     """
@@ -256,7 +260,7 @@ def _images(
 ) -> tuple[Ints, Ints]:
     """The passes that read HR images and write targets and LR images; sizes of LR and targets."""
     batch = len(sizes)
-    first, other = slots[:2, len(records) :]
+    first = slots[0, len(records) :]
     moving = np.isin(records[:, 0], (_CORRELATE, _DECIMATE))
     after = np.where(moving, slots[1, : len(records)], slots[0, : len(records)])
 
@@ -342,8 +346,8 @@ def _passes(
     line.add("mask", r, at + 2, height, width, w24=z, w25=y, w27=borders[0], **words)
     line.add("blend", r, at + 3, height, width, w24=y, w25=x, w26=z, w27=borders[1], **words)
 
-    for name, number in (("resample", _RESAMPLE), ("matlab", _MATLAB)):
-        r, at, x, y, _ = some(code == number)
+    for name, own in (("resample", _RESAMPLE), ("matlab", _MATLAB)):
+        r, at, x, y, _ = some(code == own)
         line.add(f"{name}_down", r, at, r[:, 4], r[:, 3], w24=x, w25=y)
         line.add(f"{name}_across", r, at + 1, r[:, 4], r[:, 5], w24=y, w25=x)
 
@@ -354,8 +358,8 @@ def _passes(
     line.add("normal", r, at, r[:, 2], r[:, 3], w24=x)
 
     by_content = (code == _POISSON) & (records[:, 8] & 0x7FFFFFFF == 0)
-    flags = np.cumsum(by_content) - 1
-    flags = end + _TABLES.size + _LEVELS * np.maximum(flags, 0)
+    earlier = np.maximum(np.cumsum(by_content) - 1, 0)
+    flags = end + _TABLES.size + _LEVELS * earlier
     r, at, x, *_ = some(by_content)
     line.add("find_levels", r, at, r[:, 2], r[:, 3], w24=x, w27=flags[by_content])
     r, at, x, *_ = some(code == _POISSON)
@@ -389,37 +393,11 @@ def _ordered(
     targets: Ints,
     empty: Callable[[int], NDArray[np.int32]],
 ) -> Launches:
-    """Passes in the order of their launches: always what most samples wait for."""
+    """The passes of all samples in the order of their launches, in the memory to upload."""
     records, kinds, places, tiles = (
         np.concatenate(parts) for parts in (line.words, line.kinds, line.places, line.tiles)
     )
-    batch = len(sizes)
-    order = np.lexsort((places, records[:, 1]))
-    # Behind each sample's line stands a pass that nobody launches.
-    lengths = np.bincount(records[:, 1], minlength=batch)
-    ends = np.cumsum(lengths + 1) - 1
-    waiting = np.full(len(order) + batch, len(PASSES))
-    at = np.full(len(waiting), -1)
-    inner = np.delete(np.arange(len(waiting)), ends)
-    waiting[inner], at[inner] = kinds[order], order
-    now = ends - lengths
-    steps: list[Launch] = []
-    taken: list[Ints] = []
-    first = 0
-    while True:
-        kind = waiting[now]
-        votes = np.bincount(kind, minlength=len(PASSES))[: len(PASSES)]
-        chosen = int(votes.argmax())
-        if not votes[chosen]:
-            break
-        rows = np.flatnonzero(kind == chosen)
-        some = at[now[rows]]
-        planes = 1 if PASSES[chosen] in _ONE_PLANE else channels
-        most = int(tiles[some].max())
-        steps.append(Launch(PASSES[chosen], first, len(rows), most, planes))
-        taken.append(some)
-        first += len(rows)
-        now[rows] += 1
+    steps, taken = _launches(kinds, records[:, 1], places, tiles, len(sizes), channels)
     tables = len(data) + len(data) % 2
     end = tables + _TABLES.size + flags * _LEVELS
     begin = -(-end // WORDS) * WORDS
@@ -428,6 +406,51 @@ def _ordered(
     words[len(data) : tables] = 0
     words[tables : tables + _TABLES.size] = _TABLES.ravel()
     words[tables + _TABLES.size : begin] = 0
-    chosen_records = records[np.concatenate(taken)] if taken else records
-    words[begin:] = chosen_records.ravel()
+    words[begin:] = records[taken].ravel()
     return Launches(steps, words, begin, floats, sizes, targets)
+
+
+def _launches(
+    kinds: Ints, samples: Ints, places: Ints, tiles: Ints, batch: int, channels: int
+) -> tuple[list[Launch], Ints]:
+    """The launches, and the passes in their order.
+
+    Launched next is the pass that the sample with most passes left waits for, unless many samples
+    will wait for it after the one that they wait for now: then it is better to launch that first.
+    LR images are written last. The fewest launches are a shortest common supersequence of the
+    samples' lines, which is hard to find; this took 36 for ``realesrgan`` at batch 16, and always
+    launching what most samples wait for took 58.
+    """
+    order = np.lexsort((places, samples))
+    # Behind each sample's line stand two passes that nobody launches.
+    lengths = np.bincount(samples, minlength=batch)
+    ends = np.cumsum(lengths + 2) - 2
+    now = ends - lengths
+    at = np.arange(len(order)) + 2 * samples[order]
+    line = np.full(len(order) + 2 * batch, len(PASSES))
+    line[at] = kinds[order]
+    place = np.zeros(len(line), np.int64)
+    place[at] = order
+    steps: list[Launch] = []
+    taken: list[Ints] = []
+    first = 0
+    while True:
+        kind = line[now]
+        here = np.bincount(kind, minlength=len(PASSES) + 1)[:-1]
+        if not here.any():
+            break
+        following = np.bincount(line[now + 1], minlength=len(PASSES) + 1)[:-1]
+        longest = np.zeros(len(PASSES) + 1)
+        np.maximum.at(longest, kind, ends - now)
+        score = longest[:-1] - _PATIENCE * following / np.maximum(here + following, 1)
+        score = np.where(here > 0, score, -np.inf)
+        score[_OUTPUT] = min(score[_OUTPUT], -_PATIENCE - 1)
+        chosen = int(score.argmax())
+        rows = np.flatnonzero(kind == chosen)
+        some = place[now[rows]]
+        planes = 1 if PASSES[chosen] in _ONE_PLANE else channels
+        steps.append(Launch(PASSES[chosen], first, len(rows), int(tiles[some].max()), planes))
+        taken.append(some)
+        first += len(rows)
+        now[rows] += 1
+    return steps, np.concatenate(taken)

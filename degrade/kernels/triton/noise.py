@@ -1,8 +1,13 @@
 """Noise over pixels: the hashed fields of :mod:`degrade.rng`, and what
-:mod:`degrade.ops.noise` makes of them, in place.
+:mod:`degrade.kernels.noise` makes of them, in place.
 
 Where one plane of noise serves all channels, the instance of plane 0 works them all.
 """
+
+# ruff: noqa: ANN001, ANN201, ANN202, N803
+# pyright: reportMissingParameterType=false, reportArgumentType=false, reportOperatorIssue=false
+# pyright: reportAssignmentType=false, reportGeneralTypeIssues=false, reportCallIssue=false
+# Arguments are of the types of Triton's compiler; what is compiled in is in capitals.
 
 from __future__ import annotations
 
@@ -135,7 +140,7 @@ def find_levels(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr)
         source = slot(pixels, record, SOURCE) + y * width + x
         level = levels_of(source, plane, planes, height * width, inside).to(tl.int32)
         flags = words + tl.load(record + EXTRA) + level
-        # All write the same, so that order does not matter; soon all are set, and nothing is written.
+        # All write the same: order does not matter. Soon all are set, and nothing is written.
         unset = tl.load(flags, mask=inside, other=1) == 0
         tl.store(flags, tl.full((ROWS, COLUMNS), 1, tl.int32), mask=inside & unset)
 

@@ -13,6 +13,11 @@ word  meaning
 ====  ====================================================================
 """
 
+# ruff: noqa: ANN001, ANN201, ANN202, N803
+# pyright: reportMissingParameterType=false, reportArgumentType=false, reportOperatorIssue=false
+# pyright: reportAssignmentType=false, reportGeneralTypeIssues=false, reportCallIssue=false
+# Arguments are of the types of Triton's compiler; what is compiled in is in capitals.
+
 from __future__ import annotations
 
 import triton

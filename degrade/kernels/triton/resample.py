@@ -1,8 +1,13 @@
 """Resampling in two passes, vertical first: a weighted sum of a few lines, then of a few columns.
 
-``matlab`` rounds to 8-bit levels before, between and after, with sums in float64, because levels are
-often exact ties at whole scales; it is the one kernel that is not float32.
+``matlab`` rounds to 8-bit levels before, between and after, with sums in float64, because levels
+are often exact ties at whole scales; it is the one kernel that is not float32.
 """
+
+# ruff: noqa: ANN001, ANN201, ANN202, N803
+# pyright: reportMissingParameterType=false, reportArgumentType=false, reportOperatorIssue=false
+# pyright: reportAssignmentType=false, reportGeneralTypeIssues=false, reportCallIssue=false
+# Arguments are of the types of Triton's compiler; what is compiled in is in capitals.
 
 from __future__ import annotations
 
@@ -48,9 +53,7 @@ def matlab_across(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexp
 
 
 @triton.jit
-def _down(
-    words, pixels, first, MATLAB: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
-):
+def _down(words, pixels, first, MATLAB: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     record = words + (first + tl.program_id(2)) * WORDS
     height = tl.load(record + 2)
     width = tl.load(record + 3)
@@ -83,9 +86,7 @@ def _down(
 
 
 @triton.jit
-def _across(
-    words, pixels, first, MATLAB: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
-):
+def _across(words, pixels, first, MATLAB: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     record = words + (first + tl.program_id(2)) * WORDS
     width = tl.load(record + 3)
     height = tl.load(record + 4)
