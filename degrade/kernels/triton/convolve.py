@@ -42,7 +42,7 @@ def border(i, n, kind):
     return clip(tl.where(kind == 1, i, folded), 0, n - 1)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def correlate(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """y[p] = sum_d k[d] x[p + d]; word 27: the border as :func:`border` has it."""
     record = words + (first + tl.program_id(2)) * WORDS
@@ -129,13 +129,13 @@ def line(
     return total
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def down(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """The pass along y. Words 27 to 29: border, taps, their count."""
     _pass(words, pixels, first, 0, ROWS, COLUMNS)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def across(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """The pass along x."""
     _pass(words, pixels, first, 1, ROWS, COLUMNS)

@@ -38,7 +38,7 @@ def whole(pointer, inside):
     return ((x * 255.0 + ROUND) - ROUND).to(tl.int32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def sample(words, pixels, first, GREY: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """A tile of chroma samples, and the luma of the v x h pixels that each of them spans."""
     record = words + (first + tl.program_id(2)) * WORDS
@@ -84,7 +84,7 @@ def sample(words, pixels, first, GREY: tl.constexpr, ROWS: tl.constexpr, COLUMNS
             tl.store(out + tall * wide, ((red + bias) >> shift).to(tl.uint8), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def code(words, pixels, first, BLOCKS: tl.constexpr):
     """A few blocks of a plane, after DCT, quantisation and back."""
     record = words + (first + tl.program_id(2)) * WORDS
@@ -133,7 +133,7 @@ def unit(x):
     return tl.div_rn(clip(x, 0, 255).to(tl.float32), 255.0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def rebuild(words, pixels, first, GREY: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """A tile of pixels."""
     record = words + (first + tl.program_id(2)) * WORDS

@@ -83,7 +83,7 @@ def gaussian(record, plane, y, x):
     return quantile(field(record, plane, y, x).to(tl.float32) * UNIT_NORMAL)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def normal(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """y = clip(x + sigma M z), or clip(x + x sigma M z)."""
     record = words + (first + tl.program_id(2)) * WORDS
@@ -124,7 +124,7 @@ def levels_of(source, plane, planes, size, inside):
     return clip((value * 255.0 + ROUND) - ROUND, 0.0, 255.0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def find_levels(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """Set the flags, at word 27, of the levels that an image has."""
     record = words + (first + tl.program_id(2)) * WORDS
@@ -169,7 +169,7 @@ def invert(mean, u):
     return count
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def poisson(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """y = clip(x + scale (K / v - r)), K ~ Poisson(v r); v is the peak, or with peak 0 comes from
     the flags that :func:`find_levels` set.
@@ -205,7 +205,7 @@ def poisson(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
             tl.store(at, clip(value, 0.0, 1.0), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def salt_pepper(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """u < white: 1; else u > black: 0; else x."""
     record = words + (first + tl.program_id(2)) * WORDS

@@ -70,7 +70,7 @@ def rounded(x, levels):
     return tl.where(levels > 0, tl.div_rn(whole, count), tl.where(levels < 0, x, inside))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def load(
     words,
     pixels,
@@ -103,7 +103,7 @@ def load(
     tl.store(out + y * width + x, value, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def store(
     words,
     pixels,
@@ -133,7 +133,7 @@ def store(
     tl.store(image + y * row_stride + x * column_stride, value, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def convert(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """Quantise and clip, in place."""
     record = words + (first + tl.program_id(2)) * WORDS

@@ -28,25 +28,25 @@ def level(x):
     return tl.floor(clip(x, 0.0, 255.0) + TIE)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def down(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """y[i, j] = sum_t w[i, t] x[index[i, t], j]."""
     _down(words, pixels, first, False, ROWS, COLUMNS)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def matlab_down(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """The same, of levels, leaving levels."""
     _down(words, pixels, first, True, ROWS, COLUMNS)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def across(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """y[i, j] = sum_t w[j, t] x[i, index[j, t]]."""
     _across(words, pixels, first, False, ROWS, COLUMNS)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def matlab_across(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """The same, of levels, leaving levels / 255."""
     _across(words, pixels, first, True, ROWS, COLUMNS)
@@ -116,7 +116,7 @@ def _across(words, pixels, first, MATLAB: tl.constexpr, ROWS: tl.constexpr, COLU
         tl.store(out + y * after + x, total, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def decimate(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """y[i, j] = x[first + step (i, j)]."""
     record = words + (first + tl.program_id(2)) * WORDS

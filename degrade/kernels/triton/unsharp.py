@@ -33,19 +33,19 @@ from degrade.kernels.triton.pixel import (
 __all__ = ["blend", "mask", "residual"]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def residual(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """r = x - blurred: x is at SIDE."""
     _pass(words, pixels, first, 1, 0, ROWS, COLUMNS)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def mask(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """The mask, blurred along y: r is at SOURCE."""
     _pass(words, pixels, first, 0, 1, ROWS, COLUMNS)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first"])
 def blend(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """The result in place of x, which is at OUT; r is at SIDE."""
     _pass(words, pixels, first, 1, 2, ROWS, COLUMNS)
