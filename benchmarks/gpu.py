@@ -4,12 +4,12 @@
 
 Each part runs in a process of its own that is stopped at its time limit, so that one that hangs
 or fails costs no other its result; all in under six minutes. One table comes last. ``--dry`` runs
-what it can on a CPU, in Triton's interpreter, on tiny images: its times mean nothing (and take
-longer: give ``--limit 120``).
+on a CPU, in Triton's interpreter, on tiny images: its times mean nothing, and parts take longer
+(give ``--limit 120``).
 
-Parts: ``tests`` (the laws, with ``--device cuda``), ``agree`` (recipes against the reference on the
-same device), ``sync`` (nothing waits for the device), ``speed``, ``share`` (of a training step of
-SRResNet), ``memory`` and ``profile`` (host time, launches, and device time by kernel).
+Parts: ``tests`` (the laws, with ``--device cuda``), ``agree`` (recipes against the reference on
+the same device), ``sync`` (nothing waits for the device), ``speed``, ``share`` (of a training step
+of SRResNet), ``memory`` and ``profile`` (host time, launches, and device time by kernel).
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ if not any("cuda" in argument for argument in sys.argv):
 pytest.importorskip("triton", reason="Triton is not installed")
 
 from degrade.canvas import Canvas
+from degrade.errors import UserError
 from degrade.execution import cuda, reference
 from degrade.kernels import convolve, jpeg, noise, psf, quantize, resample, unsharp
 from degrade.kernels.base import Call, PythonCall, Samples
@@ -289,6 +290,24 @@ def test_python_calls(device: torch.device) -> None:
     batch.add(quantize.CLIP.call(batch.samples()))
     batch.check()
     assert seen[0] == [0, 1, 2]
+
+
+def test_what_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors name the backend, what is wrong and the remedy."""
+    images = torch.zeros(1, 3, 8, 8)
+    program = Batch([images[0]]).program
+    with pytest.raises(UserError, match="float64; should be uint8 or float32"):
+        cuda.run(program, images.double())
+    with pytest.raises(UserError, match="has no gradients; use reference"):
+        cuda.run(program, images.requires_grad_())
+
+    def missing(name: str) -> Any:
+        raise ModuleNotFoundError(f"No module named {name!r}", name="triton")
+
+    monkeypatch.setattr(cuda, "_LOADED", {})
+    monkeypatch.setattr(cuda, "import_module", missing)
+    with pytest.raises(UserError, match="pip install triton"):
+        cuda.run(program, torch.zeros(1, 3, 8, 8))
 
 
 def test_schedule() -> None:

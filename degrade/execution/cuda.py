@@ -14,10 +14,8 @@ takes the reference. In Triton's interpreter (``TRITON_INTERPRET=1``) tensors ar
 from __future__ import annotations
 
 import contextlib
-import importlib
-import importlib.util
-import os
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +31,7 @@ from degrade.kernels.triton.launch import TILES, UNIT, Launch, Launches, schedul
 if TYPE_CHECKING:
     from degrade.program import Program
 
-__all__ = ["available", "dry_run", "kernels", "run"]
+__all__ = ["dry_run", "kernels", "run"]
 
 Empty = Callable[[int], NDArray[np.int32]]
 
@@ -74,13 +72,6 @@ _FUSED = (
 )
 
 
-def available() -> bool:
-    """Whether Triton is installed, and a device that it runs on is there (or its interpreter)."""
-    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
-    found = importlib.util.find_spec("triton") is not None
-    return found and (interpreted or torch.cuda.is_available())
-
-
 def kernels() -> dict[str, Any]:
     """Triton's function of each pass.
 
@@ -92,9 +83,7 @@ def kernels() -> dict[str, Any]:
         try:
             for name, place in _FUNCTIONS.items():
                 module, function = place.split(".")
-                found[name] = getattr(
-                    importlib.import_module(f"degrade.kernels.triton.{module}"), function
-                )
+                found[name] = getattr(import_module(f"degrade.kernels.triton.{module}"), function)
         except ModuleNotFoundError as error:
             if error.name != "triton":
                 raise
