@@ -1,0 +1,325 @@
+"""Degrading on a GPU: laws, speed beside Real-ESRGAN's ``feed_data``, memory, launches and waits.
+
+    python benchmarks/gpu.py [--realesrgan DIR --basicsr DIR] [--images DIR] [--limit 50] [--dry]
+
+Each part runs in a process of its own that is stopped at its time limit, so that one that hangs
+or fails costs no other its result; all in under six minutes. One table comes last. ``--dry`` runs
+on a CPU, in Triton's interpreter, on tiny images: its times mean nothing, and parts take longer
+(give ``--limit 120``).
+
+Parts: ``tests`` (the laws, with ``--device cuda``), ``agree`` (recipes against the reference on
+the same device), ``sync`` (nothing waits for the device), ``speed``, ``share`` (of a training step
+of SRResNet), ``memory`` and ``profile`` (host time, launches, and device time by kernel).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from bench import photographs
+from torch import Tensor
+
+from degrade.execution import cuda, reference
+from degrade.recipe import Recipe
+from degrade.rng import Key
+
+Row = tuple[str, str]
+"""What was measured, and its value."""
+
+RECIPES = ("realesrgan", "bsrgan", "bsrgan_plus", "resshift", "bicubic")
+SHAPES = ((16, 400), (48, 400), (16, 256), (48, 256), (64, 128))
+"""Batch and HR side in pixels."""
+
+
+def main() -> None:
+    options = arguments()
+    if options.part:
+        print(json.dumps(PARTS[options.part](options)))
+        return
+    rows: list[Row] = [("device", "interpreter" if options.dry else torch.cuda.get_device_name())]
+    rows.append(("torch", torch.__version__))
+    for part in PARTS:
+        start = time.perf_counter()
+        rows += run(part, options.limit)
+        print(f"{part}: {time.perf_counter() - start:.0f} s", flush=True)
+    print("\n| what | value |\n|---|--:|")
+    for what, value in rows:
+        print(f"| {what} | {value} |")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--realesrgan", type=Path, help="checkout of xinntao/Real-ESRGAN")
+    parser.add_argument("--basicsr", type=Path, help="checkout of XPixelGroup/BasicSR")
+    parser.add_argument("--images", type=Path, help="folder of HR images")
+    parser.add_argument("--limit", type=float, default=50, help="seconds a part (%(default)s)")
+    parser.add_argument("--dry", action="store_true", help="tiny, on a CPU")
+    parser.add_argument("--part", help="run one part and print its rows as JSON")
+    options = parser.parse_args()
+    if options.dry:
+        os.environ["TRITON_INTERPRET"] = "1"
+    options.device = "cpu" if options.dry else "cuda"
+    options.shapes = ((2, 16),) if options.dry else SHAPES
+    options.rounds = 1 if options.dry else 20
+    return options
+
+
+def run(part: str, limit: float) -> list[Row]:
+    """A part's rows, or what became of it."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--part", part]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
+    except subprocess.TimeoutExpired:
+        return [(part, f"stopped after {limit:.0f} s")]
+    if done.returncode:
+        print(done.stderr[-2000:], file=sys.stderr)
+        return [(part, "failed: " + (done.stderr.strip().splitlines() or ["?"])[-1])]
+    return [(what, value) for what, value in json.loads(done.stdout.splitlines()[-1])]
+
+
+# --- parts ---------------------------------------------------------------------------------------
+
+
+def tests(options: argparse.Namespace) -> list[Row]:
+    """The kernels' laws on the device."""
+    name = Path(__file__).parent.parent / "tests" / "test_triton.py"
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(name)]
+    command += ["-k", "clip"] if options.dry else ["--device", "cuda", "-m", "not slow"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    print(done.stdout[-3000:], file=sys.stderr)
+    return [("tests of kernels", done.stdout.strip().splitlines()[-1])]
+
+
+def agree(options: argparse.Namespace) -> list[Row]:
+    """The share of LR values beyond 5e-3 grey levels of the reference, and whether a sample alone
+    has the bits that it has in its batch.
+    """
+    rows: list[Row] = []
+    batch, size = (2, 16) if options.dry else (8, 160)
+    for name in RECIPES[:1] if options.dry else RECIPES:
+        hr = hr_images(options, batch, size).float() / 255
+        recipe = Recipe.load(name)
+        plan = recipe.plan(Key.of(0, np.arange(batch)))
+        program = recipe.lower(plan, size, size)
+        lr, _ = cuda.run(program, hr)
+        expected, _ = reference.run(program, hr)
+        unequal = ((lr - expected).abs() > 5e-3 / 255).float().mean().item()
+        one, _ = cuda.run(recipe.lower(plan.take(slice(1, 2)), size, size), hr[1:2])
+        alone = "the same alone" if torch.equal(one[0], lr[1]) else "OTHER BITS ALONE"
+        rows.append((f"{name}: LR values that are not the reference's", f"{unequal:.2%}, {alone}"))
+    return rows
+
+
+def sync(options: argparse.Namespace) -> list[Row]:
+    """Whether a recipe runs without a wait for the device."""
+    rows: list[Row] = []
+    batch, size = options.shapes[0]
+    hr = hr_images(options, batch, size)
+    for name in RECIPES[:1] if options.dry else RECIPES:
+        make = pairs(Recipe.load(name), hr)
+        make(0)
+        if not options.dry:
+            torch.cuda.set_sync_debug_mode("error")
+        try:
+            make(1)
+            rows.append((f"{name}: waits", "none"))
+        except RuntimeError as error:
+            rows.append((f"{name}: waits", str(error).splitlines()[0]))
+        finally:
+            if not options.dry:
+                torch.cuda.set_sync_debug_mode("default")
+    return rows
+
+
+def speed(options: argparse.Namespace) -> list[Row]:
+    """Patches a second, plans drawn anew each batch, ``feed_data`` beside ours in turns."""
+    rows: list[Row] = []
+    for batch, size in options.shapes:
+        hr = hr_images(options, batch, size)
+        for sharpen in (True, False):
+            works = {"ours": pairs(realesrgan(sharpen), hr)}
+            if options.realesrgan and options.basicsr:
+                works["feed_data"] = feed_data(options, hr, sharpen)
+            taken = race(works, options)
+            label = f"{batch} x {size} px, {'with' if sharpen else 'without'} USM"
+            text = ", ".join(f"{name} {batch / t:.0f}" for name, t in taken.items())
+            if "feed_data" in taken:
+                text += f", ratio {taken['feed_data'] / taken['ours']:.1f}"
+            rows.append((f"{label}, patches/s", text))
+    batch, size = options.shapes[0]
+    for name in () if options.dry else RECIPES[1:]:
+        hr = hr_images(options, batch, size)
+        taken = race({"ours": pairs(Recipe.load(name), hr)}, options)
+        rows.append((f"{name}, {batch} x {size} px, patches/s", f"{batch / taken['ours']:.0f}"))
+    return rows
+
+
+def share(options: argparse.Namespace) -> list[Row]:
+    """Degradation's share of a step of SRResNet, batch 16, HR 96, eager float32."""
+    from sr.models.srresnet import SRResNet
+
+    batch, size = (1, 16) if options.dry else (16, 96)
+    model = SRResNet(scale=4).to(options.device)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-4)
+    make = pairs(Recipe.load("realesrgan"), hr_images(options, batch, size))
+    lr, target = make(0)
+
+    def train(images: Tensor, wanted: Tensor) -> None:
+        optimizer.zero_grad()
+        torch.nn.functional.l1_loss(model(images), wanted).backward()
+        optimizer.step()
+
+    taken = race(
+        {"alone": lambda _: train(lr, target), "both": lambda i: train(*make(i))}, options
+    )
+    part = 1 - taken["alone"] / taken["both"]
+    text = f"{part:.1%} of {1e3 * taken['both']:.2f} ms"
+    return [("share of an SRResNet step, 16 x 96 px", text)]
+
+
+def memory(options: argparse.Namespace) -> list[Row]:
+    """Peak device memory of a batch of 48 x 400 px, without its HR images."""
+    batch, size = options.shapes[min(1, len(options.shapes) - 1)]
+    hr = hr_images(options, batch, size)
+    recipe = Recipe.load("realesrgan")
+    launches = cuda.dry_run(recipe.lower(recipe.plan(Key.of(0, np.arange(batch))), size, size))
+    rows = [(f"{batch} x {size} px, pixels' buffer", f"{4 * launches.floats / 2**20:.0f} MiB")]
+    if options.dry:
+        return rows
+    make = pairs(recipe, hr)
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    for i in range(4):
+        make(i)
+    peak = torch.cuda.max_memory_allocated() - before
+    return [*rows, (f"{batch} x {size} px, peak memory", f"{peak / 2**20:.0f} MiB")]
+
+
+def profile(options: argparse.Namespace) -> list[Row]:
+    """Of a batch of 16 x 400 px: launches, what is uploaded, the host's time by part, the device's
+    by kernel.
+    """
+    batch, size = options.shapes[0]
+    hr = hr_images(options, batch, size)
+    rows: list[Row] = []
+    for name in RECIPES[:3]:
+        recipe = Recipe.load(name)
+        parts: dict[str, list[float]] = {"plan": [], "lower": [], "schedule": [], "run": []}
+        launches: list[Any] = []
+        for i in range(1 + options.rounds):
+            key = Key.of(0, np.arange(batch) + i * batch)
+            plan = timed(parts["plan"], lambda r=recipe, k=key: r.plan(k))
+            program = timed(parts["lower"], lambda r=recipe, p=plan: r.lower(p, size, size))
+            launches.append(timed(parts["schedule"], lambda p=program: cuda.dry_run(p)))
+            timed(parts["run"], lambda p=program: cuda.run(p, hr))
+            wait(options)
+        count = statistics.mean(len(made.steps) for made in launches)
+        up = statistics.mean(made.bytes for made in launches) / 2**10
+        rows.append((f"{name}: launches, uploaded", f"{count:.0f}, {up:.0f} KiB in 1 upload"))
+        host = ", ".join(f"{p} {1e3 * statistics.median(t[1:]):.2f}" for p, t in parts.items())
+        rows.append((f"{name}: host ms (run: schedule, upload, launches)", host))
+    if not options.dry:
+        rows += by_kernel(pairs(Recipe.load("realesrgan"), hr), options.rounds)
+    return rows
+
+
+def by_kernel(make: Callable[[int], object], rounds: int) -> list[Row]:
+    """Device time of a batch by kernel, the longest first."""
+    from torch.profiler import ProfilerActivity
+
+    make(0)
+    with torch.profiler.profile(activities=[ProfilerActivity.CUDA]) as found:
+        for i in range(rounds):
+            make(i)
+        torch.cuda.synchronize()
+    events = [e for e in found.key_averages() if e.self_device_time_total > 0]
+    events.sort(key=lambda e: -e.self_device_time_total)
+    total = sum(e.self_device_time_total for e in events) / rounds / 1e3
+    rows = [("realesrgan: device ms a batch", f"{total:.2f}")]
+    for event in events[:14]:
+        text = f"{event.self_device_time_total / rounds / 1e3:.3f}, {event.count / rounds:.1f} x"
+        rows.append((f"realesrgan: device ms, {event.key[:40]}", text))
+    return rows
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
+    part.__name__: part for part in (tests, agree, sync, speed, share, memory, profile)
+}
+
+# --- measuring -----------------------------------------------------------------------------------
+
+
+def hr_images(options: argparse.Namespace, batch: int, size: int) -> Tensor:
+    return photographs(batch, size, options.images).to(options.device)
+
+
+def realesrgan(sharpen: bool) -> Recipe:
+    """The recipe, with or without the sharpening of its targets."""
+    data = Recipe.load("realesrgan").dump()
+    if not sharpen:
+        data.pop("hr")
+    return Recipe.load(data)
+
+
+def pairs(recipe: Recipe, hr: Tensor) -> Callable[[int], tuple[Tensor, Tensor]]:
+    """Draws and makes batch i."""
+    batch, channels, height, width = hr.shape
+
+    def make(i: int) -> tuple[Tensor, Tensor]:
+        plan = recipe.plan(Key.of(0, np.arange(batch) + i * batch))
+        return cuda.run(recipe.lower(plan, height, width, channels), hr)
+
+    return make
+
+
+def feed_data(options: argparse.Namespace, hr: Tensor, sharpen: bool) -> Callable[[int], object]:
+    """Real-ESRGAN's, of batches of kernels drawn beforehand."""
+    from checkouts import RealESRGAN
+
+    peer = RealESRGAN(options.realesrgan, options.basicsr, hr, sharpen, options.device)
+    batches = [peer.batch() for _ in range(4)]
+    return lambda i: peer.feed(batches[i % 4])
+
+
+def race(
+    works: dict[str, Callable[[int], object]], options: argparse.Namespace
+) -> dict[str, float]:
+    """Median seconds of each, in turns; the first three rounds compile and are not counted."""
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    for i in range(options.rounds + (0 if options.dry else 3)):
+        for name, work in works.items():
+            wait(options)
+            start = time.perf_counter()
+            work(i)
+            wait(options)
+            taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(t[-options.rounds :]) for name, t in taken.items()}
+
+
+def timed(into: list[float], work: Callable[[], Any]) -> Any:
+    start = time.perf_counter()
+    made = work()
+    into.append(time.perf_counter() - start)
+    return made
+
+
+def wait(options: argparse.Namespace) -> None:
+    if not options.dry:
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    main()

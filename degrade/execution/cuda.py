@@ -1,0 +1,217 @@
+"""The executor of CUDA devices: a program's kernels in Triton, one upload a batch, no wait.
+
+The host schedules the batch (:mod:`degrade.kernels.triton.launch`), uploads what kernels need to
+know from one pinned buffer, and launches them: sizes, arguments and the order of launches are
+known before any pixel is, so nothing is asked of the device. Buffers are PyTorch's: its allocators
+keep and reuse them, and know which stream still reads them; lengths are rounded up, so that
+batches that are nearly alike reuse one block. There is no state here: any thread may run, on its
+own current stream.
+
+Images of a batch may have sizes of their own. No gradient flows through: a caller that wants one
+takes the reference. In Triton's interpreter (``TRITON_INTERPRET=1``) tensors are on a CPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from degrade.canvas import Canvas
+from degrade.errors import UserError
+from degrade.kernels.base import WORDS
+from degrade.kernels.triton.launch import TILES, UNIT, Launch, Launches, schedule
+
+if TYPE_CHECKING:
+    from degrade.program import Program
+
+__all__ = ["dry_run", "kernels", "run"]
+
+Empty = Callable[[int], NDArray[np.int32]]
+
+_BLOCK = 1 << 22
+"""Floats: lengths of the buffer of pixels are multiples of 16 MiB."""
+_WORDS = 1 << 16
+"""Lengths of the uploaded buffer are multiples of 256 KiB."""
+
+# Module and function of each pass.
+_FUNCTIONS = {
+    "load": "pixel.load",
+    "target": "pixel.store",
+    "output": "pixel.store",
+    "convert": "pixel.convert",
+    "correlate": "convolve.correlate",
+    "down": "convolve.down",
+    "across": "convolve.across",
+    "residual": "unsharp.residual",
+    "mask": "unsharp.mask",
+    "blend": "unsharp.blend",
+    "resample_down": "resample.down",
+    "resample_across": "resample.across",
+    "matlab_down": "resample.matlab_down",
+    "matlab_across": "resample.matlab_across",
+    "decimate": "resample.decimate",
+    "normal": "noise.normal",
+    "find_levels": "noise.find_levels",
+    "poisson": "noise.poisson",
+    "salt_pepper": "noise.salt_pepper",
+    "sample": "jpeg.sample",
+    "code": "jpeg.code",
+    "rebuild": "jpeg.rebuild",
+}
+# Sums gain from fused multiply-add; everything else is to equal the reference.
+_FUSED = (
+    *("correlate", "down", "across", "residual", "mask", "blend"),
+    *("resample_down", "resample_across"),
+)
+
+
+def kernels() -> dict[str, Any]:
+    """Triton's function of each pass.
+
+    Raises:
+        UserError: Triton is not installed.
+    """
+    if not _LOADED:
+        found: dict[str, Any] = {}
+        try:
+            for name, place in _FUNCTIONS.items():
+                module, function = place.split(".")
+                found[name] = getattr(import_module(f"degrade.kernels.triton.{module}"), function)
+        except ModuleNotFoundError as error:
+            if error.name != "triton":
+                raise
+            raise UserError(
+                "backend triton: Triton is not installed; install it with 'pip install triton' "
+                "(on Windows 'triton-windows'), or use the backend 'reference'"
+            ) from None
+        _LOADED.update(found)
+    return _LOADED
+
+
+_LOADED: dict[str, Any] = {}
+
+
+def dry_run(program: Program, target: bool = True) -> Launches:
+    """What :func:`run` would launch and upload. Needs neither a GPU nor Triton."""
+    return _schedule(program, target)
+
+
+def run(program: Program, hr: Tensor) -> tuple[Tensor, Tensor]:
+    """The LR and the target images of a batch, float32 and planar.
+
+    Args:
+        program: What to do.
+        hr: (B, C, H, W) uint8, or float32 in [0, 1], C 1 or 3; image ``i`` in the top left corner.
+
+    Returns:
+        (B, C, h, w) of the largest image's sides, zero where an image is not.
+
+    Raises:
+        UserError: Triton is not installed, hr is of another dtype, or a gradient is wanted.
+    """
+    if hr.dtype not in (torch.uint8, torch.float32):
+        raise UserError(f"backend triton: hr is {hr.dtype}; should be uint8 or float32")
+    if hr.requires_grad:
+        raise UserError("backend triton: has no gradients; use reference")
+    functions = kernels()
+    on_device = hr.device.type == "cuda"
+    same = not program.target_calls and hr.dtype == torch.float32
+    with torch.cuda.device(hr.device) if on_device else contextlib.nullcontext():
+        host = _Host(pinned=on_device)
+        launches = _schedule(program, not same, host.empty)
+        words = host.words.to(hr.device, non_blocking=True)
+        pixels = torch.empty(-(-launches.floats // _BLOCK) * _BLOCK, device=hr.device)
+        lr = _images(hr, launches.sizes)
+        target = hr if same else _images(hr, launches.targets)
+        first = launches.records // WORDS
+        images = {"load": hr, "output": lr, "target": target}
+        for step in launches.steps:
+            if step.name == "python":
+                _in_python(program, launches, step, pixels)
+                continue
+            tensor = images.get(step.name)
+            strides = () if tensor is None else (tensor, *tensor.stride())
+            functions[step.name][(step.tiles, step.planes, step.samples)](
+                words,
+                pixels,
+                first + step.first,
+                *strides,
+                **_constants(step.name, hr),
+                num_warps=4,
+                enable_fp_fusion=step.name in _FUSED,
+            )
+    return lr, target
+
+
+def _schedule(program: Program, target: bool, *empty: Empty) -> Launches:
+    taken = program.target_calls if target else -1
+    data = program.data.words
+    return schedule(program.calls, data, program.hr, program.channels, taken, *empty)
+
+
+def _constants(name: str, hr: Tensor) -> dict[str, Any]:
+    """What a pass is compiled for."""
+    rows, columns = TILES[name]
+    if name == "code":
+        return {"BLOCKS": columns}
+    constants: dict[str, Any] = {"ROWS": rows, "COLUMNS": columns}
+    if name in ("sample", "rebuild"):
+        constants["GREY"] = hr.shape[1] == 1
+    if name == "load":
+        constants["BYTES"] = hr.dtype == torch.uint8
+    return constants
+
+
+def _in_python(program: Program, launches: Launches, step: Launch, pixels: Tensor) -> None:
+    """Python calls, of samples that are taken from their slots and put back."""
+    records = np.stack([launches.record(step.first + i) for i in range(step.samples)])
+    for number in np.unique(records[:, 27]):
+        call, own = program.calls[number], records[records[:, 27] == number]
+        rows = own[:, 1]
+        views = [
+            _view(pixels, slot, program.channels, size)
+            for slot, size in zip(own[:, 24].tolist(), own[:, 2:4].tolist(), strict=True)
+        ]
+        sizes = own[:, 2:4].astype(np.int64)
+        canvas = Canvas(Canvas.of(views).pixels, sizes, program.target[rows], program.hr[rows])
+        left = call.work(canvas, np.searchsorted(call.rows, rows))
+        for slot, size, image in zip(
+            own[:, 24].tolist(), own[:, 4:6].tolist(), left.images(), strict=True
+        ):
+            _view(pixels, slot, program.channels, size).copy_(image)
+
+
+def _view(pixels: Tensor, slot: int, channels: int, size: list[int]) -> Tensor:
+    """The image of a size in a slot: (C, h, w)."""
+    height, width = size
+    return pixels[UNIT * slot :][: channels * height * width].view(channels, height, width)
+
+
+class _Host:
+    """Makes the host's memory of one upload."""
+
+    def __init__(self, pinned: bool) -> None:
+        self.pinned = pinned
+        self.words = torch.empty(0, dtype=torch.int32)
+
+    def empty(self, count: int) -> NDArray[np.int32]:
+        length = -(-count // _WORDS) * _WORDS
+        # PyTorch's allocator keeps pinned memory, and does not give it out again before its copy
+        # to the device is done.
+        memory = torch.empty(length, dtype=torch.int32, pin_memory=self.pinned)
+        self.words = memory[:count]
+        return self.words.numpy()
+
+
+def _images(hr: Tensor, sizes: NDArray[Any]) -> Tensor:
+    """Tensors of as many images and channels, of other sizes."""
+    height, width = (int(n) for n in sizes.max(0))
+    make = torch.empty if (sizes == (height, width)).all() else torch.zeros
+    return make(*hr.shape[:2], height, width, device=hr.device)
