@@ -231,7 +231,7 @@ class Recipe:
         if used == "native":
             lr, target = cpu.run(self._lowered(hr, plan), images, watch)
         elif used == "triton":
-            from degrade.execution import cuda  # needs Triton
+            from degrade.execution import cuda
 
             lr, target = cuda.run(self._lowered(hr, plan), images)
         else:

@@ -123,20 +123,22 @@ def test_unsharp(batch: Batch) -> None:
     batch.check(5e-3)
 
 
+MATLAB = np.full(COUNT, float(resample.FILTERS.index("matlab")))
 AFTER = np.array([(9, 31), (3, 2), (1, 5), (12, 8), (40, 33)])
 
 
 @pytest.mark.parametrize("first", [0, 4])
 def test_resample(batch: Batch, first: int) -> None:
     names = [name for name in resample.FILTERS if name != "matlab"]
-    filters = [names[(first + i) % len(names)] for i in range(COUNT)]
-    antialias = [i % 2 == 0 for i in range(COUNT)]
+    chosen = [names[(first + i) % len(names)] for i in range(COUNT)]
+    filters = np.array([resample.FILTERS.index(name) for name in chosen], np.float64)
+    antialias = (np.arange(COUNT) % 2 == 0).astype(np.float64)
     batch.add(*resample.resize(batch.samples(), AFTER, filters, antialias))
     batch.check(5e-3)
 
 
 def test_matlab(batch: Batch) -> None:
-    batch.add(*resample.resize(batch.samples(), AFTER, ["matlab"] * COUNT, [True] * COUNT))
+    batch.add(*resample.resize(batch.samples(), AFTER, MATLAB, np.ones(COUNT)))
     batch.check()
 
 
@@ -175,7 +177,7 @@ def test_salt_pepper(batch: Batch) -> None:
 @pytest.mark.parametrize("first", range(3))
 def test_jpeg(batch: Batch, first: int) -> None:
     """Every chroma at every size; low, middle and best qualities."""
-    names = [list(jpeg.CHROMA)[(first + i) % 3] for i in range(COUNT)]
+    names = (first + np.arange(COUNT)) % 3
     quality = np.array([[30, 75, 95, 50, 10], [100, 1, 49, 90, 60], [5, 51, 20, 80, 98]])[first]
     batch.add(jpeg.compress(batch.samples(), quality, names))
     batch.check()
@@ -209,22 +211,23 @@ def work(images: list[torch.Tensor], order: Any) -> list[torch.Tensor]:
     batch.add(unsharp.sharpen(batch.samples(), taps, np.array(0.5), np.array(0.04)))
     batch.program.target_steps = 1
     after = np.maximum(batch.program.sizes // 2 + order[:, None] % 2, 1)
-    key, bicubic = KEY[order], ["bicubic"] * len(order)
+    key = KEY[order]
+    bicubic = np.full(len(order), float(resample.FILTERS.index("bicubic")))
     for i, sample in enumerate(order):
         row, one = np.array([i]), np.ones(1)
         if sample % 2 == 0:
             batch.add(convolve.correlate(batch.samples(row), np.full((1, 3, 3), 1 / 9)))
             batch.add(noise.add_poisson(batch.samples(row), key[row], one, 0 * one, one > 1))
-    batch.add(*resample.resize(batch.samples(), after, bicubic, np.ones(len(order), np.bool_)))
+    batch.add(*resample.resize(batch.samples(), after, bicubic, np.ones(len(order))))
     for i, sample in enumerate(order):
         row, one, line = np.array([i]), np.ones(1), np.full((1, 5), 0.2)
         if sample % 2:
-            batch.add(jpeg.compress(batch.samples(row), 40 + order[row], ["4:2:0"]))
+            batch.add(jpeg.compress(batch.samples(row), 40 + order[row], np.zeros(1)))
             gray = one > 0, one > 1
             batch.add(noise.add_normal(batch.samples(row), key[row], 0.1 * one, *gray))
             batch.add(convolve.correlate_separable(batch.samples(row), line, line, "replicate"))
         else:
-            batch.add(jpeg.compress(batch.samples(row), 40 + order[row], ["4:2:2"]))
+            batch.add(jpeg.compress(batch.samples(row), 40 + order[row], np.ones(1)))
     batch.add(quantize.QUANTIZE.call(batch.samples(), levels=255))
     lr, target = cuda.run(batch.program, batch.canvas.pixels)
     return images_of(lr, batch.program.sizes) + images_of(target, batch.program.hr)
@@ -315,7 +318,7 @@ def test_schedule() -> None:
     batch = Batch(pictures(3, torch.device("cpu")))
     square = np.full((5, 3, 3), 1 / 9)
     batch.add(convolve.correlate(batch.samples(np.array([0, 2, 4])), square[:3]))
-    batch.add(jpeg.compress(batch.samples(), np.full(COUNT, 50), ["4:2:0"] * COUNT))
+    batch.add(jpeg.compress(batch.samples(), np.full(COUNT, 50), np.zeros(COUNT)))
     batch.add(convolve.correlate(batch.samples(np.array([1, 3])), square[:2]))
     batch.add(quantize.QUANTIZE.call(batch.samples(), levels=255))
     launches = cuda.dry_run(batch.program, target=False)

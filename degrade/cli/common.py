@@ -176,7 +176,7 @@ def check_backend(device: str, backend: str | None) -> Backend | None:
     from degrade.errors import UserError
     from degrade.execution import BACKENDS, choose_for
 
-    found = next((name for name in BACKENDS if name == backend), None)
+    found: Backend | None = next((name for name in BACKENDS if name == backend), None)
     if backend is not None and found is None:
         raise UserError(f"--backend {backend}: should be one of {', '.join(BACKENDS)}")
     if found is not None:

@@ -1,7 +1,11 @@
-"""Backends: which executor runs a program."""
+"""Backends: which executor runs a program.
+
+Triton's kernels run on a CPU too, slowly, where ``TRITON_INTERPRET=1`` is set: for tests.
+"""
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from typing import Literal
 
@@ -57,7 +61,8 @@ def choose_for(device: str, backend: Backend | None = None) -> Backend:
             "triton": "is not installed; pip install triton, or use reference",
         }
         raise UserError(f"backend {backend}: {remedy[backend]}")
-    wanted = "cpu" if backend == "native" else "cuda"
+    interpreted = backend == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
+    wanted = "cpu" if backend == "native" or interpreted else "cuda"
     if kind != wanted:
         raise UserError(f"backend {backend}: works {wanted} tensors, not {kind}; use reference")
     return backend

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from degrade.canvas import Canvas
 from degrade.errors import UserError
-from degrade.kernels.base import WORDS
+from degrade.kernels.base import WORDS, PythonCall
 from degrade.kernels.triton.launch import TILES, UNIT, Launch, Launches, schedule
 
 if TYPE_CHECKING:
@@ -172,8 +172,10 @@ def _constants(name: str, hr: Tensor) -> dict[str, Any]:
 def _in_python(program: Program, launches: Launches, step: Launch, pixels: Tensor) -> None:
     """Python calls, of samples that are taken from their slots and put back."""
     records = np.stack([launches.record(step.first + i) for i in range(step.samples)])
-    for number in np.unique(records[:, 27]):
+    numbers: list[int] = np.unique(records[:, 27]).tolist()
+    for number in numbers:
         call, own = program.calls[number], records[records[:, 27] == number]
+        assert isinstance(call, PythonCall)
         rows = own[:, 1]
         views = [
             _view(pixels, slot, program.channels, size)

@@ -164,12 +164,12 @@ def count_launches(
         return None, 0
     if backend == "native":
         return len(crops), 0
-    from degrade.execution import cuda  # needs Triton
+    from degrade.execution import cuda
 
     channels, height, width = recipe.crop(crops).shape[1:]
     plan = recipe.plan(Key.of(settings.seed, np.arange(len(crops))))
-    found = cuda.dry_run(recipe.lower(plan, height, width, channels))
-    return len(found.launches), found.uploaded
+    launches = cuda.dry_run(recipe.lower(plan, height, width, channels))
+    return len(launches.steps), launches.bytes
 
 
 def step_times(recipe: Recipe, crops: Tensor, settings: LoadSettings) -> tuple[StepTime, ...]:

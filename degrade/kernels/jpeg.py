@@ -36,7 +36,7 @@ from degrade.canvas import Canvas, Sizes
 from degrade.kernels.base import Call, Data, Kernel, Records, Samples
 from degrade.kernels.codec import check
 
-__all__ = ["CHROMA", "JPEG", "compress", "jpeg", "quantization_table"]
+__all__ = ["CHROMA", "DCT", "JPEG", "compress", "jpeg", "quantization_table"]
 
 CHROMA = {"4:2:0": (2, 2), "4:2:2": (1, 2), "4:4:4": (1, 1)}
 """Chroma subsampling: how many pixels a chroma sample spans, vertically and horizontally."""
@@ -228,7 +228,7 @@ def _code(x: Tensor, quality: NDArray[Any], chroma: bool) -> Tensor:
     sides multiples of 8.
     """
     b, p, h, w = x.shape
-    dct = _like(x, _DCT)
+    dct = _like(x, DCT)
     steps = _like(x, quantization_table(quality, chroma)).view(b, 1, 1, 8, 1, 8)
     x = _floor(x.reshape(-1, 8) @ dct.T.div(2**11), _like(x, _CENTRE))
     x = _floor(dct.div(2**15) @ x.view(-1, 8, w), 0.5)
@@ -315,7 +315,7 @@ _HALF = np.array(
         [2260, -6436, 9633, -11363],
     ]
 )
-_DCT = np.concatenate([_HALF, _HALF[:, ::-1] * np.tile([[1], [-1]], (4, 1))], 1)
+DCT = np.concatenate([_HALF, _HALF[:, ::-1] * np.tile([[1], [-1]], (4, 1))], 1)
 
 # 16-bit fixed point; the last column is the constant, with the rounding's half.
 _TO_YCC = [

@@ -11,6 +11,9 @@ tile, moved; sums run over the kernel's columns, in each from top to bottom.
 
 from __future__ import annotations
 
+# Triton's language is untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportUnknownParameterType=false
 import triton
 import triton.language as tl
 

@@ -14,6 +14,9 @@ Word 27: the offset of the DCT's matrix and the two tables at quality 50, 64 num
 
 from __future__ import annotations
 
+# Triton's language is untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportUnknownParameterType=false
 import triton
 import triton.language as tl
 

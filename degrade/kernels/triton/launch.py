@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from degrade.kernels.base import WORDS, Call
 from degrade.kernels.jpeg import (
-    _DCT,  # pyright: ignore[reportPrivateUsage]  # one table for both
+    DCT,
     quantization_table,
 )
 
@@ -77,7 +77,7 @@ _PATIENCE = 12
 _STRIDE = 8
 """Places that a record has for its passes in a sample's line: one before them, and up to seven."""
 _TABLES = np.concatenate(
-    [_DCT, *(quantization_table(50, chroma) for chroma in (False, True))]
+    [DCT, *(quantization_table(50, chroma) for chroma in (False, True))]
 ).astype(np.int32)
 
 
@@ -224,7 +224,7 @@ def _slots(records: NDArray[np.int32], step: Ints, sizes: Ints, channels: int) -
     """
     wide = records.astype(np.int64)
     code, sample, height, width, tall, across = wide.T[:6]
-    need = np.maximum(height * width, tall * across)
+    need: Ints = np.maximum(height * width, tall * across)
     banded = (code == _RESAMPLE) | (code == _MATLAB)
     need = channels * np.where(banded, np.maximum(need, tall * width), need)
     padded = (height + 15) // 16 * (width + 15) // 16 * 16 * 16

@@ -11,6 +11,9 @@ Where one plane of noise serves all channels, the instance of plane 0 works them
 
 from __future__ import annotations
 
+# Triton's language is untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportUnknownParameterType=false
 import triton
 import triton.language as tl
 

@@ -20,6 +20,9 @@ word  meaning
 
 from __future__ import annotations
 
+# Triton's language is untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportUnknownParameterType=false
 import triton
 import triton.language as tl
 

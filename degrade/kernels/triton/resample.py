@@ -11,6 +11,9 @@ are often exact ties at whole scales; it is the one kernel that is not float32.
 
 from __future__ import annotations
 
+# Triton's language is untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportUnknownParameterType=false
 import triton
 import triton.language as tl
 

@@ -13,6 +13,9 @@ Words 24 to 29: what is blurred, what is left, x (or r), border, taps, their cou
 
 from __future__ import annotations
 
+# Triton's language is untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportUnknownParameterType=false
 import triton
 import triton.language as tl
 
