@@ -68,10 +68,8 @@ def test_manifest(photos: Path, whole: tuple[str, Path], tmp_path: Path) -> None
         say(what)
         said = refusal(lambda: make(photos, out, format))  # noqa: B023
         if said:
-            assert (
-                "manifest.csv: is damaged, or not of this recipe; move it away and run again"
-                in said
-            )
+            words = "manifest.csv: is damaged, or not of this recipe; move it away and run again"
+            assert words in said
             assert (out / "manifest.csv").read_bytes() == bad
             (out / "manifest.csv").unlink()
             make(photos, out, format)
