@@ -8,10 +8,10 @@ tests/test_reproducible.py`` prints, or::
 
     degrade synth --recipe realesrgan --output made && sha256sum made/manifest.csv
 
-A platform is a system and a processor's family, and either native code, which has the same bits on
-all of them, or the widest vectors that OpenCV uses: those change the last bit of its floats, hence
-a few pixels. On a platform without a line the test skips and prints the one to add; what nobody
-recorded can be neither right nor wrong.
+A platform is a system, a processor's family and a backend: native code, which has the same bits on
+all processors of a family, or the reference (its line was recorded with torch's code for AVX-512,
+for AVX2 and for neither, which agreed). On a platform without a line the test skips and prints the
+one to add; what nobody recorded can be neither right nor wrong.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from degrade import Key, Recipe
-from degrade.kernels import native
+from degrade.execution import choose_for
 from degrade.loading.search_path import names
 from degrade.storage.files import sha256
 from degrade.synthesis.engines import in_process
@@ -39,10 +38,7 @@ ROOT = Path(__file__).parent.parent
 
 DATASETS = {
     "Linux x86_64 native": "631c8a241fc8db823a0bf36dfc34ec85089e8666199cd7b9b2ad267235cc694a",
-    "Linux x86_64 AVX512-SKX": "4df4db37f6940375d66d50a34428127d21b8a81a8d624c643e2bf4e399124a09",
-    "Linux x86_64 AVX2": "4df4db37f6940375d66d50a34428127d21b8a81a8d624c643e2bf4e399124a09",
-    # Recorded on the machine above with OPENCV_CPU_DISABLE=AVX512-SKX,AVX2.
-    "Linux x86_64 FP16": "869fc2607a84eedccd7f28339547710d7996996ef38c26ebe60d1d4133bf64b2",
+    "Linux x86_64 reference": "5c14c8db0be531288950015c7fc94b45f0c82dc503ad638ae7cc2ecb4e75adf9",
 }
 DECIDING = ("numpy", "opencv-python-headless", "pillow", "scikit-image", "scipy", "torch")
 """The packages whose arithmetic, codecs or photographs are in the bytes."""
@@ -90,13 +86,8 @@ RECIPES = {
 
 
 def here() -> str:
-    """This platform. OpenCV lists vectors from narrow to wide, those that the processor lacks
-    with a question mark.
-    """
-    if native.available():
-        return f"{platform.system()} {platform.machine()} native"
-    widest = [name for name in cv2.getCPUFeaturesLine().split() if not name.endswith("?")][-1]
-    return f"{platform.system()} {platform.machine()} {widest.lstrip('*')}"
+    """This platform, and the backend that works on it."""
+    return f"{platform.system()} {platform.machine()} {choose_for('cpu')}"
 
 
 def pins(file: str) -> dict[str, str]:
