@@ -273,9 +273,12 @@ def _depthwise(pixels: Tensor, kernels: NDArray[Any]) -> Tensor:
     weight = torch.from_numpy(np.ascontiguousarray(kernels)).to(pixels.dtype)
     weight = weight.to(pixels.device, non_blocking=True).repeat_interleave(channels, 0)[:, None]
     planes = pixels.reshape(1, batch * channels, *pixels.shape[-2:])
+    # A single plane would be no depthwise convolution to torch, which sums it in another order.
+    twice = (planes.repeat(1, 2, 1, 1), weight.repeat(2, 1, 1, 1))
+    planes, weight = twice if len(weight) == 1 else (planes, weight)
     with _full_precision(pixels.device):
         out = functional.conv2d(planes, weight, groups=len(weight))
-    return out.view(batch, channels, *out.shape[-2:])
+    return out[:, : batch * channels].view(batch, channels, *out.shape[-2:])
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Run
 from harness import Command, chance, check_dataset, curves, results, tree
 
+from conftest import Run
 from degrade.synthesis.writers import FORMATS
 
 

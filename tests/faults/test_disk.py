@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Run
 from harness import ROUNDS, Command, chance, check_dataset, curves, results, say, tree
 
+from conftest import Run
 from degrade.synthesis.writers import FORMATS
 from sr import checkpoint
 
