@@ -19,7 +19,7 @@ from degrade.errors import UserError
 from degrade.execution import choose, execute
 from degrade.execution.backend import BACKENDS as ALL
 from degrade.kernels import native
-from degrade.kernels.base import Call, Samples
+from degrade.kernels.base import Call, Data, Kernel, Samples
 from degrade.kernels.quantize import QUANTIZE
 
 HR = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 3, 24, 32), np.uint8))
@@ -165,6 +165,28 @@ def test_lowered_plug_in(backend: Any) -> None:
     assert torch.equal(
         Bits().apply(canvas, Draw(Bits(), {}, Key.of(0, [0, 1]))).pixels, found.pixels
     )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.usefixtures("registry")
+def test_kernel_of_a_plug_in(backend: Any) -> None:
+    """Its reference runs between kernels that a backend knows."""
+
+    def square(canvas: Canvas, records: Any, data: Data) -> Canvas:
+        return canvas.with_pixels(canvas.pixels**2)
+
+    kernel = Kernel("square", 99, {}, square)
+
+    class Square(Operator):
+        name = "square"
+
+        def lower(self, draw: Draw, samples: Samples) -> Iterable[Call]:
+            yield kernel.call(samples)
+            yield QUANTIZE.call(samples, levels=15)
+
+    canvas = Canvas.of(torch.rand(2, 3, 5, 7))
+    found = execute(Square().lower, canvas, Draw(Square(), {}, Key.of(0, [0, 1])), backend)
+    assert torch.equal(found.pixels, (canvas.pixels**2 * 15).round() / 15)
 
 
 @pytest.mark.usefixtures("registry")

@@ -27,6 +27,7 @@ from degrade.kernels import native
 from degrade.kernels.base import WORDS, Call, Data, PythonCall
 from degrade.kernels.convolve import BORDERS, CORRELATE, correlate_in_frequency
 from degrade.kernels.noise import poisson_tables
+from degrade.kernels.quantize import CLIP
 from degrade.program import Program
 
 __all__ = ["run", "run_calls"]
@@ -110,7 +111,8 @@ class Lines:
         self._start = self._words[:, 1].searchsorted(np.arange(count + 1))
         taps = self._words[:, 7] * self._words[:, 8]
         code = self._words[:, 0]
-        self.python = (code == 0) | ((code == CORRELATE.code) & (taps > DIRECT_TAPS))
+        wide = (code == CORRELATE.code) & (taps > DIRECT_TAPS)
+        self.python = (code == 0) | (code > CLIP.code) | wide
         """(N,) which records C does not know."""
 
     def jobs(
@@ -148,12 +150,16 @@ class Lines:
 
     def _in_python(self, n: int, image: Image, target: NDArray[Any], hr: NDArray[Any]) -> Image:
         call, sample = self._calls[self._call[n]], self._words[n, 1]
-        if not isinstance(call, PythonCall):
+        if call.kernel is CORRELATE:
             start, rows, columns, border = self._words[n, 6:10].tolist()
             kernel = self._data.read(start, rows * columns).reshape(rows, columns)
             return correlate_in_frequency(np.ascontiguousarray(image), kernel, BORDERS[border])
-        place = np.flatnonzero(call.rows == sample)
-        canvas = call.work(_canvas(image, target, hr), place)
+        canvas = _canvas(image, target, hr)
+        if isinstance(call, PythonCall):
+            canvas = call.work(canvas, np.flatnonzero(call.rows == sample))
+        else:  # a plug-in's kernel
+            record = self._words[n].view(call.kernel.dtype)
+            canvas = call.kernel.reference(canvas, record, self._data)
         if canvas.pixels.shape[1] != image.shape[2]:
             raise ValueError(
                 f"an operator made {canvas.pixels.shape[1]} channels of {image.shape[2]}; it "

@@ -403,7 +403,8 @@ def _along_rows(x: Tensor, bands: Sequence[Band]) -> Tensor:
     weight = torch.from_numpy(np.concatenate([b.weight.ravel() for b in bands])).to(x.dtype)
     rows = torch.nn.functional.embedding_bag(
         torch.from_numpy(index).to(x.device, non_blocking=True),
-        x.reshape(batch * height, width * channels),
+        # Contiguous: strided rows are summed without fused multiply-adds, to other last bits.
+        x.reshape(batch * height, width * channels).contiguous(),
         torch.from_numpy(offsets).to(x.device, non_blocking=True),
         mode="sum",
         per_sample_weights=weight.to(x.device, non_blocking=True),
