@@ -24,7 +24,7 @@ from degrade.canvas import Canvas
 from degrade.errors import UserError
 from degrade.execution import cuda, reference
 from degrade.kernels import convolve, jpeg, noise, psf, quantize, resample, unsharp
-from degrade.kernels.base import Call, PythonCall, Samples
+from degrade.kernels.base import Call, Kernel, PythonCall, Samples
 from degrade.program import Program
 from degrade.recipe import Recipe
 from degrade.rng import Key
@@ -293,6 +293,16 @@ def test_python_calls(device: torch.device) -> None:
     batch.add(quantize.CLIP.call(batch.samples()))
     batch.check()
     assert seen[0] == [0, 1, 2]
+
+
+def test_kernel_of_a_plug_in(device: torch.device) -> None:
+    """Its reference works between launches, and at the end."""
+    square = Kernel("square", 99, {}, lambda canvas, *_: canvas.with_pixels(canvas.pixels**2))
+    batch = Batch(pictures(3, device))
+    batch.add(square.call(batch.samples(np.array([0, 2]))))
+    batch.add(quantize.QUANTIZE.call(batch.samples(), levels=15))
+    batch.add(square.call(batch.samples()))
+    batch.check()
 
 
 def test_what_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:

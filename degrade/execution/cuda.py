@@ -175,7 +175,6 @@ def _in_python(program: Program, launches: Launches, step: Launch, pixels: Tenso
     numbers: list[int] = np.unique(records[:, 27]).tolist()
     for number in numbers:
         call, own = program.calls[number], records[records[:, 27] == number]
-        assert isinstance(call, PythonCall)
         rows = own[:, 1]
         views = [
             _view(pixels, slot, program.channels, size)
@@ -183,7 +182,11 @@ def _in_python(program: Program, launches: Launches, step: Launch, pixels: Tenso
         ]
         sizes = own[:, 2:4].astype(np.int64)
         canvas = Canvas(Canvas.of(views).pixels, sizes, program.target[rows], program.hr[rows])
-        left = call.work(canvas, np.searchsorted(call.rows, rows))
+        places = np.searchsorted(call.rows, rows)
+        if isinstance(call, PythonCall):
+            left = call.work(canvas, places)
+        else:  # a plug-in's kernel
+            left = call.kernel.reference(canvas, call.records[places], program.data)
         for slot, size, image in zip(
             own[:, 24].tolist(), own[:, 4:6].tolist(), left.images(), strict=True
         ):

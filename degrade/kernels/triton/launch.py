@@ -200,7 +200,8 @@ def schedule(
     slots, floats = _slots(records, step, sizes, channels)
     line = _Line()
     # What quantises or clips at the very end does so on the way out.
-    last = (step == count[sample] - 1) & (records[:, 0] >= _QUANTIZE)
+    rounds = (records[:, 0] == _QUANTIZE) | (records[:, 0] == _CLIP)
+    last = (step == count[sample] - 1) & rounds
     last &= (target_calls < 0) | (target_after[sample] != count[sample])
     levels = np.full(len(sizes), -1, np.float32)
     levels[sample[last]] = _levels(records[last])
@@ -320,8 +321,9 @@ def _passes(
         often = np.any([count // 2 >= side for count, side in axes], axis=0)
         return np.where(border == 1, 1, np.where(often, 2, 0))
 
-    r, at, x, *_ = some(code == _PYTHON)
-    line.add("python", r, at, r[:, 2], r[:, 3], w24=x, w27=number[code == _PYTHON])
+    python = (code == _PYTHON) | (code > _CLIP)  # of plug-ins: their references run
+    r, at, x, *_ = some(python)
+    line.add("python", r, at, r[:, 2], r[:, 3], w24=x, w27=number[python])
 
     r, at, x, y, _ = some(code == _CORRELATE)
     height, width = r[:, 2], r[:, 3]
@@ -378,7 +380,7 @@ def _passes(
     line.add("code", r, at + 1, tall, wide, w24=y, w27=end)
     line.add("rebuild", r, at + 2, r[:, 2], r[:, 3], w24=y, w25=x)
 
-    r, at, x, *_ = some(code >= _QUANTIZE)
+    r, at, x, *_ = some((code == _QUANTIZE) | (code == _CLIP))
     line.add("convert", r, at, r[:, 2], r[:, 3], w24=x, w27=_levels(r).view(np.int32))
     return int(by_content.sum())
 
