@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from degrade.canvas import Sizes
 from degrade.kernels.base import Call, Data, Samples
+from degrade.kernels.validation import validate
 
 __all__ = ["Program", "Step"]
 
@@ -75,10 +76,24 @@ class Program:
         sizes = self.sizes[rows]
         return Samples(rows, sizes, self.target, self.hr, self.channels, self.data)
 
-    def add(self, address: str, rows: Rows, calls: Iterable[Call]) -> None:
-        """Append the calls that an operator made of the samples ``rows``."""
+    def add(self, address: str, rows: Rows, calls: Iterable[Call], check: bool = True) -> None:
+        """Append the calls that an operator made of the samples ``rows``.
+
+        Raises:
+            ValueError: ``check``, and a call does not fit this program.
+        """
         first = len(self.calls)
         for call in calls:
+            if check:
+                self._check(address, call)
             self.calls.append(call)
             self.sizes[call.rows] = call.words[:, 4:6]
         self.steps.append(Step(address, rows, slice(first, len(self.calls))))
+
+    def _check(self, address: str, call: Call) -> None:
+        try:
+            validate(call, self.data, self.channels)
+            if (call.words[:, 2:4] != self.sizes[call.rows]).any():
+                raise ValueError(f"{call.kernel.name}: its sizes are not those that came before")
+        except ValueError as error:
+            raise ValueError(f"{address}: {error}") from None

@@ -17,6 +17,7 @@ from degrade.canvas import Canvas
 from degrade.execution import cpu, reference
 from degrade.execution.backend import BACKENDS, Backend, choose, choose_for
 from degrade.kernels.base import Call, Samples
+from degrade.kernels.validation import validate
 
 __all__ = ["BACKENDS", "Backend", "choose", "choose_for", "execute"]
 
@@ -38,10 +39,13 @@ def execute(
         backend: ``reference`` or ``native``; by default what fits the canvas.
 
     Raises:
+        ValueError: A call does not fit the images.
         UserError: The backend cannot work this canvas.
     """
     samples = Samples.of(canvas)
     calls = list(lower(arguments, samples))
+    for call in calls:
+        validate(call, samples.data, samples.channels)
     if backend is None and canvas.pixels.dtype != torch.float32:
         backend = "reference"
     if choose(canvas.pixels, backend) == "native":
