@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from degrade.canvas import Canvas
+from degrade.canvas import Canvas, Sizes, to_channels_last
 from degrade.distributions import Dist, is_constant
 from degrade.errors import close
 from degrade.execution import execute
@@ -100,10 +100,30 @@ class Operator(BaseModel):
             The calls, in order. By default one of Python code, :meth:`apply`.
         """
 
-        def work(canvas: Canvas, rows: NDArray[np.intp]) -> Canvas:
-            return self.apply(canvas, draw.take(rows, canvas))
+        sizes = self._applied_sizes(draw, samples)
 
-        return [PythonCall.of(samples, work)]
+        def work(canvas: Canvas, rows: NDArray[np.intp]) -> Canvas:
+            after = self.apply(canvas, draw.take(rows, canvas))
+            if (after.sizes != sizes[rows]).any():
+                raise ValueError(
+                    f"{self.name}: made {after.sizes[0]} of {canvas.sizes[0]} pixels; an "
+                    "operator that changes sizes should override size_after"
+                )
+            return after
+
+        return [PythonCall.of(samples, sizes, work)]
+
+    def _applied_sizes(self, draw: Draw, samples: Samples) -> Sizes:
+        """(n, 2) the sizes that :meth:`apply` leaves. Where it may change them, black images tell:
+        sizes are known on the host, before any pixel.
+        """
+        kind = type(self)
+        if kind.size_after is Operator.size_after and kind.side_after is Operator.side_after:
+            return samples.sizes
+        height, width = samples.sizes.max(0).tolist()
+        black = torch.zeros(len(samples), samples.channels, height, width)
+        canvas = Canvas(to_channels_last(black), samples.sizes, samples.target, samples.hr)
+        return self.apply(canvas, draw.take(np.arange(len(samples)), canvas)).sizes
 
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
         """Degrade every image of ``canvas`` by its own row of ``draw``. Pure: equal arguments give

@@ -169,6 +169,48 @@ def test_lowered_plug_in(backend: Any) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.usefixtures("registry")
+def test_a_plug_in_that_changes_sizes(backend: Any) -> None:
+    """By a drawn amount, in ``apply``; what follows meets the new sizes."""
+
+    class Trim(Operator):
+        """Cuts columns at the right."""
+
+        name = "trim"
+        columns: Annotated[Dist, Range(0, 8, whole=True)] = Const(0)
+
+        def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
+            sizes = canvas.sizes - np.stack([0 * draw.host("columns"), draw.host("columns")], 1)
+            return canvas.resized(canvas.pixels, sizes.astype(np.int64))
+
+        def size_after(self, before: Any, scale: int) -> Any:
+            return None
+
+    loaded = recipe({"trim": {"columns": {"integers": [0, 8]}}}, {"jpeg": {"quality": 60}})
+    plan = loaded.plan(Key.of(0, np.arange(4)))
+    assert len(set(plan["a.trim.columns"].tolist())) > 1
+    pair = loaded.apply(HR, plan, backend=backend)
+    program = loaded.lower(plan, 24, 32)
+    jpeg = next(call for call in program.calls if call.kernel.name == "jpeg")
+    assert jpeg.records["width"].tolist() == (32 - plan["a.trim.columns"]).tolist()
+    other = loaded.apply(HR, plan, chunk=1, backend="reference")
+    torch.testing.assert_close(pair.lr, other.lr, atol=1.01 / 255, rtol=0)
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_change_of_size_is_declared() -> None:
+    class Trim(Operator):
+        name = "trim"
+
+        def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
+            return canvas.resized(canvas.pixels, canvas.sizes - 1)
+
+    loaded = recipe("trim")
+    with pytest.raises(ValueError, match=r"trim: made .* should override size_after"):
+        loaded.apply(HR, loaded.plan(Key.of(0, np.arange(4))))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.usefixtures("registry")
 def test_kernel_of_a_plug_in(backend: Any) -> None:
     """Its reference runs between kernels that a backend knows."""
 

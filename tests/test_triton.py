@@ -289,7 +289,8 @@ def test_python_calls(device: torch.device) -> None:
         return canvas.with_pixels(1 - canvas.pixels)
 
     batch.add(quantize.QUANTIZE.call(batch.samples(), levels=255))
-    batch.add(PythonCall.of(batch.samples(np.array([1, 3, 4])), invert))
+    some = batch.samples(np.array([1, 3, 4]))
+    batch.add(PythonCall.of(some, some.sizes, invert))
     batch.add(quantize.CLIP.call(batch.samples()))
     batch.check()
     assert seen[0] == [0, 1, 2]

@@ -212,9 +212,9 @@ class PythonCall(Call):
     work: Callable[[Canvas, Rows], Canvas]
 
     @staticmethod
-    def of(samples: Samples, work: Callable[[Canvas, Rows], Canvas]) -> PythonCall:
-        """A call for all samples, whose sizes stay."""
-        call = PYTHON.call(samples)
+    def of(samples: Samples, sizes: Sizes, work: Callable[[Canvas, Rows], Canvas]) -> PythonCall:
+        """A call for all samples, of which ``work`` leaves the ``sizes``, (n, 2)."""
+        call = PYTHON.call(samples, sizes)
         return PythonCall(PYTHON, call.rows, call.words, work)
 
     def run(self, canvas: Canvas, data: Data) -> Canvas:
