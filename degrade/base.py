@@ -127,7 +127,7 @@ class Operator(BaseModel):
 
     def apply(self, canvas: Canvas, draw: Draw) -> Canvas:
         """Degrade every image of ``canvas`` by its own row of ``draw``. Pure: equal arguments give
-        equal pixels, of the same sizes and number of channels. By default what :meth:`lower` says,
+        equal pixels, of the same number of channels. By default what :meth:`lower` says,
         run by the executor that fits the canvas.
         """
         return execute(self.lower, canvas, draw)
