@@ -4,8 +4,8 @@ Row ``i`` of ``pixels`` holds image ``i`` in its top left ``sizes[i] = (h, w)`` 
 on the host, so that no operator ever asks the device for a shape. Pixels are RGB (or grey) floats
 in [0, 1].
 
-One constraint holds everywhere: pixels outside a row's own size are finite and are never read. An
-operator that looks at neighbours asks for :meth:`Canvas.extend` (mirror border) or
+Pixels outside an image's own size are finite and are never read. An operator that reads neighbours
+asks for :meth:`Canvas.extend` (mirror border) or
 :meth:`Canvas.replicate` (repeated edge) instead.
 """
 

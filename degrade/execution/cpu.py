@@ -32,8 +32,8 @@ from degrade.program import Program
 
 __all__ = ["run", "run_calls"]
 
-Image = NDArray[Any]
-"""(h, w, C) float32 or uint8, any strides."""
+Array = NDArray[Any]
+"""An image (h, w, C), float32 or uint8, of any strides."""
 
 DIRECT_TAPS = 21 * 21
 """Kernels of more taps are multiplied as spectra, which is then faster at any image size."""
@@ -60,7 +60,7 @@ def run(program: Program, hr: Tensor, watch: Watch | None = None) -> tuple[Tenso
         return lr, target
 
     def work(i: int) -> None:
-        image: Image = _as_float(images[i])
+        image: Array = _as_float(images[i])
         if kept is not None and not program.target_steps:
             kept[i] = image
         for n, step in enumerate(program.steps):
@@ -116,7 +116,7 @@ class Lines:
         """(N,) which records C does not know."""
 
     def jobs(
-        self, images: Image, out: Image, target: Image | None, target_calls: int
+        self, images: Array, out: Array, target: Array | None, target_calls: int
     ) -> NDArray[np.int64]:
         """(B, 32) the arguments of ``run`` for each sample; see :func:`_jobs`."""
         made = np.concatenate([[0], np.cumsum(self._call < target_calls)])
@@ -124,8 +124,8 @@ class Lines:
         return _jobs(self._words, self._start, self._data, images, out, target, before)
 
     def work(
-        self, i: int, image: Image, calls: slice, target: NDArray[Any], hr: NDArray[Any]
-    ) -> Image:
+        self, i: int, image: Array, calls: slice, target: NDArray[Any], hr: NDArray[Any]
+    ) -> Array:
         """What some of the calls leave of the image of sample ``i``, (h, w, C) float32."""
         own = self._call[self._start[i] : self._start[i + 1]]
         first, stop = self._start[i] + own.searchsorted([calls.start, calls.stop])
@@ -140,7 +140,7 @@ class Lines:
                 first = end
         return image
 
-    def _in_c(self, first: int, stop: int, image: Image) -> Image:
+    def _in_c(self, first: int, stop: int, image: Array) -> Array:
         words = self._words[first:stop]
         height, width = words[-1, 4:6].tolist()
         out = np.empty((height, width, image.shape[2]), np.float32)
@@ -148,7 +148,7 @@ class Lines:
         _run(_jobs(words, every, self._data, image[None], out[None]), 0)
         return out
 
-    def _in_python(self, n: int, image: Image, target: NDArray[Any], hr: NDArray[Any]) -> Image:
+    def _in_python(self, n: int, image: Array, target: NDArray[Any], hr: NDArray[Any]) -> Array:
         call, sample = self._calls[self._call[n]], self._words[n, 1]
         if call.kernel is CORRELATE:
             start, rows, columns, border = self._words[n, 6:10].tolist()
@@ -172,9 +172,9 @@ def _jobs(
     words: NDArray[np.int32],
     start: NDArray[np.int64],
     data: Data,
-    images: Image,
-    out: Image,
-    target: Image | None = None,
+    images: Array,
+    out: Array,
+    target: Array | None = None,
     before_target: NDArray[np.int64] | int = -1,
 ) -> NDArray[np.int64]:
     """(B, 32) the arguments of ``run`` for each sample, as ``run.c`` lists them.
@@ -232,11 +232,11 @@ def _run(jobs: NDArray[np.int64], i: int) -> None:
         raise AssertionError(f"native code refused a program: {need}")
 
 
-def _as_float(image: Image) -> Image:
+def _as_float(image: Array) -> Array:
     return image / np.float32(255) if image.dtype == np.uint8 else image
 
 
-def _canvas(image: Image, target: NDArray[Any], hr: NDArray[Any]) -> Canvas:
+def _canvas(image: Array, target: NDArray[Any], hr: NDArray[Any]) -> Canvas:
     """One image as a canvas that shares its memory."""
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
     return Canvas(pixels, np.array([image.shape[:2]], np.int64), target[None], hr[None])

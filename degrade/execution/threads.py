@@ -1,4 +1,4 @@
-"""A few threads that work the rows of a CPU batch.
+"""A thread pool for the samples of a CPU batch.
 
 Inside them PyTorch uses one thread: samples are parallel to each other, and a sample's result
 cannot depend on how many threads there are.
@@ -19,22 +19,20 @@ __all__ = ["each"]
 
 
 def each(work: Callable[[int], None], items: Iterable[int]) -> None:
-    """Calls ``work`` on every item, without gradients, on as many threads as PyTorch may use.
+    """Call ``work`` on every item, without gradients, on as many threads as PyTorch may use.
 
-    Raises what it raises, after which no further item is begun. Within ``work`` it works on the
-    thread that it is on.
+    Within ``work``, calls run inline on its thread. What ``work`` raises is raised, after which no
+    further item is begun.
     """
     items = list(items)
-    left = iter(
-        items
-    )  # each next item goes to the thread that asks for it: a list's iterator is atomic
+    left = iter(items)  # shared: a thread takes the next item, and a list's iterator is atomic
 
     def drain() -> None:
         with torch.no_grad():
             for item in left:
                 work(item)
 
-    if getattr(_HERE, "works", False):  # a pool that waits for itself would wait for ever
+    if getattr(_HERE, "works", False):  # avoid deadlock: nested calls run inline
         drain()
         return
     count = torch.get_num_threads()

@@ -1,7 +1,6 @@
 """Real codecs: what an image file of some format leaves of the pixels.
 
-Codecs run on the CPU, one image at a time, in OpenCV. The one constraint: pixels are 8-bit on both
-sides, k / 255.
+Codecs run on the CPU, one image at a time, in OpenCV. Pixels are 8-bit on both sides, k / 255.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ by a shift,
 .. math:: y = \\lfloor M x + b \\rfloor
 
 where x is an RGB value, then a row of a block, its column, and back. In float64 all of it is exact
-(sums stay far below 2^53), so that this *equals* the codec. The one constraint follows: everything
-between the 8-bit input and the 8-bit output is float64, which neither autocast nor TF32 touches.
+(sums stay far below 2^53), so that this *equals* the codec. Hence everything between the 8-bit
+input and the 8-bit output is float64, which neither autocast nor TF32 touches.
 
 References:
     | ITU-T T.81 (1992), JPEG; tables K.1 and K.2 | https://www.w3.org/Graphics/JPEG/itu-t81.pdf

@@ -8,8 +8,8 @@ plateaus are one elliptic family, profiles of
           \\Sigma = R(\\theta) \\, \\mathrm{diag}(\\sigma_x^2, \\sigma_y^2) \\, R(\\theta)^T,
           \\qquad c = (x, y)
 
-The one constraint: sizes are odd, so that a kernel has a centre. It is used by correlation: a
-shift ``s`` of the kernel makes each pixel a mean around the point ``s`` to its right and below.
+Sizes are odd, so that a kernel has a centre. Kernels are used by correlation: a shift ``s`` of the
+kernel makes each pixel a mean around the point ``s`` to its right and below.
 
 References:
     | Real-ESRGAN (Wang et al., 2021), ``basicsr/data/degradations.py`` | https://github.com/XPixelGroup/BasicSR
@@ -25,8 +25,7 @@ __all__ = ["disk", "elliptic", "gaussian", "motion", "sinc"]
 
 Real = NDArray[np.float64]
 
-# Width 0 stands for this one, and no exponent of e goes further: no tap but the nearest is left,
-# and nothing overflows.
+# Sigma 0 is replaced by this value, and exponents are clamped, so that exp() cannot overflow.
 _NARROWEST = 1e-150
 _LARGEST = 700
 
@@ -74,8 +73,8 @@ def elliptic(
     y, x = y - shift, x - shift
     cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
     u, v = (cos * x + sin * y) / _column(sigma_x, 2), (cos * y - sin * x) / _column(sigma_y, 2)
-    # A zero at the very centre is let be 1e-300; logarithms keep q^beta, and the profile, from
-    # overflow.
+    # Clamp the squared radius at the centre to 1e-300 before the log; in logarithms neither q^beta
+    # nor the profile overflows.
     power = np.exp(
         np.minimum(beta[:, None, None] * np.log(np.maximum(u * u + v * v, 1e-300)), _LARGEST)
     )

@@ -5,9 +5,9 @@ grids span the same frame, so output sample i is centred, in input samples, at
 
     c_i = (i + 1/2) n_in / n_out - 1/2,    and    R_ij = k((j - c_i) / s) / sum_j k((j - c_i) / s),
 
-where the stretch s is 1, or with antialias max(n_in / n_out, 1). The one constraint: what is asked
-for is a whole *size*, never a scale factor, so input and output are registered and nothing is lost
-at the far edge.
+where the stretch s is 1, or with antialias max(n_in / n_out, 1). The target is an
+integer *size*, never a scale factor, so input and output are registered and nothing is lost at the
+far edge.
 
 ===============  ============================================  ================================
 filter           kernel k, or bins                             equal to
@@ -292,7 +292,7 @@ def band(n_in: int, n_out: int, filter: str, antialias: bool) -> Band:
     out = np.arange(n_out)
     if n_in == n_out:
         return Band(out[:, None], np.ones((n_out, 1)))
-    if filter == "nearest":  # in whole numbers: a tie does not hang on rounding
+    if filter == "nearest":  # exact in integers: ties do not depend on rounding
         return Band(((2 * out + 1) * n_in // (2 * n_out))[:, None], np.ones((n_out, 1)))
     if filter in ("area", "coverage"):
         first, last = out * n_in // n_out, -(-(out + 1) * n_in // n_out)

@@ -9,11 +9,10 @@ Here ``[3, 5]`` is the library's own range, not a distribution of ours: the libr
 generator seeded by the sample's key, so replay holds but the drawn values appear in no plan. The
 library's probability is 1 unless ``p`` is among the arguments.
 
-One constraint: a transform must keep the image's size and channels; one that does not is an error.
-One that moves pixels about (a flip, a warp) keeps them, and moves the LR image against its HR
-image: its place is on the HR side.
+A transform must keep the image's size and channels; one that does not is an error. A flip or a
+warp keeps them but moves the LR image against its HR image, so use it on the HR side.
 
-Each row is worked by itself, with a transform of its own: rows cannot influence each other in any
+Each sample is processed by itself, with a transform of its own: samples are independent in any
 batch or thread.
 """
 

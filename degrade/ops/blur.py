@@ -1,9 +1,8 @@
 """Blur: correlation with the elliptic kernels and the sinc of the blind super-resolution
 pipelines.
 
-Lengths are in pixels, angles in radians. The border is mirrored, the edge pixel not repeated. The
-one constraint: a kernel's size is odd, and what its width would put outside is cut off, the rest
-scaled to sum to 1.
+Lengths are in pixels, angles in radians. The border is mirrored, the edge pixel not repeated. A
+kernel's size is odd; taps outside it are cut off and the rest is scaled to sum to 1.
 
 References:
     | Real-ESRGAN (Wang et al., 2021), ``realesrgan/data/realesrgan_dataset.py`` | https://github.com/xinntao/Real-ESRGAN

@@ -1,7 +1,6 @@
 """JPEG compression, as libjpeg does it: blocking, ringing and colour bleeding.
 
-The one constraint: real encoders take whole qualities, so a drawn quality is rounded to the
-nearest whole number.
+Real encoders take integer qualities, so a drawn quality is rounded to the nearest integer.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Lens: blurs that a camera makes, by motion and by defocus.
 
-Both are correlations with kernels that sum to 1; lengths are in pixels, angles in degrees. The one
-constraint: the border is mirrored, the edge pixel not repeated, so that a flat image stays flat: a
-black border would darken its edges.
+Both are correlations with kernels that sum to 1; lengths are in pixels, angles in degrees. The
+border is mirrored, the edge pixel not repeated, so that a flat image stays flat: a black border
+would darken its edges.
 """
 
 from __future__ import annotations

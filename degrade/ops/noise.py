@@ -8,7 +8,7 @@ channel, y, x) alone:
 and the clip is part of each operator, as in the reference (Real-ESRGAN clips after each noise,
 without rounding).
 
-One constraint: a grey sample (``gray``) takes *one* plane of noise, channel 0 of its own field,
+A grey sample (``gray``) takes *one* plane of noise, channel 0 of its own field,
 for all of its channels. The plane is that sample's; in the reference a whole batch shared it.
 
 References:

@@ -1,8 +1,8 @@
 """Resize and decimate: change the size of the image.
 
 ``resize`` makes n -> max(1, floor(n_base factor + 1/2)) on each axis with one of the filters of
-:mod:`degrade.kernels.resample`. The one constraint: sizes are whole and the two frames coincide,
-so HR and LR stay registered whatever the factor.
+:mod:`degrade.kernels.resample`. Sizes are integers and the two frames coincide, so HR and LR stay
+registered whatever the factor.
 """
 
 from __future__ import annotations

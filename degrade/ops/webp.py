@@ -1,8 +1,7 @@
 """WebP compression: VP8's intra prediction and 4x4 transform, smoother than JPEG and without its
 8x8 grid.
 
-The one constraint: it is the real codec (libwebp), which runs on the CPU; other devices' pixels
-come to the host.
+It is the real codec (libwebp), which runs on the CPU; other devices' pixels come to the host.
 
 References:
     | RFC 6386, VP8 data format and decoding guide (Bankoski et al., 2011) | https://www.rfc-editor.org/rfc/rfc6386

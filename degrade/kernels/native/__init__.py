@@ -1,11 +1,9 @@
 """Native: the hot loops of a CPU in C, one image at a time. Optional: without a C compiler at
-installation, or on a processor that they were not built for, OpenCV and PyTorch do the same.
+installation, or on a processor that they were not built for, the reference runs instead.
 
-Images are (h, w, C) float32 arrays whose pixels are contiguous within a row. What a finite image
-becomes has the same bits on every processor: the sources say how. ``hatch_build.py`` builds them
-for the instruction sets of ``targets.py``.
-
-The one constraint: nothing here checks shapes; the primitives do.
+:func:`run` works all records of a sample's program; the other functions help to lower one. What a
+finite image becomes has the same bits on every processor: the sources say how. ``hatch_build.py``
+builds them for the instruction sets of ``targets.py``. Nothing here checks its arguments.
 """
 
 from __future__ import annotations
@@ -36,10 +34,8 @@ __all__ = [
     "run_at",
 ]
 
-Image = NDArray[np.float32]
 Taps = NDArray[np.float64]
 Words = NDArray[np.int32]
-Band = tuple[NDArray[np.int64], Taps]
 
 VARIABLE = "DEGRADE_NATIVE"
 """The environment variable that turns this off where it is 0, or names an instruction set."""

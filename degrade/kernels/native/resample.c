@@ -78,7 +78,7 @@ void resample(Arena *arena, const float *x, long xs, long height, long width, fl
 
 /* --- as MATLAB: in 8-bit levels -------------------------------------------------------------- */
 
-/* The level of x, ties up: levels often are exact ties at whole scales, which shall not hang on a
+/* The level of x, ties up: levels often are exact ties at whole scales, which should not depend on a
    sum's rounding. */
 INLINE double level(double x) { return floor((x < 0 ? 0 : x > 255 ? 255 : x) + (0.5 + 1e-9)); }
 
