@@ -35,6 +35,8 @@ __all__ = ["run", "run_calls"]
 Array = NDArray[Any]
 """An image (h, w, C), float32 or uint8, of any strides."""
 
+KEPT = 64 << 20
+"""Bytes of scratch that a thread keeps; what whole photographs need beyond is given back."""
 DIRECT_TAPS = 21 * 21
 """Kernels of more taps are multiplied as spectra, which is then faster at any image size."""
 
@@ -208,14 +210,10 @@ def _address(array: NDArray[Any]) -> int:
 
 
 class _Work(threading.local):
-    """The scratch memory of a thread, as large as any of its programs needed."""
+    """The scratch memory that a thread keeps from program to program, at most :data:`KEPT`."""
 
     def __init__(self) -> None:
         self.buffer = np.empty(0, np.uint8)
-        self.address = 0
-
-    def grow(self, size: int) -> None:
-        self.buffer = np.empty(size, np.uint8)
         self.address = _address(self.buffer)
 
 
@@ -226,8 +224,10 @@ def _run(jobs: NDArray[np.int64], i: int) -> None:
     job = _address(jobs) + 256 * i
     need = native.run_at(job, _WORK.address, _WORK.buffer.nbytes)
     if need > 0:
-        _WORK.grow(need)
-        need = native.run_at(job, _WORK.address, need)
+        buffer = np.empty(need, np.uint8)
+        if need <= KEPT:
+            _WORK.buffer, _WORK.address = buffer, _address(buffer)
+        need = native.run_at(job, _address(buffer), need)
     if need:
         raise AssertionError(f"native code refused a program: {need}")
 
