@@ -170,27 +170,6 @@ def to_channels_last(pixels: Tensor) -> Tensor:
     return out
 
 
-def to_planar(pixels: Tensor, out: Tensor | None = None) -> Tensor:
-    """The opposite of :func:`to_channels_last`: the same pixels, each channel a contiguous
-    plane; into ``out`` if given.
-    """
-    if pixels.device.type != "cpu":
-        return pixels.contiguous()
-    import cv2
-
-    out = torch.empty(pixels.shape, dtype=pixels.dtype) if out is None else out
-    for image, channels in zip(pixels.permute(0, 2, 3, 1).numpy(), out.numpy(), strict=True):
-        cv2.split(image, list(channels))
-    return out
-
-
-def empty_like(canvas: Canvas) -> Canvas:
-    """A canvas of the same sizes and layout to write images into; zero where none is."""
-    make = torch.empty_like if canvas.dense else torch.zeros_like
-    kind = canvas.pixels.dtype if canvas.pixels.is_floating_point() else torch.float32
-    return canvas.with_pixels(make(canvas.pixels, dtype=kind, memory_format=torch.channels_last))
-
-
 def crop_or_pad(pixels: Tensor, height: int, width: int) -> Tensor:
     """Crops or zero-pads at the bottom and the right."""
     pixels = pixels[:, :, :height, :width]

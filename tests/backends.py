@@ -27,8 +27,10 @@ _USED: list[Backend | None] = [None]
 def use_backend(backend: Backend | None) -> Generator[None]:
     """What the functions of this module use inside a ``with`` block."""
     _USED.append(backend)
-    yield
-    _USED.pop()
+    try:
+        yield
+    finally:
+        _USED.pop()
 
 
 def used() -> Backend | None:

@@ -1,5 +1,5 @@
 """Native code: the same bits whatever it was compiled for, and nothing lost without it. That it
-agrees with the torch and OpenCV forms, and with the oracles, is held where those are: tests of
+agrees with the references, and with the oracles, is tested with those: tests of native_run,
 convolve, jpeg, noise, sharpen, and the laws.
 """
 

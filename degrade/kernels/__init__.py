@@ -2,6 +2,7 @@
 quantize, codec, psf.
 
 Operators (:mod:`degrade.ops`) say what is random; a kernel says what is computed: its formula,
-units and tables, and a batched torch form. :mod:`degrade.kernels.native` holds the same in C, and
-:mod:`degrade.kernels.backend` says which of them works a canvas.
+units and tables, the record of its arguments, and a batched reference in torch.
+:mod:`degrade.kernels.native` holds the same in C, :mod:`degrade.kernels.triton` for CUDA devices;
+:mod:`degrade.execution` says which of them runs.
 """

@@ -297,9 +297,9 @@ static void sharpen(const float *restrict x, const float *restrict soft, float *
     }
 }
 
-/* Unsharp masking with a soft mask: see degrade/ops/sharpen.py. `taps` are those of the blur along
-   either axis. The mask is blurred as soon as the rows that it takes are there, and only they are
-   kept, in a ring: all of it stays in cache. */
+/* Unsharp masking with a soft mask: see degrade/kernels/unsharp.py. `taps` are those of the blur
+   along either axis. The mask is blurred as soon as the rows that it takes are there, and only
+   they are kept, in a ring: all of it stays in cache. */
 void unsharp(Arena *arena, const float *x, long xs, float *y, long ys, long height, long width,
              long channels, const float *taps, long size, float amount, float threshold) {
     long count = width * channels, kept = size + 3 * LANES;

@@ -1,5 +1,5 @@
 /* Noise over the pixels of one interleaved image: the fields of degrade/rng.py and what
-degrade/ops/noise.py makes of them, a line at a time. */
+degrade/kernels/noise.py makes of them, a line at a time. */
 
 #include "kernels.h"
 #include "simd.h"
@@ -209,8 +209,8 @@ void salt_pepper(Arena *arena, const float *x, long xs, float *y, long ys, long 
     }
 }
 
-/* The rounded Cornish-Fisher expansion of degrade/ops/noise.py; for means below 8, which it is not
-   for, a guess. */
+/* The rounded Cornish-Fisher expansion of degrade/kernels/noise.py; for means below 8, which it
+   is not for, a guess. */
 INLINE vf photons(vf mean, vf u) {
     vf z = normal_quantile(2.0f * u - 1.0f);
     vf square = most(mean, splat(0.25f)) - (float)(1.0 / 12);

@@ -78,8 +78,8 @@ void resample(Arena *arena, const float *x, long xs, long height, long width, fl
 
 /* --- as MATLAB: in 8-bit levels -------------------------------------------------------------- */
 
-/* The level of x, ties up: levels often are exact ties at whole scales, which should not depend on a
-   sum's rounding. */
+/* The level of x, ties up: levels often are exact ties at whole scales, which should not depend on
+   a sum's rounding. */
 INLINE double level(double x) { return floor((x < 0 ? 0 : x > 255 ? 255 : x) + (0.5 + 1e-9)); }
 
 /* The same of k / 255 in float32, whose ties need no help. */
