@@ -20,8 +20,9 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ SHAPES = ((16, 400), (48, 400), (16, 256), (48, 256), (64, 128))
 def main() -> None:
     options = arguments()
     if options.part:
-        print(json.dumps(PARTS[options.part](options)))
+        for row in PARTS[options.part](options):
+            print(json.dumps(row), flush=True)
         return
     rows: list[Row] = [("device", "interpreter" if options.dry else torch.cuda.get_device_name())]
     rows.append(("torch", torch.__version__))
@@ -78,36 +80,44 @@ def arguments() -> argparse.Namespace:
 
 
 def run(part: str, limit: float) -> list[Row]:
-    """A part's rows, or what became of it."""
+    """A part's rows, as far as it came, and what became of it."""
     command = [sys.executable, __file__, *sys.argv[1:], "--part", part]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
-    except subprocess.TimeoutExpired:
-        return [(part, f"stopped after {limit:.0f} s")]
-    if done.returncode:
-        print(done.stderr[-2000:], file=sys.stderr)
-        return [(part, "failed: " + (done.stderr.strip().splitlines() or ["?"])[-1])]
-    return [(what, value) for what, value in json.loads(done.stdout.splitlines()[-1])]
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        ended = ""
+        try:
+            code = subprocess.run(command, stdout=out, stderr=err, timeout=limit).returncode
+        except subprocess.TimeoutExpired:
+            ended = f"stopped after {limit:.0f} s"
+        else:
+            if code:
+                err.seek(0)
+                message = err.read()
+                print(message[-2000:], file=sys.stderr)
+                ended = "failed: " + (message.strip().splitlines() or ["?"])[-1]
+        out.seek(0)
+        rows = [(what, value) for what, value in map(json.loads, out)]
+    return [*rows, (part, ended)] if ended else rows
 
 
 # --- parts ---------------------------------------------------------------------------------------
 
 
-def tests(options: argparse.Namespace) -> list[Row]:
-    """The kernels' laws on the device."""
-    name = Path(__file__).parent.parent / "tests" / "test_triton.py"
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(name)]
-    command += ["-k", "clip"] if options.dry else ["--device", "cuda", "-m", "not slow"]
+def tests(options: argparse.Namespace) -> Iterator[Row]:
+    """The laws of kernels, operators and recipes on the device."""
+    folder = Path(__file__).parent.parent / "tests"
+    files = [str(folder / f"test_{name}.py") for name in ("triton", "laws", "no_sync")]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q"]
+    command += [files[0], "-k", "clip"] if options.dry else [*files, "-m", "not slow", "-n", "8"]
+    command += [] if options.dry else ["--device", "cuda"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     print(done.stdout[-3000:], file=sys.stderr)
-    return [("tests of kernels", done.stdout.strip().splitlines()[-1])]
+    yield "laws", done.stdout.strip().splitlines()[-1]
 
 
-def agree(options: argparse.Namespace) -> list[Row]:
+def agree(options: argparse.Namespace) -> Iterator[Row]:
     """The share of LR values beyond 5e-3 grey levels of the reference, and whether a sample alone
     has the bits that it has in its batch.
     """
-    rows: list[Row] = []
     batch, size = (2, 16) if options.dry else (8, 160)
     for name in RECIPES[:1] if options.dry else RECIPES:
         hr = hr_images(options, batch, size).float() / 255
@@ -119,13 +129,11 @@ def agree(options: argparse.Namespace) -> list[Row]:
         unequal = ((lr - expected).abs() > 5e-3 / 255).float().mean().item()
         one, _ = cuda.run(recipe.lower(plan.take(slice(1, 2)), size, size), hr[1:2])
         alone = "the same alone" if torch.equal(one[0], lr[1]) else "OTHER BITS ALONE"
-        rows.append((f"{name}: LR values that are not the reference's", f"{unequal:.2%}, {alone}"))
-    return rows
+        yield f"{name}: LR values that are not the reference's", f"{unequal:.2%}, {alone}"
 
 
-def sync(options: argparse.Namespace) -> list[Row]:
+def sync(options: argparse.Namespace) -> Iterator[Row]:
     """Whether a recipe runs without a wait for the device."""
-    rows: list[Row] = []
     batch, size = options.shapes[0]
     hr = hr_images(options, batch, size)
     for name in RECIPES[:1] if options.dry else RECIPES:
@@ -135,39 +143,36 @@ def sync(options: argparse.Namespace) -> list[Row]:
             torch.cuda.set_sync_debug_mode("error")
         try:
             make(1)
-            rows.append((f"{name}: waits", "none"))
+            yield f"{name}: waits", "none"
         except RuntimeError as error:
-            rows.append((f"{name}: waits", str(error).splitlines()[0]))
+            yield f"{name}: waits", str(error).splitlines()[0]
         finally:
             if not options.dry:
                 torch.cuda.set_sync_debug_mode("default")
-    return rows
 
 
-def speed(options: argparse.Namespace) -> list[Row]:
+def speed(options: argparse.Namespace) -> Iterator[Row]:
     """Patches a second, plans drawn anew each batch, ``feed_data`` beside ours in turns."""
-    rows: list[Row] = []
     for batch, size in options.shapes:
         hr = hr_images(options, batch, size)
         for sharpen in (True, False):
             works = {"ours": pairs(realesrgan(sharpen), hr)}
-            if options.realesrgan and options.basicsr:
+            if options.realesrgan and options.basicsr and size >= 256:  # what its crop needs
                 works["feed_data"] = feed_data(options, hr, sharpen)
             taken = race(works, options)
             label = f"{batch} x {size} px, {'with' if sharpen else 'without'} USM"
             text = ", ".join(f"{name} {batch / t:.0f}" for name, t in taken.items())
             if "feed_data" in taken:
                 text += f", ratio {taken['feed_data'] / taken['ours']:.1f}"
-            rows.append((f"{label}, patches/s", text))
+            yield f"{label}, patches/s", text
     batch, size = options.shapes[0]
     for name in () if options.dry else RECIPES[1:]:
         hr = hr_images(options, batch, size)
         taken = race({"ours": pairs(Recipe.load(name), hr)}, options)
-        rows.append((f"{name}, {batch} x {size} px, patches/s", f"{batch / taken['ours']:.0f}"))
-    return rows
+        yield f"{name}, {batch} x {size} px, patches/s", f"{batch / taken['ours']:.0f}"
 
 
-def share(options: argparse.Namespace) -> list[Row]:
+def share(options: argparse.Namespace) -> Iterator[Row]:
     """Degradation's share of a step of SRResNet, batch 16, HR 96, eager float32."""
     from sr.models.srresnet import SRResNet
 
@@ -187,34 +192,32 @@ def share(options: argparse.Namespace) -> list[Row]:
     )
     part = 1 - taken["alone"] / taken["both"]
     text = f"{part:.1%} of {1e3 * taken['both']:.2f} ms"
-    return [("share of an SRResNet step, 16 x 96 px", text)]
+    yield "share of an SRResNet step, 16 x 96 px", text
 
 
-def memory(options: argparse.Namespace) -> list[Row]:
+def memory(options: argparse.Namespace) -> Iterator[Row]:
     """Peak device memory of a batch of 48 x 400 px, without its HR images."""
     batch, size = options.shapes[min(1, len(options.shapes) - 1)]
     hr = hr_images(options, batch, size)
     recipe = Recipe.load("realesrgan")
     launches = cuda.dry_run(recipe.lower(recipe.plan(Key.of(0, np.arange(batch))), size, size))
-    rows = [(f"{batch} x {size} px, pixels' buffer", f"{4 * launches.floats / 2**20:.0f} MiB")]
+    yield f"{batch} x {size} px, pixels' buffer", f"{4 * launches.floats / 2**20:.0f} MiB"
     if options.dry:
-        return rows
-    make = pairs(recipe, hr)
+        make = pairs(recipe, hr)
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     for i in range(4):
         make(i)
     peak = torch.cuda.max_memory_allocated() - before
-    return [*rows, (f"{batch} x {size} px, peak memory", f"{peak / 2**20:.0f} MiB")]
+    yield f"{batch} x {size} px, peak memory", f"{peak / 2**20:.0f} MiB"
 
 
-def profile(options: argparse.Namespace) -> list[Row]:
+def profile(options: argparse.Namespace) -> Iterator[Row]:
     """Of a batch of 16 x 400 px: launches, what is uploaded, the host's time by part, the device's
     by kernel.
     """
     batch, size = options.shapes[0]
     hr = hr_images(options, batch, size)
-    rows: list[Row] = []
     for name in RECIPES[:3]:
         recipe = Recipe.load(name)
         parts: dict[str, list[float]] = {"plan": [], "lower": [], "schedule": [], "run": []}
@@ -228,15 +231,14 @@ def profile(options: argparse.Namespace) -> list[Row]:
             wait(options)
         count = statistics.mean(len(made.steps) for made in launches)
         up = statistics.mean(made.bytes for made in launches) / 2**10
-        rows.append((f"{name}: launches, uploaded", f"{count:.0f}, {up:.0f} KiB in 1 upload"))
+        yield f"{name}: launches, uploaded", f"{count:.0f}, {up:.0f} KiB in 1 upload"
         host = ", ".join(f"{p} {1e3 * statistics.median(t[1:]):.2f}" for p, t in parts.items())
-        rows.append((f"{name}: host ms (run: schedule, upload, launches)", host))
+        yield f"{name}: host ms (run: schedule, upload, launches)", host
     if not options.dry:
-        rows += by_kernel(pairs(Recipe.load("realesrgan"), hr), options.rounds)
-    return rows
+        yield from by_kernel(pairs(Recipe.load("realesrgan"), hr), options.rounds)
 
 
-def by_kernel(make: Callable[[int], object], rounds: int) -> list[Row]:
+def by_kernel(make: Callable[[int], object], rounds: int) -> Iterator[Row]:
     """Device time of a batch by kernel, the longest first."""
     from torch.profiler import ProfilerActivity
 
@@ -248,14 +250,13 @@ def by_kernel(make: Callable[[int], object], rounds: int) -> list[Row]:
     events = [e for e in found.key_averages() if e.self_device_time_total > 0]
     events.sort(key=lambda e: -e.self_device_time_total)
     total = sum(e.self_device_time_total for e in events) / rounds / 1e3
-    rows = [("realesrgan: device ms a batch", f"{total:.2f}")]
+    yield "realesrgan: device ms a batch", f"{total:.2f}"
     for event in events[:14]:
         text = f"{event.self_device_time_total / rounds / 1e3:.3f}, {event.count / rounds:.1f} x"
-        rows.append((f"realesrgan: device ms, {event.key[:40]}", text))
-    return rows
+        yield f"realesrgan: device ms, {event.key[:40]}", text
 
 
-PARTS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
+PARTS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     part.__name__: part for part in (tests, agree, sync, speed, share, memory, profile)
 }
 

@@ -19,7 +19,7 @@ import triton.language as tl
 
 from degrade.kernels.triton.pixel import FLOATS, OUT, SOURCE, WORDS, clip, slot, tile
 
-__all__ = ["across", "decimate", "down", "matlab_across", "matlab_down"]
+__all__ = ["decimate", "matlab_across", "matlab_down", "resample_across", "resample_down"]
 
 DOUBLES = tl.constexpr(tl.pointer_type(tl.float64))
 TIE = tl.constexpr(0.5 + 1e-9)
@@ -32,7 +32,7 @@ def level(x):
 
 
 @triton.jit(do_not_specialize=["first"])
-def down(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def resample_down(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """y[i, j] = sum_t w[i, t] x[index[i, t], j]."""
     _down(words, pixels, first, False, ROWS, COLUMNS)
 
@@ -44,7 +44,7 @@ def matlab_down(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr)
 
 
 @triton.jit(do_not_specialize=["first"])
-def across(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def resample_across(words, pixels, first, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """y[i, j] = sum_t w[j, t] x[i, index[j, t]]."""
     _across(words, pixels, first, False, ROWS, COLUMNS)
 
