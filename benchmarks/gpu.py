@@ -203,7 +203,8 @@ def memory(options: argparse.Namespace) -> Iterator[Row]:
     launches = cuda.dry_run(recipe.lower(recipe.plan(Key.of(0, np.arange(batch))), size, size))
     yield f"{batch} x {size} px, pixels' buffer", f"{4 * launches.floats / 2**20:.0f} MiB"
     if options.dry:
-        make = pairs(recipe, hr)
+        return
+    make = pairs(recipe, hr)
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     for i in range(4):
