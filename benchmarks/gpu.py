@@ -123,11 +123,10 @@ def agree(options: argparse.Namespace) -> Iterator[Row]:
         hr = hr_images(options, batch, size).float() / 255
         recipe = Recipe.load(name)
         plan = recipe.plan(Key.of(0, np.arange(batch)))
-        program = recipe.lower(plan, size, size)
-        lr, _ = cuda.run(program, hr)
-        expected, _ = reference.run(program, hr)
+        lr, _ = cuda.run(recipe.lines(plan, size, size), hr)
+        expected, _ = reference.run(recipe.lower(plan, size, size), hr)
         unequal = ((lr - expected).abs() > 5e-3 / 255).float().mean().item()
-        one, _ = cuda.run(recipe.lower(plan.take(slice(1, 2)), size, size), hr[1:2])
+        one, _ = cuda.run(recipe.lines(plan.take(slice(1, 2)), size, size), hr[1:2])
         alone = "the same alone" if torch.equal(one[0], lr[1]) else "OTHER BITS ALONE"
         yield f"{name}: LR values that are not the reference's", f"{unequal:.2%}, {alone}"
 
@@ -200,7 +199,7 @@ def memory(options: argparse.Namespace) -> Iterator[Row]:
     batch, size = options.shapes[min(1, len(options.shapes) - 1)]
     hr = hr_images(options, batch, size)
     recipe = Recipe.load("realesrgan")
-    launches = cuda.dry_run(recipe.lower(recipe.plan(Key.of(0, np.arange(batch))), size, size))
+    launches = cuda.dry_run(recipe.lines(recipe.plan(Key.of(0, np.arange(batch))), size, size))
     yield f"{batch} x {size} px, pixels' buffer", f"{4 * launches.floats / 2**20:.0f} MiB"
     if options.dry:
         return
@@ -226,9 +225,9 @@ def profile(options: argparse.Namespace) -> Iterator[Row]:
         for i in range(1 + options.rounds):
             key = Key.of(0, np.arange(batch) + i * batch)
             plan = timed(parts["plan"], lambda r=recipe, k=key: r.plan(k))
-            program = timed(parts["lower"], lambda r=recipe, p=plan: r.lower(p, size, size))
-            launches.append(timed(parts["schedule"], lambda p=program: cuda.dry_run(p)))
-            timed(parts["run"], lambda p=program: cuda.run(p, hr))
+            lines = timed(parts["lower"], lambda r=recipe, p=plan: r.lines(p, size, size))
+            launches.append(timed(parts["schedule"], lambda p=lines: cuda.dry_run(p)))
+            timed(parts["run"], lambda p=lines: cuda.run(p, hr))
             wait(options)
         count = statistics.mean(len(made.steps) for made in launches)
         up = statistics.mean(made.bytes for made in launches) / 2**10
@@ -282,7 +281,7 @@ def pairs(recipe: Recipe, hr: Tensor) -> Callable[[int], tuple[Tensor, Tensor]]:
 
     def make(i: int) -> tuple[Tensor, Tensor]:
         plan = recipe.plan(Key.of(0, np.arange(batch) + i * batch))
-        return cuda.run(recipe.lower(plan, height, width, channels), hr)
+        return cuda.run(recipe.lines(plan, height, width, channels), hr)
 
     return make
 

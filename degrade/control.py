@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import math
@@ -20,6 +21,7 @@ from degrade.base import Size
 from degrade.distributions import Choice, Dist, Integers, is_constant
 from degrade.extent import Extent, SizeError
 from degrade.fields import Categorical, Range
+from degrade.lowering import Code
 from degrade.nodes import Node, Rows, Sequence, sequence_extent
 from degrade.order import Order, permutation
 from degrade.plan import Column, Condition, Plan
@@ -67,6 +69,11 @@ class OneOf(Node):
         for j in sorted(set(chosen.tolist())):
             self.branches[int(j)].lower(program, plan, scope, rows[chosen == j])
 
+    def encode(self, code: Code, scope: str) -> None:
+        for j, branch in enumerate(self.branches):
+            with code.guard(f"{scope}.{self.label}", j, j + 1):
+                branch.encode(code, scope)
+
     def extent(self, before: Extent, scale: int) -> Extent:
         after = (branch.extent(before, scale) for branch in self.branches)
         return functools.reduce(or_, after)
@@ -106,6 +113,11 @@ class Shuffle(Node):
         for place in zip(*orders, strict=True):
             for j in sorted(set(place)):
                 self.nodes[j].lower(program, plan, scope, rows[np.array(place) == j])
+
+    def encode(self, code: Code, scope: str) -> None:
+        kept = [node.label in self.ordered for node in self.nodes]
+        bodies = [functools.partial(node.encode, code, scope) for node in self.nodes]
+        code.shuffle(f"{scope}.{self.label}", kept, bodies)
 
     def order(self, rank: int) -> list[int]:
         """The indices of the nodes in the order of this rank."""
@@ -168,6 +180,13 @@ class Repeat(Node):
         for i in range(self.most):
             here = f"{scope}.{self.label}[{i}]"
             self.steps.lower(program, plan, here, rows[times > i])
+
+    def encode(self, code: Code, scope: str) -> None:
+        address = f"{scope}.{self.label}.times"
+        for i in range(self.most):
+            here = f"{scope}.{self.label}[{i}]"
+            with code.guard(address, i + 1) if address in code else contextlib.nullcontext():
+                self.steps.encode(code, here)
 
     def extent(self, before: Extent, scale: int) -> Extent:
         least = int(self.times.support[0])

@@ -26,6 +26,7 @@ from degrade.base import Draw, Operator, constants
 from degrade.distributions import Bernoulli, Dist, is_constant
 from degrade.extent import Extent
 from degrade.fields import Probability
+from degrade.lowering import Code
 from degrade.plan import Column, Condition, Plan
 from degrade.program import Program
 
@@ -70,6 +71,10 @@ class Node(ABC):
     @abstractmethod
     def lower(self, program: Program, plan: Plan, scope: str, rows: Rows) -> None:
         """Add the calls of the samples ``rows`` to a program, according to their plan."""
+
+    @abstractmethod
+    def encode(self, code: Code, scope: str) -> None:
+        """Write the same down for native code."""
 
     @abstractmethod
     def extent(self, before: Extent, scale: int) -> Extent:
@@ -158,6 +163,9 @@ class Step(Node):
         calls = self.operator.lower(draw, program.samples(rows))
         program.add(fields.address, rows, calls, check=not self._own)
 
+    def encode(self, code: Code, scope: str) -> None:
+        code.step(self.operator, f"{scope}.{self.label}", self._own)
+
     def extent(self, before: Extent, scale: int) -> Extent:
         return before.after(self.operator, self.label, scale)
 
@@ -195,6 +203,10 @@ class Maybe(Node):
         runs = plan[f"{scope}.{self.label}.p"][rows] == 1
         self.node.lower(program, plan, scope, rows[runs])
 
+    def encode(self, code: Code, scope: str) -> None:
+        with code.guard(f"{scope}.{self.label}.p", 1):
+            self.node.encode(code, scope)
+
     def extent(self, before: Extent, scale: int) -> Extent:
         return before | self.node.extent(before, scale)
 
@@ -226,6 +238,10 @@ class Sequence(Node):
     def lower(self, program: Program, plan: Plan, scope: str, rows: Rows) -> None:
         for node in self.nodes:
             node.lower(program, plan, scope, rows)
+
+    def encode(self, code: Code, scope: str) -> None:
+        for node in self.nodes:
+            node.encode(code, scope)
 
     def extent(self, before: Extent, scale: int) -> Extent:
         return sequence_extent(self.nodes, before, scale)

@@ -9,17 +9,17 @@ executor (:mod:`degrade.execution`) may run them in any other order that keeps e
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from degrade.canvas import Sizes
-from degrade.kernels.base import Call, Data, Samples
+from degrade.kernels.base import WORDS, Call, Data, Samples
 from degrade.kernels.validation import validate
 
-__all__ = ["Program", "Step"]
+__all__ = ["Lines", "Program", "Step"]
 
 Rows = NDArray[np.intp]
 
@@ -37,6 +37,56 @@ class Step:
     address: str
     rows: Rows
     calls: slice
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """A program sample by sample, as executors run it.
+
+    Args:
+        words: (N, 32) records, those of a sample one after the other.
+        start: (B + 1,) where each sample's begin.
+        before_target: (B,) how many of them make its HR target.
+        data: Their arrays.
+        hr: (B, 2) sizes of the HR images.
+        target: (B, 2) sizes of the final LR images.
+        channels: 1 or 3.
+        calls: The calls that the records are of; none where native code wrote them.
+        call: (N,) which of them each record is of.
+    """
+
+    words: NDArray[np.int32]
+    start: NDArray[np.int64]
+    before_target: NDArray[np.int64]
+    data: Data
+    hr: Sizes
+    target: Sizes
+    channels: int
+    calls: Sequence[Call] = ()
+    call: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.before_target)
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether some target is not the HR image itself."""
+        return bool(self.before_target.any())
+
+    @staticmethod
+    def of(
+        calls: Sequence[Call], data: Data, hr: Sizes, target: Sizes, channels: int, first: int = 0
+    ) -> Lines:
+        """Of calls in an order in which every sample meets its own in theirs; the ``first`` ones
+        make the HR targets.
+        """
+        words = np.concatenate([np.empty((0, WORDS), np.int32), *(call.words for call in calls)])
+        order = words[:, 1].argsort(kind="stable")
+        words = words[order]
+        call = np.repeat(np.arange(len(calls)), [len(call.rows) for call in calls])[order]
+        start = words[:, 1].searchsorted(np.arange(len(hr) + 1))
+        before = np.diff(np.concatenate([[0], np.cumsum(call < first)])[start])
+        return Lines(words, start, before, data, hr, target, channels, calls, call)
 
 
 class Program:
@@ -70,6 +120,12 @@ class Program:
     def target_calls(self) -> int:
         """How many of the calls make the HR target."""
         return self.steps[self.target_steps - 1].calls.stop if self.target_steps else 0
+
+    @property
+    def lines(self) -> Lines:
+        """The same, sample by sample."""
+        sizes = self.hr, self.target, self.channels
+        return Lines.of(self.calls, self.data, *sizes, first=self.target_calls)
 
     def samples(self, rows: Rows) -> Samples:
         """Some samples as an operator meets them now."""

@@ -24,20 +24,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import yaml
+from numpy.typing import NDArray
 from torch import Tensor
 
 from degrade.canvas import as_float
 from degrade.execution import Backend, choose, cpu, reference, threads
 from degrade.execution.reference import Watch
+from degrade.kernels import native
 from degrade.loading.builder import Spec, load
+from degrade.lowering import Code, lower
 from degrade.nodes import Sequence
 from degrade.plan import Column, Plan, PlanBuilder
-from degrade.program import Program
+from degrade.program import Lines, Program
 from degrade.rng import Key
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from PIL.Image import Image
+        from PIL.Image import Image
 
 __all__ = ["Pair", "Recipe"]
 
@@ -196,6 +198,25 @@ class Recipe:
             )
         return program
 
+    @cached_property
+    def _code(self) -> NDArray[np.int64] | None:
+        """The recipe as native code lowers it; None where Python has to."""
+        code = Code({column.address: j for j, column in enumerate(self.columns)})
+        for stage in (self.hr, *self.stages):
+            stage.encode(code, stage.label)
+            if stage is self.hr:
+                code.target()
+        return code.finish()
+
+    def lines(self, plan: Plan, height: int, width: int, channels: int = 3) -> Lines:
+        """What :meth:`lower` says, sample by sample; in native code where it is built."""
+        if native.available() and self._code is not None and plan.columns == self.columns:
+            sizes = np.tile(np.array([height, width], np.int64), (len(plan), 1))
+            lines = lower(self._code, plan, sizes, self.scale, channels)
+            if lines is not None:
+                return lines
+        return self.lower(plan, height, width, channels).lines
+
     def apply(
         self,
         hr: Tensor,
@@ -228,15 +249,20 @@ class Recipe:
         if not len(hr):
             height, width = (n // self.scale for n in hr.shape[-2:])
             return Pair(hr.new_empty(0, hr.shape[1], height, width).float(), images, hr, plan)
-        if used == "native":
-            lr, target = cpu.run(self._lowered(hr, plan), images, watch)
+        if used == "native" and watch is not None:
+            lr, target = cpu.run_watched(self._lowered(hr, plan), images, watch)
+        elif used == "native":
+            lr, target = cpu.run(self._lines(hr, plan), images)
         elif used == "triton":
             from degrade.execution import cuda
 
-            lr, target = cuda.run(self._lowered(hr, plan), images)
+            lr, target = cuda.run(self._lines(hr, plan), images)
         else:
             lr, target = self._reference(images, plan, watch, chunk)
         return Pair(lr, target, hr, plan)
+
+    def _lines(self, hr: Tensor, plan: Plan) -> Lines:
+        return self.lines(plan, hr.shape[2], hr.shape[3], hr.shape[1])
 
     def _lowered(self, hr: Tensor, plan: Plan) -> Program:
         return self.lower(plan, hr.shape[2], hr.shape[3], hr.shape[1])

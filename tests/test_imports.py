@@ -25,6 +25,7 @@ LAYERS = (
     "degrade.plan degrade.order degrade.program",
     "degrade.execution",
     "degrade.base",
+    "degrade.lowering",
     "degrade.ops degrade.extent",
     "degrade.nodes",
     "degrade.control",

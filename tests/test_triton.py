@@ -63,7 +63,7 @@ class Batch:
             self.program.add("stage.step", call.rows, [call])
 
     def run(self) -> list[torch.Tensor]:
-        lr, _ = cuda.run(self.program, self.canvas.pixels)
+        lr, _ = cuda.run(self.program.lines, self.canvas.pixels)
         return images_of(lr, self.program.sizes)
 
     def expected(self) -> list[torch.Tensor]:
@@ -229,7 +229,7 @@ def work(images: list[torch.Tensor], order: Any) -> list[torch.Tensor]:
         else:
             batch.add(jpeg.compress(batch.samples(row), 40 + order[row], np.ones(1)))
     batch.add(quantize.QUANTIZE.call(batch.samples(), levels=255))
-    lr, target = cuda.run(batch.program, batch.canvas.pixels)
+    lr, target = cuda.run(batch.program.lines, batch.canvas.pixels)
     return images_of(lr, batch.program.sizes) + images_of(target, batch.program.hr)
 
 
@@ -253,7 +253,7 @@ def test_recipe(name: str, device: torch.device) -> None:
     recipe = Recipe.load(name)
     hr = torch.stack([picture(16, 16, 3, i) for i in range(2)]).clamp(0, 1).to(device)
     program = recipe.lower(recipe.plan(Key.of(0, np.arange(2))), 16, 16)
-    lr, target = cuda.run(program, hr)
+    lr, target = cuda.run(recipe.lines(recipe.plan(Key.of(0, np.arange(2))), 16, 16), hr)
     expected = reference.run(program, hr)
     for image, other in zip((lr, target), expected, strict=True):
         assert image.shape == other.shape
@@ -265,7 +265,7 @@ def test_bytes_are_read_exactly(device: torch.device) -> None:
     levels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16)
     levels = torch.cat([levels, levels.flip(1), levels.flip(2)])[None].to(device)
     levels = levels.contiguous(memory_format=torch.channels_last)
-    for image in cuda.run(Batch([levels[0]]).program, levels):
+    for image in cuda.run(Batch([levels[0]]).program.lines, levels):
         assert (image.cpu().numpy() == levels.cpu().numpy() / np.float32(255)).all()
 
 
@@ -274,7 +274,7 @@ def test_nothing_to_do(device: torch.device) -> None:
     copied.
     """
     batch = Batch(pictures(3, device))
-    lr, target = cuda.run(batch.program, batch.canvas.pixels)
+    lr, target = cuda.run(batch.program.lines, batch.canvas.pixels)
     assert torch.equal(lr, batch.canvas.pixels)
     assert target is batch.canvas.pixels
 
@@ -311,9 +311,9 @@ def test_what_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
     images = torch.zeros(1, 3, 8, 8)
     program = Batch([images[0]]).program
     with pytest.raises(UserError, match="float64; should be uint8 or float32"):
-        cuda.run(program, images.double())
+        cuda.run(program.lines, images.double())
     with pytest.raises(UserError, match="has no gradients; use reference"):
-        cuda.run(program, images.requires_grad_())
+        cuda.run(program.lines, images.requires_grad_())
 
     def missing(name: str) -> Any:
         raise ModuleNotFoundError(f"No module named {name!r}", name="triton")
@@ -321,7 +321,7 @@ def test_what_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "_LOADED", {})
     monkeypatch.setattr(cuda, "import_module", missing)
     with pytest.raises(UserError, match="pip install triton"):
-        cuda.run(program, torch.zeros(1, 3, 8, 8))
+        cuda.run(program.lines, torch.zeros(1, 3, 8, 8))
 
 
 def test_schedule() -> None:
@@ -332,7 +332,7 @@ def test_schedule() -> None:
     batch.add(jpeg.compress(batch.samples(), np.full(COUNT, 50), np.zeros(COUNT)))
     batch.add(convolve.correlate(batch.samples(np.array([1, 3])), square[:2]))
     batch.add(quantize.QUANTIZE.call(batch.samples(), levels=255))
-    launches = cuda.dry_run(batch.program, target=False)
+    launches = cuda.dry_run(batch.program.lines, target=False)
     assert [(step.name, step.samples) for step in launches.steps] == [
         ("load", 5),
         ("correlate", 3),
@@ -352,7 +352,7 @@ def test_launches(name: str, most: int) -> None:
     """Few launches a batch."""
     recipe = Recipe.load(name)
     program = recipe.lower(recipe.plan(Key.of(0, np.arange(16))), 128, 128)
-    assert len(cuda.dry_run(program).steps) <= most
+    assert len(cuda.dry_run(program.lines).steps) <= most
 
 
 @pytest.mark.slow
@@ -366,7 +366,7 @@ def test_compiles_for_cuda(tmp_path: Any) -> None:
         from triton.backends.compiler import GPUTarget
         from triton.compiler import ASTSource
         from degrade.execution import cuda
-        from degrade.kernels.triton.launch import TILES
+        from degrade.execution.launches import TILES
 
         types = {"words": "*i32", "pixels": "*fp32", "images": "*u8"}
         types |= dict.fromkeys(("GREY", "BYTES", "BLOCKS", "ROWS", "COLUMNS"), "constexpr")

@@ -20,17 +20,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from degrade.canvas import Canvas
+from degrade.canvas import Canvas, Sizes
 from degrade.execution import threads
 from degrade.execution.reference import Watch
 from degrade.kernels import native
-from degrade.kernels.base import WORDS, Call, Data, PythonCall
+from degrade.kernels.base import WORDS, Call, Data, PythonCall, address
 from degrade.kernels.convolve import BORDERS, CORRELATE, correlate_in_frequency
 from degrade.kernels.noise import poisson_tables
 from degrade.kernels.quantize import CLIP
-from degrade.program import Program
+from degrade.program import Lines, Program
 
-__all__ = ["run", "run_calls"]
+__all__ = ["run", "run_calls", "run_watched"]
 
 Array = NDArray[Any]
 """An image (h, w, C), float32 or uint8, of any strides."""
@@ -41,35 +41,53 @@ DIRECT_TAPS = 21 * 21
 """Kernels of more taps are multiplied as spectra, which is then faster at any image size."""
 
 
-def run(program: Program, hr: Tensor, watch: Watch | None = None) -> tuple[Tensor, Tensor]:
+def run(lines: Lines, hr: Tensor) -> tuple[Tensor, Tensor]:
     """The LR and the target images of a batch, float32 and planar.
 
     Args:
-        program: What to do.
+        lines: What to do.
         hr: (B, C, H, W) uint8, or float32 in [0, 1].
-        watch: Sees each sample's canvas after every operator.
     """
-    height, width = program.target[0].tolist()
-    lr = empty_unaligned(len(hr), program.channels, height, width)
-    same = not program.target_calls and hr.dtype == torch.float32
-    target = hr if same else empty_unaligned(*hr.shape)
-    lines = Lines(program.calls, program.data, len(hr))
-    images, out = hr.numpy().transpose(0, 2, 3, 1), lr.numpy().transpose(0, 2, 3, 1)
-    kept = None if same else target.numpy().transpose(0, 2, 3, 1)
-    if watch is None and not lines.python.any():
-        jobs = lines.jobs(images, out, kept, program.target_calls)
+    same = not lines.has_targets and hr.dtype == torch.float32
+    lr, target, images, out, kept = _arrays(lines.target, hr, same)
+    python = _python(lines)
+    if not python.any():
+        before = lines.before_target
+        jobs = _jobs(lines.words, lines.start, lines.data, images, out, kept, before)
         threads.each(lambda i: _run(jobs, i), range(len(hr)))
         return lr, target
 
     def work(i: int) -> None:
-        image: Array = _as_float(images[i])
-        if kept is not None and not program.target_steps:
+        first, stop = lines.start[i : i + 2].tolist()
+        middle = first + int(lines.before_target[i])
+        image = _line(lines, python, i, _as_float(images[i]), first, middle)
+        if kept is not None:
             kept[i] = image
+        out[i] = _line(lines, python, i, image, middle, stop)
+
+    threads.each(work, range(len(hr)))
+    return lr, target
+
+
+def run_watched(program: Program, hr: Tensor, watch: Watch) -> tuple[Tensor, Tensor]:
+    """:func:`run`, and ``watch`` sees each sample's canvas after every operator."""
+    lines = program.lines
+    same = not lines.has_targets and hr.dtype == torch.float32
+    lr, target, images, out, kept = _arrays(lines.target, hr, same)
+    python = _python(lines)
+    assert lines.call is not None, "a program keeps its calls"
+    call = lines.call
+
+    def work(i: int) -> None:
+        image: Array = _as_float(images[i])
+        if kept is not None:
+            kept[i] = image
+        first, stop = lines.start[i : i + 2].tolist()
         for n, step in enumerate(program.steps):
             if i in step.rows:
-                image = lines.work(i, image, step.calls, program.target[i], program.hr[i])
-                if watch is not None:
-                    watch(step.address, _canvas(image, program.target[i], program.hr[i]))
+                ends = call[first:stop].searchsorted([step.calls.start, step.calls.stop])
+                image = _line(lines, python, i, image, *(first + ends).tolist())
+                watch(step.address, _canvas(image, lines.target[i], lines.hr[i]))
             if kept is not None and n + 1 == program.target_steps:
                 kept[i] = image
         out[i] = image
@@ -82,11 +100,12 @@ def run_calls(canvas: Canvas, calls: Sequence[Call], data: Data) -> Canvas:
     """The canvas that some calls leave; samples that a call does not work stay as they are."""
     if not calls:
         return canvas
-    lines = Lines(calls, data, len(canvas))
-    every = slice(0, len(calls))
+    channels = canvas.pixels.shape[1]
+    lines = Lines.of(calls, data, canvas.hr, canvas.target, channels)
+    python = _python(lines)
+    ends = lines.start.tolist()
     images = [
-        lines.work(i, canvas.hwc(i), every, canvas.target[i], canvas.hr[i])
-        for i in range(len(canvas))
+        _line(lines, python, i, canvas.hwc(i), ends[i], ends[i + 1]) for i in range(len(canvas))
     ]
     tensors = [torch.from_numpy(image).permute(2, 0, 1) for image in images]
     sizes = np.array([image.shape[:2] for image in images], np.int64)
@@ -94,80 +113,72 @@ def run_calls(canvas: Canvas, calls: Sequence[Call], data: Data) -> Canvas:
     return canvas.resized(pixels, sizes)
 
 
-class Lines:
-    """The records of some calls, sample by sample.
-
-    Args:
-        calls: In an order in which every sample meets its own in theirs.
-        data: Their arrays.
-        count: Samples.
+def _arrays(
+    sizes: Sizes, hr: Tensor, same: bool
+) -> tuple[Tensor, Tensor, Array, Array, Array | None]:
+    """LR and target images to be filled, and as arrays HR, LR and target; the last is None where
+    it is the HR image itself.
     """
+    height, width = sizes[0].tolist()
+    lr = empty_unaligned(*hr.shape[:2], height, width)
+    target = hr if same else empty_unaligned(*hr.shape)
+    images, out, kept = (x.numpy().transpose(0, 2, 3, 1) for x in (hr, lr, target))
+    return lr, target, images, out, None if same else kept
 
-    def __init__(self, calls: Sequence[Call], data: Data, count: int) -> None:
-        self._calls, self._data = calls, data
-        words = np.concatenate([np.empty((0, WORDS), np.int32), *(call.words for call in calls)])
-        order = words[:, 1].argsort(kind="stable")
-        self._words = words[order]
-        lengths = [len(call.rows) for call in calls]
-        self._call = np.repeat(np.arange(len(calls)), lengths)[order]
-        self._start = self._words[:, 1].searchsorted(np.arange(count + 1))
-        taps = self._words[:, 7] * self._words[:, 8]
-        code = self._words[:, 0]
-        wide = (code == CORRELATE.code) & (taps > DIRECT_TAPS)
-        self.python = (code == 0) | (code > CLIP.code) | wide
-        """(N,) which records C does not know."""
 
-    def jobs(
-        self, images: Array, out: Array, target: Array | None, target_calls: int
-    ) -> NDArray[np.int64]:
-        """(B, 32) the arguments of ``run`` for each sample; see :func:`_jobs`."""
-        made = np.concatenate([[0], np.cumsum(self._call < target_calls)])
-        before = np.diff(made[self._start])
-        return _jobs(self._words, self._start, self._data, images, out, target, before)
+def _python(lines: Lines) -> NDArray[np.bool_]:
+    """(N,) which records C does not know, or does slower than a Fourier transform."""
+    code, rows, columns = lines.words[:, 0], lines.words[:, 7], lines.words[:, 8]
+    wide = (code == CORRELATE.code) & (rows * columns > DIRECT_TAPS)
+    return (code == 0) | (code > CLIP.code) | wide
 
-    def work(
-        self, i: int, image: Array, calls: slice, target: NDArray[Any], hr: NDArray[Any]
-    ) -> Array:
-        """What some of the calls leave of the image of sample ``i``, (h, w, C) float32."""
-        own = self._call[self._start[i] : self._start[i + 1]]
-        first, stop = self._start[i] + own.searchsorted([calls.start, calls.stop])
-        while first < stop:
-            if self.python[first]:
-                image = self._in_python(int(first), image, target, hr)
-                first += 1
-            else:
-                others = np.flatnonzero(self.python[first:stop])
-                end = first + others[0] if len(others) else stop
-                image = self._in_c(int(first), int(end), image)
-                first = end
-        return image
 
-    def _in_c(self, first: int, stop: int, image: Array) -> Array:
-        words = self._words[first:stop]
-        height, width = words[-1, 4:6].tolist()
-        out = np.empty((height, width, image.shape[2]), np.float32)
-        every = np.array([0, len(words)])
-        _run(_jobs(words, every, self._data, image[None], out[None]), 0)
-        return out
+def _line(
+    lines: Lines, python: NDArray[np.bool_], i: int, image: Array, first: int, stop: int
+) -> Array:
+    """What records ``first`` to ``stop`` leave of the image of sample ``i``, (h, w, C) float32."""
+    while first < stop:
+        if python[first]:
+            image = _in_python(lines, first, image, lines.target[i], lines.hr[i])
+            first += 1
+        else:
+            others = np.flatnonzero(python[first:stop])
+            end = first + int(others[0]) if len(others) else stop
+            image = _in_c(lines, first, end, image)
+            first = end
+    return image
 
-    def _in_python(self, n: int, image: Array, target: NDArray[Any], hr: NDArray[Any]) -> Array:
-        call, sample = self._calls[self._call[n]], self._words[n, 1]
-        if call.kernel is CORRELATE:
-            start, rows, columns, border = self._words[n, 6:10].tolist()
-            kernel = self._data.read(start, rows * columns).reshape(rows, columns)
-            return correlate_in_frequency(np.ascontiguousarray(image), kernel, BORDERS[border])
-        canvas = _canvas(image, target, hr)
-        if isinstance(call, PythonCall):
-            canvas = call.work(canvas, np.flatnonzero(call.rows == sample))
-        else:  # a plug-in's kernel
-            record = self._words[n].view(call.kernel.dtype)
-            canvas = call.kernel.reference(canvas, record, self._data)
-        if canvas.pixels.shape[1] != image.shape[2]:
-            raise ValueError(
-                f"an operator made {canvas.pixels.shape[1]} channels of {image.shape[2]}; it "
-                "should keep their number"
-            )
-        return canvas.hwc(0)
+
+def _in_c(lines: Lines, first: int, stop: int, image: Array) -> Array:
+    words = lines.words[first:stop]
+    height, width = words[-1, 4:6].tolist()
+    out = np.empty((height, width, image.shape[2]), np.float32)
+    every = np.array([0, len(words)])
+    _run(_jobs(words, every, lines.data, image[None], out[None]), 0)
+    return out
+
+
+def _in_python(
+    lines: Lines, n: int, image: Array, target: NDArray[Any], hr: NDArray[Any]
+) -> Array:
+    words = lines.words[n]
+    if words[0] == CORRELATE.code:
+        start, rows, columns, border = words[6:10].tolist()
+        kernel = lines.data.read(start, rows * columns).reshape(rows, columns)
+        return correlate_in_frequency(np.ascontiguousarray(image), kernel, BORDERS[border])
+    assert lines.call is not None, "native code lowers no Python calls"
+    call = lines.calls[lines.call[n]]
+    canvas = _canvas(image, target, hr)
+    if isinstance(call, PythonCall):
+        canvas = call.work(canvas, np.flatnonzero(call.rows == words[1]))
+    else:  # a plug-in's kernel
+        canvas = call.kernel.reference(canvas, words.view(call.kernel.dtype), lines.data)
+    if canvas.pixels.shape[1] != image.shape[2]:
+        raise ValueError(
+            f"an operator made {canvas.pixels.shape[1]} channels of {image.shape[2]}; it "
+            "should keep their number"
+        )
+    return canvas.hwc(0)
 
 
 def _jobs(
@@ -191,22 +202,18 @@ def _jobs(
         before_target: (B,) after how many records they are taken.
     """
     jobs = np.zeros((len(images), 32), np.int64)
-    jobs[:, 0] = _address(words) + 4 * WORDS * start[:-1]
+    jobs[:, 0] = address(words) + 4 * WORDS * start[:-1]
     jobs[:, 1] = np.diff(start)
-    jobs[:, 2], jobs[:, 3] = _address(data.words), _address(poisson_tables())
+    jobs[:, 2], jobs[:, 3] = address(data.words), address(poisson_tables())
     jobs[:, 4], jobs[:, 5:7] = images.shape[3], images.shape[1:3]
     jobs[:, 8] = images.dtype == np.float32
     jobs[:, 12] = -1 if target is None else before_target
     for place, strides, array in ((7, 9, images), (13, 14, target), (17, 18, out)):
         if array is not None:
             batch, row, pixel, channel = array.strides
-            jobs[:, place] = _address(array) + batch * np.arange(len(array))
+            jobs[:, place] = address(array) + batch * np.arange(len(array))
             jobs[:, strides : strides + 3] = np.array([channel, row, pixel]) // array.itemsize
     return jobs
-
-
-def _address(array: NDArray[Any]) -> int:
-    return array.__array_interface__["data"][0]
 
 
 class _Work(threading.local):
@@ -214,20 +221,20 @@ class _Work(threading.local):
 
     def __init__(self) -> None:
         self.buffer = np.empty(0, np.uint8)
-        self.address = _address(self.buffer)
+        self.address = address(self.buffer)
 
 
 _WORK = _Work()
 
 
 def _run(jobs: NDArray[np.int64], i: int) -> None:
-    job = _address(jobs) + 256 * i
+    job = address(jobs) + 256 * i
     need = native.run_at(job, _WORK.address, _WORK.buffer.nbytes)
     if need > 0:
         buffer = np.empty(need, np.uint8)
         if need <= KEPT:
-            _WORK.buffer, _WORK.address = buffer, _address(buffer)
-        need = native.run_at(job, _address(buffer), need)
+            _WORK.buffer, _WORK.address = buffer, address(buffer)
+        need = native.run_at(job, address(buffer), need)
     if need:
         raise AssertionError(f"native code refused a program: {need}")
 

@@ -1,6 +1,6 @@
 """The executor of CUDA devices: a program's kernels in Triton, one upload a batch, no wait.
 
-The host schedules the batch (:mod:`degrade.kernels.triton.launch`), uploads what kernels need to
+The host schedules the batch (:mod:`degrade.execution.launches`), uploads what kernels need to
 know from one pinned buffer, and launches them: sizes, arguments and the order of launches are
 known before any pixel is, so nothing is asked of the device. Buffers are PyTorch's: its allocators
 keep and reuse them, and know which stream still reads them; lengths are rounded up, so that
@@ -26,14 +26,12 @@ from torch import Tensor
 from degrade.canvas import Canvas
 from degrade.errors import UserError
 from degrade.kernels.base import WORDS, PythonCall
-from degrade.kernels.triton.launch import TILES, UNIT, Launch, Launches, schedule
+from degrade.execution.launches import TILES, UNIT, Launch, Launches, schedule
 
 if TYPE_CHECKING:
-    from degrade.program import Program
+    from degrade.program import Lines
 
 __all__ = ["dry_run", "kernels", "run"]
-
-Empty = Callable[[int], NDArray[np.int32]]
 
 _BLOCK = 1 << 22
 """Floats: lengths of the buffer of pixels are multiples of 16 MiB."""
@@ -98,16 +96,16 @@ def kernels() -> dict[str, Any]:
 _LOADED: dict[str, Any] = {}
 
 
-def dry_run(program: Program, target: bool = True) -> Launches:
+def dry_run(lines: Lines, target: bool = True) -> Launches:
     """What :func:`run` would launch and upload. Needs neither a GPU nor Triton."""
-    return _schedule(program, target)
+    return schedule(lines, target)
 
 
-def run(program: Program, hr: Tensor) -> tuple[Tensor, Tensor]:
+def run(lines: Lines, hr: Tensor) -> tuple[Tensor, Tensor]:
     """The LR and the target images of a batch, float32 and planar.
 
     Args:
-        program: What to do.
+        lines: What to do.
         hr: (B, C, H, W) uint8, or float32 in [0, 1], C 1 or 3; image ``i`` in the top left corner.
 
     Returns:
@@ -122,10 +120,10 @@ def run(program: Program, hr: Tensor) -> tuple[Tensor, Tensor]:
         raise UserError("backend triton: has no gradients; use reference")
     functions = kernels()
     on_device = hr.device.type == "cuda"
-    same = not program.target_calls and hr.dtype == torch.float32
+    same = not lines.has_targets and hr.dtype == torch.float32
     with torch.cuda.device(hr.device) if on_device else contextlib.nullcontext():
         host = _Host(pinned=on_device)
-        launches = _schedule(program, not same, host.empty)
+        launches = schedule(lines, not same, host.empty)
         words = host.words.to(hr.device, non_blocking=True)
         pixels = torch.empty(-(-launches.floats // _BLOCK) * _BLOCK, device=hr.device)
         lr = _images(hr, launches.sizes)
@@ -134,7 +132,7 @@ def run(program: Program, hr: Tensor) -> tuple[Tensor, Tensor]:
         images = {"load": hr, "output": lr, "target": target}
         for step in launches.steps:
             if step.name == "python":
-                _in_python(program, launches, step, pixels)
+                _in_python(lines, launches, step, pixels)
                 continue
             tensor = images.get(step.name)
             strides = () if tensor is None else (tensor, *tensor.stride())
@@ -150,12 +148,6 @@ def run(program: Program, hr: Tensor) -> tuple[Tensor, Tensor]:
     return lr, target
 
 
-def _schedule(program: Program, target: bool, *empty: Empty) -> Launches:
-    taken = program.target_calls if target else -1
-    data = program.data.words
-    return schedule(program.calls, data, program.hr, program.channels, taken, *empty)
-
-
 def _constants(name: str, hr: Tensor) -> dict[str, Any]:
     """What a pass is compiled for."""
     rows, columns = TILES[name]
@@ -169,28 +161,28 @@ def _constants(name: str, hr: Tensor) -> dict[str, Any]:
     return constants
 
 
-def _in_python(program: Program, launches: Launches, step: Launch, pixels: Tensor) -> None:
+def _in_python(lines: Lines, launches: Launches, step: Launch, pixels: Tensor) -> None:
     """Python calls, of samples that are taken from their slots and put back."""
     records = np.stack([launches.record(step.first + i) for i in range(step.samples)])
     numbers: list[int] = np.unique(records[:, 27]).tolist()
     for number in numbers:
-        call, own = program.calls[number], records[records[:, 27] == number]
+        call, own = lines.calls[number], records[records[:, 27] == number]
         rows = own[:, 1]
         views = [
-            _view(pixels, slot, program.channels, size)
+            _view(pixels, slot, lines.channels, size)
             for slot, size in zip(own[:, 24].tolist(), own[:, 2:4].tolist(), strict=True)
         ]
         sizes = own[:, 2:4].astype(np.int64)
-        canvas = Canvas(Canvas.of(views).pixels, sizes, program.target[rows], program.hr[rows])
+        canvas = Canvas(Canvas.of(views).pixels, sizes, lines.target[rows], lines.hr[rows])
         places = np.searchsorted(call.rows, rows)
         if isinstance(call, PythonCall):
             left = call.work(canvas, places)
         else:  # a plug-in's kernel
-            left = call.kernel.reference(canvas, call.records[places], program.data)
+            left = call.kernel.reference(canvas, call.records[places], lines.data)
         for slot, size, image in zip(
             own[:, 24].tolist(), own[:, 4:6].tolist(), left.images(), strict=True
         ):
-            _view(pixels, slot, program.channels, size).copy_(image)
+            _view(pixels, slot, lines.channels, size).copy_(image)
 
 
 def _view(pixels: Tensor, slot: int, channels: int, size: list[int]) -> Tensor:

@@ -150,7 +150,7 @@ def host_time(recipe: Recipe, crops: Tensor, settings: LoadSettings) -> float:
 
     def work(i: int) -> int:
         index = np.arange(i * len(crops), (i + 1) * len(crops))
-        recipe.lower(recipe.plan(Key.of(settings.seed, index)), height, width, channels)
+        recipe.lines(recipe.plan(Key.of(settings.seed, index)), height, width, channels)
         return 1
 
     return 1000 / throughput(work, settings.seconds)
@@ -168,7 +168,7 @@ def count_launches(
 
     channels, height, width = recipe.crop(crops).shape[1:]
     plan = recipe.plan(Key.of(settings.seed, np.arange(len(crops))))
-    launches = cuda.dry_run(recipe.lower(plan, height, width, channels))
+    launches = cuda.dry_run(recipe.lines(plan, height, width, channels))
     return len(launches.steps), launches.bytes
 
 

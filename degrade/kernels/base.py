@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from degrade.canvas import Canvas, Sizes
 
-__all__ = ["Call", "Data", "Kernel", "PythonCall", "Records", "Samples"]
+__all__ = ["Call", "Data", "Kernel", "PythonCall", "Records", "Samples", "address"]
 
 WORDS = 32
 """Words of a record."""
@@ -37,12 +37,27 @@ Reference = Callable[["Canvas", Records, "Data"], "Canvas"]
 Pure torch: any device, any floating dtype, with gradients."""
 
 
+def address(array: NDArray[Any]) -> int:
+    """Where an array lies in memory. (``array.ctypes.data`` says it too, and takes longer.)"""
+    return array.__array_interface__["data"][0]
+
+
 class Data:
     """The arrays of a program, one after the other in one buffer of 32-bit words."""
 
     def __init__(self, capacity: int = 1 << 14) -> None:
         self._words = np.empty(capacity, np.int32)
         self.used = 0
+
+    @property
+    def capacity(self) -> int:
+        """Words that there is room for."""
+        return len(self._words)
+
+    @property
+    def address(self) -> int:
+        """Of the first word in memory; until the buffer grows."""
+        return address(self._words)
 
     @property
     def words(self) -> NDArray[np.int32]:

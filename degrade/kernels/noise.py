@@ -33,6 +33,7 @@ __all__ = [
     "add_salt_pepper",
     "channel_mixing",
     "gray_levels",
+    "keys_of",
     "luma",
     "poisson_quantile",
     "poisson_steps",
@@ -126,7 +127,8 @@ def _words(key: Key) -> dict[str, Any]:
     return {"key_low": low.astype(np.uint32), "key_high": high.astype(np.uint32)}
 
 
-def _key(records: Records) -> Key:
+def keys_of(records: Records) -> Key:
+    """The keys in records of noise."""
     high = records["key_high"].astype(np.uint64) << np.uint64(32)
     return Key(high | records["key_low"].astype(np.uint64))
 
@@ -170,7 +172,7 @@ def channel_mixing(key: Key, channels: int = 3) -> Real:
 def _normal_records(canvas: Canvas, records: Records, data: Data) -> Canvas:
     pixels = canvas.pixels
     _, channels, height, width = pixels.shape
-    key = _key(records)
+    key = keys_of(records)
 
     def white(rows: NDArray[np.intp], planes: int) -> Tensor:
         field = normal_field(key[rows], planes, height, width, pixels.device)
@@ -318,7 +320,7 @@ def gray_levels(levels: Tensor, sizes: Sizes) -> Tensor:
 
 def _poisson_records(canvas: Canvas, records: Records, data: Data) -> Canvas:
     pixels = canvas.pixels.detach()
-    key = _key(records)
+    key = keys_of(records)
 
     def shot(rows: NDArray[np.intp], planes: int) -> Tensor:
         image = pixels if len(rows) == len(canvas) else pixels[_index(rows, pixels)]
@@ -343,7 +345,7 @@ def _poisson_records(canvas: Canvas, records: Records, data: Data) -> Canvas:
 def _salt_pepper_records(canvas: Canvas, records: Records, data: Data) -> Canvas:
     pixels = canvas.pixels
     _, channels, height, width = pixels.shape
-    key = _key(records)
+    key = keys_of(records)
 
     def field(rows: NDArray[np.intp], planes: int) -> Tensor:
         return uniform_field(key[rows], planes, height, width, pixels.device)

@@ -26,6 +26,7 @@ __all__ = [
     "available",
     "band",
     "band_taps",
+    "lower",
     "matrices",
     "psf_elliptic",
     "psf_gaussian",
@@ -91,6 +92,7 @@ _TYPES: dict[str, Any] = {
 }
 _SIGNATURES = {
     "run": "ppl",
+    "lower": "p",
     "psf_elliptic": "lppppp",
     "psf_sinc": "lppppp",
     "psf_gaussian": "lpppp",
@@ -98,7 +100,7 @@ _SIGNATURES = {
     "matrices": "lpppp i plp",
 }
 """The arguments of each function: pointers, longs, ints and floats."""
-_LONG = ("run", "band", "matrices")
+_LONG = ("run", "lower", "band", "matrices")
 """Those that return a long."""
 
 
@@ -133,6 +135,25 @@ def run(jobs: NDArray[np.int64], i: int, work: NDArray[Any]) -> int:
 def run_at(job: int, work: int, size: int) -> int:
     """:func:`run` by addresses, for loops that know them: NumPy takes longer to say them."""
     return _load()[0].run(job, work, size)
+
+
+# --- lower.c -------------------------------------------------------------------------------------
+
+
+def lower(job: NDArray[np.int64], address: int, capacity: int) -> int:
+    """Writes the records of a batch.
+
+    Args:
+        job: What ``lower.c`` calls a Lowering, but for where data go.
+        address: Where data go.
+        capacity: How many words there is room for.
+
+    Returns:
+        How many words there are, more than ``capacity`` where that was too little; -1 where
+        Python has to lower.
+    """
+    job[-2:] = address, capacity
+    return _load()[0].lower(job.__array_interface__["data"][0])
 
 
 # --- psf.c ---------------------------------------------------------------------------------------

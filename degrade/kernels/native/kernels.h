@@ -11,6 +11,26 @@ nothing is computed. Kernels marked "in place" allow y = x. */
 
 #include "arena.h"
 
+/* Kernels' codes in records. */
+enum {
+    K_PYTHON,
+    K_CORRELATE,
+    K_SEPARABLE,
+    K_UNSHARP,
+    K_RESAMPLE,
+    K_MATLAB,
+    K_DECIMATE,
+    K_NORMAL,
+    K_POISSON,
+    K_SALT_PEPPER,
+    K_JPEG,
+    K_QUANTIZE,
+    K_CLIP
+};
+
+/* Words of a record, and the first of its own. */
+enum { RECORD = 32, OWN = 6 };
+
 /* --- convolve.c ------------------------------------------------------------------------------ */
 
 void correlate(Arena *arena, const float *x, long xs, float *y, long ys, long height, long width,
@@ -65,6 +85,17 @@ int distinct(const float *x, long xs, long height, long width, long channels, lo
 void jpeg_tables(int quality, int32_t steps[128]);
 void jpeg(Arena *arena, const float *x, long xs, float *y, long ys, long height, long width,
           long channels, const int32_t *steps, int v, int h);
+
+/* --- psf.c ----------------------------------------------------------------------------------- */
+
+int psf_elliptic(long n, const double *arguments, float *data, const int64_t *offset,
+                 int32_t *rows, int32_t *columns);
+int psf_sinc(long n, const double *arguments, float *data, const int64_t *offset, int32_t *rows,
+             int32_t *columns);
+int psf_gaussian(long n, const double *arguments, float *data, const int64_t *offset,
+                 int32_t *count);
+long matrices(long n, const int64_t *before, const int64_t *after, const double *filter,
+              const double *antialias, int matlab, float *data, long start, int32_t *words);
 
 /* --- pixels.c -------------------------------------------------------------------------------- */
 

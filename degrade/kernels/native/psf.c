@@ -6,6 +6,7 @@ trimmed and cropped, as float32. */
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels.h"
 #include "simd.h"
 
 static const double PI = 3.14159265358979323846;

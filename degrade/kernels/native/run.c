@@ -7,24 +7,6 @@ in place fills the other. Buffers and scratch are the caller's: nothing is alloc
 #include "kernels.h"
 #include "simd.h"
 
-enum {
-    PYTHON,
-    CORRELATE,
-    SEPARABLE,
-    UNSHARP,
-    RESAMPLE,
-    MATLAB,
-    DECIMATE,
-    NORMAL,
-    POISSON,
-    SALT_PEPPER,
-    JPEG,
-    QUANTIZE,
-    CLIP
-};
-
-enum { WORDS = 32 };
-
 /* A row of the array that Python fills, all 64-bit. */
 typedef struct {
     int64_t records, count; /* the program */
@@ -36,9 +18,6 @@ typedef struct {
     int64_t output, output_strides[3];
 } Job;
 
-/* The first of a record's own words. */
-enum { OWN = 6 };
-
 typedef struct {
     const int32_t *words;
     const int32_t *data;
@@ -46,7 +25,7 @@ typedef struct {
 } Record;
 
 static Record record_of(const Job *job, long k) {
-    const int32_t *words = (const int32_t *)(intptr_t)job->records + k * WORDS;
+    const int32_t *words = (const int32_t *)(intptr_t)job->records + k * RECORD;
     const int32_t *data = (const int32_t *)(intptr_t)job->data;
     return (Record){words, data, words[2], words[3], words[4], words[5], job->channels};
 }
@@ -63,17 +42,17 @@ INLINE const void *array(const Record *r, int i) { return r->data + whole(r, i);
 
 static void noise(Arena *arena, const Record *r, const float *tables, const float *x, float *y) {
     int code = r->words[0];
-    long planes = whole(r, code == NORMAL ? 3 : 4), h = r->height, w = r->width, c = r->channels,
+    long planes = whole(r, code == K_NORMAL ? 3 : 4), h = r->height, w = r->width, c = r->channels,
          s = w * c;
     int32_t *first = TAKE(arena, int32_t, planes * h), *second = TAKE(arena, int32_t, planes * h);
     if (arena->base) line_words(word(r, 0), word(r, 1), planes, h, first, second);
-    if (code == NORMAL) {
+    if (code == K_NORMAL) {
         float mixing[9];
         memcpy(mixing, r->words + OWN + 6, sizeof mixing);
         int mixed = whole(r, 5) && planes == 3;
         add_normal(arena, x, s, y, s, h, w, c, planes, first, second, real(r, 2),
                    mixed ? mixing : NULL, whole(r, 4) != 0);
-    } else if (code == SALT_PEPPER)
+    } else if (code == K_SALT_PEPPER)
         salt_pepper(arena, x, s, y, s, h, w, c, planes, first, second, real(r, 2), real(r, 3));
     else {
         float peak = real(r, 2);
@@ -92,8 +71,8 @@ static void noise(Arena *arena, const Record *r, const float *tables, const floa
 
 /* Whether y may be x. */
 static int in_place(int code) {
-    return (code >= NORMAL && code <= SALT_PEPPER) || code == JPEG || code == QUANTIZE ||
-           code == CLIP;
+    return (code >= K_NORMAL && code <= K_SALT_PEPPER) || code == K_JPEG || code == K_QUANTIZE ||
+           code == K_CLIP;
 }
 
 /* From x to y; with an arena that only counts, nothing but that. Returns whether the kernel is
@@ -102,46 +81,46 @@ static int call(Arena *arena, const Record *r, const float *tables, const float 
     long h = r->height, w = r->width, oh = r->out_height, ow = r->out_width, c = r->channels,
          s = w * c, os = ow * c;
     switch (r->words[0]) {
-    case CORRELATE:
+    case K_CORRELATE:
         correlate(arena, x, s, y, s, h, w, c, array(r, 0), whole(r, 1), whole(r, 2),
                   whole(r, 3) == 0);
         return 1;
-    case SEPARABLE:
+    case K_SEPARABLE:
         correlate_separable(arena, x, s, y, s, h, w, c, array(r, 0), whole(r, 1), array(r, 2),
                             whole(r, 3), whole(r, 4) == 0);
         return 1;
-    case UNSHARP:
+    case K_UNSHARP:
         unsharp(arena, x, s, y, s, h, w, c, array(r, 0), whole(r, 1), real(r, 2), real(r, 3));
         return 1;
-    case RESAMPLE:
+    case K_RESAMPLE:
         resample(arena, x, s, h, w, y, os, oh, ow, c,
                  (Band){array(r, 0), array(r, 1), whole(r, 2)},
                  (Band){array(r, 3), array(r, 4), whole(r, 5)});
         return 1;
-    case MATLAB:
+    case K_MATLAB:
         resample_levels(arena, x, s, h, w, y, os, oh, ow, c,
                         (Band64){array(r, 0), array(r, 1), whole(r, 2)},
                         (Band64){array(r, 3), array(r, 4), whole(r, 5)});
         return 1;
-    case DECIMATE:
+    case K_DECIMATE:
         if (arena->base)
             decimate(x, y, w, c, oh, ow, whole(r, 0), whole(r, 1), whole(r, 2), whole(r, 3));
         return 1;
-    case NORMAL:
-    case POISSON:
-    case SALT_PEPPER:
+    case K_NORMAL:
+    case K_POISSON:
+    case K_SALT_PEPPER:
         noise(arena, r, tables, x, y);
         return 1;
-    case JPEG: {
+    case K_JPEG: {
         int32_t steps[128];
         jpeg_tables((int)whole(r, 0), steps);
         jpeg(arena, x, s, y, s, h, w, c, steps, (int)whole(r, 1), (int)whole(r, 2));
         return 1;
     }
-    case QUANTIZE:
+    case K_QUANTIZE:
         if (arena->base) quantize(x, y, h * s, real(r, 0));
         return 1;
-    case CLIP:
+    case K_CLIP:
         if (arena->base) clip_to_unit(x, y, h * s);
         return 1;
     default:

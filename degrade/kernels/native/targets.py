@@ -11,6 +11,7 @@ HEADERS = ("arena.h", "kernels.h", "simd.h")
 SOURCES = (
     "convolve.c",
     "jpeg.c",
+    "lower.c",
     "noise.c",
     "pixels.c",
     "psf.c",

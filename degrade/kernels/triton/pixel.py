@@ -1,7 +1,7 @@
 """Where pixels lie, images in and targets and LR images out, and what is done pixel by pixel.
 
 A slot is addressed in units of 64 floats, so that 32 bits reach 512 GiB. Words 24 to 31 of a
-record, which no kernel's arguments reach, say what :mod:`degrade.kernels.triton.launch` decided:
+record, which no kernel's arguments reach, say what :mod:`degrade.execution.launches` decided:
 
 ====  ====================================================================
 word  meaning

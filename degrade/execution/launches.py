@@ -16,18 +16,16 @@ Poisson noise counts, then the passes' records in the order of their launches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from degrade.kernels.base import WORDS, Call
-from degrade.kernels.jpeg import (
-    DCT,
-    quantization_table,
-)
+from degrade.kernels.base import WORDS
+from degrade.kernels.jpeg import DCT, quantization_table
+from degrade.program import Lines
 
 __all__ = ["PASSES", "TILES", "UNIT", "Launch", "Launches", "schedule"]
 
@@ -171,30 +169,21 @@ class _Line:
 
 
 def schedule(
-    calls: Sequence[Call],
-    data: NDArray[np.int32],
-    sizes: Ints,
-    channels: int,
-    target_calls: int = -1,
+    lines: Lines,
+    target: bool = True,
     empty: Callable[[int], NDArray[np.int32]] = lambda count: np.empty(count, np.int32),
 ) -> Launches:
-    """Schedule the calls of a batch.
+    """Schedule a batch.
 
     Args:
-        calls: In an order in which every sample meets its own in theirs.
-        data: The words of their arrays.
-        sizes: (B, 2) sizes of the HR images.
-        channels: 1 or 3.
-        target_calls: Number of calls after which the targets are taken; -1: never.
+        lines: What to do.
+        target: Whether targets are written.
         empty: Makes the memory of what is uploaded.
     """
-    records = np.concatenate([np.empty((0, WORDS), np.int32), *(call.words for call in calls)])
-    number = np.repeat(np.arange(len(calls)), [len(call.rows) for call in calls])
-    order = np.argsort(records[:, 1], kind="stable")
-    records, number = records[order], number[order]
+    records, sizes, channels, data = lines.words, lines.hr, lines.channels, lines.data.words
+    number = np.zeros(len(records), np.int64) if lines.call is None else lines.call
     sample = records[:, 1]
-    count = np.bincount(sample, minlength=len(sizes))
-    target_after = np.bincount(sample[number < target_calls], minlength=len(sizes))
+    count, target_after = np.diff(lines.start), lines.before_target
     start = np.cumsum(count) - count
     step = np.arange(len(records)) - start[sample]
     slots, floats = _slots(records, step, sizes, channels)
@@ -202,10 +191,10 @@ def schedule(
     # What quantises or clips at the very end does so on the way out.
     rounds = (records[:, 0] == _QUANTIZE) | (records[:, 0] == _CLIP)
     last = (step == count[sample] - 1) & rounds
-    last &= (target_calls < 0) | (target_after[sample] != count[sample])
+    last &= (not target) | (target_after[sample] != count[sample])
     levels = np.full(len(sizes), -1, np.float32)
     levels[sample[last]] = _levels(records[last])
-    wanted = np.full(len(sizes), target_calls >= 0)
+    wanted = np.full(len(sizes), target)
     finals = _images(line, records, slots, sizes, count, start, target_after, wanted, levels)
     rest = ~last
     found = slots[:, : len(records)][:, rest]
