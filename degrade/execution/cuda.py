@@ -124,7 +124,7 @@ def run(lines: Lines, hr: Tensor) -> tuple[Tensor, Tensor]:
     with torch.cuda.device(hr.device) if on_device else contextlib.nullcontext():
         host = _Host(pinned=on_device)
         launches = schedule(lines, not same, host.empty)
-        words = host.words.to(hr.device, non_blocking=True)
+        words = host.words[: len(launches.words)].to(hr.device, non_blocking=True)
         pixels = torch.empty(-(-launches.floats // _BLOCK) * _BLOCK, device=hr.device)
         lr = _images(hr, launches.sizes)
         target = hr if same else _images(hr, launches.targets)
@@ -203,8 +203,8 @@ class _Host:
         # PyTorch's allocator keeps pinned memory, and does not give it out again before its copy
         # to the device is done.
         memory = torch.empty(length, dtype=torch.int32, pin_memory=self.pinned)
-        self.words = memory[:count]
-        return self.words.numpy()
+        self.words = memory
+        return memory.numpy()[:count]
 
 
 def _images(hr: Tensor, sizes: NDArray[Any]) -> Tensor:

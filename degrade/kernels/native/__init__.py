@@ -33,6 +33,7 @@ __all__ = [
     "psf_sinc",
     "run",
     "run_at",
+    "schedule",
 ]
 
 Taps = NDArray[np.float64]
@@ -93,6 +94,7 @@ _TYPES: dict[str, Any] = {
 _SIGNATURES = {
     "run": "ppl",
     "lower": "p",
+    "schedule": "p",
     "psf_elliptic": "lppppp",
     "psf_sinc": "lppppp",
     "psf_gaussian": "lpppp",
@@ -100,7 +102,7 @@ _SIGNATURES = {
     "matrices": "lpppp i plp",
 }
 """The arguments of each function: pointers, longs, ints and floats."""
-_LONG = ("run", "lower", "band", "matrices")
+_LONG = ("run", "lower", "schedule", "band", "matrices")
 """Those that return a long."""
 
 
@@ -154,6 +156,21 @@ def lower(job: NDArray[np.int64], address: int, capacity: int) -> int:
     """
     job[-2:] = address, capacity
     return _load()[0].lower(job.__array_interface__["data"][0])
+
+
+# --- schedule.c ----------------------------------------------------------------------------------
+
+
+def schedule(job: NDArray[np.int64]) -> int:
+    """Writes the schedule of a batch for a GPU.
+
+    Args:
+        job: What ``schedule.c`` calls a Schedule; its last three words are written.
+
+    Returns:
+        The number of launches; -1 where there is no memory.
+    """
+    return _load()[0].schedule(job.__array_interface__["data"][0])
 
 
 # --- psf.c ---------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ SOURCES = (
     "psf.c",
     "resample.c",
     "run.c",
+    "schedule.c",
 )
 
 _AVX2 = ("-mavx2", "-mfma")
