@@ -39,7 +39,7 @@ from degrade.program import Lines, Program
 from degrade.rng import Key
 
 if TYPE_CHECKING:
-        from PIL.Image import Image
+    from PIL.Image import Image
 
 __all__ = ["Pair", "Recipe"]
 

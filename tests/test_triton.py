@@ -16,8 +16,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-if not any("cuda" in argument for argument in sys.argv):
-    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is imported
 pytest.importorskip("triton", reason="Triton is not installed")
 
 from degrade.canvas import Canvas

@@ -26,7 +26,7 @@ from torch import Tensor
 from degrade.canvas import Canvas
 from degrade.errors import UserError
 from degrade.kernels.base import WORDS, PythonCall
-from degrade.execution.launches import TILES, UNIT, Launch, Launches, schedule
+from degrade.execution.launches import TILES, UNIT, WARPS, Launch, Launches, schedule
 
 if TYPE_CHECKING:
     from degrade.program import Lines
@@ -118,7 +118,7 @@ def run(lines: Lines, hr: Tensor) -> tuple[Tensor, Tensor]:
         raise UserError(f"backend triton: hr is {hr.dtype}; should be uint8 or float32")
     if hr.requires_grad:
         raise UserError("backend triton: has no gradients; use reference")
-    functions = kernels()
+    kernels()
     on_device = hr.device.type == "cuda"
     same = not lines.has_targets and hr.dtype == torch.float32
     with torch.cuda.device(hr.device) if on_device else contextlib.nullcontext():
@@ -130,35 +130,59 @@ def run(lines: Lines, hr: Tensor) -> tuple[Tensor, Tensor]:
         target = hr if same else _images(hr, launches.targets)
         first = launches.records // WORDS
         images = {"load": hr, "output": lr, "target": target}
+        stream = torch.cuda.current_stream().cuda_stream if on_device else 0
         for step in launches.steps:
             if step.name == "python":
                 _in_python(lines, launches, step, pixels)
                 continue
             tensor = images.get(step.name)
             strides = () if tensor is None else (tensor, *tensor.stride())
-            functions[step.name][(step.tiles, step.planes, step.samples)](
-                words,
-                pixels,
-                first + step.first,
-                *strides,
-                **_constants(step.name, hr),
-                num_warps=4,
-                enable_fp_fusion=step.name in _FUSED,
-            )
+            arguments = words, pixels, first + step.first, *strides
+            _launch(step, arguments, _constants(step.name, hr), stream)
     return lr, target
 
 
+def _launch(
+    step: Launch, arguments: tuple[Any, ...], constants: dict[str, Any], stream: int
+) -> None:
+    """Launch a kernel. Triton's dispatch, which looks at every argument anew, takes the host
+    longer than the launch: what it compiled before is looked up here, by all that it compiles for.
+    """
+    words, _, _, *image = arguments
+    key = (step.name, words.device.index, *constants.values())
+    if image:
+        strides = [(x % 16 == 0) + 2 * (x == 1) + 4 * (x >= 1 << 31) for x in image[1:]]
+        key += (image[0].data_ptr() % 16, *strides)
+    grid = (step.tiles, step.planes, step.samples)
+    compiled = _COMPILED.get(key)
+    if compiled is not None:
+        compiled[grid](*arguments, *constants.values(), stream=stream)
+        return
+    made = kernels()[step.name][grid](
+        *arguments,
+        **constants,
+        num_warps=WARPS.get(step.name, 4),
+        enable_fp_fusion=step.name in _FUSED,
+    )
+    if made is not None:  # the interpreter compiles nothing
+        _COMPILED[key] = made
+
+
+_COMPILED: dict[tuple[Any, ...], Any] = {}
+"""Kernels by what they were compiled for."""
+
+
 def _constants(name: str, hr: Tensor) -> dict[str, Any]:
-    """What a pass is compiled for."""
+    """What a pass is compiled for, in the order of its function's arguments."""
     rows, columns = TILES[name]
     if name == "code":
         return {"BLOCKS": columns}
-    constants: dict[str, Any] = {"ROWS": rows, "COLUMNS": columns}
+    constants: dict[str, Any] = {}
     if name in ("sample", "rebuild"):
         constants["GREY"] = hr.shape[1] == 1
     if name == "load":
         constants["BYTES"] = hr.dtype == torch.uint8
-    return constants
+    return {**constants, "ROWS": rows, "COLUMNS": columns}
 
 
 def _in_python(lines: Lines, launches: Launches, step: Launch, pixels: Tensor) -> None:

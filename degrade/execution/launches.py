@@ -28,7 +28,7 @@ from degrade.kernels.base import WORDS, address
 from degrade.kernels.jpeg import DCT, quantization_table
 from degrade.program import Lines
 
-__all__ = ["PASSES", "TILES", "UNIT", "Launch", "Launches", "schedule"]
+__all__ = ["PASSES", "TILES", "UNIT", "WARPS", "Launch", "Launches", "schedule"]
 
 Ints = NDArray[Any]
 """int32 or int64."""
@@ -38,12 +38,12 @@ TILES = {
     "target": (8, 128),
     "output": (8, 128),
     "python": (8, 128),
-    "correlate": (8, 64),
-    "down": (8, 128),
-    "across": (8, 128),
-    "residual": (8, 128),
-    "mask": (8, 128),
-    "blend": (8, 128),
+    "correlate": (4, 64),
+    "down": (4, 64),
+    "across": (4, 32),
+    "residual": (4, 32),
+    "mask": (4, 64),
+    "blend": (4, 32),
     "resample_down": (8, 64),
     "resample_across": (8, 64),
     "matlab_down": (8, 64),
@@ -54,12 +54,16 @@ TILES = {
     "poisson": (8, 64),
     "salt_pepper": (8, 64),
     "sample": (4, 64),
-    "code": (1, 8),
+    "code": (1, 4),
     "rebuild": (8, 64),
     "convert": (8, 128),
 }
 """Rows and columns of the tile that an instance works; of ``code``, in blocks of 8 x 8. ``python``
 is not launched: the host does the work of :class:`degrade.kernels.base.PythonCall`."""
+WARPS = dict.fromkeys(("correlate", "down", "across", "residual", "mask", "blend"), 2) | {
+    "code": 1
+}
+"""Warps of an instance, where not 4. Tiles and warps are the fastest of those tried on an H100."""
 PASSES = tuple(TILES)
 _ONE_PLANE = ("sample", "rebuild")
 """Passes whose instances work all channels."""
