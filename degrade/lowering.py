@@ -28,7 +28,7 @@ from degrade.canvas import Sizes
 from degrade.kernels import native
 from degrade.kernels.base import WORDS, Data, address
 from degrade.kernels.convolve import BORDERS
-from degrade.kernels.noise import NORMAL, POISSON, channel_mixing, keys_of, poisson_steps
+from degrade.kernels.noise import NORMAL, POISSON, add_steps, channel_mixing, keys_of
 from degrade.kernels.resample import FILTERS
 from degrade.limits import max_pixels
 from degrade.plan import Plan
@@ -205,7 +205,7 @@ def _fill_in(lines: Lines) -> None:
     if len(mixed):
         matrices = channel_mixing(keys_of(records[mixed]).fold("correlated"), lines.channels)
         records["mixing"][mixed, : lines.channels**2] = matrices.reshape(len(mixed), -1)
-    records = lines.words.view(POISSON.dtype)[:, 0]
-    for i in np.flatnonzero((code == POISSON.code) & (records["peak"] != 0)):
-        steps = poisson_steps(float(records["peak"][i]))
-        records["steps"][i], records["dark"][i] = lines.data.add(steps), len(steps)
+    poisson = lines.words[code == POISSON.code]
+    if len(poisson):
+        add_steps(poisson.view(POISSON.dtype)[:, 0], lines.data)
+        lines.words[code == POISSON.code] = poisson
