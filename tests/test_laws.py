@@ -279,9 +279,7 @@ class TestRecipes:
             others = {
                 "alone": recipe.apply(hr, plan, chunk=1, backend=backend),
                 "in fours": recipe.apply(hr, plan, chunk=4, backend=backend),
-                "floats": recipe.apply(
-                    (photographs / 255).to(device), plan, chunk=6, backend=backend
-                ),
+                "floats": recipe.apply(floats, plan, chunk=6, backend=backend),
             }
             permuted = recipe.apply(
                 hr[torch.from_numpy(order).to(device)], plan.take(order), chunk=6, backend=backend

@@ -239,8 +239,8 @@ def poisson_quantile(mean: Tensor, u: Tensor) -> Tensor:
     return torch.where(mean < _SMALL, _invert(mean, u), _approximate(mean, u))
 
 
-@functools.lru_cache(maxsize=64)
-def poisson_steps(peaks: Sequence[float]) -> list[NDArray[np.float32]]:
+@functools.lru_cache(16)
+def poisson_steps(peaks: tuple[float, ...]) -> list[NDArray[np.float32]]:
     """(dark levels, 28) for each peak: where the distribution functions of the levels of small
     means step.
     """

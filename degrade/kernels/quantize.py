@@ -34,7 +34,8 @@ def quantize(pixels: Tensor, bits: int = 8) -> Tensor:
     top = 2**bits - 1
     if not pixels.requires_grad:
         return divided((pixels * top).round_().clamp_(0, top), top)
-    return divided(_Round.apply(pixels * top).clamp(0, top), top)
+    rounded: Tensor = _Round.apply(pixels * top)
+    return divided(rounded.clamp(0, top), top)
 
 
 class _Round(torch.autograd.Function):
