@@ -39,6 +39,8 @@ class Native(BuildHookInterface[Any]):
         )  # the package itself needs NumPy, which is not here
         digest, sources = told["digest"](folder), [str(folder / file) for file in told["SOURCES"]]
         wanted = os.environ.get("DEGRADE_BUILD_NATIVE", "")
+        if sys.platform == "win32":  # where a C long has 32 bits, which the sources do not expect
+            wanted = "0"
         for name, flags in told["targets"](platform.machine()).items():
             path = folder / f"{name}.so"
             try:
