@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -9,10 +10,15 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from typer.testing import CliRunner
 
 from degrade import __version__
+from degrade.cli import app as degrade_app
 from degrade.loading.search_path import folders, names
+from sr.cli import app as sr_app
 
 ROOT = Path(__file__).parent.parent
 
@@ -68,6 +74,33 @@ def test_nothing_needs_torchvision() -> None:
 
 def test_version_is_that_of_the_distribution() -> None:
     assert metadata.version("degrade") == __version__
+
+
+def test_checkout_without_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkout that is only on the path, and OpenCV from a distribution of another name."""
+    find = metadata.Distribution.from_name
+
+    def from_name(name: str) -> metadata.Distribution:
+        if name in ("degrade", "opencv-python-headless"):
+            raise metadata.PackageNotFoundError(name)
+        return find(name)
+
+    monkeypatch.setattr(metadata.Distribution, "from_name", from_name)
+    monkeypatch.chdir(tmp_path)
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(image).save("photo.png")
+    train = "train srcnn --recipe pairs:pairs --val pairs:pairs --steps 1 --set batch=1"
+    for app, line in (
+        (degrade_app, "--version"),
+        (degrade_app, "synth --recipe bicubic --input photo.png --output pairs --engine inline"),
+        (degrade_app, "replay pairs"),
+        (sr_app, f"{train} --set patch=32 --set tensorboard=false --out run"),
+    ):
+        result = CliRunner().invoke(app, line.split())
+        assert result.exit_code == 0, (line, result.output, result.exception)
+    written = json.loads(Path("pairs/synth.json").read_text("utf-8"))["versions"]
+    assert written["degrade"] == __version__
+    assert written["opencv-python-headless"] == "not installed"
 
 
 def test_types_are_marked() -> None:
