@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from typer.testing import CliRunner
 
 from degrade import __version__
 from degrade.cli import app as degrade_app
+from degrade.extras import EXTRAS
 from degrade.loading.search_path import folders, names
 from sr.cli import app as sr_app
 
 ROOT = Path(__file__).parent.parent
+SOURCES = [path for package in ("degrade", "sr") for path in (ROOT / package).rglob("*.py")]
 
 
 def test_recipes_are_found_from_anywhere(tmp_path: Path) -> None:
@@ -66,7 +69,7 @@ def test_nothing_needs_torchvision() -> None:
     """Its kernels belong to one torch version; a wrong one breaks at import."""
     needs = metadata.requires("degrade") or []
     assert not any(need.startswith("torchvision") for need in needs)
-    for path in [*(ROOT / "degrade").rglob("*.py"), *(ROOT / "sr").rglob("*.py")]:
+    for path in SOURCES:
         assert not re.search(
             r"^\s*(import|from) torchvision", path.read_text(encoding="utf-8"), re.MULTILINE
         ), path
@@ -106,6 +109,23 @@ def test_checkout_without_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_types_are_marked() -> None:
     for package in ("degrade", "sr"):
         assert (ROOT / package / "py.typed").is_file()
+
+
+def test_messages_name_the_packages_of_the_extras() -> None:
+    """And never ``degrade[...]``, which an index may know as another project."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    optional = project["optional-dependencies"]
+    for extra, packages in EXTRAS.items():
+        assert [re.split(r"[<>=!~;\[ ]", need)[0] for need in optional[extra]] == packages.split()
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *SOURCES]:
+        assert not re.search(r"degrade\[[a-z]", path.read_text("utf-8")), path
+
+
+def test_torch_has_no_upper_bound() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    [torch] = [need for need in project["dependencies"] if need.startswith("torch")]
+    assert re.fullmatch(r"torch>=[\d.]+", torch)
+    assert not [need for need in project["dependencies"] if "==" in need]
 
 
 def test_console_script() -> None:
