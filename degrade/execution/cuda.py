@@ -14,7 +14,6 @@ takes the reference. In Triton's interpreter (``TRITON_INTERPRET=1``) tensors ar
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +24,8 @@ from torch import Tensor
 
 from degrade.canvas import Canvas
 from degrade.errors import UserError
-from degrade.kernels.base import WORDS, PythonCall
 from degrade.execution.launches import TILES, UNIT, WARPS, Launch, Launches, schedule
+from degrade.kernels.base import WORDS, PythonCall
 
 if TYPE_CHECKING:
     from degrade.program import Lines

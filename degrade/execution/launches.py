@@ -60,7 +60,10 @@ TILES = {
 }
 """Rows and columns of the tile that an instance works; of ``code``, in blocks of 8 x 8. ``python``
 is not launched: the host does the work of :class:`degrade.kernels.base.PythonCall`."""
-WARPS = dict.fromkeys(("correlate", "down", "across", "residual", "mask", "blend"), 2) | {
+WARPS = {
+    **dict.fromkeys(("correlate", "down", "across", "residual", "mask", "blend"), 2),
+    "code": 1,
+}
     "code": 1
 }
 """Warps of an instance, where not 4. Tiles and warps are the fastest of those tried on an H100."""
