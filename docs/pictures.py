@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "tests"))
 QUALITY = 88
 SIDE = 300
-"""Of a picture of the hero, in pixels. A phone shows it, and its text, at a quarter of its size."""
+"""Of a picture of the hero, in pixels. A phone shows it, and its text, at a quarter of that."""
 CORNER = (20, 50)
 """Top left of the crop of Chelsea the cat."""
 

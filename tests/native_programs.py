@@ -293,11 +293,11 @@ def lowered(library: ctypes.CDLL, rng: np.random.Generator) -> None:
     arrays = code, values, keys, hr, records, start, before, sizes
     at = [array.ctypes.data for array in arrays]
     library.lower.restype = library.schedule.restype = ctypes.c_long
-    used, capacity = 1, 0
-    while used > capacity:
-        capacity, data = used, np.zeros(used, np.int32)
+    used, data = 1, np.zeros(0, np.int32)
+    while used > len(data):
+        data = np.zeros(used, np.int32)
         job = [at[0], len(code), at[1], 2, at[2], batch, at[3], 1, channels, 1 << 20, *at[4:]]
-        words = np.array([*job, data.ctypes.data, capacity], np.int64)
+        words = np.array([*job, data.ctypes.data, len(data)], np.int64)
         used = library.lower(ctypes.c_void_p(words.ctypes.data))
     if used < 0:
         return

@@ -8,7 +8,8 @@ and 255 y is a whole number up to float rounding, so writing and reading changes
 """
 
 # torch: types are partial.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
 
 from __future__ import annotations
 
