@@ -5,6 +5,7 @@ Triton's kernels run on a CPU too, slowly, where ``TRITON_INTERPRET=1`` is set: 
 
 from __future__ import annotations
 
+import functools
 import os
 from importlib.util import find_spec
 from typing import Literal
@@ -46,7 +47,7 @@ def choose(pixels: Tensor, backend: Backend | None = None) -> Backend:
 def choose_for(device: str, backend: Backend | None = None) -> Backend:
     """The backend for images on a device (``cpu``, ``cuda:1``, ...), as :func:`choose`."""
     kind = device.partition(":")[0]
-    here = {"native": bool(native.available()), "triton": find_spec("triton") is not None}
+    here = {"native": bool(native.available()), "triton": _has_triton()}
     if backend is None:
         if kind == "cpu" and here["native"]:
             return "native"
@@ -66,3 +67,9 @@ def choose_for(device: str, backend: Backend | None = None) -> Backend:
     if kind != wanted:
         raise UserError(f"backend {backend}: works {wanted} tensors, not {kind}; use reference")
     return backend
+
+
+@functools.cache
+def _has_triton() -> bool:
+    """Whether Triton is installed; looked for once, since that takes longer than a small batch."""
+    return find_spec("triton") is not None

@@ -54,7 +54,10 @@ def run(lines: Lines, hr: Tensor) -> tuple[Tensor, Tensor]:
     if not python.any():
         before = lines.before_target
         jobs = _jobs(lines.words, lines.start, lines.data, images, out, kept, before)
-        threads.each(lambda i: _run(jobs, i), range(len(hr)))
+        if len(hr) == 1:  # another thread would cost more than a small image
+            _run(jobs, 0)
+        else:
+            threads.each(lambda i: _run(jobs, i), range(len(hr)))
         return lr, target
 
     def work(i: int) -> None:
