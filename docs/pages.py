@@ -149,7 +149,7 @@ def _fence(match: re.Match[str]) -> str:
 def operator_index() -> str:
     rows = [
         (
-            f"![]({name}-2.webp){{ .thumb }}" if len(examples_of(name)) > 1 else "",
+            f"![]({name}-{min(2, len(examples_of(name)))}.webp){{ .thumb }}",
             f"[{name}]({name}.md)",
             plain(REGISTRY[name].summary()),
             gradients(REGISTRY[name]),
