@@ -148,7 +148,12 @@ def _fence(match: re.Match[str]) -> str:
 
 def operator_index() -> str:
     rows = [
-        (f"[{name}]({name}.md)", plain(REGISTRY[name].summary()), _yes(REGISTRY[name]))
+        (
+            f"![]({name}-{min(2, len(examples_of(name)))}.webp){{ .thumb }}",
+            f"[{name}]({name}.md)",
+            plain(REGISTRY[name].summary()),
+            gradients(REGISTRY[name]),
+        )
         for name in sorted(REGISTRY)
     ]
     note = (
@@ -157,13 +162,13 @@ def operator_index() -> str:
         "[distribution](../writing/distributions.md). The pictures are made by the "
         "code when this site is built.\n\n"
     )
-    return f"# Operators\n\n{note}{table(('operator', 'what it does', 'gradients'), rows)}"
+    return f"# Operators\n\n{note}{table(('', 'operator', 'what it does', 'gradients'), rows)}"
 
 
 def operator_page(name: str) -> dict[str, str | bytes]:
     """The page of an operator and its pictures."""
     operator = REGISTRY[name]
-    examples = EXAMPLES.get(name) or graded(operator)
+    examples = examples_of(name)
     pictures, figures = panels(name, examples)
     snippet = "\n".join(
         f"- {name}: {{{written(body)}}}" if body else f"- {name}" for body in examples
@@ -194,7 +199,7 @@ def operator_page(name: str) -> dict[str, str | bytes]:
         )
     else:
         text += "It has no fields.\n\n"
-    text += f"Gradients reach the pixels: {_yes(operator)}.\n\n"
+    text += f"Gradients reach the pixels: {gradients(operator)}.\n\n"
     for function in mentioned(doc, operator.__module__):
         text += (
             f"## How it is computed: `{function.__name__}`\n\n"
@@ -209,6 +214,10 @@ def operator_page(name: str) -> dict[str, str | bytes]:
         f"{', '.join(users) or 'None of those that come with degrade.'}\n"
     )
     return {f"operators/{name}.md": text, **pictures}
+
+
+def examples_of(name: str) -> list[dict[str, Any]]:
+    return EXAMPLES.get(name) or graded(REGISTRY[name])
 
 
 def mentioned(doc: str, home: str) -> Iterator[Any]:
@@ -272,8 +281,11 @@ def sample() -> NDArray[np.uint8]:
     return read_image(sample_images()[1]).pixels[y : y + CROP, x : x + CROP].astype(np.uint8)
 
 
-def _yes(operator: type[Operator]) -> str:
-    return "yes" if operator.differentiable else "no"
+def gradients(operator: type[Operator]) -> str:
+    """Whether they reach the pixels."""
+    if operator.differentiable:
+        return "yes"
+    return "with `straight_through`" if "straight_through" in operator.model_fields else "no"
 
 
 # --- recipes -------------------------------------------------------------------------------------
@@ -285,6 +297,7 @@ def recipe_index() -> str:
         recipe = load(name)
         rows.append(
             (
+                f"![]({name}-small.webp){{ .thumb }}",
                 f"[{name}]({name}.md)",
                 f"x{recipe.scale}",
                 recipe.description,
@@ -295,7 +308,7 @@ def recipe_index() -> str:
         "Degradations of the literature, each with its source and every known deviation from it. "
         "`--scale` changes the scale of any of them.\n\n"
     )
-    return f"# Recipes\n\n{note}{table(('recipe', 'scale', 'what', 'random variables'), rows)}"
+    return f"# Recipes\n\n{note}{table(('', 'recipe', 'scale', 'what', 'random variables'), rows)}"
 
 
 def recipe_page(name: str) -> dict[str, str | bytes]:
@@ -329,7 +342,18 @@ def recipe_page(name: str) -> dict[str, str | bytes]:
         page += f"{table(('address', 'distribution', '5, 50 and 95 %'), rows)}\n\n"
     page += f"## The file\n\n```yaml\n{text.strip()}\n```\n\n"
     page += f"Its hash, which covers all but name and description: `{recipe.hash}`.\n"
-    return {f"recipes/{name}.md": page, sheet: sheet_of(name)}
+    return {
+        f"recipes/{name}.md": page,
+        sheet: sheet_of(name),
+        f"recipes/{name}-small.webp": webp(thumbnail(recipe), lossless=True),
+    }
+
+
+def thumbnail(recipe: Recipe) -> NDArray[np.uint8]:
+    """The crop that shows operators, as LR of medium severity."""
+    hr = torch.from_numpy(sample().copy()).permute(2, 0, 1)[None]
+    plan = recipe.severity(0.6, Key.of(0, 0))
+    return as_pixels(recipe.apply(hr, plan).lr)[0]
 
 
 @functools.cache

@@ -56,11 +56,16 @@ Tile = Annotated[int, typer.Option(min=0, help="Side of the tiles in LR pixels; 
 def main() -> None:
     """Run the command line. User errors end with a message and exit code 2."""
     from degrade.errors import UserError
+    from degrade.extras import missing
 
     try:
         app()
     except UserError as error:
         fail(str(error))
+    except ImportError as error:
+        if (advice := missing(error)) is None:
+            raise
+        fail(advice)
     except OSError as error:  # such as a full disk or a read-only folder
         fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except KeyboardInterrupt:

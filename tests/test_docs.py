@@ -3,7 +3,8 @@
 Each file's blocks run in one folder of its own, which holds a few tiny images. Before they run,
 blocks are changed as :data:`CHANGES` says, and only so: no GPU, few steps and few workers.
 
-- ``python``: executed; with a title, also written to a file of that name.
+- ``python``: executed, unless it needs a package of ``FOREIGN`` that is not here; with a title,
+  also written to a file of that name.
 - ``yaml``: a recipe or a list of steps must load; a recipe is also written to its title or to
   ``NAME.yaml``. Titles that end in ``.yml`` are other projects' files, which are only written.
   Anything else configures ``sr``.
@@ -21,6 +22,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -58,9 +60,11 @@ CHANGES = (
     (r"^sr compare (.*)--steps \d+", r"sr compare \1--steps 3 --set srcnn.batch=2"),
     (r"^sr compare --quick", "sr compare --quick --steps 3 --set srcnn.batch=2"),
     (r"--patch 256", "--patch 64"),
-    (r"size=256", "size=64"),
+    (r"size=(256|128)", "size=64"),
     (r"^degrade synth", "degrade synth --workers 1"),
 )
+FOREIGN = ("lightning", "datasets")
+"""Packages of the guides; a block that needs one that is not here is only compiled."""
 TITLE = re.compile(r'title="([^"]+)"')
 
 
@@ -127,6 +131,10 @@ def test_page(page, folder):
 
 
 def python(text, page):
+    foreign = [name for name in FOREIGN if re.search(rf"^(from|import) {name}\b", text, re.M)]
+    if any(find_spec(name) is None for name in foreign):
+        compile(text, f"{page.name} (block)", "exec")
+        return
     # A module of its own, so that two pages may define an operator of the same name.
     try:
         exec(compile(text, f"{page.name} (block)", "exec"), {"__name__": "__docs__"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,6 +121,35 @@ def test_messages_name_the_packages_of_the_extras() -> None:
         assert [re.split(r"[<>=!~;\[ ]", need)[0] for need in optional[extra]] == packages.split()
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *SOURCES]:
         assert not re.search(r"degrade\[[a-z]", path.read_text("utf-8")), path
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("lightning_fabric", "sr train srcnn --steps 1 --val pairs:pairs --recipe pairs:pairs"),
+        ("safetensors", "sr list"),
+        ("lmdb", "degrade synth --recipe bicubic --input photo.png --format lmdb"),
+        ("ray", "degrade synth --recipe bicubic --input photo.png --engine ray"),
+    ],
+)
+def test_a_missing_package_is_named_with_its_remedy(
+    module: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    for side in ("hr", "lr"):
+        (tmp_path / "pairs" / side).mkdir(parents=True)
+    for path, size in (("photo.png", 64), ("pairs/hr/a.png", 64), ("pairs/lr/a.png", 16)):
+        Image.new("RGB", (size, size)).save(tmp_path / path)
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] in (module, "sr")]:
+        monkeypatch.delitem(sys.modules, name)  # ``import`` finds it nowhere
+    monkeypatch.setitem(sys.modules, module, None)
+    program, *arguments = line.split()
+    monkeypatch.setattr(sys, "argv", [program, *arguments])
+    with pytest.raises(SystemExit) as end:
+        importlib.import_module(f"{program}.cli").main()
+    assert end.value.code == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert re.search(rf"pip install .*{module.replace('_', '-')}", error), error
 
 
 def test_torch_has_no_upper_bound() -> None:

@@ -76,11 +76,16 @@ Modules = Annotated[
 def main() -> None:
     """Run the command line. User errors print a message and exit with code 2."""
     from degrade.errors import UserError
+    from degrade.extras import missing
 
     try:
         app()
     except UserError as error:
         fail(str(error))
+    except ImportError as error:
+        if (advice := missing(error)) is None:
+            raise
+        fail(advice)
     except OSError as error:  # a full disk, a folder that may not be written
         fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except KeyboardInterrupt:
