@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +61,32 @@ class Pair:
     given: Tensor
     plan: Plan
     index: NDArray[np.int64] | None = None
+
+    def trimmed(self, margin: int) -> Pair:
+        """Return the pair without ``margin`` HR pixels at each side.
+
+        Raises:
+            ValueError: ``margin`` is not a multiple of the scale, or leaves nothing.
+        """
+        if not margin:
+            return self
+        scale = self.hr.shape[-1] // self.lr.shape[-1]
+        inner, side = margin // scale, min(self.lr.shape[-2:])
+        if margin < 0 or margin % scale or 2 * inner >= side:
+            raise ValueError(
+                f"margin {margin} should be a multiple of the scale {scale} below"
+                f" {side * scale // 2}, half of the image's side"
+            )
+
+        def cut(images: Tensor, n: int) -> Tensor:
+            return images[..., n:-n, n:-n].contiguous()
+
+        return replace(
+            self,
+            lr=cut(self.lr, inner),
+            hr=cut(self.hr, margin),
+            given=cut(self.given, margin),
+        )
 
     @cached_property
     def hr_raw(self) -> Tensor:

@@ -112,7 +112,7 @@ def end_to_end_throughput(
     batches: Iterator[Any] = iter(
         loader
         if on_cpu
-        else pairs(loader, recipe, settings.seed, settings.device, backend=settings.backend)
+        else pairs(loader, recipe, settings.seed, settings.device, 0, settings.backend)
     )
     # Batches prefetched before the clock starts are discarded.
     for _ in range(2 * workers):
