@@ -33,7 +33,7 @@ from degrade.execution.reference import Watch
 from degrade.kernels import native
 from degrade.loading.builder import Spec, load
 from degrade.lowering import Code, lower
-from degrade.nodes import Sequence
+from degrade.nodes import Sequence, operators
 from degrade.plan import Column, Plan, PlanBuilder
 from degrade.program import Lines, Program
 from degrade.rng import Key
@@ -140,6 +140,8 @@ class Recipe:
         data: dict[str, Any] = {"name": self.name, "scale": self.scale}
         if self.description:
             data["description"] = self.description
+        if self.imports:
+            data["import"] = list(self.imports)
         for stage in (self.hr, *self.stages):
             if stage.nodes or stage is not self.hr:
                 data[stage.label] = stage.body()
@@ -152,11 +154,23 @@ class Recipe:
         )
 
     @cached_property
-    def hash(self) -> str:
-        """SHA-256 of what the recipe does; its name and description do not count."""
-        data = {
-            key: value for key, value in self.dump().items() if key not in ("name", "description")
+    def imports(self) -> tuple[str, ...]:
+        """The modules of its operators that do not come with degrade."""
+        modules = {
+            type(operator).__module__
+            for stage in (self.hr, *self.stages)
+            for operator in operators(stage)
         }
+        own = {name for name in modules if name.startswith("degrade.ops.")}
+        return tuple(sorted(modules - own - {"__main__"}))
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of what the recipe does; its name, its description and the modules of its
+        operators do not count.
+        """
+        described = ("name", "description", "import")
+        data = {key: value for key, value in self.dump().items() if key not in described}
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
     @cached_property

@@ -19,6 +19,7 @@ from degrade.cli.common import (
     check_backend,
     check_device,
     err,
+    import_modules,
     out,
     read_recipe,
 )
@@ -201,6 +202,7 @@ def replay(
     ] = None,
     device: Device = "cpu",
     backend: BackendName = None,
+    modules: Modules = [],  # noqa: B006
 ) -> None:
     """Render pairs again from the manifest and the HR sources, and compare the bytes.
 
@@ -216,6 +218,7 @@ def replay(
         None: ", files missing",
     }
     different = 0
+    import_modules(modules)
     used = check_backend(check_device(device), backend)
     for pair in replay_pairs(manifest, row, input, device, used):
         different += not pair.equal

@@ -197,7 +197,9 @@ def _write_records(
                 f"{folder}: holds another run ({'; '.join(changed)}); choose another --output"
             )
     # synth.json first: it marks the folder, so a run killed between the two can be resumed.
-    record = json.dumps({**settings, "versions": versions}, indent=2) + "\n"
+    # What defines its operators is no setting: a module may move.
+    needs = {"import": list(recipe.imports)} if recipe.imports else {}
+    record = json.dumps({**settings, **needs, "versions": versions}, indent=2) + "\n"
     _write_if_changed(path, record)
     _write_if_changed(folder / "recipe.yaml", f"# SHA-256 {recipe.hash}\n{recipe.to_yaml()}")
 
