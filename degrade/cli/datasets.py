@@ -104,6 +104,7 @@ def synth(
     Re-run to resume.
     """
     from degrade.cli.progress import pair_progress
+    from degrade.images.search import summary
     from degrade.inspection.gallery import write_contact_sheet
     from degrade.synthesis.job import prepare
     from degrade.synthesis.run import synthesize
@@ -119,6 +120,8 @@ def synth(
         f"[b]{loaded.name}[/b] x{loaded.scale}  {job.total} pairs from {len(job.sources)} images",
         soft_wrap=True,
     )
+    for line in summary(dict(job.passed_over)):
+        err.print(f"passed over {line}", markup=False, soft_wrap=True)
     with pair_progress(err) as progress:
         report = synthesize(job, loaded, chosen, progress)
     _print_skipped(report)

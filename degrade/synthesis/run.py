@@ -31,6 +31,7 @@ from degrade.images.files import ImageError
 from degrade.recipe import Recipe
 from degrade.storage.destination import RECORDS, Destination, open_destination
 from degrade.storage.files import sha256
+from degrade.storage.names import escape
 from degrade.synthesis.job import Job
 from degrade.synthesis.manifest import Manifest
 from degrade.synthesis.render import Engine
@@ -120,6 +121,8 @@ def synthesize(
     try:
         with Manifest.open(job.output, recipe, record, versions(job.backend), writer) as manifest:
             _put_records(destination, RECORDS)
+            for source, reason in job.passed_over:
+                manifest.skip(escape(source), reason)
             _make_pairs(job, engine, manifest, writer, report, progress)
             manifest.finish()
             writer.finish(manifest.rows())
