@@ -225,7 +225,7 @@ def photos(tmp_path: Path) -> Path:
 
 def test_doctor_takes_any_name(photos: Path) -> None:
     diagnoses = examine_folder(photos)
-    assert len(diagnoses) == len(STRANGE) + len(OTHERS) + len(JUNK)
+    assert len(diagnoses) == len(STRANGE) + len(OTHERS)
     lines = exclusions(diagnoses).splitlines()
     assert {os.fsencode(unescape(line)) for line in lines} >= {*STRANGE, *map(str.encode, OTHERS)}
     rows = list(csv.DictReader(io.StringIO(to_csv(diagnoses))))

@@ -37,6 +37,7 @@ from degrade.doctor import hashes, quality
 from degrade.doctor.duplicates import near_duplicates
 from degrade.images.files import ImageError, read_image, search_images
 from degrade.images.pixels import to_uint8
+from degrade.images.search import passed_over
 from degrade.storage.files import sha256
 
 __all__ = [
@@ -265,7 +266,7 @@ def examine_folder(
     progress: Callable[[Iterable[Exam], int], Iterable[Exam]] = lambda exams, _: exams,
 ) -> list[Diagnosis]:
     """Examine every image of a folder, on threads. Images of formats that are not read, and
-    folders that are not searched, are diagnosed as unreadable.
+    folders that cannot be read, are diagnosed as unreadable.
 
     Args:
         folder: Searched recursively.
@@ -281,5 +282,6 @@ def examine_folder(
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         exams = pool.map(partial(examine, root=root, limits=limits), files)
         found = list(progress(exams, len(files)))
-    found += [Exam(_relative(Path(path), root), reason) for path, reason in skipped.items()]
+    others = [(Path(path), reason) for path, reason in skipped.items()]
+    found += [Exam(_relative(at, root), why) for at, why in others if not passed_over(at.name)]
     return diagnose(found, limits)
