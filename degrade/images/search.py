@@ -204,7 +204,7 @@ class Search:
                 if not _is_folder(entry):
                     if len(pattern.parts) in after:
                         yield Path(path), (status.st_dev, status.st_ino, entry.name)
-                elif after - {len(pattern.parts)}:
+                elif after := after - {len(pattern.parts)}:
                     if entry.is_symlink():
                         heapq.heappush(links, (path, sorted(after)))
                     else:
