@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from degrade.images.files import Image, ImageError, find_sources, image_size, read_image
+from degrade.images.files import Image, ImageError, find_sources, image_size, read_image, without
 from degrade.images.pixels import Uint8, channel_notes, in_channels, reflected
 from degrade.images.regions import open_image
 from degrade.rng import Key
@@ -149,6 +149,8 @@ class PatchFolder(Dataset[Patch]):
             ``full``.
         cache: Whether to keep decoded images in memory, in each worker its own. For small sets.
         limit: Most pixels an image may have, by default :func:`degrade.limits.max_pixels`.
+        exclude: A text file of images to leave out, as ``degrade doctor --exclude`` writes it:
+            paths relative to ``root``, or those of the list.
 
     Raises:
         ImageError: no usable image; from an item, a file that cannot be read.
@@ -170,6 +172,7 @@ class PatchFolder(Dataset[Patch]):
         check: Literal["none", "header", "full"] = "header",
         cache: bool = False,
         limit: int | None = None,
+        exclude: str | os.PathLike[str] | None = None,
     ) -> None:
         _at_least_1(size=size, repeat=repeat)
         _one_of("channels", channels, (1, 3))
@@ -192,7 +195,7 @@ class PatchFolder(Dataset[Patch]):
         self.channels: Literal[1, 3] = channels
         self.cache = cache
         self.limit = limit
-        self.paths = _paths(root)
+        self.paths = _paths(root, exclude)
         self.skipped: list[tuple[str, str]] = []
         self._decoded: dict[Path | str, tuple[Uint8, str]] = {}
         # In shared memory, so that persistent workers see the next epoch.
@@ -297,10 +300,11 @@ def _full_size(path: Path | str, *, limit: int | None) -> tuple[int, int]:
     return height, width
 
 
-def _paths(root: Root) -> list[Path | str]:
+def _paths(root: Root, exclude: str | os.PathLike[str] | None) -> list[Path | str]:
     if isinstance(root, str | os.PathLike):
-        return find_sources(root)
-    return [path if isinstance(path, str) and is_url(path) else Path(path) for path in root]
+        return find_sources(root, exclude)
+    names = without([os.fspath(path) for path in root], exclude)
+    return [name if is_url(name) else Path(name) for name in names]
 
 
 def _at_least_1(**values: int) -> None:
