@@ -5,6 +5,7 @@ files touched.
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import random
@@ -29,10 +30,12 @@ from degrade.execution import choose_for
 from degrade.images.files import read_image
 from degrade.storage.files import inside, place, sha256
 from degrade.synthesis import engines, render
-from degrade.synthesis.job import Job, prepare, unique_names
+from degrade.synthesis.job import MAX_PART, Job, prepare, unique_names
 from degrade.synthesis.manifest import Manifest, read_rows
 from degrade.synthesis.run import Report, settings_record, synthesize, versions
 from degrade.synthesis.settings import SynthSettings
+from degrade.synthesis.writers.folder import MAX_NAME, utf8_bytes
+from degrade.synthesis.writers.lmdb import key_bytes
 
 RECIPE = "realesrgan"
 
@@ -81,7 +84,7 @@ def test_a_setting_that_is_not_said_is_not_the_same(tmp_path: Path) -> None:
     synthesize(job, recipe, engines.in_process)
     path = tmp_path / "synth.json"
     path.write_text(path.read_text().replace('"count"', '"couft"'))
-    with pytest.raises(SynthError, match="count was missing, now None"):
+    with pytest.raises(SynthError, match="count missing, now None"):
         synthesize(job, recipe, engines.in_process)
 
 
@@ -146,16 +149,20 @@ def test_seed_and_patch_matter(photos: Path, tmp_path: Path) -> None:
 
 def test_small_images(photos: Path, tmp_path: Path) -> None:
     Image.fromarray(data.astronaut()[:20, :90]).save(photos / "small.png")
-    make(photos, tmp_path / "up", patch=48)
+    make(photos, tmp_path / "up", patch=48, small="reflect")
     assert (
         next(r for r in rows(tmp_path / "up") if r["name"] == "small")["notes"]
         == "mirrored up from 90 x 20"
     )
+    assert make(photos, tmp_path / "twice", patch=40).notes == {"mirrored up": 1}
+    [(_, reason)] = make(photos, tmp_path / "more", patch=44).skipped
+    assert reason.startswith("90 x 20 pixels, less than half of 44; --small reflect")
     report = make(photos, tmp_path / "skip", patch=48, small="skip")
     assert [reason for _, reason in report.skipped] == ["90 x 20 pixels, smaller than 48"]
     assert 'small.png,"90 x 20 pixels' in (tmp_path / "skip" / "skipped.csv").read_text()
     Image.fromarray(data.astronaut()[:1, :3]).save(photos / "tiny.png")
-    make(photos, tmp_path / "tiny")
+    assert make(photos, tmp_path / "auto").skipped[0][1].startswith("3 x 1 pixels, less than half")
+    make(photos, tmp_path / "tiny", small="reflect")
     assert read_image(tmp_path / "tiny/lr/tiny.png").pixels.shape == (1, 1, 3)
 
 
@@ -205,6 +212,11 @@ def test_nothing_usable(tmp_path: Path) -> None:
         (("A.png", "a.png"), ("A_png", "a_png_")),
         (("a.png", "a_png.png", "a.jpg"), ("a_png", "a_png_", "a_jpg")),
         (("x/a.png", "y/a.png"), ("x/a", "y/a")),
+        (("a.jpg", "a.png/b.png"), ("a_jpg", "a.png/b")),
+        (("a.jpg", "a_s001.png/b.png"), ("a_jpg", "a_s001.png/b")),
+        (("a.jpg", "a/b.png"), ("a", "a/b")),
+        (("\u00e9.png", "e\u0301.png"), ("\u00e9_png", "e\u0301_png_")),
+        (("a\rb\udce9.png", "100%41.png"), ("a%0Db%E9", "100%2541")),
     ],
 )
 def test_names_are_unique(sources: tuple[str, ...], names: tuple[str, ...]) -> None:
@@ -212,13 +224,45 @@ def test_names_are_unique(sources: tuple[str, ...], names: tuple[str, ...]) -> N
     assert len({name.lower() for name in names}) == len(names)
 
 
+def test_long_names() -> None:
+    """Cut, and still different: a part for the file system, all for a path or for a key."""
+    sources = [f"{'x' * 250}{i}.png" for i in range(3)] + [f"{'深' * 80}/" * 4 + "a.png"]
+    for cost, longest in ((utf8_bytes, MAX_NAME), (key_bytes, 480)):
+        found = unique_names(sources, cost, longest)
+        assert len(set(found)) == len(sources)
+        assert all(cost(name) <= longest for name in found)
+        assert all(len(part.encode()) <= MAX_PART for name in found for part in name.split("/"))
+
+
+def test_a_name_that_the_disk_refuses(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One pair is skipped with its reason, and the rest is made."""
+
+    def refuse(path: Path, data: bytes) -> None:
+        if path.stem == "b_bmp":
+            raise OSError(errno.EINVAL, "Invalid argument", str(path))
+        place(path, data)
+
+    monkeypatch.setattr(render, "place", refuse)
+    report = make(photos, tmp_path / "out")
+    assert report.made == 4
+    [(source, reason)] = report.skipped
+    assert source.endswith("b.bmp")
+    assert reason == "cannot be written as b_bmp: Invalid argument"
+
+
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"patch": 30}, "--patch 30 should be a multiple of the scale 4"),
-        ({"patch": 0}, "--patch 0 should be a multiple of the scale 4"),
-        ({"per_image": 0}, "should be at least 1"),
-        ({"count": 0}, "should be at least 1"),
+        ({"patch": 30}, "--patch 30: should be a multiple of the scale 4"),
+        ({"patch": 0}, "--patch 0: should be a multiple of the scale 4"),
+        ({"patch": 10**6}, r"at most 11585 \(DEGRADE_MAX_PIXELS\)"),
+        ({"per_image": 0}, "--per-image 0: should be from 1 to 4000000"),
+        ({"per_image": 10**7}, "--per-image 10000000: should be from 1 to 4000000"),
+        ({"per_image": 10**6}, "5 images with .* 5000000 pairs, more than 4000000; .* --count"),
+        ({"count": 0, "small": "x"}, "--small x: .*\n--count 0: should be from 1 to"),
+        ({"names": "lr,hr"}, "--names lr,hr: should be one of hr,lr  gt,lq  hq,lq"),
     ],
 )
 def test_settings_are_checked(
@@ -353,19 +397,26 @@ def test_a_folder_of_other_files_is_refused(photos: Path, tmp_path: Path) -> Non
         make(photos, tmp_path / "out/thesis.tex")
 
 
-def test_a_foreign_file_is_not_overwritten(photos: Path, tmp_path: Path) -> None:
+def test_a_file_without_its_row(photos: Path, tmp_path: Path) -> None:
+    """Kept if it is what is made; else moved aside, and that is said."""
     out = tmp_path / "out"
-    make(photos, out, count=1)
-    shutil.rmtree(out / "hr")
-    shutil.rmtree(out / "lr")
+    make(photos, out)
+    before = content(out)
     (out / "manifest.csv").unlink()
-    (out / "hr").mkdir()
     (out / "hr/a.png").write_bytes(b"mine")
-    with pytest.raises(
-        SynthError, match=r"a.png: exists and was not made by this run; move it away"
-    ):
-        make(photos, out, count=1)
-    assert (out / "hr/a.png").read_bytes() == b"mine"
+    (out / "lr/b_png.png").write_bytes(before["lr/b_png.png"][:60])
+    (out / "hr/a.png.aside").write_bytes(b"of another time")
+    report = make(photos, out)
+    assert report.made == 5
+    assert report.repaired == [
+        f"moved aside as {out}/hr/a.png.aside2",
+        f"moved aside as {out}/lr/b_png.png.aside",
+    ]
+    after = content(out)
+    assert after.pop("hr/a.png.aside") == b"of another time"
+    assert after.pop("hr/a.png.aside2") == b"mine"
+    assert after.pop("lr/b_png.png.aside") == before["lr/b_png.png"][:60]
+    assert after == before
 
 
 @pytest.mark.parametrize(
@@ -375,10 +426,39 @@ def test_another_run_is_refused(photos: Path, tmp_path: Path, change: dict[str, 
     make(photos, tmp_path / "out")
     before = content(tmp_path / "out")
     with pytest.raises(
-        SynthError, match=r"holds another run \((seed|patch|per_image|recipe|pairs) was"
+        SynthError, match=r"holds another run \((seed|patch|per_image|recipe|pairs) \S+, now"
     ):
         make(photos, tmp_path / "out", **change)
     assert content(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        ({"scale": 2}, {"scale": 4}, "scale 2, now 4"),
+        (
+            {"changes": {"first.jpeg.quality": 30}},
+            {},
+            r"first\[\d\].jpeg.quality 30, now \[30, 95\]",
+        ),
+        ({"names": "gt,lq"}, {}, "names gt,lq, now hr,lr"),
+        ({}, {"keep_raw": True}, "keep_raw False, now True"),
+        ({"format": "huggingface"}, {}, "format huggingface, now folder"),
+        ({"seed": 3}, {"seed": 4}, "seed 3, now 4"),
+    ],
+)
+def test_what_differs_is_said(
+    photos: Path, tmp_path: Path, one: dict[str, Any], other: dict[str, Any], message: str
+) -> None:
+    def run(scale: int = 4, changes: Any = None, format: str = "folder", **kwargs: Any) -> Report:
+        recipe = Recipe.load(RECIPE, scale, changes)
+        settings = SynthSettings(str(photos), count=1, **kwargs)
+        job = prepare(recipe, settings, tmp_path / "out", format)
+        return synthesize(job, recipe, engines.in_process)
+
+    run(**one)
+    with pytest.raises(SynthError, match=rf"holds another run \({message}\)"):
+        run(**other)
 
 
 def test_other_versions_are_refused(photos: Path, tmp_path: Path) -> None:
@@ -387,7 +467,7 @@ def test_other_versions_are_refused(photos: Path, tmp_path: Path) -> None:
     said = json.loads((out / "synth.json").read_text())
     said["versions"]["numpy"] = "0.1"
     (out / "synth.json").write_text(json.dumps(said))
-    with pytest.raises(SynthError, match=r"holds another run \(numpy was 0.1, now "):
+    with pytest.raises(SynthError, match=r"holds another run \(numpy 0.1, now "):
         make(photos, out, count=1)
 
 

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
-from degrade.errors import SynthError
+from degrade.errors import SynthError, UserError
 
-__all__ = ["inside", "place", "sha256", "sweep", "write_atomic"]
+__all__ = [
+    "inside",
+    "move_aside",
+    "open_regular",
+    "place",
+    "read_regular",
+    "sha256",
+    "sweep",
+    "write_atomic",
+]
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes, *, sync: bool = True) -> None:
@@ -48,6 +60,40 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, sync: bool = True
         temporary.unlink(missing_ok=True)
 
 
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file for reading, links followed.
+
+    A pipe would wait for a writer, and a device such as ``/dev/zero`` never ends.
+
+    Raises:
+        UserError: it is something else.
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UserError(f"{os.fspath(path)}: should be a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: str | os.PathLike[str], most: int) -> bytes:
+    """Return the contents of a regular file of at most ``most`` bytes.
+
+    Raises:
+        UserError: it is larger, or not a regular file.
+        OSError: it cannot be read.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise UserError(f"{os.fspath(path)}: has {size} bytes; at most {most} are read")
+        return file.read(most)
+
+
+_BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+"""Flags that only some systems have."""
+
+
 def sweep(paths: Iterable[Path]) -> None:
     """Delete the temporary files among the paths, ``.HEX.tmp``, that killed processes left."""
     for path in [path for path in paths if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", path.name)]:
@@ -72,8 +118,8 @@ def sha256(source: bytes | str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-MAX_PATH = 1000
-"""Most characters of a path in a manifest."""
+MAX_PATH = 4096
+"""Most bytes of a path in a manifest, as of a path in Linux."""
 
 
 def inside(root: Path, relative: str) -> Path:
@@ -90,7 +136,8 @@ def inside(root: Path, relative: str) -> Path:
     path = Path(relative)
     if path.is_absolute() or ".." in path.parts or "\0" in relative:
         raise SynthError(f"{relative!r} leads out of {root}; degrade did not write this manifest")
-    if len(relative) > MAX_PATH or any(len(part.encode()) > 255 for part in path.parts):
+    raw = relative.encode(errors="surrogatepass")
+    if len(raw) > MAX_PATH or any(len(part) > 255 for part in raw.split(b"/")):
         raise SynthError(
             f"{relative[:40]!r}...: too long for a file name; degrade did not write this manifest"
         )
@@ -103,11 +150,31 @@ def place(path: Path, data: bytes) -> None:
     Raises:
         SynthError: it exists with other contents.
     """
-    if path.exists():
-        if path.read_bytes() == data:
-            return
+    if _holds(path, data):
+        return
+    if os.path.lexists(path):
         raise SynthError(
             f"{path}: exists and was not made by this run; move it away or choose another --output"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, data, sync=False)
+
+
+def move_aside(path: Path, data: bytes = b"") -> Path | None:
+    """Rename a file, unless it is missing or holds ``data``; return its new path or None.
+
+    The suffix ``.aside`` is no image's, so readers pass over it.
+    """
+    if not os.path.lexists(path) or _holds(path, data):
+        return None
+    numbers = itertools.chain([""], itertools.count(2))
+    free = next(
+        new for n in numbers if not os.path.lexists(new := path.with_name(f"{path.name}.aside{n}"))
+    )
+    path.rename(free)
+    return free
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Return whether a path is a regular file with these contents."""
+    return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data

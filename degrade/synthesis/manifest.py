@@ -14,8 +14,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
+import stat
 import zlib
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,10 +26,22 @@ from typing import Any, Protocol, TextIO
 
 from degrade.errors import SynthError
 from degrade.recipe import Recipe
+from degrade.storage.destination import read_record
 from degrade.storage.files import inside, sweep, write_atomic
 from degrade.storage.lock import locked
+from degrade.synthesis.differences import differences
 
-__all__ = ["FIXED", "NUMBER", "Manifest", "Row", "drawn", "pair_files", "read_rows"]
+__all__ = [
+    "FIXED",
+    "NUMBER",
+    "Manifest",
+    "Row",
+    "doubled",
+    "drawn",
+    "pair_files",
+    "read_rows",
+    "recorded_hashes",
+]
 
 Row = dict[str, str]
 FIXED = (
@@ -34,14 +49,18 @@ FIXED = (
     *("hr_height", "hr_width", "lr_height", "lr_width", "hr_sha256", "lr_sha256", "notes"),
 )
 """The first columns, before those of the recipe's random variables."""
+HASHES = ("hr_sha256", "lr_sha256", "hr_raw_sha256")
+"""The columns of the hashes of a pair's files; the last only where the raw HR is kept, and then
+after the fixed columns.
+"""
 CHECK = "crc32"
 """The last column: the CRC-32 of the cells before it, each ended by a NUL."""
 NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 """The index of a pair as text."""
 
 
-def pair_files(output: Path, name: str) -> tuple[Path, Path]:
-    """Return the HR and the LR file of a pair.
+def pair_files(output: Path, name: str, sides: Sequence[str] = ("hr", "lr")) -> tuple[Path, ...]:
+    """Return the files of a pair, by default HR and LR.
 
     >>> [path.as_posix() for path in pair_files(Path("out"), "below/a")]
     ['out/hr/below/a.png', 'out/lr/below/a.png']
@@ -49,7 +68,12 @@ def pair_files(output: Path, name: str) -> tuple[Path, Path]:
     Raises:
         SynthError: the name leads out of the dataset.
     """
-    return inside(output / "hr", f"{name}.png"), inside(output / "lr", f"{name}.png")
+    return tuple(inside(output / side, f"{name}.png") for side in sides)
+
+
+def recorded_hashes(row: Row) -> list[str]:
+    """Return the hashes of a pair's files, in the order of its files."""
+    return [row[column] for column in HASHES if column in row]
 
 
 def read_rows(text: str) -> tuple[list[str], list[Row]]:
@@ -72,13 +96,29 @@ def read_rows(text: str) -> tuple[list[str], list[Row]]:
         raise SynthError(f"the manifest is not a CSV table: {error}") from None
 
 
+def doubled(rows: Sequence[Row]) -> list[str]:
+    """Return the indices and names that several rows of a manifest have.
+
+    >>> doubled([{"index": "0", "name": "a"}, {"index": "1", "name": "a"}])
+    ['name a (2 rows)']
+    """
+    counts = {column: Counter(row[column] for row in rows) for column in ("index", "name")}
+    return [
+        f"{column} {value} ({count} rows)"
+        for column, values in counts.items()
+        for value, count in values.items()
+        if count > 1
+    ]
+
+
 def drawn(row: Row) -> Row:
     """Return the drawn values of a row, by address.
 
     >>> drawn({"index": "0", "noise.sigma": "1.5", "crc32": "00000000"})
     {'noise.sigma': '1.5'}
     """
-    return {name: cell for name, cell in row.items() if name not in FIXED and name != CHECK}
+    known = {*FIXED, *HASHES, CHECK}
+    return {name: cell for name, cell in row.items() if name not in known}
 
 
 class Verifier(Protocol):
@@ -103,6 +143,7 @@ class Manifest:
         self._writer = csv.writer(stream, lineterminator="\n")
         self._rows: dict[int, Row] = {}
         self._skipped: dict[str, str] = {}
+        self.repaired: list[str] = []
 
     @staticmethod
     @contextmanager
@@ -132,11 +173,14 @@ class Manifest:
                 verifier.begin()
             _write_records(folder, recipe, settings, versions)
             sweep(folder.rglob(".*.tmp"))
-            columns = [*FIXED, *(column.address for column in recipe.columns)]
-            rows = _recover(folder, columns, verifier)
+            raw = HASHES[2:] if settings.get("keep_raw") else ()
+            columns = [*FIXED, *raw, *(column.address for column in recipe.columns)]
+            rows, lost = _recover(folder, columns, verifier)
             with open(folder / "manifest.csv", "a", newline="", encoding="utf-8") as stream:
                 manifest = Manifest(folder, columns, stream)
                 manifest._rows = rows
+                if lost:
+                    manifest.repaired.append(f"{lost} damaged or missing pairs were made again")
                 yield manifest
 
     def done(self) -> set[int]:
@@ -170,6 +214,9 @@ def _check_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise SynthError(f"{folder}: is a file; name a folder with --output") from None
+    lock = folder / ".lock"
+    if os.path.lexists(lock) and not stat.S_ISREG(lock.lstat().st_mode):
+        raise SynthError(f"{lock}: should be a regular file; delete it and run again")
     # Hidden files are the lock, a desktop's, or left by a run that was killed at its first write.
     others = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
     if others and not (folder / "synth.json").exists():
@@ -184,8 +231,8 @@ def _write_records(
 ) -> None:
     """Write ``synth.json`` and ``recipe.yaml``, after comparing them with an earlier run's."""
     path = folder / "synth.json"
-    if path.exists():
-        changed = _changes(path, settings, versions)
+    if os.path.lexists(path):
+        changed = differences(folder, recipe, settings, versions)
         if changed:
             raise SynthError(
                 f"{folder}: holds another run ({'; '.join(changed)}); choose another --output"
@@ -198,43 +245,22 @@ def _write_records(
     _write_if_changed(folder / "recipe.yaml", f"# SHA-256 {recipe.hash}\n{recipe.to_yaml()}")
 
 
-def _changes(path: Path, settings: Mapping[str, Any], versions: Mapping[str, str]) -> list[str]:
-    """Return how settings and versions differ from those in a ``synth.json``, in words."""
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        before = None
-    if not isinstance(before, dict) or not isinstance(before.get("versions", {}), dict):
-        raise SynthError(f"{path}: is not what degrade synth writes; choose another --output")
-    # A missing setting is not None (it may be a corrupted name).
-    changes = [
-        f"{k} was {before[k]!r}, now {v!r}" if k in before else f"{k} was missing, now {v!r}"
-        for k, v in settings.items()
-        if k not in before or before[k] != v
-    ]
-    made_by = {**before.get("versions", {})}
-    if "native code" in made_by:  # what versions before 0.2 wrote
-        made_by["backend"] = "native" if made_by["native code"] == "yes" else "opencv"
-    changes += [
-        f"{k} was {made_by.get(k)}, now {v}" for k, v in versions.items() if made_by.get(k) != v
-    ]
-    return changes
-
-
 def _write_if_changed(path: Path, text: str) -> None:
-    if not path.exists() or path.read_bytes() != text.encode():
+    if not os.path.lexists(path) or read_record(path) != text.encode():
         write_atomic(path, text.encode())
 
 
-def _recover(folder: Path, columns: list[str], verifier: Verifier | None) -> dict[int, Row]:
-    """Return the rows of an earlier run whose pairs are intact, and drop the others."""
+def _recover(
+    folder: Path, columns: list[str], verifier: Verifier | None
+) -> tuple[dict[int, Row], int]:
+    """Return the rows of an earlier run whose pairs are intact, and the number of the others."""
     path = folder / "manifest.csv"
-    if not path.exists():
+    if not os.path.lexists(path):
         _write(path, columns, [])
-        return {}
+        return {}, 0
     try:
         # Not read_text, which takes a carriage return within a name for the end of a line.
-        found, rows = read_rows(path.read_bytes().decode(errors="replace"))
+        found, rows = read_rows(read_record(path).decode(errors="replace"))
     except SynthError:
         found, rows = [], []
     if found != [*columns, CHECK]:
@@ -248,11 +274,12 @@ def _recover(folder: Path, columns: list[str], verifier: Verifier | None) -> dic
         if row.pop(CHECK) == _check([row[name] for name in columns])
         and NUMBER.fullmatch(row["index"])
     }
-    intact = list(undamaged.values())
+    once = {row["name"]: row for row in undamaged.values()}
+    intact = list(once.values())
     if verifier is not None:
         intact = verifier.verify(intact)
     _write(path, columns, intact)
-    return {int(row["index"]): row for row in intact}
+    return {int(row["index"]): row for row in intact}, len(rows) - len(intact)
 
 
 def _write(path: Path, columns: list[str], rows: list[Row]) -> None:

@@ -6,18 +6,19 @@ A pair is a function of (job, index) alone. What happens to a rendered pair is u
 
 from __future__ import annotations
 
+import errno
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from degrade.images.files import ImageError
 from degrade.images.regions import open_image
 from degrade.plan import Plan
 from degrade.recipe import Recipe
 from degrade.rng import Key
-from degrade.storage.files import place
+from degrade.storage.files import move_aside, place
 from degrade.synthesis.job import Job
 from degrade.synthesis.manifest import Row, pair_files
 from degrade.synthesis.memory import MemorySemaphore
@@ -34,6 +35,7 @@ from degrade.synthesis.writers import FORMATS
 
 __all__ = [
     "PAIRS_PER_TASK",
+    "Committed",
     "Engine",
     "Rendered",
     "Result",
@@ -45,8 +47,22 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Result = tuple[int, "Row | ImageError"]
-"""The index of a pair and its row of the manifest, once its files are written, or its error."""
+
+
+class Committed(NamedTuple):
+    """A pair whose files are written.
+
+    Args:
+        row: Its row of the manifest.
+        moved: Where other files that had the names of its files are now.
+    """
+
+    row: Row
+    moved: tuple[str, ...] = ()
+
+
+Result = tuple[int, "Committed | ImageError"]
+"""The index of a pair and what was written, or its error."""
 Engine = Callable[[Job, list[int]], Iterator[Result]]
 """Renders the pairs of some indices and writes their files, in any order; yields the results."""
 Rendered = tuple[int, "RenderedPair | ImageError"]
@@ -54,6 +70,8 @@ Rendered = tuple[int, "RenderedPair | ImageError"]
 
 PAIRS_PER_TASK = 16
 """Most pairs of one source in a task."""
+BAD_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOTDIR, errno.EISDIR)
+"""Errors of file systems that are due to a name: too long, not allowed, taken by a folder."""
 BYTES_PER_PIXEL = 120
 """Memory that degrading a whole image takes, an HR pixel: 111 measured with realesrgan, 83 with
 bicubic.
@@ -119,16 +137,33 @@ def render_pairs(
 def _encode(
     job: Job, recipe: Recipe, index: int, crop: HRCrop, plan: Plan, pixels: PairPixels
 ) -> RenderedPair:
-    hr, lr = encode_pair(*pixels)
-    return RenderedPair(manifest_row(job, recipe, index, crop, plan, hr, lr), hr, lr)
+    files = encode_pair(pixels, crop, job.settings)
+    return RenderedPair(manifest_row(job, recipe, index, crop, plan, files), files)
 
 
-def commit(job: Job, index: int, pair: RenderedPair) -> Row:
-    """Write a pair's files atomically under their final names, and return its row."""
-    files = pair_files(job.staging_dir, job.name(index))
-    for path, data in zip(files, (pair.hr, pair.lr), strict=True):
-        place(path, data)
-    return pair.row
+def commit(job: Job, index: int, pair: RenderedPair) -> Committed | ImageError:
+    """Write a pair's files atomically under their final names, and return its row.
+
+    A file that has such a name and other contents was damaged after its row was lost, or is
+    somebody's; it is moved aside. A name that the file system does not take is the pair's error.
+    """
+    paths = pair_files(job.staging_dir, job.name(index), job.settings.sides)
+    moved: list[str] = []
+    try:
+        for path, data in zip(paths, pair.files, strict=True):
+            aside = move_aside(path, data)
+            if aside is not None and FORMATS[job.format].uses_staging:
+                aside.unlink()  # in a hidden folder, where nothing is but our files
+            elif aside is not None:
+                moved.append(str(aside))
+            place(path, data)
+    except OSError as error:
+        if error.errno not in BAD_NAME:
+            raise
+        return ImageError(
+            str(job.source(index)), f"cannot be written as {job.name(index)}: {error.strerror}"
+        )
+    return Committed(pair.row, tuple(moved))
 
 
 # --- batches on a device -------------------------------------------------------------------------

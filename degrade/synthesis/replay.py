@@ -9,10 +9,11 @@ from pathlib import Path
 from degrade.errors import SynthError
 from degrade.execution import Backend
 from degrade.recipe import Recipe
-from degrade.storage.destination import Destination, open_destination
+from degrade.storage.destination import Destination, open_destination, read_record
+from degrade.storage.names import unescape
 from degrade.storage.remote import is_url
 from degrade.synthesis.job import source_path
-from degrade.synthesis.manifest import FIXED, NUMBER, Row, drawn, read_rows
+from degrade.synthesis.manifest import FIXED, NUMBER, Row, doubled, drawn, read_rows
 from degrade.synthesis.pair import degrade_crops, encode_pair, load_crop
 from degrade.synthesis.settings import SynthSettings, load_settings
 from degrade.synthesis.writers import open_writer
@@ -27,18 +28,28 @@ class ReplayedPair:
 
     Args:
         name: The pair's name.
-        hr: The HR file's bytes.
-        lr: The LR file's bytes.
-        equal: Whether both have the hashes that the manifest records.
+        sides: The names of its files, such as ``hr`` and ``lr``.
+        files: Their bytes.
+        equal: Whether all have the hashes that the manifest records.
         on_disk: Whether the dataset's files have them too, in any format; None if they are
             missing.
     """
 
     name: str
-    hr: bytes
-    lr: bytes
+    sides: tuple[str, ...]
+    files: EncodedPair
     equal: bool
     on_disk: bool | None
+
+    @property
+    def hr(self) -> bytes:
+        """The HR file's bytes."""
+        return self.files[0]
+
+    @property
+    def lr(self) -> bytes:
+        """The LR file's bytes."""
+        return self.files[1]
 
 
 def replay_pairs(
@@ -65,7 +76,7 @@ def replay_pairs(
     destination.restore()
     folder = destination.folder
     path = path or folder / "manifest.csv"
-    if not path.is_file():
+    if not path.exists():
         raise SynthError(f"{path}: no such manifest")
     recipe = Recipe.load(folder / "recipe.yaml")
     root, settings = load_settings(folder, recipe)
@@ -73,10 +84,10 @@ def replay_pairs(
         root = str(source) if is_url(source) else Path(source)
     writer = open_writer(destination)
     for each in _chosen_rows(path, recipe, row):
-        hr, lr = render_row(each, recipe, settings, root, device, backend)
+        files = render_row(each, recipe, settings, root, device, backend)
         stored = writer.read(each)
         on_disk = None if stored is None else matches(stored, each)
-        yield ReplayedPair(each["name"], hr, lr, matches((hr, lr), each), on_disk)
+        yield ReplayedPair(each["name"], writer.sides, files, matches(files, each), on_disk)
 
 
 def _locate(manifest: Path | str) -> tuple[Path | None, Destination]:
@@ -90,11 +101,13 @@ def _locate(manifest: Path | str) -> tuple[Path | None, Destination]:
 
 
 def _chosen_rows(path: Path, recipe: Recipe, index: int | None) -> list[Row]:
-    columns, rows = read_rows(path.read_text(encoding="utf-8", errors="replace"))
+    columns, rows = read_rows(read_record(path).decode(errors="replace"))
     needed = (*FIXED, *(column.address for column in recipe.columns))
     missing = [name for name in needed if name not in columns]
     if missing:
         raise SynthError(f"{path}: lacks the columns {', '.join(missing[:5])}")
+    if twice := doubled(rows):
+        raise SynthError(f"{path}: {', '.join(twice[:3])}; each should be there once")
     chosen = [row for row in rows if index is None or row["index"] == str(index)]
     if not chosen:
         raise SynthError(f"{path}: has no row with index {index}; there are {len(rows)} rows")
@@ -109,7 +122,7 @@ def render_row(
     device: str = "cpu",
     backend: Backend | None = None,
 ) -> EncodedPair:
-    """Render the pair of a row, and return its HR and its LR file.
+    """Render the pair of a row, and return its files.
 
     Raises:
         SynthError: the recipe cannot draw the row, or the source has another size.
@@ -122,11 +135,11 @@ def render_row(
             raise ValueError("an index should be an integer of up to 18 digits")
     except ValueError as error:
         raise SynthError(f"row {row['index']}: {error}") from None
-    crop = load_crop(source_path(root, row["source"]), settings, recipe.scale, index)
+    crop = load_crop(source_path(root, unescape(row["source"])), settings, recipe.scale, index)
     recorded = [row[side] for side in ("top", "left", "height", "width")]
     if [str(edge) for edge in crop.box] != recorded:
         raise SynthError(
             f"row {row['index']}: {row['source']} now gives another crop; is it the same image?"
         )
     [pixels] = degrade_crops([crop], recipe, plan, device, backend)
-    return encode_pair(*pixels)
+    return encode_pair(pixels, crop, settings)

@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from degrade.errors import SynthError
-from degrade.storage.destination import Destination
+from degrade.storage.destination import Destination, read_record
+from degrade.synthesis.settings import LATER, SynthSettings
 from degrade.synthesis.writers.folder import FolderWriter
 from degrade.synthesis.writers.huggingface import HuggingFaceWriter
 from degrade.synthesis.writers.lmdb import LmdbWriter
@@ -29,8 +32,18 @@ def open_writer(destination: Destination) -> FolderWriter:
     """Return the writer of an existing dataset, by its ``synth.json``. Raises SynthError."""
     path = destination.folder / "synth.json"
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record: dict[str, Any] = json.loads(read_record(path))
         writer = FORMATS[record.get("format", FolderWriter.name)]
-        return writer(destination, int(record.get("shard", 1000)), int(record["pairs"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        layout = {name: record[name] for name in LATER if name in record}
+        sides = TypeAdapter(SynthSettings).validate_python(layout).sides
+        return writer(destination, int(record.get("shard", 1000)), int(record["pairs"]), sides)
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+        OverflowError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:
         raise SynthError(f"{path}: is not what degrade synth writes: {error!r}") from None
