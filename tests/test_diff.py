@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from rich.console import Console
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio
 
+from degrade.console import Console
 from degrade.images.samples import sample_images
 from degrade.inspection import metrics
 from degrade.inspection.diff import changes, effects, parameters, print_diff

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
+from typer.core import TyperGroup
+
+from degrade.console import Console, encode_always
 
 if TYPE_CHECKING:
     from degrade.execution import Backend
@@ -35,16 +37,37 @@ __all__ = [
     "read_changes",
     "read_recipe",
     "restored_import_path",
+    "run",
 ]
 
+
+UsageError: Any = typer.BadParameter.__base__
+"""Of typer's own copy of click, or of click, by typer's version."""
+
+
+class StoppedError(Exception):
+    """Ctrl-C. Of a KeyboardInterrupt typer would make an exit without a word."""
+
+
+class Commands(TyperGroup):
+    """Commands that Ctrl-C stops with :class:`StoppedError`."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise StoppedError from None
+
+
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Degradation pipelines and paired data for super-resolution:"
     " every draw per sample, every pair replayable.",
 )
-out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+out, err = Console(), Console(stderr=True)
 
 RecipeName = Annotated[
     str, typer.Option("--recipe", "-r", help="Name (see [b]degrade list[/b]) or file of a recipe.")
@@ -74,24 +97,40 @@ Modules = Annotated[
 
 
 def main() -> None:
-    """Run the command line. User errors print a message and exit with code 2."""
+    """Run the command line."""
+    run(app, "run again to go on")
+
+
+def run(application: typer.Typer, hint: str) -> None:
+    """Run a command line. User errors print a message and exit with code 2, Ctrl-C prints
+    ``hint`` and exits with code 130.
+    """
     from degrade.errors import UserError
 
+    encode_always()
     try:
-        app()
+        code = application(standalone_mode=False)
+    except UsageError as error:
+        if not (message := error.format_message()):
+            sys.exit(2)  # no arguments; the help is already printed
+        command = error.ctx.command_path if error.ctx else ""
+        fail(f"{message.rstrip('.')}; see {command} --help")
     except UserError as error:
         fail(str(error))
     except OSError as error:  # a full disk, a folder that may not be written
         fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except KeyboardInterrupt:
-        err.print("\n[yellow]stopped[/yellow]; run the same command again to resume")
+    except (StoppedError, KeyboardInterrupt):
+        err.print("\nstopped", style="yellow", end="")
+        err.print(f"; {hint}")
         sys.exit(130)
+    if code:
+        sys.exit(code)
 
 
 def fail(message: str) -> NoReturn:
     """Print an error and exit with code 2."""
-    err.print("[red]error:[/red] ", end="")
-    err.print(message, markup=False, soft_wrap=True)
+    err.print("error: ", style="red", end="")
+    err.print(message, soft_wrap=True)
     sys.exit(2)
 
 

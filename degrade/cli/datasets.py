@@ -118,7 +118,7 @@ def synth(
     used = check_backend(first, backend)
     job = prepare(loaded, settings, where, format, shard, first, used)
     out.print(
-        f"[b]{loaded.name}[/b] x{loaded.scale}  {job.total} pairs from {len(job.sources)} images",
+        f"{loaded.name} x{loaded.scale}  {job.total} pairs from {len(job.sources)} images",
         soft_wrap=True,
     )
     for line in summary(dict(job.passed_over)):
@@ -166,7 +166,7 @@ def _engine(
 
 def _print_skipped(report: Report) -> None:
     for source, reason in report.skipped[:SHOWN_SKIPPED]:
-        err.print(f"skipped {source}: {reason}", markup=False, soft_wrap=True)
+        err.print(f"skipped {source}: {reason}", soft_wrap=True)
     more = len(report.skipped) - SHOWN_SKIPPED
     if more > 0:
         err.print(f"... and {more} more, see skipped.csv")
@@ -225,8 +225,9 @@ def replay(
     used = check_backend(check_device(device), backend)
     for pair in replay_pairs(manifest, row, input, device, used):
         different += not pair.equal
-        verdict = "[green]equal[/green]" if pair.equal else "[red]different[/red]"
-        out.print(f"{verdict}  {pair.name}{stored[pair.on_disk]}", soft_wrap=True)
+        verdict, style = ("equal", "green") if pair.equal else ("different", "red")
+        out.print(verdict, style=style, end="  ")
+        out.print(f"{pair.name}{stored[pair.on_disk]}", soft_wrap=True)
         if output is not None:
             files = pair_files(output, pair.name)
             for path, data in zip(files, (pair.hr, pair.lr), strict=True):

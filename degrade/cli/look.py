@@ -176,8 +176,8 @@ def bench(
     used = check_backend(check_device(device), backend)
     settings = BenchSettings(device, batch, seconds, seed, used, input, size)
     loaded = read_recipe(recipe, scale, changes, modules)
-    found = benchmark(loaded, settings, lambda what: err.print(f"[dim]measuring {what}[/dim]"))
+    found = benchmark(loaded, settings, lambda what: err.print(f"measuring {what}", style="dim"))
     if as_json:
-        out.print(json.dumps(found.data(), indent=2), markup=False, soft_wrap=True)
+        out.print(json.dumps(found.data(), indent=2), soft_wrap=True)
     else:
         print_benchmark(out, found)

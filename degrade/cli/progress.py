@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from degrade.console import Console, printable
 
 __all__ = ["pair_progress"]
 
@@ -39,7 +40,7 @@ def pair_progress(console: Console) -> Generator[Callable[[int, int, str], None]
             MofNCompleteColumn(),
             _Rate(),
             TimeRemainingColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
         ),
         console=console,
     )
@@ -47,6 +48,6 @@ def pair_progress(console: Console) -> Generator[Callable[[int, int, str], None]
         task = bar.add_task("", total=None)
 
         def update(done: int, total: int, name: str) -> None:
-            bar.update(task, completed=done, total=total, description=name[-40:])
+            bar.update(task, completed=done, total=total, description=printable(name[-40:]))
 
         yield update

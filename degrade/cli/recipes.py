@@ -39,7 +39,7 @@ def check(
             loaded = read_recipe(recipe, scale, changes, modules)
         except RecipeError as error:
             wrong += len(error.problems)
-            out.print(str(error), markup=False, soft_wrap=True)
+            out.print(str(error), soft_wrap=True)
         else:
             count = len(loaded.columns)
             out.print(
@@ -75,7 +75,7 @@ def schema() -> None:
 
     from degrade.loading.json_schema import recipe_schema
 
-    out.print(json.dumps(recipe_schema(), indent=2), markup=False, soft_wrap=True)
+    out.print(json.dumps(recipe_schema(), indent=2), soft_wrap=True)
 
 
 @app.command("import")
@@ -100,8 +100,8 @@ def import_(
     imported = read_options(file, dialect)
     colours = {"note": "cyan", "warning": "yellow", "error": "red"}
     for finding in imported.findings:
-        err.print(f"[{colours[finding.severity]}]{finding.severity}:[/] ", end="")
-        err.print(str(finding), markup=False, soft_wrap=True)
+        err.print(f"{finding.severity}: ", style=colours[finding.severity], end="")
+        err.print(str(finding), soft_wrap=True)
     err.print(
         f"{imported.dialect}: findings: {len(imported.findings)},"
         f" keys of training ignored: {imported.ignored}"

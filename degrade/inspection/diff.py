@@ -17,10 +17,10 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from degrade.console import Console
 from degrade.control import OneOf, Repeat, Shuffle
 from degrade.images.pixels import Uint8, as_pixels
 from degrade.inspection import metrics
@@ -246,11 +246,11 @@ def _parameter_table(one: str, other: str, shown: Sequence[Change]) -> Table:
     )
     table.add_column("address", no_wrap=True)
     for name in (one, other):
-        table.add_column(Text(name), overflow="fold")
+        table.add_column(name, overflow="fold")
     style = {"only a": "yellow", "only b": "cyan", "different": "", "same": "dim"}
     for change in shown:
         cells = (change.address, change.a or "-", change.b or "-")
-        table.add_row(*(Text(cell) for cell in cells), style=style[change.kind])
+        table.add_row(*cells, style=style[change.kind])
     return table
 
 
@@ -261,7 +261,7 @@ def _effect_table(one: str, other: str, measured: Sequence[Effect]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
     for name in (one, other, f"{other} - {one}"):
-        table.add_column(Text(name), justify="right", overflow="fold")
+        table.add_column(name, justify="right", overflow="fold")
     for effect in measured:
         heading, _ = MEASURES[effect.name]
         table.add_row(
@@ -270,6 +270,7 @@ def _effect_table(one: str, other: str, measured: Sequence[Effect]) -> Table:
     return table
 
 
-def _spread(values: Real, sign: str = "") -> str:
+def _spread(values: Real, sign: str = "") -> Text:
     middle, low, high = np.percentile(values, [50, 5, 95])
-    return f"{middle:{sign}.2f}\n[dim]{low:{sign}.2f} to {high:{sign}.2f}[/dim]"
+    spread = (f"{low:{sign}.2f} to {high:{sign}.2f}", "dim")
+    return Text.assemble(f"{middle:{sign}.2f}\n", spread)
