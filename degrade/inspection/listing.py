@@ -17,7 +17,7 @@ from degrade.base import REGISTRY, Operator
 from degrade.console import Console
 from degrade.distributions import Dist
 from degrade.errors import UserError, close
-from degrade.loading.positions import compose
+from degrade.loading.positions import compose, read_text
 from degrade.loading.search_path import locate, names
 from degrade.shorthand import dump
 
@@ -43,7 +43,7 @@ def print_listing(console: Console, what: str | None = None) -> None:
         console.print(f"{inspect.getdoc(REGISTRY[what])}\n", soft_wrap=True)
         console.print(_operators([what]))
     elif what in names():
-        console.print(locate(what).read_text(encoding="utf-8"), soft_wrap=True)
+        console.print(read_text(locate(what)), soft_wrap=True)
     else:
         raise UserError(f"{what}: no such recipe or operator{close(what, [*names(), *REGISTRY])}")
 
@@ -92,7 +92,7 @@ def _recipes() -> Table:
     for heading in ("name", "scale", "what"):
         table.add_column(heading, no_wrap=heading != "what")
     for name in names():
-        data = compose(locate(name).read_text(encoding="utf-8"), name).data
+        data = compose(read_text(locate(name)), name).data
         scale = data.get("scale", f"as {data.get('extends')}")
         table.add_row(name, str(scale), str(data.get("description", "")))
     return table
