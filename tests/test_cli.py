@@ -126,6 +126,26 @@ WRONG = [
     (("show", "realesrgn"), "no such recipe"),
     (("show", "bicubic", "nowhere.png"), "nowhere.png: no such file"),
     (("show", "bicubic", "-o", "x.jpg"), "should end in .png"),
+    (("show", "bicubic", "--draws", "100000"), "'--draws'"),
+    (("show", "bicubic", "--draws", "0"), "'--draws'"),
+    (("show", "bicubic", "--crop", "100000"), "'--crop'"),
+    (("preview", "bicubic", "--draws", "100000"), "'--draws'"),
+    (("preview", "bicubic", "--crop", "100000"), "'--crop'"),
+    (("diff", "bicubic", "bsrgan", "--draws", "100000"), "'--draws'"),
+    (("bench", "bicubic", "--batch", "0"), "'--batch'"),
+    (("bench", "bicubic", "--batch", "1000000000000"), "'--batch'"),
+    (("bench", "bicubic", "--batch", "4096", "--size", "4096"), "lower one of them"),
+    (("bench", "bicubic", "--seconds", "nan"), "'--seconds'"),
+    (("bench", "bicubic", "--seconds", "inf"), "'--seconds'"),
+    (("bench", "bicubic", "--device", "meta"), "--device meta:"),
+    (("synth", "--device", "meta"), "--device meta:"),
+    (("doctor", "empty", "--workers", "-1"), "'--workers'"),
+    (("doctor", "empty", "--workers", "100000"), "'--workers'"),
+    (("doctor", "empty", "--softness", "nan"), "'--softness'"),
+    (("doctor", "empty", "--softness", "inf"), "'--softness'"),
+    (("doctor", "empty", "--quality", "101"), "'--quality'"),
+    (("show", "bicubic", "--set", "scale=10000000"), "scale: 10000000 should be a whole"),
+    (("show", "bicubic", "--set", "name=../x"), "name: '../x' should be a name of letters"),
     (("show", "bicubic", "--crop", "32", "--draws", "1", "-o", "no/such/x.png"), "o such file"),
     (("list", "blurr"), "blurr: no such recipe or operator; did you mean blur?"),
 ]
@@ -152,6 +172,28 @@ def test_show(run: Run, tmp_path: Path, photos: Path) -> None:
     code, out, err = run("show", "bsrgan", "photos/0.png", "--draws", "2", "--crop", "48")
     assert (code, out) == (0, "Look at bsrgan.png\n"), err
     assert read_image(tmp_path / "bsrgan.png").pixels.shape[2] == 3
+
+
+@pytest.mark.parametrize(
+    ("command", "path"),
+    [
+        (("show", "bicubic", "--draws", "1", "--crop", "64"), "bicubic.png"),
+        (("preview", "bicubic", "--draws", "1", "--crop", "64"), "bicubic.html"),
+        (("import", "options.yml", "-o", "out.yaml"), "out.yaml"),
+    ],
+)
+def test_a_file_of_someone_else_is_not_overwritten(
+    run: Run, tmp_path: Path, command: tuple[str, ...], path: str
+) -> None:
+    (tmp_path / "options.yml").write_text("scale: 4\njpeg_prob: 1\nhigh_order_degradation: true\n")
+    (tmp_path / path).write_text("mine")
+    code, _, err = run(*command)
+    assert (code, f"{path}: is already there" in err) == (2, True), err
+    assert (tmp_path / path).read_text() == "mine"
+    assert run(*command, "--force")[0] == 0
+    assert (tmp_path / path).read_bytes() != b"mine"
+    # A picture or page of ours may be made anew, but a recipe may have been edited.
+    assert run(*command)[0] == (2 if command[0] == "import" else 0)
 
 
 def test_check(run: Run, tmp_path: Path) -> None:

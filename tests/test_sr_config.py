@@ -35,6 +35,10 @@ WRONG = {
     "#" * 300_000: "is larger than",
 }
 TRAINING = {
+    "batch: 1000000000000": "c.yaml:1: batch: should be less than or equal to 65536",
+    "patch: 100000": "c.yaml:1: patch: should be less than or equal to 4096",
+    "{batch: 65536, patch: 4096}": "batch 65536, patch 4096: 1099511627776 HR pixels a step, more",
+    "workers: 100000": "c.yaml:1: workers: should be less than or equal to 256",
     "rate: .inf": "c.yaml:1: rate: should be finite (is inf)",
     "rate: true": "c.yaml:1: rate: is a Boolean in YAML",
     "milestones: [0.5, on]": "c.yaml:1: milestones: is a Boolean in YAML",

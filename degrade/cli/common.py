@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
+import struct
 import sys
 import traceback
+import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +26,7 @@ __all__ = [
     "BackendName",
     "Changes",
     "Device",
+    "Force",
     "Modules",
     "RecipeName",
     "Scale",
@@ -29,8 +34,10 @@ __all__ = [
     "app",
     "check_backend",
     "check_device",
+    "check_new",
     "err",
     "fail",
+    "finite",
     "import_modules",
     "main",
     "out",
@@ -38,6 +45,8 @@ __all__ = [
     "read_recipe",
     "restored_import_path",
     "run",
+    "signed",
+    "write_new",
 ]
 
 
@@ -77,7 +86,8 @@ Changes = Annotated[
     typer.Option(
         "--set",
         metavar="ADDRESS=VALUE",
-        help="Override a value of the recipe: first.jpeg.quality=[60,95].",
+        help="Override a value of the recipe: 'first.jpeg.quality=[60, 95]', quoted for the shell;"
+        " repeatable.",
     ),
 ]
 Scale = Annotated[int | None, typer.Option(help="HR size / LR size. Default: the recipe's.")]
@@ -90,6 +100,7 @@ BackendName = Annotated[
         help="reference, native (C) or triton. Default: the fastest that the device has.",
     ),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite a file of that name.")]
 Modules = Annotated[
     list[str],
     typer.Option("--import", metavar="MODULE", help="Import a module with custom operators."),
@@ -176,7 +187,7 @@ def read_changes(pairs: list[str]) -> dict[str, Any]:
         address, equals, text = pair.partition("=")
         if not equals or not address.strip():
             raise UserError(
-                f"--set {pair}: should be ADDRESS=VALUE, for example first.jpeg.quality=[60,95]"
+                f"--set {pair}: should be ADDRESS=VALUE, for example 'first.jpeg.quality=[60, 95]'"
             )
         changes[address.strip()] = compose(
             text if text.strip() else "null", f"--set {address}"
@@ -221,6 +232,49 @@ def read_recipe(recipe: str, scale: int | None, changes: list[str], modules: lis
     return Recipe.load(recipe, scale, read_changes(changes))
 
 
+def finite(value: float) -> float:
+    """Refuse NaN, which no bound of an option excludes."""
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
+
+
+def write_new(path: Path, data: bytes, force: bool) -> None:
+    """Write a file, over another one only if ``force`` is set. Raises UserError."""
+    from degrade.storage.files import write_atomic
+
+    check_new(path, force)
+    write_atomic(path, data)
+
+
+def check_new(path: Path, force: bool) -> None:
+    """Raise UserError, before long work, if a file is there that is not an earlier picture or page
+    of ours, and ``force`` is not set.
+    """
+    from degrade.errors import UserError
+
+    if os.path.lexists(path) and not force and not _is_ours(path):
+        raise UserError(f"{path}: is already there; give another --output, or --force")
+
+
+MARK = b"tEXtSoftware\0degrade"
+"""A chunk of a PNG file: its type and its text."""
+
+
+def signed(png: bytes) -> bytes:
+    """Return a PNG file with :data:`MARK` after its header."""
+    chunk = struct.pack(">I", len(MARK) - 4) + MARK + struct.pack(">I", zlib.crc32(MARK))
+    return png[:33] + chunk + png[33:]
+
+
+def _is_ours(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(1024)
+    return MARK in head or b"<title>degrade " in head
+
+
 def check_backend(device: str, backend: str | None) -> Backend | None:
     """Return the backend, if it works on the device. Raises UserError."""
     from degrade.errors import UserError
@@ -241,7 +295,7 @@ def check_device(device: str) -> str:
     from degrade.errors import UserError
 
     try:
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()  # which a device without memory, meta, refuses
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(f"--device {device}: {str(error).splitlines()[0]}") from None
     return device

@@ -19,6 +19,7 @@ from degrade.cli.common import (
     check_backend,
     check_device,
     err,
+    finite,
     import_modules,
     out,
     read_recipe,
@@ -246,15 +247,21 @@ def doctor(
         Path | None,
         typer.Option(help="Text file to write: the images with a problem, one per line."),
     ] = None,
-    side: Annotated[int, typer.Option(help="Minimum height and width in pixels.")] = 128,
+    side: Annotated[int, typer.Option(min=1, help="Minimum height and width in pixels.")] = 128,
     quality: Annotated[
-        int, typer.Option(help="Minimum JPEG quality, of the file or of an earlier compression.")
+        int,
+        typer.Option(
+            min=0, max=100, help="Minimum JPEG quality, of the file or of an earlier compression."
+        ),
     ] = 80,
     softness: Annotated[
-        float, typer.Option(help="Maximum softness; an image enlarged twofold has 2.")
+        float,
+        typer.Option(
+            min=0, callback=finite, help="Maximum softness; an image enlarged twofold has 2."
+        ),
     ] = 1.4,
     workers: Annotated[
-        int | None, typer.Option(help="Threads. Default: one per CPU core.")
+        int | None, typer.Option(min=1, max=1024, help="Threads. Default: one per CPU core.")
     ] = None,
 ) -> None:
     """Check HR images before training: damaged, compressed, soft, flat, small, duplicate ones."""

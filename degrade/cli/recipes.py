@@ -10,6 +10,7 @@ import typer
 
 from degrade.cli.common import (
     Changes,
+    Force,
     Modules,
     Scale,
     app,
@@ -17,6 +18,7 @@ from degrade.cli.common import (
     import_modules,
     out,
     read_recipe,
+    write_new,
 )
 
 
@@ -87,6 +89,7 @@ def import_(
         Path | None,
         typer.Option("--output", "-o", help="File to write the recipe to. Default: stdout."),
     ] = None,
+    force: Force = False,
     dialect: Annotated[
         str | None, typer.Option(help="basicsr, redux, params or neosr. Default: detected.")
     ] = None,
@@ -111,5 +114,5 @@ def import_(
     if output is None:
         sys.stdout.write(imported.to_yaml())
     else:
-        output.write_text(imported.to_yaml(), encoding="utf-8")
+        write_new(output, imported.to_yaml().encode(), force)
         err.print(f"Look at {output}", soft_wrap=True)

@@ -27,6 +27,7 @@ from typing import Any, cast
 
 import yaml
 
+from degrade.console import printable
 from degrade.errors import Problem, RecipeError
 from degrade.importers.basicsr import basicsr
 from degrade.importers.neosr import neosr
@@ -67,9 +68,10 @@ class Imported:
             raise ValueError("no recipe: a finding is an error")
         from degrade import __version__
 
-        head = [f"# {self.recipe['description']}, by degrade {__version__}."]
+        # A line break in a key or a value would end the comment, and what follows be YAML.
+        head = [f"# {printable(self.recipe['description'])}, by degrade {__version__}."]
         head += [
-            f"# {finding.key}: {finding.message}"
+            f"# {printable(f'{finding.key}: {finding.message}')}"
             for finding in self.findings
             if finding.severity == "warning"
         ]
@@ -137,7 +139,7 @@ def _assemble(dialect: str, path: Path, options: Options, stages: Config) -> Imp
     recipe = {
         "name": re.sub(r"[^A-Za-z0-9]+", "_", name)[:64].strip("_") or "imported",
         "scale": int(scale),
-        "description": f"Imported from {path.name} ({dialect})",
+        "description": f"Imported from {printable(path.name)} ({dialect})",
         **{stage: steps for stage, steps in stages.items() if steps},
     }
     if not any(finding.severity == "error" for finding in options.findings):

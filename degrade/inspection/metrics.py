@@ -10,21 +10,26 @@ and are not absolute measures of one image.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from degrade.canvas import Canvas
+from degrade.console import printable
+from degrade.errors import UserError
 from degrade.images.files import find_images, read_image
+from degrade.images.image import ImageError
 from degrade.images.pixels import Uint8, as_pixels, in_channels, reflected
 from degrade.images.samples import sample_images
 from degrade.kernels.resample import resample
 
 __all__ = [
     "MAX_PSNR",
+    "batches",
     "bicubic_downscale",
     "block_edge_ratio",
     "center_crops",
@@ -32,6 +37,7 @@ __all__ = [
     "input_images",
     "noise_level",
     "psnr",
+    "readable_crops",
 ]
 
 MAX_PSNR = 60.0
@@ -130,6 +136,34 @@ def input_images(source: str) -> list[Path]:
         ImageError: There are none.
     """
     return find_images(source) if source else sample_images()
+
+
+def batches(index: NDArray[np.intp], side: int) -> Iterator[NDArray[np.intp]]:
+    """Split samples of side x side pixels into batches of at most about 4 megapixels."""
+    size = max(1, 2**22 // side**2)
+    for i in range(0, len(index), size):
+        yield index[i : i + size]
+
+
+def readable_crops(files: Sequence[Path], size: int) -> tuple[list[Path], list[Tensor], list[str]]:
+    """Return the images that can be read, their centre crops, and why the others cannot.
+
+    Raises:
+        ImageError: None can be read.
+    """
+    read: list[Path] = []
+    crops: list[Tensor] = []
+    skipped: list[str] = []
+    for file in files:
+        try:
+            crops += center_crops([file], size)
+            read.append(file)
+        except ImageError as error:
+            skipped.append(printable(str(error)))
+    if not crops:
+        more = f"; {len(skipped)} images cannot be read" if len(skipped) > 1 else ""
+        raise UserError(f"{skipped[0]}{more}")
+    return read, crops, skipped
 
 
 def center_crops(files: Sequence[Path], size: int) -> Iterable[Tensor]:

@@ -33,6 +33,10 @@ Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
+MOST_PIXELS = 2**30
+"""HR pixels of a step, over all processes and accumulated parts: 12 GiB as float32."""
+
+
 class Settings(BaseModel):
     """Settings from YAML and flags. Numbers are finite, and no word that YAML reads as a Boolean
     is taken for a number: pydantic reads ``steps: yes`` as 1.
@@ -140,10 +144,10 @@ class Config(Settings):
     out: str = "runs/run"
     seed: int = 0
     steps: Positive = 10_000
-    batch: Positive = 16
-    patch: Positive = 96
-    accumulate: Positive = 1
-    workers: Annotated[int, Field(ge=0)] = 0
+    batch: Annotated[int, Field(ge=1, le=2**16)] = 16
+    patch: Annotated[int, Field(ge=1, le=2**12)] = 96
+    accumulate: Annotated[int, Field(ge=1, le=2**16)] = 1
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
     device: str = "auto"
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     model: dict[str, Any] = {}
@@ -226,6 +230,12 @@ def configure(
         _put(data, "gan.perceptual" if address == "perceptual" else address, value)
     data.setdefault("val", None if str(data.get("recipe")).startswith(PAIRS) else "samples")
     config = validate(Config, data, document)
+    pixels = config.batch * config.patch**2
+    if pixels > MOST_PIXELS:
+        raise UserError(
+            f"batch {config.batch}, patch {config.patch}: {pixels} HR pixels a step, more than "
+            f"{MOST_PIXELS}; lower one of them"
+        )
     if "scale" in data:
         return config
     return config.model_copy(update={"scale": default_scale(config.recipe)})
