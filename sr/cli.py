@@ -110,13 +110,14 @@ def train_command(
         ),
     ] = None,
     output: Annotated[
-        str | None, typer.Option("--out", "-o", help="Folder of the run. Default: runs/run.")
+        str | None,
+        typer.Option("--output", "-o", "--out", help="Folder of the run. Default: runs/run."),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="YAML file of settings, such as a run's config.yaml.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue from the last checkpoint in --out.")
+        bool, typer.Option("--resume", help="Continue from the last checkpoint in --output.")
     ] = False,
     seed: Annotated[
         int | None,
@@ -134,7 +135,7 @@ def train_command(
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="Any setting: rate=1e-3, model.kernels=[9,1,5]; repeatable.",
+            help="Any setting: rate=1e-3, 'model.kernels=[9, 1, 5]' (quoted); repeatable.",
         ),
     ] = [],  # noqa: B006
     modules: Modules = [],  # noqa: B006
@@ -259,7 +260,9 @@ def upscale_command(
     model: ModelName = "srcnn_x4",
     output: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder of the results. Default: each image's folder."),
+        typer.Option(
+            "--output", "-o", "--out", help="Folder of the results. Default: each image's folder."
+        ),
     ] = None,
     tile: Tile = 512,
     device: Device = "cpu",
@@ -386,7 +389,9 @@ def compare_command(
     ] = None,
     output: Annotated[
         str | None,
-        typer.Option("--out", "-o", help="Folder of runs and results. Default: comparison."),
+        typer.Option(
+            "--output", "-o", "--out", help="Folder of runs and results. Default: comparison."
+        ),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="YAML file of the same settings; flags take precedence.")

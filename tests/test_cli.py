@@ -87,12 +87,17 @@ def test_synth_and_replay(run: Run, photos: Path, tmp_path: Path) -> None:
     assert run("replay", "synth/realesrgan")[:2] == (1, "different  0\nequal  1\n")
 
 
-def test_synth_of_the_samples(run: Run) -> None:
-    code, out, _ = run(
-        "synth", "--recipe", "bicubic", "--patch", "48", "--count", "2", "--workers", "1"
-    )
+@pytest.mark.parametrize("recipe", [("bicubic",), ("--recipe", "bicubic"), ("-r", "bicubic")])
+def test_synth_of_the_samples(run: Run, recipe: tuple[str, ...]) -> None:
+    code, out, _ = run("synth", *recipe, "--patch", "48", "--count", "2", "--workers", "1")
     assert code == 0
+    assert "bicubic x4" in out
     assert "2 pairs made" in out
+
+
+@pytest.mark.parametrize("command", ["synth", "replay", "show", "preview", "diff", "import"])
+def test_the_output_is_called_output(run: Run, command: str) -> None:
+    assert {"--output", "-o"} <= set(re.findall(r"--?[a-z]+", run(command, "--help")[1]))
 
 
 def test_skipped_files_are_told(run: Run, photos: Path) -> None:
@@ -105,6 +110,8 @@ def test_skipped_files_are_told(run: Run, photos: Path) -> None:
 
 WRONG = [
     (("synth", "-r", "realesrgn"), "realesrgn: no such recipe; did you mean realesrgan?"),
+    (("synth", "-r", "RealESRGAN"), "RealESRGAN: no such recipe; did you mean realesrgan?"),
+    (("synth", "bicubic", "-r", "bsrgan"), "two recipes, bicubic and --recipe bsrgan: give one"),
     (("synth", "-i", "nowhere"), "nowhere: does not exist"),
     (("synth", "-i", "empty"), "no images here"),
     (("synth", "-i", "bad"), "no pair could be made; all 1 sources were skipped"),

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import ast
 import io
+import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,7 @@ from rich.text import Text
 
 import degrade.cli
 import sr.cli
-from degrade.cli.progress import pair_progress
+from degrade.cli.progress import show_progress, track
 from degrade.console import Console, printable
 
 ROOT = Path(__file__).parent.parent
@@ -49,7 +53,8 @@ def table(heading: str, cell: str) -> Table:
 
 
 def progress(console: Console, name: str) -> None:
-    with pair_progress(console) as update:
+    ticks = iter([0.0, 40.0, 40.0, 50.0, 50.0])
+    with show_progress(console, "pairs", lambda: next(ticks)) as update:
         update(1, 2, name)
 
 
@@ -204,3 +209,58 @@ def test_broken_images_are_named(run: Callable[..., tuple[Any, str]], tmp_path: 
     assert code == 0, text
     assert all(c.isprintable() or c == "\n" for c in text), repr(text)
     assert ":smile:.png" in text
+
+
+# --- progress ------------------------------------------------------------------------------------
+
+
+def lines(seconds: list[float], updates: list[tuple[int, int, str]]) -> list[str]:
+    """What progress prints where there is no terminal."""
+    clock = iter([0.0, *(tick for second in seconds for tick in (second, second)), 1e3, 1e3])
+    console = Console(file=io.StringIO())
+    with show_progress(console, "pairs", lambda: next(clock)) as update:
+        for one in updates:
+            update(*one)
+    return console.file.getvalue().splitlines()
+
+
+def test_plain_lines_of_progress() -> None:
+    found = lines([31.0], [(11, 310, "a/0010")])
+    assert found[0] == "11 of 310 pairs, 0.0323 pairs/s, 2:34:29 left  a/0010"
+    assert found[1].startswith("11 of 310 pairs, ")
+
+
+def test_what_was_made_before_has_no_rate() -> None:
+    assert lines([40.0], [(1001, 2000, "x")])[0].startswith("1001 of 2000 pairs, 0.025 pairs/s")
+
+
+def test_short_work_prints_nothing_elsewhere() -> None:
+    console = Console(file=io.StringIO())
+    assert list(track(console, [3, 4], 2, "images")) == [3, 4]
+    assert console.file.getvalue() == ""
+
+
+def test_a_terminal_has_a_bar() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    assert list(track(console, range(3), 3, "images")) == [0, 1, 2]
+    assert "3/3" in console.file.getvalue()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no signal to a group of processes")
+def test_ctrl_c_prints_one_line(tmp_path: Path) -> None:
+    """Even while workers start, which takes seconds."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "degrade", "synth", "-o", str(tmp_path / "x"), "--workers", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    assert "pairs from" in process.stdout.readline()
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert err.strip() == "stopped; run again to go on"

@@ -32,15 +32,29 @@ def recipe(*steps: object, scale: int = 2, name: str = "test") -> Recipe:
     return Recipe.load({"name": name, "scale": scale, "lr": [*steps, *end]})
 
 
-@pytest.mark.parametrize("sigma", [3, 10, 25])
+@pytest.mark.parametrize("sigma", [0, 2, 8])
 def test_noise_level_finds_the_noise(sigma: float):
-    # 3 x 128 x 128 details: the estimate's own deviation is below 1 %; rounding to 8 bits adds
-    # 1/12 to the variance.
-    assert metrics.noise_level(noisy(sigma)) == pytest.approx(np.hypot(sigma, 12**-0.5), rel=0.05)
+    """Two roundings add 1/12 of a grey level each to what is noise of two images."""
+    rng = np.random.default_rng(0)
+    scene = rng.uniform(60, 190, (96, 96, 3))
+    one, other = (
+        np.round(scene + rng.normal(0, sigma, scene.shape)).astype(np.uint8) for _ in range(2)
+    )
+    expected = np.hypot(sigma, 12**-0.5) if sigma else 0
+    assert metrics.noise_level(one, other) == pytest.approx(expected, rel=0.05)
 
 
-def test_noise_level_of_nothing():
-    assert metrics.noise_level(np.full((32, 32, 3), 77, np.uint8)) == 0
+@pytest.mark.parametrize("quality", [30, 60, 95])
+def test_halved_noise_is_resolved(quality: int):
+    """Even behind JPEG, which removes the finest detail of noise."""
+    a, b = (
+        recipe({"gaussian_noise": {"sigma": sigma}}, {"jpeg": {"quality": quality}})
+        for sigma in (16, 8)
+    )
+    found = {effect.name: effect for effect in effects(a, b, sample_images()[:1], 6, 128)}
+    ratio = found["noise"].b / found["noise"].a
+    assert (ratio < 0.75).all(), ratio
+    assert (found["noise"].b > 0.5).all()
 
 
 def test_block_edge_ratio_is_one_without_and_above_with_a_grid():

@@ -79,7 +79,12 @@ app = typer.Typer(
 out, err = Console(), Console(stderr=True)
 
 RecipeName = Annotated[
-    str, typer.Option("--recipe", "-r", help="Name (see [b]degrade list[/b]) or file of a recipe.")
+    str | None,
+    typer.Option(
+        "--recipe",
+        "-r",
+        help="Name (see [b]degrade list[/b]) or file of a recipe. Default: realesrgan.",
+    ),
 ]
 Changes = Annotated[
     list[str],

@@ -37,7 +37,11 @@ SHOWN_SKIPPED = 10
 
 @app.command()
 def synth(
-    recipe: RecipeName = "realesrgan",
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[RECIPE]", help="Recipe; another way to give --recipe."),
+    ] = None,
+    recipe: RecipeName = None,
     input: Annotated[
         str,
         typer.Option(
@@ -105,14 +109,17 @@ def synth(
 
     Re-run to resume.
     """
-    from degrade.cli.progress import pair_progress
+    from degrade.cli.progress import show_progress
+    from degrade.errors import UserError
     from degrade.images.search import summary
     from degrade.inspection.gallery import write_contact_sheet
     from degrade.synthesis.job import prepare
     from degrade.synthesis.run import synthesize
 
+    if name and recipe and name != recipe:
+        raise UserError(f"two recipes, {name} and --recipe {recipe}: give one")
     settings = _settings(input, patch, per_image, count, seed, small, alpha)
-    loaded = read_recipe(recipe, scale, changes, modules)
+    loaded = read_recipe(name or recipe or "realesrgan", scale, changes, modules)
     chosen = _engine(engine, device, workers, batch, memory)
     where = output or Path("synth") / loaded.name
     first = device.split(",")[0]
@@ -123,8 +130,8 @@ def synth(
         soft_wrap=True,
     )
     for line in summary(dict(job.passed_over)):
-        err.print(f"passed over {line}", markup=False, soft_wrap=True)
-    with pair_progress(err) as progress:
+        err.print(f"passed over {line}", soft_wrap=True)
+    with show_progress(err, "pairs") as progress:
         report = synthesize(job, loaded, chosen, progress)
     _print_skipped(report)
     sheet = write_contact_sheet(job.output, loaded, url=job.url)
@@ -265,8 +272,7 @@ def doctor(
     ] = None,
 ) -> None:
     """Check HR images before training: damaged, compressed, soft, flat, small, duplicate ones."""
-    from rich.progress import track
-
+    from degrade.cli.progress import track
     from degrade.doctor.checks import Limits, examine_folder
     from degrade.doctor.report import exclusions, print_problems, to_csv
 
@@ -274,7 +280,7 @@ def doctor(
         folder,
         Limits(side=side, quality=quality, softness=softness),
         workers,
-        lambda exams, total: track(exams, "", total, console=err),
+        lambda exams, total: track(err, exams, total, "images"),
     )
     print_problems(out, found)
     for path, text in ((csv, to_csv), (exclude, exclusions)):

@@ -25,6 +25,7 @@ from degrade.control import OneOf, Repeat, Shuffle
 from degrade.images.pixels import Uint8, as_pixels
 from degrade.inspection import metrics
 from degrade.nodes import Maybe, Node, Step
+from degrade.plan import Plan
 from degrade.recipe import Recipe
 from degrade.rng import Key
 
@@ -189,22 +190,23 @@ def effects(
     values = np.empty((2, len(MEASURES), draws))
     for j, recipe in enumerate((a, b)):
         for k, hr in enumerate(crops):
-            index = np.arange(k, draws, len(crops))
-            if not len(index):
-                continue
-            batch = hr.expand(len(index), -1, -1, -1)
-            lr = as_pixels(recipe.apply(batch, recipe.plan(Key.of(seed, index))).lr)
             [reference] = metrics.bicubic_downscale(recipe.crop(hr).float() / 255, recipe.scale)
-            for i, image in zip(index, lr, strict=True):
-                values[j, :, i] = _measures(image, reference)
+            for index in metrics.batches(np.arange(k, draws, len(crops)), size):
+                batch = hr.expand(len(index), -1, -1, -1)
+                plan = recipe.plan(Key.of(seed, index))
+                # The same drawn values, other pixels of noise.
+                again = Plan(plan.columns, plan.values, Key.of(seed, index, epoch=1))
+                lr, other = (as_pixels(recipe.apply(batch, one).lr) for one in (plan, again))
+                for i, image, twin in zip(index, lr, other, strict=True):
+                    values[j, :, i] = _measures(image, twin, reference)
     return [Effect(name, *values[:, i]) for i, name in enumerate(MEASURES)]
 
 
-def _measures(image: Uint8, reference: Uint8) -> list[float]:
-    """The metrics of ``MEASURES``, in its order and units."""
+def _measures(image: Uint8, twin: Uint8, reference: Uint8) -> list[float]:
+    """The metrics of ``MEASURES``, in its order and units; ``twin`` has other noise."""
     values = {
         "psnr": metrics.psnr(image, reference),
-        "noise": metrics.noise_level(image),
+        "noise": metrics.noise_level(image, twin),
         "high": metrics.high_frequency_energy(image),
         "blocks": metrics.block_edge_ratio(image),
     }
