@@ -89,6 +89,10 @@ class Operator(BaseModel):
         """The random fields."""
         return _variables(cls)
 
+    def idle(self, drawn: Mapping[str, str]) -> Iterable[str]:
+        """The fields whose value changes nothing, given the labels drawn for the others."""
+        return ()
+
     def lower(self, draw: Draw, samples: Samples) -> Iterable[Call]:
         """Say which kernels degrade each sample, with which arguments; no pixels yet.
 

@@ -50,9 +50,16 @@ class RecipeError(UserError):
 
 
 def close(word: str, known: list[str]) -> str:
-    """The end of an error message: the nearest known word, or else all of them."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(sorted(known))}"
+    """The end of an error message: the nearest known word, upper or lower case, or else all.
+
+    >>> close("RealESRGAN", ["realesrgan", "bsrgan"])
+    '; did you mean realesrgan?'
+    """
+    lower = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(word.lower(), lower, n=1)
+    if near:
+        return f"; did you mean {lower[near[0]]}?"
+    return f"; there are {', '.join(sorted(known))}"
 
 
 class SynthError(UserError):

@@ -5,21 +5,21 @@ Commands import what they need when they run, so that ``sr --help`` does not wai
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from degrade.cli import (
+    Commands,
     Modules,
     check_device,
-    fail,
     import_modules,
     read_changes,
     restored_import_path,
+    run,
 )
+from degrade.console import Console
 
 if TYPE_CHECKING:
     from sr.evaluation import Results
@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Train super-resolution models on degradation recipes, and evaluate them.",
 )
-out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+out, err = Console(), Console(stderr=True)
 
 FIGURE_ROWS = 8
 """Images of ``sr eval --figure``."""
@@ -54,23 +55,8 @@ Tile = Annotated[int, typer.Option(min=0, help="Side of the tiles in LR pixels; 
 
 
 def main() -> None:
-    """Run the command line. User errors end with a message and exit code 2."""
-    from degrade.errors import UserError
-    from degrade.extras import missing
-
-    try:
-        app()
-    except UserError as error:
-        fail(str(error))
-    except ImportError as error:
-        if (advice := missing(error)) is None:
-            raise
-        fail(advice)
-    except OSError as error:  # such as a full disk or a read-only folder
-        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except KeyboardInterrupt:
-        err.print("\n[yellow]stopped[/yellow]; a training run is saved; continue it with --resume")
-        sys.exit(130)
+    """Run the command line."""
+    run(app, "a training run is saved; continue it with --resume")
 
 
 def print_version(requested: bool) -> None:
@@ -124,13 +110,14 @@ def train_command(
         ),
     ] = None,
     output: Annotated[
-        str | None, typer.Option("--out", "-o", help="Folder of the run. Default: runs/run.")
+        str | None,
+        typer.Option("--output", "-o", "--out", help="Folder of the run. Default: runs/run."),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="YAML file of settings, such as a run's config.yaml.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue from the last checkpoint in --out.")
+        bool, typer.Option("--resume", help="Continue from the last checkpoint in --output.")
     ] = False,
     seed: Annotated[
         int | None,
@@ -148,7 +135,7 @@ def train_command(
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="Any setting: rate=1e-3, model.kernels=[9,1,5]; repeatable.",
+            help="Any setting: rate=1e-3, 'model.kernels=[9, 1, 5]' (quoted); repeatable.",
         ),
     ] = [],  # noqa: B006
     modules: Modules = [],  # noqa: B006
@@ -176,10 +163,10 @@ def train_command(
     from sr.training.loop import train
 
     with training_progress(err) as update:
-        run = train(settings, resume, update)
-    if run.writes:
-        best = "" if run.psnr is None else f", best {run.best:.2f} dB Y"
-        out.print(f"{settings.steps} steps{best}. Look at {run.folder}", soft_wrap=True)
+        done = train(settings, resume, update)
+    if done.writes:
+        best = "" if done.psnr is None else f", best {done.best:.2f} dB Y"
+        out.print(f"{settings.steps} steps{best}. Look at {done.folder}", soft_wrap=True)
 
 
 @app.command("eval")
@@ -273,7 +260,9 @@ def upscale_command(
     model: ModelName = "srcnn_x4",
     output: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder of the results. Default: each image's folder."),
+        typer.Option(
+            "--output", "-o", "--out", help="Folder of the results. Default: each image's folder."
+        ),
     ] = None,
     tile: Tile = 512,
     device: Device = "cpu",
@@ -400,7 +389,9 @@ def compare_command(
     ] = None,
     output: Annotated[
         str | None,
-        typer.Option("--out", "-o", help="Folder of runs and results. Default: comparison."),
+        typer.Option(
+            "--output", "-o", "--out", help="Folder of runs and results. Default: comparison."
+        ),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="YAML file of the same settings; flags take precedence.")

@@ -10,13 +10,13 @@ from typing import Annotated
 
 import pytest
 from PIL import Image
-from rich.console import Console
 from skimage import data
 from typer.testing import CliRunner
 
 from degrade.base import REGISTRY, Draw, Operator
 from degrade.canvas import Canvas
 from degrade.cli import app
+from degrade.console import Console
 from degrade.distributions import Const, Dist
 from degrade.fields import Range
 from degrade.inspection.bench import BenchResult, BenchSettings, benchmark

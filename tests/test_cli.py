@@ -87,12 +87,17 @@ def test_synth_and_replay(run: Run, photos: Path, tmp_path: Path) -> None:
     assert run("replay", "synth/realesrgan")[:2] == (1, "different  0\nequal  1\n")
 
 
-def test_synth_of_the_samples(run: Run) -> None:
-    code, out, _ = run(
-        "synth", "--recipe", "bicubic", "--patch", "48", "--count", "2", "--workers", "1"
-    )
+@pytest.mark.parametrize("recipe", [("bicubic",), ("--recipe", "bicubic"), ("-r", "bicubic")])
+def test_synth_of_the_samples(run: Run, recipe: tuple[str, ...]) -> None:
+    code, out, _ = run("synth", *recipe, "--patch", "48", "--count", "2", "--workers", "1")
     assert code == 0
+    assert "bicubic x4" in out
     assert "2 pairs made" in out
+
+
+@pytest.mark.parametrize("command", ["synth", "replay", "show", "preview", "diff", "import"])
+def test_the_output_is_called_output(run: Run, command: str) -> None:
+    assert {"--output", "-o"} <= set(re.findall(r"--?[a-z]+", run(command, "--help")[1]))
 
 
 def test_skipped_files_are_told(run: Run, photos: Path) -> None:
@@ -105,6 +110,8 @@ def test_skipped_files_are_told(run: Run, photos: Path) -> None:
 
 WRONG = [
     (("synth", "-r", "realesrgn"), "realesrgn: no such recipe; did you mean realesrgan?"),
+    (("synth", "-r", "RealESRGAN"), "RealESRGAN: no such recipe; did you mean realesrgan?"),
+    (("synth", "bicubic", "-r", "bsrgan"), "two recipes, bicubic and --recipe bsrgan: give one"),
     (("synth", "-i", "nowhere"), "nowhere: does not exist"),
     (("synth", "-i", "empty"), "no images here"),
     (("synth", "-i", "bad"), "no pair could be made; all 1 sources were skipped"),
@@ -126,6 +133,26 @@ WRONG = [
     (("show", "realesrgn"), "no such recipe"),
     (("show", "bicubic", "nowhere.png"), "nowhere.png: no such file"),
     (("show", "bicubic", "-o", "x.jpg"), "should end in .png"),
+    (("show", "bicubic", "--draws", "100000"), "'--draws'"),
+    (("show", "bicubic", "--draws", "0"), "'--draws'"),
+    (("show", "bicubic", "--crop", "100000"), "'--crop'"),
+    (("preview", "bicubic", "--draws", "100000"), "'--draws'"),
+    (("preview", "bicubic", "--crop", "100000"), "'--crop'"),
+    (("diff", "bicubic", "bsrgan", "--draws", "100000"), "'--draws'"),
+    (("bench", "bicubic", "--batch", "0"), "'--batch'"),
+    (("bench", "bicubic", "--batch", "1000000000000"), "'--batch'"),
+    (("bench", "bicubic", "--batch", "4096", "--size", "4096"), "lower one of them"),
+    (("bench", "bicubic", "--seconds", "nan"), "'--seconds'"),
+    (("bench", "bicubic", "--seconds", "inf"), "'--seconds'"),
+    (("bench", "bicubic", "--device", "meta"), "--device meta:"),
+    (("synth", "--device", "meta"), "--device meta:"),
+    (("doctor", "empty", "--workers", "-1"), "'--workers'"),
+    (("doctor", "empty", "--workers", "100000"), "'--workers'"),
+    (("doctor", "empty", "--softness", "nan"), "'--softness'"),
+    (("doctor", "empty", "--softness", "inf"), "'--softness'"),
+    (("doctor", "empty", "--quality", "101"), "'--quality'"),
+    (("show", "bicubic", "--set", "scale=10000000"), "scale: 10000000 should be a whole"),
+    (("show", "bicubic", "--set", "name=../x"), "name: '../x' should be a name of letters"),
     (("show", "bicubic", "--crop", "32", "--draws", "1", "-o", "no/such/x.png"), "o such file"),
     (("list", "blurr"), "blurr: no such recipe or operator; did you mean blur?"),
 ]
@@ -152,6 +179,28 @@ def test_show(run: Run, tmp_path: Path, photos: Path) -> None:
     code, out, err = run("show", "bsrgan", "photos/0.png", "--draws", "2", "--crop", "48")
     assert (code, out) == (0, "Look at bsrgan.png\n"), err
     assert read_image(tmp_path / "bsrgan.png").pixels.shape[2] == 3
+
+
+@pytest.mark.parametrize(
+    ("command", "path"),
+    [
+        (("show", "bicubic", "--draws", "1", "--crop", "64"), "bicubic.png"),
+        (("preview", "bicubic", "--draws", "1", "--crop", "64"), "bicubic.html"),
+        (("import", "options.yml", "-o", "out.yaml"), "out.yaml"),
+    ],
+)
+def test_a_file_of_someone_else_is_not_overwritten(
+    run: Run, tmp_path: Path, command: tuple[str, ...], path: str
+) -> None:
+    (tmp_path / "options.yml").write_text("scale: 4\njpeg_prob: 1\nhigh_order_degradation: true\n")
+    (tmp_path / path).write_text("mine")
+    code, _, err = run(*command)
+    assert (code, f"{path}: is already there" in err) == (2, True), err
+    assert (tmp_path / path).read_text() == "mine"
+    assert run(*command, "--force")[0] == 0
+    assert (tmp_path / path).read_bytes() != b"mine"
+    # A picture or page of ours may be made anew, but a recipe may have been edited.
+    assert run(*command)[0] == (2 if command[0] == "import" else 0)
 
 
 def test_check(run: Run, tmp_path: Path) -> None:

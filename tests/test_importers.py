@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -338,3 +341,99 @@ def test_command(tmp_path):
     failed = CliRunner().invoke(app, ["import", str(path), "-o", str(tmp_path / "none.yaml")])
     assert failed.exit_code == 2
     assert not (tmp_path / "none.yaml").exists()
+
+
+# --- hostile files -------------------------------------------------------------------------------
+
+HOSTILE = {
+    "deep.toml": "a = " + "[" * 200 + "]" * 200 + "\n" * 1000,
+    "depth.toml": "".join(f"a{i} = {'[' * 240}{']' * 240}\n" for i in range(500)),
+    "long line.toml": "a." * 20_000 + "b = 1",
+    "tables.toml": "".join(f"[t{i}]\n" for i in range(30_000)),
+    "dotted.toml": "".join(f"[{'a.' * 240}b{i}]\n" for i in range(500)),
+    "arrays.toml": "[[a]]\n" * 1900,
+    "digits.toml": "scale = " + "9" * 480,
+    "numbers.toml": "train = 5\ndegradations = 3\ndatasets = 4\n",
+    "number.toml": "[datasets]\ntrain = 5\n",
+    "infinite.toml": "scale = inf\n[degradations]\nresize_prob = [nan, 1, 1]\n",
+    "escape.yml": '"a\\nname: evil\\nx": 1\nscale: 4\njpeg_prob: 1\n',
+    "digits.yml": f"scale: 4\nresize_range: [0.5, {'9' * 300}]\n",
+    "text.yml": f"scale: 4\nresize_range: [0.5, '{'9' * 5000}']\n",
+    "weights.yml": "scale: 4\nresize_prob: [1.0e+308, 1.0e+308, 1.0e+308]\n",
+    "tiny.yml": "scale: 4\nresize_prob: [1.0e-320, 0, 0]\njpeg_range: [1.0e-300, 1.0e+300]\n",
+    "radius.yml": "scale: 4\nlq_usm: true\nlq_usm_radius_range: [1, 1000000000]\n",
+    "kernels.yml": "scale: 4\njpeg_prob: 1\nkernel_range: [5, 1000000000]\n",
+    "halves.yml": "scale: 4\njpeg_prob: 1\nkernel_range: [5.5, 7.2]\nlq_size: 1.0e+308\n",
+    "names.yml": "scale: 4\njpeg_prob: 1\nkernel_list: [" + "x," * 4000 + "]\n",
+    "keys.yml": "scale: 4\n" + "".join(f"jpeg_rang{i}: 1\n" for i in range(2000)),
+    "kinds.yml": "scale: [4]\n3: 1\ntrue: 2\njpeg_range: {a: 1}\nresize_prob: text\n",
+    "name.yml": "name: {a: b}\nscale: 4\n",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("rest", ["", "redux"])
+def test_hostile_files_become_findings(name: str, rest: str, tmp_path: Path) -> None:
+    """By themselves, and over a file that is right: whatever is read is a recipe, and nothing is
+    a traceback or takes long.
+    """
+    text = HOSTILE[name]
+    if rest and name.endswith(".yml"):
+        text = yaml.safe_dump({"high_order_degradation": True, "jpeg_prob": 1}) + text.replace(
+            "jpeg_prob: 1\n", ""
+        )
+    (tmp_path / name).write_text(text)
+    begun = time.monotonic()
+    imported = None
+    with suppress(RecipeError):
+        imported = read_options(tmp_path / name)
+    assert time.monotonic() - begun < 15
+    if imported is not None and imported.recipe is not None:
+        (tmp_path / "out.yaml").write_text(imported.to_yaml(), encoding="utf-8")
+        Recipe.load(tmp_path / "out.yaml")
+
+
+LEAKS = [
+    "a\nname: evil",
+    "a\r\nname: evil",
+    "a\u2028name: evil",
+    "a\x85name: evil",
+    "[/b]\x1b[31m",
+]
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_nothing_leaves_its_comment(leak: str, tmp_path: Path) -> None:
+    """Neither a key nor the file's name becomes YAML of the recipe, or obeys the terminal."""
+    path = tmp_path / f"{leak.replace('/', '')}.yml"
+    path.write_text(
+        yaml.safe_dump({"scale": 4, "high_order_degradation": True, "jpeg_prob": 1, leak: leak}),
+        encoding="utf-8",
+    )
+    imported = read_options(path)
+    assert imported.recipe is not None
+    text = imported.to_yaml()
+    assert text.isascii()
+    assert all(c.isprintable() or c == "\n" for c in text)
+    assert "evil" not in str(yaml.safe_load(text)["name"]).replace("a_name_evil", "")
+    assert [line for line in text.splitlines() if line.startswith("name: ")] == [
+        f"name: {imported.recipe['name']}"
+    ]
+    for damaged in ("import", "check"):
+        (tmp_path / "out.yaml").write_text(text)
+        result = CliRunner().invoke(
+            app, [damaged, str(path if damaged == "import" else "out.yaml")]
+        )
+        assert "\x1b" not in result.output
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device"])
+def test_only_regular_files_are_imported(kind: str, tmp_path: Path) -> None:
+    for suffix in ("yml", "toml"):
+        path = tmp_path / f"x.{suffix}"
+        if kind == "fifo":
+            os.mkfifo(path)
+        else:
+            path.symlink_to("/dev/zero")
+        with pytest.raises(RecipeError, match="is not a regular file"):
+            read_options(path)

@@ -5,19 +5,23 @@ address and remedy.
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from degrade import Key, Recipe, RecipeError
 from degrade.errors import UserError
-from degrade.loading.positions import compose
+from degrade.loading.positions import compose, read_text
 from degrade.loading.search_path import names
 from degrade.ops.resize import Resize
 
@@ -167,6 +171,11 @@ GOLDEN = [
         "  - jpeg: {quality: {any: {3: 1e308, 4: 1e308}}}",
         "r.yaml:5: first.jpeg.quality: weights [1e+308, 1e+308] shou",
     ),
+    ("  - jpeg: {quality: 1:36}", "r.yaml:5: 1:36 is to base 60 in YAML; write a plain number"),
+    ("  - jpeg: {quality: 1:36.5}", "r.yaml:5: 1:36.5 is to base 60 in YAML"),
+    ("  - jpeg: {quality: 075}", "r.yaml:5: 075 is to base 8 in YAML; write a plain number"),
+    ('  - jpeg: {"\\ud800": 3}', "r.yaml:5: '\\ud800' is not Unicode: it has half of a surr"),
+    ('  - jpeg: {quality: "\\udc80"}', "r.yaml:5: '\\udc80' is not Unicode"),
     ("  - jpeg: {<<: 3}", "r.yaml:5: <<: should name a mapping, or a list of them"),
     ("  - \0", "r.yaml:5: a character that YAML does not allow"),
     ("---\nname: y", "r.yaml:5: but found another document"),
@@ -183,10 +192,10 @@ WHOLE = [
     ("", "r.yaml:1: the file is empty"),
     ("# nothing", "r.yaml:1: the file is empty"),
     ("- a", "r.yaml:1: a recipe is a mapping with name, scale and stages"),
-    ("scale: 2", "r.yaml:1: name: should be the recipe's name, a word"),
+    ("scale: 2", "r.yaml:1: name: None should be a name of letters"),
     ("name: x", "r.yaml:1: scale: None should be a whole number from 1 to 16"),
     ("name: x\nscale: 2", "r.yaml:1: the recipe has no stage; add one"),
-    ("name: [x]\nscale: 2", "r.yaml:1: name: should be the recipe's name, a word"),
+    ("name: [x]\nscale: 2", "r.yaml:1: name: ['x'] should be a name of letters"),
     ("name: x\nscale: true", "r.yaml:2: scale: True should be a whole number from 1 to 16"),
     ("name: x\nscale: 17", "r.yaml:2: scale: 17 should be a whole number from 1 to 16"),
     ("name: x\nscale: 2\ndescription: [1]", "r.yaml:3: description: should be text"),
@@ -549,3 +558,101 @@ def test_any_text_is_data_or_an_error(parts: list[str]) -> None:
     else:
         said = "file:"
     assert said.startswith("file:")
+
+
+# --- limits --------------------------------------------------------------------------------------
+
+LARGE = {
+    "bytes": "#" * 300_000,
+    "keys": "".join(f"k{i}: 1\n" for i in range(6_000)),
+    "values": f"a: [{'1,' * 12_000}]",
+    "aliases": "a: &a [1,1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\n"
+    "c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\n",
+    "merges": "a: &a {" + ",".join(f"k{i}: 1" for i in range(2000)) + "}\n"
+    "b: {" + ",".join("<<: *a" for i in range(300)) + "}",
+    "lists": "[" * 100_000,
+    "maps": "{a: " * 20_000,
+    "dashes": "- " * 100_000,
+    "questions": "? " * 100_000,
+    "blocks": "".join(" " * i + "a:\n" for i in range(700)),
+}
+
+
+@pytest.mark.parametrize("kind", LARGE)
+def test_what_is_too_large_is_refused_at_once(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(LARGE[kind])
+    begun = time.monotonic()
+    with pytest.raises(RecipeError, match=r"r\.yaml:\d+: (is larger|more than|nested too deep)"):
+        Recipe.load(tmp_path / "r.yaml")
+    assert time.monotonic() - begun < 10
+
+
+KEYS = 2_000
+BROAD = {
+    "stages": "".join(f"k{i}: 1\n" for i in range(KEYS)),
+    "removals": "".join(f"k{i}:\n" for i in range(KEYS)),
+    "fields": "resample:\n  resize:\n" + "".join(f"    k{i}: 1\n" for i in range(KEYS)),
+    "labels": "resample:\n" + "".join(f"  k{i}: {{a: 1}}\n" for i in range(KEYS // 3)),
+}
+
+
+@pytest.mark.parametrize("kind", BROAD)
+def test_as_many_keys_as_may_be_are_read_at_once(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(f"name: x\nextends: bicubic\n{BROAD['stages']}")
+    (tmp_path / "r.yaml").write_text(f"name: x\nextends: base.yaml\n{BROAD[kind]}")
+    begun = time.monotonic()
+    with suppress(RecipeError):
+        Recipe.load(tmp_path / "r.yaml")
+    assert time.monotonic() - begun < 20
+
+
+def test_a_long_chain_of_recipes(tmp_path: Path) -> None:
+    for i in range(200):
+        (tmp_path / f"{i}.yaml").write_text(f"extends: {i + 1}.yaml")
+    with pytest.raises(RecipeError, match="more than 16 recipes extend each other"):
+        Recipe.load(tmp_path / "0.yaml")
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "folder", "bytes"])
+def test_only_text_files_are_read(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(b"\xff\xfe")
+    with pytest.raises(RecipeError, match=r"r\.yaml"):
+        read_text(path)
+    with pytest.raises(RecipeError, match=r"r\.yaml"):
+        Recipe.load(path)
+
+
+# --- names ---------------------------------------------------------------------------------------
+
+NAMES = ["a", "7", "_x", "realesrgan_x2", "v1.2-rc", "A" * 64]
+NO_NAMES = [
+    *("../x", "/tmp/x", "a/b", "a\\b", "C:x", ".", "..", ".hidden", "-x", "", " ", "a b", "a\tb"),
+    *("a\nb", "a\0", "\x1b[31m", "[b]", "A" * 65, "日本", "é", "\udce9", "a\u202e", "<b>", "a:b"),
+    *(3, None, True, ["a"]),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names(name: str) -> None:
+    assert Recipe.load({"name": name, "extends": "bicubic"}).name == name
+
+
+@pytest.mark.parametrize("name", NO_NAMES, ids=repr)
+def test_what_is_no_name_of_a_recipe(name: Any, tmp_path: Path) -> None:
+    """It names files: a path, or what a terminal or shell obeys, would lead out."""
+    message = "name: .* should be a name of letters, digits, "
+    with pytest.raises(RecipeError, match=message):
+        Recipe.load({"name": name, "scale": 2, "first": ["clip", {"resize": {"of": "target"}}]})
+    if isinstance(name, str) and name.isprintable():
+        quoted = yaml.safe_dump({"name": name, "extends": "bicubic"})
+        (tmp_path / "r.yaml").write_text(quoted, encoding="utf-8")
+        with pytest.raises(RecipeError, match=rf"r\.yaml:\d: {message}"):
+            Recipe.load(tmp_path / "r.yaml")

@@ -11,11 +11,13 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
@@ -24,16 +26,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from degrade.cli import app
+from degrade.errors import UserError
 from degrade.images.pixels import as_pixels
 from degrade.images.samples import sample_images
+from degrade.inspection import preview_server
 from degrade.inspection.html import Album
 from degrade.inspection.metrics import psnr
 from degrade.inspection.preview import LEVELS, PreviewSettings, preview, preview_data, render
 from degrade.inspection.preview_server import LivePreview, make_server
+from degrade.inspection.story import acting_values
+from degrade.loading.search_path import names
 from degrade.recipe import Recipe
 from degrade.rng import Key
 
@@ -232,6 +239,47 @@ def test_recipe_without_variables(name: str):
     )
     assert found["histograms"] == []
     render(found)
+
+
+def test_broken_images_are_left_out(tmp_path: Path):
+    files = [*sample_images()[:1], tmp_path / "a.png", tmp_path / "b.png"]
+    for file in files[1:]:
+        file.write_bytes(b"no image")
+    found = preview_data(Recipe.load("bicubic"), files, PreviewSettings(2, 2, 10, 64, 2))
+    assert [view["file"] for view in found["views"]] == [files[0].name]
+    assert [
+        str(file) in reason for file, reason in zip(files[1:], found["skipped"], strict=True)
+    ] == [True] * 2
+    with pytest.raises(UserError, match=r"a\.png: .*; 2 images cannot be read"):
+        preview_data(Recipe.load("bicubic"), files[1:], PreviewSettings(2, 2, 10, 64, 2))
+
+
+@pytest.mark.parametrize("name", [name for name in names() if "_x2" not in name])
+def test_values_that_are_left_out_do_not_act(name: str):
+    """Whatever else stands in their place: the same image."""
+    recipe = Recipe.load(name)
+    hr = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    for i in range(6):
+        plan = recipe.plan(Key.of(0, [i]))
+        shown = acting_values(recipe, plan, 0)
+        other = recipe.plan(Key.of(0, [i]))
+        for column in plan.columns:
+            if column.address in plan.row(0) and column.address not in shown:
+                other.values[0, other.place(column.address)] = column.dist.support[1]
+        assert torch.equal(recipe.apply(hr, plan).lr, recipe.apply(hr, other).lr)
+        assert not any(re.fullmatch(r"[\d-]+", shown[a]) for a in shown if a.endswith("shuffle"))
+
+
+def test_an_isotropic_kernel_has_one_width():
+    recipe = Recipe.load("realesrgan")
+    seen = set()
+    for i in range(40):
+        shown = acting_values(recipe, recipe.plan(Key.of(0, [i])), 0)
+        kernel = shown.get("first.blur.kernel", "none")
+        seen.add(kernel)
+        assert ("first.blur.sigma_y" in shown) == ("aniso" in kernel)
+        assert ("first.blur.beta_plateau" in shown) == ("plateau" in kernel)
+    assert len(seen) > 4
 
 
 def test_command_writes_the_page(tmp_path: Path):
@@ -464,6 +512,35 @@ def test_live_answers_this_machine_only(tmp_path: Path):
 
 
 @browser
+def test_live_refuses_frames_and_endless_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(preview_server, "DEADLINE", 1.0)
+    before = threading.active_count()
+    live = LivePreview("bicubic", lambda: {"name": "x"})
+    with make_server(live) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        clients = [socket.create_connection(server.server_address[:2]) for _ in range(100)]
+        for client in clients:
+            with suppress(OSError):
+                client.send(b"GET / HT")
+        assert threading.active_count() < before + 2 * preview_server.MOST_CONNECTIONS + 5
+        begun = time.monotonic()
+        with suppress(OSError):
+            while time.monotonic() - begun < 20:  # a byte now and then
+                clients[0].send(b"T")
+                time.sleep(0.1)
+        assert time.monotonic() - begun < 15
+        for client in clients:
+            client.close()
+        time.sleep(1.5)
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/state") as answer:
+            assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'none'"
+            assert answer.headers["X-Frame-Options"] == "DENY"
+        server.shutdown()
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_live_page_in_a_browser(tmp_path: Path):
     file = tmp_path / "mine.yaml"
     save(file, BODY.replace("SIGMA", "[9, 1]").replace("name: mine", "name: mine # <b>"))

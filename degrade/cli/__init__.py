@@ -7,26 +7,28 @@ from __future__ import annotations
 
 from degrade.cli import datasets, look, recipes
 from degrade.cli.common import (
+    Commands,
     Modules,
     app,
     check_device,
-    fail,
     import_modules,
     main,
     read_changes,
     restored_import_path,
+    run,
 )
 
 __all__ = [
+    "Commands",
     "Modules",
     "app",
     "check_device",
     "datasets",
-    "fail",
     "import_modules",
     "look",
     "main",
     "read_changes",
     "recipes",
     "restored_import_path",
+    "run",
 ]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import os
+import struct
 import sys
 import traceback
+import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
+from typer.core import TyperGroup
+
+from degrade.console import Console, encode_always
 
 if TYPE_CHECKING:
     from degrade.execution import Backend
@@ -20,6 +26,7 @@ __all__ = [
     "BackendName",
     "Changes",
     "Device",
+    "Force",
     "Modules",
     "RecipeName",
     "Scale",
@@ -27,34 +34,65 @@ __all__ = [
     "app",
     "check_backend",
     "check_device",
+    "check_new",
     "err",
     "fail",
+    "finite",
     "import_modules",
     "main",
     "out",
     "read_changes",
     "read_recipe",
     "restored_import_path",
+    "run",
+    "signed",
+    "write_new",
 ]
 
+
+UsageError: Any = typer.BadParameter.__base__
+"""Of typer's own copy of click, or of click, by typer's version."""
+
+
+class StoppedError(Exception):
+    """Ctrl-C. Of a KeyboardInterrupt typer would make an exit without a word."""
+
+
+class Commands(TyperGroup):
+    """Commands that Ctrl-C stops with :class:`StoppedError`."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise StoppedError from None
+
+
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Degradation pipelines and paired data for super-resolution:"
     " every draw per sample, every pair replayable.",
 )
-out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+out, err = Console(), Console(stderr=True)
 
 RecipeName = Annotated[
-    str, typer.Option("--recipe", "-r", help="Name (see [b]degrade list[/b]) or file of a recipe.")
+    str | None,
+    typer.Option(
+        "--recipe",
+        "-r",
+        help="Name (see [b]degrade list[/b]) or file of a recipe. Default: realesrgan.",
+    ),
 ]
 Changes = Annotated[
     list[str],
     typer.Option(
         "--set",
         metavar="ADDRESS=VALUE",
-        help="Override a value of the recipe: first.jpeg.quality=[60,95].",
+        help="Override a value of the recipe: 'first.jpeg.quality=[60, 95]', quoted for the shell;"
+        " repeatable.",
     ),
 ]
 Scale = Annotated[int | None, typer.Option(help="HR size / LR size. Default: the recipe's.")]
@@ -67,6 +105,7 @@ BackendName = Annotated[
         help="reference, native (C) or triton. Default: the fastest that the device has.",
     ),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite a file of that name.")]
 Modules = Annotated[
     list[str],
     typer.Option("--import", metavar="MODULE", help="Import a module with custom operators."),
@@ -74,12 +113,25 @@ Modules = Annotated[
 
 
 def main() -> None:
-    """Run the command line. User errors print a message and exit with code 2."""
+    """Run the command line."""
+    run(app, "run again to go on")
+
+
+def run(application: typer.Typer, hint: str) -> None:
+    """Run a command line. User errors print a message and exit with code 2, Ctrl-C prints
+    ``hint`` and exits with code 130.
+    """
     from degrade.errors import UserError
     from degrade.extras import missing
 
+    encode_always()
     try:
-        app()
+        code = application(standalone_mode=False)
+    except UsageError as error:
+        if not (message := error.format_message()):
+            sys.exit(2)  # no arguments; the help is already printed
+        command = error.ctx.command_path if error.ctx else ""
+        fail(f"{message.rstrip('.')}; see {command} --help")
     except UserError as error:
         fail(str(error))
     except ImportError as error:
@@ -88,15 +140,18 @@ def main() -> None:
         fail(advice)
     except OSError as error:  # a full disk, a folder that may not be written
         fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    except KeyboardInterrupt:
-        err.print("\n[yellow]stopped[/yellow]; run the same command again to resume")
+    except (StoppedError, KeyboardInterrupt):
+        err.print("\nstopped", style="yellow", end="")
+        err.print(f"; {hint}")
         sys.exit(130)
+    if code:
+        sys.exit(code)
 
 
 def fail(message: str) -> NoReturn:
     """Print an error and exit with code 2."""
-    err.print("[red]error:[/red] ", end="")
-    err.print(message, markup=False, soft_wrap=True)
+    err.print("error: ", style="red", end="")
+    err.print(message, soft_wrap=True)
     sys.exit(2)
 
 
@@ -142,7 +197,7 @@ def read_changes(pairs: list[str]) -> dict[str, Any]:
         address, equals, text = pair.partition("=")
         if not equals or not address.strip():
             raise UserError(
-                f"--set {pair}: should be ADDRESS=VALUE, for example first.jpeg.quality=[60,95]"
+                f"--set {pair}: should be ADDRESS=VALUE, for example 'first.jpeg.quality=[60, 95]'"
             )
         changes[address.strip()] = compose(
             text if text.strip() else "null", f"--set {address}"
@@ -187,6 +242,49 @@ def read_recipe(recipe: str, scale: int | None, changes: list[str], modules: lis
     return Recipe.load(recipe, scale, read_changes(changes))
 
 
+def finite(value: float) -> float:
+    """Refuse NaN, which no bound of an option excludes."""
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
+
+
+def write_new(path: Path, data: bytes, force: bool) -> None:
+    """Write a file, over another one only if ``force`` is set. Raises UserError."""
+    from degrade.storage.files import write_atomic
+
+    check_new(path, force)
+    write_atomic(path, data)
+
+
+def check_new(path: Path, force: bool) -> None:
+    """Raise UserError, before long work, if a file is there that is not an earlier picture or page
+    of ours, and ``force`` is not set.
+    """
+    from degrade.errors import UserError
+
+    if os.path.lexists(path) and not force and not _is_ours(path):
+        raise UserError(f"{path}: is already there; give another --output, or --force")
+
+
+MARK = b"tEXtSoftware\0degrade"
+"""A chunk of a PNG file: its type and its text."""
+
+
+def signed(png: bytes) -> bytes:
+    """Return a PNG file with :data:`MARK` after its header."""
+    chunk = struct.pack(">I", len(MARK) - 4) + MARK + struct.pack(">I", zlib.crc32(MARK))
+    return png[:33] + chunk + png[33:]
+
+
+def _is_ours(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(1024)
+    return MARK in head or b"<title>degrade " in head
+
+
 def check_backend(device: str, backend: str | None) -> Backend | None:
     """Return the backend, if it works on the device. Raises UserError."""
     from degrade.errors import UserError
@@ -207,7 +305,7 @@ def check_device(device: str) -> str:
     from degrade.errors import UserError
 
     try:
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()  # which a device without memory, meta, refuses
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(f"--device {device}: {str(error).splitlines()[0]}") from None
     return device

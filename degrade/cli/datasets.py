@@ -19,6 +19,7 @@ from degrade.cli.common import (
     check_backend,
     check_device,
     err,
+    finite,
     import_modules,
     out,
     read_recipe,
@@ -45,7 +46,11 @@ SHOWN_SKIPPED = 10
 
 @app.command()
 def synth(
-    recipe: RecipeName = "realesrgan",
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[RECIPE]", help="Recipe; another way to give --recipe."),
+    ] = None,
+    recipe: RecipeName = None,
     input: Annotated[
         str,
         typer.Option(
@@ -123,26 +128,29 @@ def synth(
 
     Re-run to resume.
     """
-    from degrade.cli.progress import pair_progress
+    from degrade.cli.progress import show_progress
+    from degrade.errors import UserError
     from degrade.images.search import summary
     from degrade.inspection.gallery import write_contact_sheet
     from degrade.synthesis.job import prepare
     from degrade.synthesis.run import synthesize
 
+    if name and recipe and name != recipe:
+        raise UserError(f"two recipes, {name} and --recipe {recipe}: give one")
     settings = _settings(input, patch, per_image, count, seed, small, alpha, names, keep_raw)
-    loaded = read_recipe(recipe, scale, changes, modules)
+    loaded = read_recipe(name or recipe or "realesrgan", scale, changes, modules)
     chosen = _engine(engine, device, workers, batch, memory)
     where = output or Path("synth") / loaded.name
     first = device.split(",")[0]
     used = check_backend(first, backend)
     job = prepare(loaded, settings, where, format, shard, first, used, exclude)
     out.print(
-        f"[b]{loaded.name}[/b] x{loaded.scale}  {job.total} pairs from {len(job.sources)} images",
+        f"{loaded.name} x{loaded.scale}  {job.total} pairs from {len(job.sources)} images",
         soft_wrap=True,
     )
     for line in summary(dict(job.passed_over)):
-        err.print(f"passed over {line}", markup=False, soft_wrap=True)
-    with pair_progress(err) as progress:
+        err.print(f"passed over {line}", soft_wrap=True)
+    with show_progress(err, "pairs") as progress:
         report = synthesize(job, loaded, chosen, progress)
     _print_skipped(report)
     sheet = write_contact_sheet(job.output, loaded, url=job.url)
@@ -192,7 +200,7 @@ def _bytes(memory: float | None) -> int | None:
 
 def _print_skipped(report: Report) -> None:
     for source, reason in report.skipped[:SHOWN_SKIPPED]:
-        err.print(f"skipped {source}: {reason}", markup=False, soft_wrap=True)
+        err.print(f"skipped {source}: {reason}", soft_wrap=True)
     more = len(report.skipped) - SHOWN_SKIPPED
     if more > 0:
         err.print(f"... and {more} more, see skipped.csv")
@@ -263,8 +271,9 @@ def replay(
     used = check_backend(check_device(device), backend)
     for pair in replay_pairs(manifest, row, input, device, used):
         different += not pair.equal
-        verdict = "[green]equal[/green]" if pair.equal else "[red]different[/red]"
-        out.print(f"{verdict}  {pair.name}{stored[pair.on_disk]}", soft_wrap=True)
+        verdict, style = ("equal", "green") if pair.equal else ("different", "red")
+        out.print(verdict, style=style, end="  ")
+        out.print(f"{pair.name}{stored[pair.on_disk]}", soft_wrap=True)
         if output is not None:
             paths = pair_files(output, pair.name, pair.sides)
             for path, data in zip(paths, pair.files, strict=True):
@@ -283,21 +292,26 @@ def doctor(
         Path | None,
         typer.Option(help="Text file to write: the images with a problem, one per line."),
     ] = None,
-    side: Annotated[int, typer.Option(help="Minimum height and width in pixels.")] = 128,
+    side: Annotated[int, typer.Option(min=1, help="Minimum height and width in pixels.")] = 128,
     quality: Annotated[
-        int, typer.Option(help="Minimum JPEG quality, of the file or of an earlier compression.")
+        int,
+        typer.Option(
+            min=0, max=100, help="Minimum JPEG quality, of the file or of an earlier compression."
+        ),
     ] = 80,
     softness: Annotated[
-        float, typer.Option(help="Maximum softness; an image enlarged twofold has 2.")
+        float,
+        typer.Option(
+            min=0, callback=finite, help="Maximum softness; an image enlarged twofold has 2."
+        ),
     ] = 1.4,
     workers: Annotated[
-        int | None, typer.Option(help="Threads. Default: one per CPU core.")
+        int | None, typer.Option(min=1, max=1024, help="Threads. Default: one per CPU core.")
     ] = None,
     memory: Memory = None,
 ) -> None:
     """Check HR images before training: damaged, compressed, soft, flat, small, duplicate ones."""
-    from rich.progress import track
-
+    from degrade.cli.progress import track
     from degrade.doctor.checks import Limits, examine_folder
     from degrade.doctor.report import exclusions, print_problems, to_csv
     from degrade.synthesis.memory import MemorySemaphore
@@ -306,7 +320,7 @@ def doctor(
         folder,
         Limits(side=side, quality=quality, softness=softness),
         workers,
-        lambda exams, total: track(exams, "", total, console=err),
+        lambda exams, total: track(err, exams, total, "images"),
         MemorySemaphore(_bytes(memory)).acquire,
     )
     print_problems(out, found)

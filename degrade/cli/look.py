@@ -11,16 +11,24 @@ from degrade.cli.common import (
     BackendName,
     Changes,
     Device,
+    Force,
     Modules,
     Scale,
     Seed,
     app,
     check_backend,
     check_device,
+    check_new,
     err,
+    finite,
     out,
     read_recipe,
+    signed,
+    write_new,
 )
+
+MOST_PIXELS = 2**26
+"""Of a batch of ``bench``: 64 patches of 1024 x 1024, or 1 GiB of HR and LR and work memory."""
 
 
 @app.command()
@@ -33,8 +41,13 @@ def show(
         Path | None, typer.Option("--output", "-o", help="PNG file. Default: RECIPE.png.")
     ] = None,
     scale: Scale = None,
-    draws: Annotated[int, typer.Option(min=1, help="Number of random draws to show.")] = 12,
-    crop: Annotated[int, typer.Option(min=32, help="Side of the HR crop in pixels.")] = 256,
+    force: Force = False,
+    draws: Annotated[
+        int, typer.Option(min=1, max=240, help="Number of random draws to show.")
+    ] = 12,
+    crop: Annotated[
+        int, typer.Option(min=32, max=2048, help="Side of the HR crop in pixels.")
+    ] = 256,
     seed: Seed = 0,
     changes: Changes = [],  # noqa: B006
     modules: Modules = [],  # noqa: B006
@@ -45,14 +58,15 @@ def show(
     from degrade.images.pixels import encode_png
     from degrade.images.samples import sample_images
     from degrade.inspection.gallery import show_recipe
-    from degrade.storage.files import write_atomic
 
     loaded = read_recipe(recipe, scale, changes, modules)
-    picture = read_image(image or sample_images()[1])
     path = output or Path(f"{loaded.name}.png")
     if path.suffix.lower() != ".png":
         raise UserError(f"--output {path}: should end in .png")
-    write_atomic(path, encode_png(show_recipe(loaded, picture, draws, crop, seed)))
+    check_new(path, force)
+    picture = read_image(image or sample_images()[1])
+    sheet = show_recipe(loaded, picture, draws, crop, seed)
+    write_new(path, signed(encode_png(sheet)), force)
     out.print(f"Look at {path}", soft_wrap=True)
 
 
@@ -62,7 +76,11 @@ def preview(
     images: Annotated[
         str, typer.Argument(help="HR images: a folder, file or glob. Default: sample photographs.")
     ] = "",
-    html: Annotated[Path | None, typer.Option(help="HTML file. Default: RECIPE.html.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", "--html", help="HTML file. Default: RECIPE.html."),
+    ] = None,
+    force: Force = False,
     live: Annotated[
         bool,
         typer.Option(
@@ -73,7 +91,9 @@ def preview(
         int, typer.Option(min=0, max=65535, help="Port of --live; 0 for a free one.")
     ] = 0,
     scale: Scale = None,
-    draws: Annotated[int, typer.Option(min=1, help="Number of random draws to show.")] = 24,
+    draws: Annotated[
+        int, typer.Option(min=1, max=240, help="Number of random draws to show.")
+    ] = 24,
     crop: Annotated[
         int, typer.Option(min=32, max=1024, help="Side of the HR crop in pixels.")
     ] = 192,
@@ -89,7 +109,6 @@ def preview(
     from degrade.inspection.preview import PreviewSettings, preview_data, render
     from degrade.inspection.preview_server import serve
     from degrade.loading.search_path import locate
-    from degrade.storage.files import write_atomic
 
     files = input_images(images)
     # Fewer draws for a live page, so that it appears at once.
@@ -108,9 +127,12 @@ def preview(
             lambda url: out.print(f"Look at {url} (Ctrl-C stops it)", soft_wrap=True),
         )
     else:
+        path = output or Path(f"{read_recipe(recipe, scale, changes, modules).name}.html")
+        check_new(path, force)
         data = build()
-        path = html or Path(f"{data['name']}.html")
-        write_atomic(path, render(data).encode())
+        for reason in data["skipped"]:
+            err.print(f"skipped {reason}", soft_wrap=True)
+        write_new(path, render(data).encode(), force)
         out.print(f"Look at {path}", soft_wrap=True)
 
 
@@ -122,7 +144,9 @@ def diff(
         str, typer.Argument(help="HR images: a folder, file or glob. Default: sample photographs.")
     ] = "",
     scale: Scale = None,
-    draws: Annotated[int, typer.Option(min=2, help="Number of LR images to measure.")] = 64,
+    draws: Annotated[
+        int, typer.Option(min=2, max=4096, help="Number of LR images to measure.")
+    ] = 64,
     crop: Annotated[
         int, typer.Option(min=64, max=1024, help="Side of the HR crops in pixels.")
     ] = 256,
@@ -156,10 +180,18 @@ def bench(
             "--input", "-i", help="HR images: a folder, file or glob. Default: sample photographs."
         ),
     ] = "",
-    batch: Annotated[int, typer.Option(min=1, help="Pairs in a batch.")] = 16,
-    size: Annotated[int, typer.Option(min=16, help="Side of HR patches in pixels.")] = 256,
+    batch: Annotated[int, typer.Option(min=1, max=4096, help="Pairs in a batch.")] = 16,
+    size: Annotated[
+        int, typer.Option(min=16, max=4096, help="Side of HR patches in pixels.")
+    ] = 256,
     seconds: Annotated[
-        float, typer.Option(min=0.01, help="Duration of each measurement in seconds.")
+        float,
+        typer.Option(
+            min=0.01,
+            max=600,
+            callback=finite,
+            help="Duration of each measurement in seconds.",
+        ),
     ] = 2.0,
     scale: Scale = None,
     seed: Seed = 0,
@@ -170,14 +202,19 @@ def bench(
     """Measure pairs per second, in all and by step; find the bottleneck and workers needed."""
     import json
 
+    from degrade.errors import UserError
     from degrade.inspection.bench import BenchSettings, benchmark
     from degrade.inspection.bench_table import print_benchmark
 
+    if batch * size**2 > MOST_PIXELS:
+        raise UserError(
+            f"--batch {batch} of --size {size}: more than {MOST_PIXELS} pixels; lower one of them"
+        )
     used = check_backend(check_device(device), backend)
     settings = BenchSettings(device, batch, seconds, seed, used, input, size)
     loaded = read_recipe(recipe, scale, changes, modules)
-    found = benchmark(loaded, settings, lambda what: err.print(f"[dim]measuring {what}[/dim]"))
+    found = benchmark(loaded, settings, lambda what: err.print(f"measuring {what}", style="dim"))
     if as_json:
-        out.print(json.dumps(found.data(), indent=2), markup=False, soft_wrap=True)
+        out.print(json.dumps(found.data(), indent=2), soft_wrap=True)
     else:
         print_benchmark(out, found)

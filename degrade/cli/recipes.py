@@ -10,6 +10,7 @@ import typer
 
 from degrade.cli.common import (
     Changes,
+    Force,
     Modules,
     Scale,
     app,
@@ -17,6 +18,7 @@ from degrade.cli.common import (
     import_modules,
     out,
     read_recipe,
+    write_new,
 )
 
 
@@ -39,7 +41,7 @@ def check(
             loaded = read_recipe(recipe, scale, changes, modules)
         except RecipeError as error:
             wrong += len(error.problems)
-            out.print(str(error), markup=False, soft_wrap=True)
+            out.print(str(error), soft_wrap=True)
         else:
             count = len(loaded.columns)
             out.print(
@@ -75,7 +77,7 @@ def schema() -> None:
 
     from degrade.loading.json_schema import recipe_schema
 
-    out.print(json.dumps(recipe_schema(), indent=2), markup=False, soft_wrap=True)
+    out.print(json.dumps(recipe_schema(), indent=2), soft_wrap=True)
 
 
 @app.command("import")
@@ -87,6 +89,7 @@ def import_(
         Path | None,
         typer.Option("--output", "-o", help="File to write the recipe to. Default: stdout."),
     ] = None,
+    force: Force = False,
     dialect: Annotated[
         str | None, typer.Option(help="basicsr, redux, params or neosr. Default: detected.")
     ] = None,
@@ -100,8 +103,8 @@ def import_(
     imported = read_options(file, dialect)
     colours = {"note": "cyan", "warning": "yellow", "error": "red"}
     for finding in imported.findings:
-        err.print(f"[{colours[finding.severity]}]{finding.severity}:[/] ", end="")
-        err.print(str(finding), markup=False, soft_wrap=True)
+        err.print(f"{finding.severity}: ", style=colours[finding.severity], end="")
+        err.print(str(finding), soft_wrap=True)
     err.print(
         f"{imported.dialect}: findings: {len(imported.findings)},"
         f" keys of training ignored: {imported.ignored}"
@@ -111,5 +114,5 @@ def import_(
     if output is None:
         sys.stdout.write(imported.to_yaml())
     else:
-        output.write_text(imported.to_yaml(), encoding="utf-8")
+        write_new(output, imported.to_yaml().encode(), force)
         err.print(f"Look at {output}", soft_wrap=True)

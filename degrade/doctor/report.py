@@ -9,10 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 
-import rich.markup
-from rich.console import Console
 from rich.table import Table
 
+from degrade.console import Console, printable
 from degrade.doctor.checks import Diagnosis, Exam, lowest_quality
 from degrade.storage.names import escape
 
@@ -77,7 +76,7 @@ def print_problems(console: Console, diagnoses: Sequence[Diagnosis]) -> None:
     notes = Counter(note for d in diagnoses for note in d.exam.notes.split("; ") if note)
     if notes:
         listed = ", ".join(f"{note} ({count})" for note, count in notes.most_common())
-        console.print(f"notes: {listed}", markup=False, soft_wrap=True)
+        console.print(f"notes: {listed}", soft_wrap=True)
 
 
 def _worst(problem: str, diagnoses: Sequence[Diagnosis], count: int = 3) -> list[str]:
@@ -85,4 +84,4 @@ def _worst(problem: str, diagnoses: Sequence[Diagnosis], count: int = 3) -> list
     severity = _SEVERITY.get(problem, lambda _: 0.0)
     found = [diagnosis for diagnosis in diagnoses if problem in diagnosis.problems]
     found.sort(key=lambda diagnosis: severity(diagnosis.exam))
-    return [rich.markup.escape(f"{d.exam.file}: {d.problems[problem]}") for d in found[:count]]
+    return [printable(f"{d.exam.file}: {d.problems[problem]}") for d in found[:count]]

@@ -27,6 +27,7 @@ from typing import Any, cast
 
 import yaml
 
+from degrade.console import printable
 from degrade.errors import Problem, RecipeError
 from degrade.importers.basicsr import basicsr
 from degrade.importers.neosr import neosr
@@ -34,7 +35,7 @@ from degrade.importers.options import Config, Finding, Options
 from degrade.importers.osediff import osediff
 from degrade.importers.redux import REDUX_ONLY, redux
 from degrade.loading.builder import load
-from degrade.loading.positions import compose
+from degrade.loading.positions import compose, read_text
 
 __all__ = ["DIALECTS", "Finding", "Imported", "read_options"]
 
@@ -67,9 +68,10 @@ class Imported:
             raise ValueError("no recipe: a finding is an error")
         from degrade import __version__
 
-        head = [f"# {self.recipe['description']}, by degrade {__version__}."]
+        # A line break in a key or a value would end the comment, and what follows be YAML.
+        head = [f"# {printable(self.recipe['description'])}, by degrade {__version__}."]
         head += [
-            f"# {finding.key}: {finding.message}"
+            f"# {printable(f'{finding.key}: {finding.message}')}"
             for finding in self.findings
             if finding.severity == "warning"
         ]
@@ -102,10 +104,7 @@ def read_options(path: str | os.PathLike[str], dialect: str | None = None) -> Im
         RecipeError: The file cannot be read as YAML or TOML, or is not an option file.
     """
     file = os.fspath(path)
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError([Problem(file, 0, "", f"cannot be read: {error}")]) from None
+    text = read_text(path, "utf-8-sig")
     if dialect not in (None, *DIALECTS):
         message = f"unknown dialect {dialect!r}; there are {', '.join(DIALECTS)}"
         raise RecipeError([Problem("", 0, "", message)])
@@ -138,9 +137,9 @@ def _assemble(dialect: str, path: Path, options: Options, stages: Config) -> Imp
     name = str(options.get("name")) if "name" in options else path.stem
     scale = options.number("scale", 1, 16)
     recipe = {
-        "name": re.sub(r"\W+", "_", name).strip("_") or "imported",
+        "name": re.sub(r"[^A-Za-z0-9]+", "_", name)[:64].strip("_") or "imported",
         "scale": int(scale),
-        "description": f"Imported from {path.name} ({dialect})",
+        "description": f"Imported from {printable(path.name)} ({dialect})",
         **{stage: steps for stage, steps in stages.items() if steps},
     }
     if not any(finding.severity == "error" for finding in options.findings):

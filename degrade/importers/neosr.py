@@ -34,6 +34,9 @@ TRAIN = split_keys(
     "dataset_enlarge_ratio prefetch_mode pin_memory color mean std"
 )
 
+MOST_LINES, LONGEST_LINE = 2_000, 500
+"""An option file has a few hundred lines."""
+
 
 def neosr(text: str, file: str) -> tuple[Options, Config]:
     """Read neosr's options; return findings and the stages of a recipe.
@@ -41,17 +44,9 @@ def neosr(text: str, file: str) -> tuple[Options, Config]:
     Raises:
         RecipeError: The file is not TOML.
     """
-    try:
-        data: Config = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        found = re.search(r"at line (\d+)", str(error))
-        line = int(found[1]) if found else 1
-        raise RecipeError([Problem(file, line, "", f"not TOML: {error}")]) from None
-    lines = line_numbers(text)
-    datasets = data.get("datasets", {})
-    train: Config = datasets.get("train", {}) if isinstance(datasets, dict) else {}
+    data, lines = read_toml(text, file)
+    train, given = table(data, "datasets", "train"), table(data, "degradations")
     keys = STAGE_KEYS | KERNEL_KEYS | {"second_blur_prob"}
-    given = data.get("degradations", {})
     options = Options(
         file,
         [
@@ -74,6 +69,38 @@ def neosr(text: str, file: str) -> tuple[Options, Config]:
         what = f"scale times that, --patch {size:g}; upstream cuts it from 512 x 512 degraded"
         options.report("note", "patch_size", f"the side of LR patches; of HR patches it is {what}")
     return options, {"first": first, "second": second}
+
+
+def read_toml(text: str, file: str) -> tuple[Config, dict[str, dict[str, int]]]:
+    """Return the data of a TOML file, and table -> key -> line.
+
+    Raises:
+        RecipeError: It is not TOML, has more than :data:`MOST_LINES` lines or one of more than
+            :data:`LONGEST_LINE` characters: the time of ``tomllib`` grows with their square.
+    """
+    all_lines = text.splitlines()
+    if len(all_lines) > MOST_LINES:
+        raise RecipeError([Problem(file, MOST_LINES, "", f"has more than {MOST_LINES} lines")])
+    for number, line in enumerate(all_lines, 1):
+        if len(line) > LONGEST_LINE:
+            message = f"a line of more than {LONGEST_LINE} characters"
+            raise RecipeError([Problem(file, number, "", message)])
+    try:
+        return tomllib.loads(text), line_numbers(text)
+    except RecursionError:
+        raise RecipeError([Problem(file, 1, "", "nested too deeply")]) from None
+    except ValueError as error:  # such as TOMLDecodeError, or a number of too many digits
+        found = re.search(r"at line (\d+)", str(error))
+        line = int(found[1]) if found else 1
+        raise RecipeError([Problem(file, line, "", f"not TOML: {error}")]) from None
+
+
+def table(data: Config, *path: str) -> Config:
+    """Return the table at a path of keys, empty if there is none."""
+    for name in path:
+        inner = data.get(name)
+        data = inner if isinstance(inner, dict) else {}
+    return data
 
 
 def line_numbers(text: str) -> dict[str, dict[str, int]]:

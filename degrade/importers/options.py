@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast
@@ -42,6 +43,15 @@ def split_keys(text: str) -> frozenset[str]:
     ['name', 'scale']
     """
     return frozenset(text.split())
+
+
+def _shown(value: Any) -> str:
+    """Return a value as Python writes it, shortened."""
+    try:
+        text = repr(value)
+    except ValueError:  # a number of too many digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 @dataclass(frozen=True)
@@ -153,7 +163,9 @@ class Options:
         number = self._as_number(key, value)
         if number is None or not low <= number <= high:
             if value is not None:
-                self.report("error", key, f"{value!r} should be a number from {low:g} to {high:g}")
+                self.report(
+                    "error", key, f"{_shown(value)} should be a number from {low:g} to {high:g}"
+                )
             return min(max(0.0, low), high)
         return number
 
@@ -165,7 +177,7 @@ class Options:
         """Return a boolean."""
         value = self.get(key)
         if not isinstance(value, bool | None):
-            self.report("error", key, f"{value!r} should be true or false")
+            self.report("error", key, f"{_shown(value)} should be true or false")
         return value is True
 
     def interval(self, key: str, upstream: str = "") -> Interval:
@@ -179,7 +191,7 @@ class Options:
         numbers = self._numbers(key, value)
         if len(numbers) != 2:
             if value is not None:
-                self.report("error", key, f"{value!r} should be a range [low, high]")
+                self.report("error", key, f"{_shown(value)} should be a range [low, high]")
             return 1.0, 1.0
         low, high = numbers
         if low > high:
@@ -195,10 +207,13 @@ class Options:
         """Return ``count`` probabilities; a warning if they do not sum to 1."""
         value = self.get(key)
         numbers = self._numbers(key, value)
-        if len(numbers) != count or min(numbers, default=0) < 0 or sum(numbers) <= 0:
+        inside = all(0 <= number <= 1e9 for number in numbers)
+        if len(numbers) != count or not inside or sum(numbers) <= 0:
             if value is not None:
                 self.report(
-                    "error", key, f"{value!r} should be {count} probabilities, not all of them 0"
+                    "error",
+                    key,
+                    f"{_shown(value)} should be {count} probabilities, not all of them 0",
                 )
             return [1 / count] * count
         total = math.fsum(numbers)
@@ -215,7 +230,7 @@ class Options:
         value = self.get(key)
         if not isinstance(value, list) or not value:
             if value is not None:
-                self.report("error", key, f"{value!r} should be a list of names")
+                self.report("error", key, f"{_shown(value)} should be a list of names")
             return [*known]
         words = [str(word) for word in cast("list[Any]", value)]
         for word in words:
@@ -270,10 +285,6 @@ class Options:
                 f"{value!r} is text to YAML 1.1; write !!float {value}. Read as {number:g}",
             )
             return number if math.isfinite(number) else None
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not math.isfinite(value)
-        ):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             return None
-        return value
+        return value if abs(value) <= sys.float_info.max else None

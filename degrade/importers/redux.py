@@ -33,6 +33,8 @@ REDUX_KERNELS = frozenset(["kernel_range", "kernel_range2", "final_kernel_range"
 REDUX_ONLY = REDUX_STAGES | REDUX_KERNELS
 """Keys that only traiNNer-redux has."""
 
+MOST_TAPS = 401
+"""Limit of ``unsharp: {size: ...}``."""
 _MODES = ["bilinear", "bicubic", "nearest-exact", "lanczos"]
 _KERNELS = ["iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso"]
 _ORDER: Config = {
@@ -118,6 +120,9 @@ def redux(document: Document, file: str) -> tuple[Options, Config]:
 def sharpened(options: Options) -> list[Config]:
     """Return unsharp masking of a random number of taps; an even number is increased by 1."""
     low, high = (int(edge) for edge in options.interval("lq_usm_radius_range"))
+    if high > MOST_TAPS - 1:
+        options.report("error", "lq_usm_radius_range", f"should end at {MOST_TAPS - 1} at most")
+        return []
     counts: dict[int, int] = {}
     for radius in range(max(low, 1), high + 1):
         taps = radius + 1 - radius % 2

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from degrade.console import Console
 from degrade.inspection.bench import BenchResult
 from degrade.kernels import native
 
@@ -41,7 +40,7 @@ def print_benchmark(console: Console, found: BenchResult) -> None:
     }
     if counted := [f"{name} {peak:.0f} MiB" for name, peak in peaks.items() if peak is not None]:
         console.print(f"\nPeak memory: {', '.join(counted)}.", soft_wrap=True)
-    console.print(found.advice, markup=False, soft_wrap=True)
+    console.print(found.advice, soft_wrap=True)
 
 
 def _speeds(found: BenchResult, heading: str) -> Table:
@@ -61,15 +60,13 @@ def _steps(found: BenchResult) -> Table:
     table = _table("\nSteps", "", "ms when it runs", "runs in", "of the time")
     for step in sorted(found.steps, key=lambda step: -step.share):
         table.add_row(
-            Text(step.address), f"{step.milliseconds:.3f}", f"{step.ran:.0%}", f"{step.share:.1%}"
+            step.address, f"{step.milliseconds:.3f}", f"{step.ran:.0%}", f"{step.share:.1%}"
         )
     return table
 
 
 def _table(title: str, *headings: str) -> Table:
-    table = Table(
-        title=Text(title), title_justify="left", title_style="bold", box=None, pad_edge=False
-    )
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for i, heading in enumerate(headings):
         table.add_column(heading, justify="right" if i else "left", no_wrap=True)
     return table

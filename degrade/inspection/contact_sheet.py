@@ -10,10 +10,10 @@ import numpy as np
 import PIL.Image
 from PIL import ImageDraw, ImageFont
 
+from degrade.console import printable
 from degrade.images.image import Uint8
-from degrade.plan import Plan
 
-__all__ = ["Cell", "draw_contact_sheet", "drawn_values", "enlarge"]
+__all__ = ["Cell", "draw_contact_sheet", "enlarge"]
 
 MARGIN, LINE = 12, 15
 PAPER, INK, FAINT = (250, 250, 248), (28, 28, 30), (110, 110, 116)
@@ -52,11 +52,11 @@ def draw_contact_sheet(rows: Sequence[Sequence[Cell]], heading: str, width: int 
     top = 2 * MARGIN + LINE
     sheet = PIL.Image.new("RGB", (MARGIN + columns * (width + MARGIN), top + sum(heights)), PAPER)
     pen = ImageDraw.Draw(sheet)
-    pen.text((MARGIN, MARGIN), heading, INK, ImageFont.load_default(size=15))
+    pen.text((MARGIN, MARGIN), printable(heading), INK, ImageFont.load_default(size=15))
     for row, texts, height in zip(rows, wrapped, heights, strict=True):
         for i, (cell, lines) in enumerate(zip(row, texts, strict=True)):
             x, y = MARGIN + i * (width + MARGIN), top
-            pen.text((x, y), cell.title, INK, font)
+            pen.text((x, y), printable(cell.title), INK, font)
             y += LINE + 6
             if cell.pixels is not None:
                 picture = _resized(cell.pixels, width)
@@ -84,22 +84,6 @@ def _resized(pixels: Uint8, width: int) -> PIL.Image.Image:
     return picture.resize(
         size, PIL.Image.Resampling.BOX if shrinks else PIL.Image.Resampling.NEAREST
     )
-
-
-def drawn_values(plan: Plan, i: int) -> tuple[str, ...]:
-    """Return the values drawn for row ``i``, a line a step: ``first.jpeg: quality 62``. Steps that
-    did not run are left out.
-    """
-    cells = plan.row(i, precise=False)
-    lines: dict[str, list[str]] = {}
-    for address, value in cells.items():
-        step, _, field = address.rpartition(".")
-        if field == "p":
-            continue
-        if step in cells or "." not in step:
-            step, field = address, ""
-        lines.setdefault(step, []).append(f"{field} {value}".strip())
-    return tuple(f"{step}: {', '.join(values)}" for step, values in lines.items())
 
 
 def enlarge(lr: Uint8, scale: int) -> Uint8:
@@ -133,5 +117,5 @@ def wrap(lines: Sequence[str], width: int) -> list[str]:
     return [
         part
         for line in lines
-        for part in textwrap.wrap(line, int(width / 5.6), subsequent_indent="   ")
+        for part in textwrap.wrap(printable(line), int(width / 5.6), subsequent_indent="   ")
     ]

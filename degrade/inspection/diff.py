@@ -17,14 +17,15 @@ from typing import Any, Literal
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from degrade.console import Console
 from degrade.control import OneOf, Repeat, Shuffle
 from degrade.images.pixels import Uint8, as_pixels
 from degrade.inspection import metrics
 from degrade.nodes import Maybe, Node, Step
+from degrade.plan import Plan
 from degrade.recipe import Recipe
 from degrade.rng import Key
 
@@ -189,22 +190,23 @@ def effects(
     values = np.empty((2, len(MEASURES), draws))
     for j, recipe in enumerate((a, b)):
         for k, hr in enumerate(crops):
-            index = np.arange(k, draws, len(crops))
-            if not len(index):
-                continue
-            batch = hr.expand(len(index), -1, -1, -1)
-            lr = as_pixels(recipe.apply(batch, recipe.plan(Key.of(seed, index))).lr)
             [reference] = metrics.bicubic_downscale(recipe.crop(hr).float() / 255, recipe.scale)
-            for i, image in zip(index, lr, strict=True):
-                values[j, :, i] = _measures(image, reference)
+            for index in metrics.batches(np.arange(k, draws, len(crops)), size):
+                batch = hr.expand(len(index), -1, -1, -1)
+                plan = recipe.plan(Key.of(seed, index))
+                # The same drawn values, other pixels of noise.
+                again = Plan(plan.columns, plan.values, Key.of(seed, index, epoch=1))
+                lr, other = (as_pixels(recipe.apply(batch, one).lr) for one in (plan, again))
+                for i, image, twin in zip(index, lr, other, strict=True):
+                    values[j, :, i] = _measures(image, twin, reference)
     return [Effect(name, *values[:, i]) for i, name in enumerate(MEASURES)]
 
 
-def _measures(image: Uint8, reference: Uint8) -> list[float]:
-    """The metrics of ``MEASURES``, in its order and units."""
+def _measures(image: Uint8, twin: Uint8, reference: Uint8) -> list[float]:
+    """The metrics of ``MEASURES``, in its order and units; ``twin`` has other noise."""
     values = {
         "psnr": metrics.psnr(image, reference),
-        "noise": metrics.noise_level(image),
+        "noise": metrics.noise_level(image, twin),
         "high": metrics.high_frequency_energy(image),
         "blocks": metrics.block_edge_ratio(image),
     }
@@ -246,11 +248,11 @@ def _parameter_table(one: str, other: str, shown: Sequence[Change]) -> Table:
     )
     table.add_column("address", no_wrap=True)
     for name in (one, other):
-        table.add_column(Text(name), overflow="fold")
+        table.add_column(name, overflow="fold")
     style = {"only a": "yellow", "only b": "cyan", "different": "", "same": "dim"}
     for change in shown:
         cells = (change.address, change.a or "-", change.b or "-")
-        table.add_row(*(Text(cell) for cell in cells), style=style[change.kind])
+        table.add_row(*cells, style=style[change.kind])
     return table
 
 
@@ -261,7 +263,7 @@ def _effect_table(one: str, other: str, measured: Sequence[Effect]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
     for name in (one, other, f"{other} - {one}"):
-        table.add_column(Text(name), justify="right", overflow="fold")
+        table.add_column(name, justify="right", overflow="fold")
     for effect in measured:
         heading, _ = MEASURES[effect.name]
         table.add_row(
@@ -270,6 +272,7 @@ def _effect_table(one: str, other: str, measured: Sequence[Effect]) -> Table:
     return table
 
 
-def _spread(values: Real, sign: str = "") -> str:
+def _spread(values: Real, sign: str = "") -> Text:
     middle, low, high = np.percentile(values, [50, 5, 95])
-    return f"{middle:{sign}.2f}\n[dim]{low:{sign}.2f} to {high:{sign}.2f}[/dim]"
+    spread = (f"{low:{sign}.2f} to {high:{sign}.2f}", "dim")
+    return Text.assemble(f"{middle:{sign}.2f}\n", spread)

@@ -14,7 +14,8 @@ import torch
 from degrade.errors import SynthError
 from degrade.images.files import Image, read_image
 from degrade.images.pixels import Uint8, as_pixels, encode_png, in_channels, reflected
-from degrade.inspection.contact_sheet import Cell, draw_contact_sheet, drawn_values, enlarge
+from degrade.inspection.contact_sheet import Cell, draw_contact_sheet, enlarge
+from degrade.inspection.story import drawn_values
 from degrade.plan import Plan
 from degrade.recipe import Recipe
 from degrade.rng import Key
@@ -62,7 +63,8 @@ def write_contact_sheet(folder: Path, recipe: Recipe, pairs: int = 6, url: str =
         if found is None:
             raise SynthError(f"{folder}: the files of {row['name']} are missing; run synth again")
         hr, lr = (read_image(file).pixels for file in found[:2])
-        text = drawn_values(Plan.read(recipe.columns, [drawn(row)], [int(row["key"])]), 0)
+        plan = Plan.read(recipe.columns, [drawn(row)], [int(row["key"])])
+        text = drawn_values(recipe, plan, 0)
         # Full pictures for the overall impression, and the centre with each LR pixel as a square
         # of `scale`, to see artefacts.
         side = min(CELL // recipe.scale, *lr.shape[:2])
@@ -114,7 +116,7 @@ def show_recipe(recipe: Recipe, image: Image, draws: int, crop: int, seed: int) 
     cells = [Cell(cut, f"HR {crop} x {crop}")]
     for plan, title in zip(plans, titles, strict=True):
         lr = as_pixels(recipe.apply(hr, plan).lr)[0]
-        cells.append(Cell(enlarge(lr, recipe.scale), title, drawn_values(plan, 0)))
+        cells.append(Cell(enlarge(lr, recipe.scale), title, drawn_values(recipe, plan, 0)))
     across = len(LEVELS) + 1
     rows = [cells[:across], *(cells[i : i + across] for i in range(across, len(cells), across))]
     heading = f"{recipe.name}  x{recipe.scale}   {recipe.description}"

@@ -9,14 +9,15 @@ from typing import Any, get_args
 import yaml
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import degrade.ops as ops
 from degrade.base import REGISTRY, Operator
+from degrade.console import Console
 from degrade.distributions import Dist
 from degrade.errors import UserError, close
-from degrade.loading.positions import compose
+from degrade.loading.positions import compose, read_text
 from degrade.loading.search_path import locate, names
 from degrade.shorthand import dump
 
@@ -38,10 +39,11 @@ def print_listing(console: Console, what: str | None = None) -> None:
         console.print(_recipes())
         console.print(_operators(list(REGISTRY)))
     elif what in REGISTRY:
-        console.print(f"[b]{what}[/b]\n{inspect.getdoc(REGISTRY[what])}\n", soft_wrap=True)
+        console.print(what, style="bold")
+        console.print(f"{inspect.getdoc(REGISTRY[what])}\n", soft_wrap=True)
         console.print(_operators([what]))
     elif what in names():
-        console.print(locate(what).read_text(encoding="utf-8"), markup=False, soft_wrap=True)
+        console.print(read_text(locate(what)), soft_wrap=True)
     else:
         raise UserError(f"{what}: no such recipe or operator{close(what, [*names(), *REGISTRY])}")
 
@@ -90,7 +92,7 @@ def _recipes() -> Table:
     for heading in ("name", "scale", "what"):
         table.add_column(heading, no_wrap=heading != "what")
     for name in names():
-        data = compose(locate(name).read_text(encoding="utf-8"), name).data
+        data = compose(read_text(locate(name)), name).data
         scale = data.get("scale", f"as {data.get('extends')}")
         table.add_row(name, str(scale), str(data.get("description", "")))
     return table
@@ -105,5 +107,5 @@ def _operators(wanted: list[str]) -> Table:
     for name in wanted:
         rows = list(field_rows(REGISTRY[name])) or [("", REGISTRY[name].summary(), "")]
         for i, row in enumerate(rows):
-            table.add_row(f"[b]{name}[/b]" if i == 0 else "", *row)
+            table.add_row(Text(name, "bold") if i == 0 else "", *row)
     return table

@@ -1,8 +1,8 @@
 """Metrics of degraded images: noise, sharpness, blockiness, and PSNR to a bicubic downscale.
 
-Images are 8-bit arrays (h, w, C), as a file would hold them. Noise, sharpness and blockiness are
-estimated without a reference, so texture counts too: they compare recipes over the same images,
-and are not absolute measures of one image.
+Images are 8-bit arrays (h, w, C), as in a file. Sharpness and blockiness are estimated
+without a reference, so texture counts too: they compare recipes over the same images, and are not
+absolute measures of one image.
 """
 
 # torch: types are partial.
@@ -10,21 +10,26 @@ and are not absolute measures of one image.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from degrade.canvas import Canvas
+from degrade.console import printable
+from degrade.errors import UserError
 from degrade.images.files import find_images, read_image
+from degrade.images.image import ImageError
 from degrade.images.pixels import Uint8, as_pixels, in_channels, reflected
 from degrade.images.samples import sample_images
 from degrade.kernels.resample import resample
 
 __all__ = [
     "MAX_PSNR",
+    "batches",
     "bicubic_downscale",
     "block_edge_ratio",
     "center_crops",
@@ -32,6 +37,7 @@ __all__ = [
     "input_images",
     "noise_level",
     "psnr",
+    "readable_crops",
 ]
 
 MAX_PSNR = 60.0
@@ -67,23 +73,17 @@ def psnr(one: Uint8, other: Uint8) -> float:
     return MAX_PSNR if error == 0 else min(MAX_PSNR, 10 * float(np.log10(255**2 / error)))
 
 
-def noise_level(image: Uint8) -> float:
-    """Estimate the standard deviation of white noise, in grey levels: median |HH| / 0.6745.
+def noise_level(one: Uint8, other: Uint8) -> float:
+    """Return the standard deviation of the noise, in grey levels, from two images that differ in
+    nothing else: the root of the mean of (a - b)^2 / 2.
 
-    HH = (a - b - c + d) / 2, the diagonal Haar coefficient of every 2 x 2 square, has the standard
-    deviation of the noise where the image is smooth.
+    An estimate from one image would take texture for noise, and miss noise whose finest detail
+    JPEG has removed.
 
-    References:
-        | Ideal spatial adaptation by wavelet shrinkage (Donoho & Johnstone, 1994)
-          | https://doi.org/10.1093/biomet/81.3.425
-
-    >>> noise_level(np.full((4, 4, 3), 77, np.uint8))
+    >>> noise_level(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 3), np.uint8))
     0.0
     """
-    height, width = (n // 2 * 2 for n in image.shape[:2])
-    x = image[:height, :width].astype(np.float64)
-    detail = (x[::2, ::2] - x[::2, 1::2] - x[1::2, ::2] + x[1::2, 1::2]) / 2
-    return float(np.median(np.abs(detail)) / 0.6745)
+    return float(np.sqrt(np.mean((one.astype(np.float64) - other) ** 2) / 2))
 
 
 def high_frequency_energy(image: Uint8) -> float:
@@ -130,6 +130,34 @@ def input_images(source: str) -> list[Path]:
         ImageError: There are none.
     """
     return find_images(source) if source else sample_images()
+
+
+def batches(index: NDArray[np.intp], side: int) -> Iterator[NDArray[np.intp]]:
+    """Split samples of side x side pixels into batches of at most about 4 megapixels."""
+    size = max(1, 2**22 // side**2)
+    for i in range(0, len(index), size):
+        yield index[i : i + size]
+
+
+def readable_crops(files: Sequence[Path], size: int) -> tuple[list[Path], list[Tensor], list[str]]:
+    """Return the images that can be read, their centre crops, and why the others cannot.
+
+    Raises:
+        ImageError: None can be read.
+    """
+    read: list[Path] = []
+    crops: list[Tensor] = []
+    skipped: list[str] = []
+    for file in files:
+        try:
+            crops += center_crops([file], size)
+            read.append(file)
+        except ImageError as error:
+            skipped.append(printable(str(error)))
+    if not crops:
+        more = f"; {len(skipped)} images cannot be read" if len(skipped) > 1 else ""
+        raise UserError(f"{skipped[0]}{more}")
+    return read, crops, skipped
 
 
 def center_crops(files: Sequence[Path], size: int) -> Iterable[Tensor]:

@@ -25,8 +25,8 @@ from degrade.canvas import Canvas
 from degrade.fields import Range
 from degrade.images.pixels import as_pixels
 from degrade.inspection import metrics
-from degrade.inspection.contact_sheet import drawn_values
 from degrade.inspection.html import Album, JsonObject, fill
+from degrade.inspection.story import acting_values, drawn_values
 from degrade.plan import Column, Plan
 from degrade.recipe import Recipe
 from degrade.rng import Key
@@ -38,6 +38,8 @@ LEVELS = tuple(round(0.05 + 0.1 * i, 2) for i in range(10))
 """The severities that the slider stops at."""
 MAX_PICTURE_BYTES = 3_200_000
 """Bytes of pictures: with base64 and the rest, the page stays below 5 MB."""
+MOST_IMAGES = 240
+"""Images of a page: each holds a crop in memory."""
 BINS = 24
 BARS = 12
 _TEMPLATE = Path(__file__).parent / "templates" / "preview.html"
@@ -88,10 +90,10 @@ def preview_data(recipe: Recipe, files: Sequence[Path], settings: PreviewSetting
     """Return what the template shows, as JSON data.
 
     Raises:
-        ImageError: An image cannot be read.
+        ImageError: No image can be read.
     """
     size = max(settings.size // recipe.scale, 1) * recipe.scale
-    crops = list(metrics.center_crops(files, size))
+    files, crops, skipped = metrics.readable_crops(files[:MOST_IMAGES], size)
     album = Album()
     shown = list(zip(files, crops, strict=True))[: settings.views]
     views = [_view(recipe, file.name, hr, album, settings.seed) for file, hr in shown]
@@ -112,6 +114,7 @@ def preview_data(recipe: Recipe, files: Sequence[Path], settings: PreviewSetting
         "histograms": _histograms(recipe, settings),
         "pictures": album.encode(MAX_PICTURE_BYTES),
         "quality": album.quality,
+        "skipped": skipped,
     }
 
 
@@ -124,7 +127,7 @@ def _view(recipe: Recipe, name: str, hr: Tensor, album: Album, seed: int) -> Jso
     levels: list[JsonObject] = []
     for level in LEVELS:
         plan = recipe.severity(level, Key.of(seed, 0))
-        steps = _Steps(plan, album)
+        steps = _Steps(acting_values(recipe, plan, 0), album)
         pair = recipe.apply(hr, plan, watch=steps.watch)
         [lr], [target] = as_pixels(pair.lr), as_pixels(pair.hr)
         one = {
@@ -143,11 +146,11 @@ def _view(recipe: Recipe, name: str, hr: Tensor, album: Album, seed: int) -> Jso
 
 
 class _Steps:
-    """Collects the picture and the drawn values after every step of a plan of one sample."""
+    """Collects the picture and the drawn values after every step of one sample."""
 
-    def __init__(self, plan: Plan, album: Album) -> None:
+    def __init__(self, cells: dict[str, str], album: Album) -> None:
         self.found: list[JsonObject] = []
-        self._cells, self._album = plan.row(0, precise=False), album
+        self._cells, self._album = cells, album
 
     def watch(self, address: str, canvas: Canvas) -> None:
         """Add a step; a callback of :meth:`degrade.recipe.Recipe.apply`."""
@@ -182,15 +185,16 @@ def _draws(
         if not len(index):
             break
         [reference] = metrics.bicubic_downscale(hr.float() / 255, recipe.scale)
-        plan = recipe.plan(Key.of(settings.seed, index))
-        pair = recipe.apply(hr.expand(len(index), -1, -1, -1), plan)
-        for row, (i, lr) in enumerate(zip(index.tolist(), as_pixels(pair.lr), strict=True)):
-            found[i] = metrics.psnr(lr, reference)
-            if i < settings.draws:
-                [target] = as_pixels(pair.hr[row : row + 1])
-                pictures = {"lr": album.add(lr, exact=True), "hr": album.add(target, exact=True)}
-                values = {"index": i, "file": files[k].name, "psnr": round(float(found[i]), 2)}
-                shown.append({**values, **pictures, "story": drawn_values(plan, row)})
+        for rows in metrics.batches(index, hr.shape[-1]):
+            plan = recipe.plan(Key.of(settings.seed, rows))
+            pair = recipe.apply(hr.expand(len(rows), -1, -1, -1), plan)
+            for row, (i, lr) in enumerate(zip(rows.tolist(), as_pixels(pair.lr), strict=True)):
+                found[i] = metrics.psnr(lr, reference)
+                if i < settings.draws:
+                    [target] = as_pixels(pair.hr[row : row + 1])
+                    pictures = {"lr": album.add(lr, True), "hr": album.add(target, True)}
+                    values = {"index": i, "file": files[k].name, "psnr": round(float(found[i]), 2)}
+                    shown.append({**values, **pictures, "story": drawn_values(recipe, plan, row)})
     return sorted(shown, key=lambda draw: -draw["psnr"]), found
 
 

@@ -2,16 +2,20 @@
 
 The page polls ``/state``, and each request checks the files' times of change: there is no watcher
 thread. The server listens on 127.0.0.1 and rejects requests for any other host name, which
-prevents DNS rebinding: a web page elsewhere whose name resolves to this address.
+prevents DNS rebinding: a web page elsewhere whose name resolves to this address. No page may frame
+it. Connections are bounded in number and time.
 """
 
 from __future__ import annotations
 
 import json
+import socket
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Lock
+from threading import BoundedSemaphore, Lock, Timer
 from typing import Any
 
 from degrade.errors import RecipeError, UserError
@@ -102,6 +106,39 @@ def file_stamps(files: list[Path]) -> Stamps:
     return tuple(found)
 
 
+MOST_CONNECTIONS = 32
+"""Connections at once; a browser opens six. More are closed."""
+DEADLINE = 10.0
+"""Seconds in which a request must have come."""
+
+
+class _Server(ThreadingHTTPServer):
+    """At most :data:`MOST_CONNECTIONS` threads, whose clients may go away."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, *args: Any) -> None:
+        self._free = BoundedSemaphore(MOST_CONNECTIONS)
+        super().__init__(*args)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
 def make_server(live: LivePreview, port: int = 0) -> ThreadingHTTPServer:
     """Return a server on 127.0.0.1, on a free port if ``port`` is 0; the caller closes it.
 
@@ -110,7 +147,24 @@ def make_server(live: LivePreview, port: int = 0) -> ThreadingHTTPServer:
     """
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = DEADLINE  # between two bytes
+
+        def setup(self) -> None:
+            super().setup()
+            self._deadline = Timer(DEADLINE, self._abandon)
+            self._deadline.daemon = True
+            self._deadline.start()
+
+        def finish(self) -> None:
+            self._deadline.cancel()
+            super().finish()
+
+        def _abandon(self) -> None:
+            with suppress(OSError):  # already closed
+                self.connection.shutdown(socket.SHUT_RDWR)
+
         def do_GET(self) -> None:
+            self._deadline.cancel()
             if self.headers.get("Host", "") not in self._hosts():
                 self._send(403, "text/plain", "only 127.0.0.1 and localhost may connect")
             elif self.path == "/":
@@ -133,6 +187,8 @@ def make_server(live: LivePreview, port: int = 0) -> ThreadingHTTPServer:
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Cache-Control", "no-store")
             self.send_header("X-Content-Type-Options", "nosniff")
+            self.send_header("X-Frame-Options", "DENY")
+            self.send_header("Content-Security-Policy", "frame-ancestors 'none'")
             self.end_headers()
             self.wfile.write(body)
 
@@ -140,7 +196,7 @@ def make_server(live: LivePreview, port: int = 0) -> ThreadingHTTPServer:
             """Log nothing: a page polls every second."""
 
     try:
-        return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        return _Server(("127.0.0.1", port), Handler)
     except OSError as error:
         raise UserError(f"--port {port}: {error.strerror or error}") from None
 

@@ -23,16 +23,18 @@ from pydantic import ValidationError
 
 import degrade.ops as ops
 from degrade.base import REGISTRY
+from degrade.console import printable
 from degrade.control import CONTROL, TIMES, OneOf, Repeat, Shuffle
 from degrade.errors import Problem, RecipeError, close
 from degrade.extent import Extent, SizeError
-from degrade.loading.inheritance import RESERVED, inherit, override, read
+from degrade.loading.inheritance import RESERVED, copy, inherit, override, read
 from degrade.loading.positions import Document, KeyPath
 from degrade.nodes import Maybe, Node, Sequence, Step
 from degrade.shorthand import parse
 
 __all__ = ["Spec", "load"]
 
+NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}"
 MOST_STEPS = 1000
 """Sequence of a recipe once its repeats are written out."""
 MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -68,7 +70,7 @@ def load(
         RecipeError: with every problem found.
     """
     if isinstance(recipe, Mapping):
-        document = inherit(Document(dict(recipe), {}), Path())
+        document = inherit(Document(copy(dict(recipe)), {}), Path())
     else:
         document = read(recipe)
     overrides = {} if scale is None else {"scale": scale}
@@ -100,8 +102,13 @@ class Builder:
     def spec(self) -> Spec | None:
         data = self.document.data
         name, scale = data.get("name"), data.get("scale")
-        if not isinstance(name, str) or not name:
-            self.wrong(("name",), "name", "should be the recipe's name, a word")
+        if not isinstance(name, str) or not re.fullmatch(NAME, name):
+            self.wrong(
+                ("name",),
+                "name",
+                f"{printable(repr(name))[:80]} should be a name of letters, digits, . _ and -,"
+                " at most 64; it names files",
+            )
         if not isinstance(scale, int) or isinstance(scale, bool) or not 1 <= scale <= 16:
             self.wrong(("scale",), "scale", f"{scale!r} should be a whole number from 1 to 16")
         description = data.get("description", "")

@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Any, cast
 
 from degrade.control import CONTROL
-from degrade.errors import Problem, RecipeError, UserError, close
-from degrade.loading.positions import Document, KeyPath, Position, compose
+from degrade.errors import Problem, RecipeError, close
+from degrade.loading.positions import MOST_DEPTH, Document, KeyPath, Position, compose, read_text
 from degrade.loading.search_path import locate
-from degrade.storage.files import read_regular
 
-__all__ = ["RESERVED", "inherit", "override", "read"]
+__all__ = ["RESERVED", "copy", "inherit", "override", "read"]
 
 RESERVED = ("name", "scale", "description", "import", "define", "extends", "hr")
 """Keys of a recipe that are not stages of the LR image."""
-MAX_BYTES = 2**24
-"""Most bytes of a recipe file."""
 REPLACED = ("name", "scale", "description", "import", "define")
 """Keys whose value always replaces that of the base recipe."""
+
+MOST_BASES = 16
+"""Limit of the recipes that a recipe extends, one after the other."""
 
 
 def read(recipe: str | Path, seen: tuple[Path, ...] = ()) -> Document:
@@ -40,17 +40,16 @@ def read(recipe: str | Path, seen: tuple[Path, ...] = ()) -> Document:
         RecipeError: it cannot be read, or extends itself.
     """
     path = locate(recipe)
-    try:
-        text = read_regular(path, MAX_BYTES).decode()
-    except (OSError, UserError, UnicodeDecodeError) as error:
-        raise RecipeError([Problem(str(path), 1, "", f"cannot be read: {error}")]) from None
-    document = compose(text, str(path))
+    document = compose(read_text(path), str(path))
     if not isinstance(document.data, dict):
         message = "a recipe is a mapping with name, scale and stages"
         raise RecipeError([Problem(str(path), 1, "", message)])
     if "extends" in document.data and path.resolve() in seen:
         position = document.position(("extends",))
         raise RecipeError([Problem(*position, "extends", "the recipe extends itself")])
+    if len(seen) > MOST_BASES:
+        message = f"more than {MOST_BASES} recipes extend each other"
+        raise RecipeError([Problem(*document.position(("extends",)), "extends", message)])
     return inherit(document, path.parent, (*seen, path.resolve()))
 
 
@@ -78,17 +77,22 @@ def inherit(document: Document, folder: Path, seen: tuple[Path, ...] = ()) -> Do
 
 def merge(base: Document, document: Document) -> Document:
     """Merges a document over ``base``: a stage that is a list replaces the stage, one that is a
-    mapping overrides steps by their label.
+    mapping overrides steps by their label, null removes it.
     """
-    merged = Document(dict(base.data), dict(base.positions), base.problems)
-    merged.data.pop("extends", None)
-    for key, value in document.data.items():
-        if key == "extends":
-            continue
-        if isinstance(value, dict) and key not in REPLACED:
-            _override_stage(merged, document, key, value)
-        else:
-            _replace(merged, document, key)
+    own = {key: value for key, value in document.data.items() if key != "extends"}
+    overrides = {
+        key: own.pop(key)
+        for key, value in document.data.items()
+        if key in own and isinstance(value, dict) and key not in REPLACED
+    }
+    data = {key: value for key, value in {**base.data, **own}.items() if value is not None}
+    positions = {
+        **{path: at for path, at in base.positions.items() if not path or path[0] not in own},
+        **{path: at for path, at in document.positions.items() if path and path[0] in own},
+    }
+    merged = Document(copy(data), positions, base.problems)
+    for stage, steps in overrides.items():
+        _override_stage(merged, document, stage, steps)
     return merged
 
 
@@ -108,22 +112,12 @@ def _override_stage(merged: Document, document: Document, stage: str, steps: Any
                 merged.problems.append(Problem(*position, ".".join(address), str(error)))
 
 
-def _replace(merged: Document, document: Document, key: str) -> None:
-    """Replaces the value of a top-level key, with its positions; null removes the key."""
-    merged.forget((key,))
-    inside = {path: at for path, at in document.positions.items() if path[:1] == (key,)}
-    merged.positions.update(inside)
-    merged.data[key] = document.data[key]
-    if merged.data[key] is None:
-        del merged.data[key]
-
-
 def override(document: Document, address: list[str], value: Any, position: Position) -> None:
     """Sets the value at an address: ``scale``, ``stage.label.field`` or ``stage.label.p``. None
     removes a key, or the steps of a label.
 
     Args:
-        document: Changed, but its data is copied before.
+        document: Changed in place.
         address: The parts of the address.
         value: The new value.
         position: Where the new value was written.
@@ -133,7 +127,7 @@ def override(document: Document, address: list[str], value: Any, position: Posit
     """
     if len(address) == 1:
         [key] = address
-        document.data = {**document.data, key: value}
+        document.data[key] = value
         document.positions[(key,)] = position
         if value is None:
             del document.data[key]
@@ -142,7 +136,6 @@ def override(document: Document, address: list[str], value: Any, position: Posit
     known = [str(key) for key in document.data if key not in RESERVED or key == "hr"]
     if stage not in document.data or (stage in RESERVED and stage != "hr"):
         raise ValueError(f"there is no stage {stage!r}{close(stage, known)}")
-    document.data = _copy(document.data)
     steps = list(_steps(document.data[stage], (stage,)))
     chosen = [step for step in steps if step.label == label]
     if not chosen:
@@ -200,11 +193,13 @@ def _override_step(
         raise ValueError(f"{'.'.join(field)!r} is not a field of {step.kind}")
 
 
-def _copy(data: Any) -> Any:
-    """A deep copy; YAML aliases become independent copies."""
-    if isinstance(data, dict):
-        return {key: _copy(value) for key, value in data.items()}
-    return [_copy(value) for value in data] if isinstance(data, list) else data
+def copy(data: Any, depth: int = MOST_DEPTH) -> Any:
+    """A copy, as deep as a document may be."""
+    if isinstance(data, dict) and depth:
+        return {key: copy(value, depth - 1) for key, value in data.items()}
+    if isinstance(data, list) and depth:
+        return [copy(value, depth - 1) for value in data]
+    return data
 
 
 def _steps(nodes: Any, path: KeyPath) -> Iterator[_Step]:

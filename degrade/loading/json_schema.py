@@ -8,6 +8,7 @@ import degrade.ops as ops
 from degrade.base import REGISTRY
 from degrade.control import CONTROL
 from degrade.fields import Range
+from degrade.loading.builder import NAME
 
 __all__ = ["recipe_schema"]
 
@@ -28,7 +29,7 @@ def recipe_schema() -> Schema:
         "title": "degrade recipe",
         "type": "object",
         "properties": {
-            "name": {"type": "string"},
+            "name": {"type": "string", "pattern": f"^{NAME}$"},
             "description": {"type": "string"},
             "scale": {
                 "type": "integer",

@@ -1,7 +1,10 @@
 """YAML with source positions: every part of a document keeps its file and line, so that problems
 can name them.
 
-Only YAML's safe subset is read: a file cannot name code.
+The one reader of YAML: of recipes, of the options of other projects, of the settings of ``sr``, of
+``--set``. Only the safe subset is read, so that a file cannot name code; its size, depth and
+number of values are bounded before they are parsed; and what means one thing to a reader and
+another to YAML 1.1 is an error: equal keys, numbers to base 60 and 8.
 """
 
 # Data from YAML and JSON narrows to dict[Unknown, Unknown].
@@ -9,21 +12,28 @@ Only YAML's safe subset is read: a file cannot name code.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from typing import Any, cast
 
 import yaml
 
-from degrade.errors import Problem, RecipeError
+from degrade.errors import Problem, RecipeError, UserError
+from degrade.storage.files import read_regular
 
-__all__ = ["Document", "KeyPath", "Position", "compose"]
+__all__ = ["Document", "KeyPath", "Position", "compose", "read_text"]
 
 KeyPath = tuple[str | int | float, ...]
 """The keys and indices that lead from the root of a document to a part of it."""
 Position = tuple[str, int]
 """A file and a line."""
-MOST_NODES = 100_000
+MOST_BYTES = 2**18
+"""Limit of the size of a document; a recipe has a few thousand."""
+MOST_NODES = 10_000
 """Limit of nodes of a document, aliases expanded."""
+MOST_DEPTH = 64
+"""Limit of mappings and lists inside each other."""
 TAG = "tag:yaml.org,2002:"
 
 
@@ -51,8 +61,23 @@ class Document:
 
     def forget(self, path: KeyPath) -> None:
         """Removes the positions of a part and of all that is inside it."""
+        if path not in self.positions:
+            return
         for known in [known for known in self.positions if known[: len(path)] == path]:
             del self.positions[known]
+
+
+def read_text(path: str | os.PathLike[str], encoding: str = "utf-8") -> str:
+    """Reads a text file of at most :data:`MOST_BYTES`.
+
+    Raises:
+        RecipeError: it cannot be read, is not a regular file, is too large or not UTF-8.
+    """
+    try:
+        return read_regular(path, MOST_BYTES).decode(encoding)
+    except (OSError, UnicodeDecodeError, UserError) as error:
+        problem = Problem(os.fspath(path), 1, "", f"cannot be read: {error}")
+        raise RecipeError([problem]) from None
 
 
 def compose(text: str, file: str) -> Document:
@@ -60,10 +85,13 @@ def compose(text: str, file: str) -> Document:
 
     Raises:
         RecipeError: bad syntax, a duplicate key, a tag that is not plain data, a recursive alias,
-            or more than :data:`MOST_NODES` nodes.
+            a number that YAML 1.1 reads to base 60 or 8, or more than :data:`MOST_BYTES`,
+            :data:`MOST_NODES` or :data:`MOST_DEPTH`.
     """
+    if len(text) > MOST_BYTES:
+        raise RecipeError([Problem(file, 1, "", f"is larger than {MOST_BYTES} characters")])
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         try:
             root = loader.get_single_node()
             if root is None:
@@ -82,8 +110,26 @@ def compose(text: str, file: str) -> Document:
         raise RecipeError(
             [Problem(file, mark.line + 1 if mark else 1, "", f"{error.problem or error}")]
         ) from None
-    except RecursionError:
-        raise RecipeError([Problem(file, 1, "", "nested too deeply")]) from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Counts nodes and depth while it parses."""
+
+    count, depth = 0, 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.count += 1
+        self.depth += 1
+        if self.count > MOST_NODES or self.depth > MOST_DEPTH:
+            mark = cast("yaml.Mark", self.peek_event().start_mark)
+            problem = f"more than {MOST_NODES} values"
+            if self.depth > MOST_DEPTH:
+                problem = f"nested too deeply, more than {MOST_DEPTH} levels"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
 
 
 class Composer:
@@ -146,18 +192,32 @@ class Composer:
 
     def scalar(self, node: yaml.ScalarNode) -> str | int | float | None:
         """A string, number, Boolean or null. A date is read as a string."""
-        kind = node.tag.removeprefix(TAG)
+        kind, text = node.tag.removeprefix(TAG), str(node.value)
+        if re.search("[\ud800-\udfff]", text):
+            raise self.fail(
+                node, f"{_shown(text)!r} is not Unicode: it has half of a surrogate pair"
+            )
         if kind in ("str", "timestamp", "value"):
-            return str(node.value)
+            return text
         if kind not in ("int", "float", "bool", "null"):
             raise self.fail(node, f"the tag {kind} is not allowed; a recipe is plain data")
+        if kind in ("int", "float") and (":" in text or re.fullmatch("[-+]?0[0-7_]+", text)):
+            base = 60 if ":" in text else 8
+            raise self.fail(
+                node,
+                f"{_shown(text)} is to base {base} in YAML; write a plain number, or quote it",
+            )
         try:
             value = self.loader.construct_object(node)
         except (ValueError, LookupError):
-            raise self.fail(node, f"{node.value!r} is not of type {kind}") from None
+            raise self.fail(node, f"{_shown(text)!r} is not of type {kind}") from None
         if isinstance(value, int) and value.bit_length() > 1023:
             raise self.fail(node, "the number is too large")
         return value
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _bases(node: yaml.Node) -> list[yaml.Node]:

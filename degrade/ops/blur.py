@@ -12,7 +12,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -83,6 +83,15 @@ class Blur(Operator):
             # The model is frozen to its users; this is still its construction.
             object.__setattr__(self, "sigma_y", self.sigma)
         return self
+
+    def idle(self, drawn: Mapping[str, str]) -> Iterator[str]:
+        """The second axis and rotation of isotropic kernels, the shapes of other families."""
+        kernel = drawn.get("kernel") or str(self.kernel.dump())
+        if not kernel.endswith("aniso"):
+            yield from ("sigma_y", "angle")
+        for family in ("generalized", "plateau"):
+            if not kernel.startswith(family):
+                yield f"beta_{family}"
 
     def lower(self, draw: Draw, samples: Samples) -> Iterator[Call]:
         separable = draw.host("kernel") == KERNELS.index("iso")

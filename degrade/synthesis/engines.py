@@ -29,7 +29,7 @@ from degrade.synthesis.render import (
     render_batches,
     render_pairs,
 )
-from degrade.synthesis.worker import Plugin, Worker, init_worker, plugins
+from degrade.synthesis.worker import Plugin, Worker, deaf_children, init_worker, plugins
 
 __all__ = ["Engine", "Result", "choose", "device_pool", "in_process", "on_device", "process_pool"]
 
@@ -181,6 +181,7 @@ def _run_tasks(
     # Spawned: a fork would copy the locks of this process's threads, and CUDA, in any state.
     context = multiprocessing.get_context("spawn")
     queue = iter(tasks)
+    others = multiprocessing.active_children()
     with ProcessPoolExecutor(
         workers, context, initializer=initializer, initargs=arguments
     ) as pool:
@@ -188,7 +189,8 @@ def _run_tasks(
         try:
             while True:
                 more = itertools.islice(queue, 2 * workers - len(pending))
-                pending |= {pool.submit(_run_task, task) for task in more}
+                with deaf_children():
+                    pending |= {pool.submit(_run_task, task) for task in more}
                 if not pending:
                     return
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
@@ -199,6 +201,13 @@ def _run_tasks(
                 "a worker process was killed (out of memory?);"
                 " run the same command again to resume"
             ) from None
+        except KeyboardInterrupt:
+            # They write files whole or not at all. Left to end by themselves, those that still
+            # start would miss what they share with this process, and say so.
+            for child in multiprocessing.active_children():
+                if child not in others:
+                    child.terminate()
+            raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

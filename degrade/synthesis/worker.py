@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +20,7 @@ from degrade.synthesis.memory import MemorySemaphore
 from degrade.synthesis.pair import RenderedPair
 from degrade.synthesis.render import Rendered, Result, commit, render_batches, render_pairs
 
-__all__ = ["Plugin", "Worker", "import_plugins", "init_worker", "plugins"]
+__all__ = ["Plugin", "Worker", "deaf_children", "import_plugins", "init_worker", "plugins"]
 
 T = TypeVar("T")
 Plugin = tuple[str, str]
@@ -77,6 +79,23 @@ class Worker:
             return render_pairs(job, recipe, indices, then, memory)
         size, threads = self.size, self.threads
         return render_batches(job, recipe, indices, self.device, size, threads, then, memory)
+
+
+@contextmanager
+def deaf_children() -> Generator[None]:
+    """Start processes that Ctrl-C does not reach, so that only this one speaks of it. On Windows
+    they are reached.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # A blocked signal stays blocked in a new program, from its first instruction; here, one that
+    # came meanwhile is delivered after.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def init_worker(

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from degrade.errors import UserError
-from sr.training.config import problem_lines, read_yaml
+from sr.training.config import Settings, read_settings, validate
 
 __all__ = ["BICUBIC", "Comparison", "override", "read_comparison"]
 
@@ -20,7 +20,7 @@ Names = tuple[str, ...]
 TESTED = ("bicubic", "realesrgan_light", "bsrgan", "realesrgan")
 
 
-class Comparison(BaseModel):
+class Comparison(Settings):
     """What to compare; also the YAML file of ``sr compare --config``.
 
     Args:
@@ -42,8 +42,6 @@ class Comparison(BaseModel):
             ``{"srcnn": {"batch": 8, "model.kernels": [9, 1, 5]}}``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     models: Annotated[Names, Field(min_length=1)] = (BICUBIC, "srcnn", "srresnet")
     train: Names = ("bicubic", "bsrgan", "realesrgan")
     test: Annotated[Names, Field(min_length=1)] = TESTED
@@ -56,19 +54,16 @@ class Comparison(BaseModel):
     out: str = "comparison"
     device: str = "auto"
     reuse: Names = ()
-    settings: dict[str, dict[str, Any]] = {}
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
 def read_comparison(file: str | Path | None, flags: Mapping[str, Any]) -> Comparison:
     """Read a comparison from a YAML file and flags. Flags take precedence; None means that a flag
     was not given. Raises UserError, all problems at once.
     """
-    data = read_yaml(file) if file is not None else {}
-    data.update({name: value for name, value in flags.items() if value is not None})
-    try:
-        return Comparison.model_validate(data)
-    except ValidationError as error:
-        raise UserError(problem_lines(error)) from None
+    document = read_settings(file)
+    given = {name: value for name, value in flags.items() if value is not None}
+    return validate(Comparison, {**document.data, **given}, document)
 
 
 def override(comparison: Comparison, changes: Mapping[str, Any]) -> Comparison:

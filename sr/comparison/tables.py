@@ -9,10 +9,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from degrade.console import Console
 from sr import checkpoint
 from sr.comparison.bootstrap import DRAWS, LEVEL, interval
 from sr.comparison.matrix import Matrix
@@ -121,12 +121,12 @@ def print_matrix(console: Console, matrix: Matrix, metric: str = "psnr_y") -> No
     # Rich would break names anywhere to make room.
     table.add_column("", no_wrap=True)
     for test in matrix.tests:
-        table.add_column(Text(test.name), justify="right", no_wrap=True)
+        table.add_column(test.name, justify="right", no_wrap=True)
     columns = range(len(matrix.tests))
     ranks = [ranking(matrix, metric, column) for column in columns]
     for i, row in enumerate(matrix.rows):
         means = [float(cell(matrix, metric, i, column).mean()) for column in columns]
         styles = ["bold" if ranks[column][i] == 1 else "" for column in columns]
         cells = [Text(f"{mean:.2f}", style) for mean, style in zip(means, styles, strict=True)]
-        table.add_row(Text(row.label), *cells)
+        table.add_row(row.label, *cells)
     console.print(table)

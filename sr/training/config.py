@@ -12,25 +12,61 @@ and values out of range are errors before anything starts, all of them at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from degrade.data.pairs import PairedFolder
-from degrade.errors import UserError
+from degrade.errors import Problem, RecipeError, UserError, close
+from degrade.loading.positions import Document, compose, read_text
 from degrade.recipe import Recipe
 from sr.examples import PAIRS
 
-__all__ = ["DEFAULTS", "Config", "Gan", "configure", "problem_lines", "read_yaml"]
+__all__ = ["DEFAULTS", "Config", "Gan", "Settings", "configure", "read_settings", "validate"]
 
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class Gan(BaseModel):
+MOST_PIXELS = 2**30
+"""HR pixels of a step, over all processes and accumulated parts: 12 GiB as float32."""
+
+
+class Settings(BaseModel):
+    """Settings from YAML and flags. Numbers are finite, and no word that YAML reads as a Boolean
+    is taken for a number: pydantic reads ``steps: yes`` as 1.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _plain(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(kind, type) and issubclass(kind, Settings):
+            return value  # checked by itself
+        for part in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(part, bool) and kind is not bool:
+                raise PydanticCustomError("word", "is a Boolean in YAML; quote it if it is text")
+        if not _finite(value):
+            raise PydanticCustomError("finite", "should be finite")
+        return value
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+class Gan(Settings):
     """Settings of srgan only.
 
     Args:
@@ -45,8 +81,6 @@ class Gan(BaseModel):
         discriminator: Settings of :class:`sr.models.Discriminator`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     pretrain: Annotated[int, Field(ge=0)] = 0
     init: str | None = None
     perceptual: Literal["vgg19", "efficientnet_lite0", "none"] = "vgg19"
@@ -58,7 +92,7 @@ class Gan(BaseModel):
     discriminator: dict[str, Any] = {}
 
 
-class Config(BaseModel):
+class Config(Settings):
     """A training run.
 
     Args:
@@ -102,8 +136,6 @@ class Config(BaseModel):
         gan: Settings of srgan only.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     method: Literal["srcnn", "srresnet", "msrresnet", "rrdb", "srgan", "sparse"]
     recipe: str = "bicubic"
     scale: Annotated[int, Field(ge=1, le=8)] = 4
@@ -112,10 +144,10 @@ class Config(BaseModel):
     out: str = "runs/run"
     seed: int = 0
     steps: Positive = 10_000
-    batch: Positive = 16
-    patch: Positive = 96
-    accumulate: Positive = 1
-    workers: Annotated[int, Field(ge=0)] = 0
+    batch: Annotated[int, Field(ge=1, le=2**16)] = 16
+    patch: Annotated[int, Field(ge=1, le=2**12)] = 96
+    accumulate: Annotated[int, Field(ge=1, le=2**16)] = 1
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
     device: str = "auto"
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     model: dict[str, Any] = {}
@@ -186,7 +218,8 @@ def configure(
     if method not in DEFAULTS:
         raise UserError(f"method {method!r}: should be one of {', '.join(DEFAULTS)}")
     data: dict[str, Any] = {**DEFAULTS[method], "method": method}
-    read = read_yaml(file) if file is not None else {}
+    document = read_settings(file)
+    read = document.data
     if read.get("method", method) != method:
         raise UserError(
             f"{file}: its method is {read['method']}, not {method}; use another --config"
@@ -196,10 +229,13 @@ def configure(
     for address, value in (changes or {}).items():
         _put(data, "gan.perceptual" if address == "perceptual" else address, value)
     data.setdefault("val", None if str(data.get("recipe")).startswith(PAIRS) else "samples")
-    try:
-        config = Config.model_validate(data)
-    except ValidationError as error:
-        raise UserError(problem_lines(error)) from None
+    config = validate(Config, data, document)
+    pixels = config.batch * config.patch**2
+    if pixels > MOST_PIXELS:
+        raise UserError(
+            f"batch {config.batch}, patch {config.patch}: {pixels} HR pixels a step, more than "
+            f"{MOST_PIXELS}; lower one of them"
+        )
     if "scale" in data:
         return config
     return config.model_copy(update={"scale": default_scale(config.recipe)})
@@ -215,23 +251,51 @@ def default_scale(recipe: str) -> int:
         raise UserError(str(error)) from None
 
 
-def read_yaml(file: str | Path) -> dict[str, Any]:
-    """Read a mapping from a YAML file. Raises UserError."""
+def read_settings(file: str | Path | None) -> Document:
+    """Read a mapping from a YAML file; None is an empty one. Raises RecipeError."""
+    if file is None:
+        return Document({}, {})
+    document = compose(read_text(file), str(file))
+    if not isinstance(document.data, dict):
+        message = "should be a mapping of settings to values"
+        raise RecipeError([Problem(str(file), 1, "", message)])
+    return document
+
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+def validate(kind: type[AnySettings], data: Mapping[str, Any], document: Document) -> AnySettings:
+    """Build settings from data. A problem of a value that stands in the document names its line.
+
+    Raises:
+        RecipeError: All problems at once.
+    """
     try:
-        data = yaml.safe_load(Path(file).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{file}: {error}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{file}: should be a mapping of settings to values")
-    return {str(name): value for name, value in data.items()}
+        return kind.model_validate(data)
+    except ValidationError as error:
+        problems = [_problem(kind, one, document) for one in error.errors()]
+        raise RecipeError(sorted(problems, key=lambda problem: problem.line)) from None
 
 
-def problem_lines(error: ValidationError) -> str:
-    """Return one line a problem: the field, what is wrong, its value."""
-    return "\n".join(
-        f"{'.'.join(map(str, problem['loc']))}: {problem['msg']} (is {problem['input']!r})"
-        for problem in error.errors()
-    )
+def _problem(kind: type[Settings], error: ErrorDetails, document: Document) -> Problem:
+    path = error["loc"]
+    value = error["input"]
+    message = f"{error['msg'].removeprefix('Input ')} (is {_shorten(value)})"
+    if error["type"] == "extra_forbidden":
+        group = Gan if path[0] == "gan" else kind
+        message = f"no such setting{close(str(path[-1]), [*group.model_fields])}"
+    written: Any = document.data
+    for part in path:
+        inside = isinstance(written, list) or (isinstance(written, dict) and part in written)
+        written = cast("Any", written[part]) if inside else None
+    position = document.position(path) if written is value and path else ("", 0)
+    return Problem(*position, ".".join(map(str, path)), message)
+
+
+def _shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _put(data: dict[str, Any], address: str, value: Any) -> None:

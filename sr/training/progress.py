@@ -7,7 +7,6 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from degrade.console import Console
 
 if TYPE_CHECKING:
     from sr.training.loop import Status
@@ -39,7 +40,7 @@ def training_progress(console: Console) -> Generator[Callable[[Status], None]]:
         MofNCompleteColumn(),
         _StepsPerSecond(),
         TimeRemainingColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
     )
     with Progress(*columns, console=console, disable=os.environ.get("RANK", "0") != "0") as bar:
         task = bar.add_task("", total=None)
