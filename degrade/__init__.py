@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from degrade.fields import Categorical as OneOf
     from degrade.fields import Probability as Chance
     from degrade.plan import Plan
-    from degrade.recipe import Pair, Recipe
+    from degrade.recipe import Pair, Recipe, recipes
     from degrade.rng import Key
 
 __version__ = "0.1.0"
@@ -39,7 +39,7 @@ _HOME = {
     "errors": ("RecipeError",),
     "data.patches": ("PatchFolder",),
     "plan": ("Plan",),
-    "recipe": ("Pair", "Recipe"),
+    "recipe": ("Pair", "Recipe", "recipes"),
     "rng": ("Key",),
 }
 
@@ -69,6 +69,7 @@ __all__ = [
     "RecipeError",
     "degrade_batch",
     "pairs",
+    "recipes",
 ]
 
 

@@ -73,6 +73,9 @@ class Plan:
     def __len__(self) -> int:
         return len(self.key)
 
+    def __repr__(self) -> str:
+        return f"Plan({len(self)} samples, {len(self.columns)} random variables)"
+
     def __contains__(self, address: str) -> bool:
         return address in self._index
 

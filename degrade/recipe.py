@@ -14,6 +14,7 @@ never on its batch-mates: on a CPU the rows are even worked one by one, by a few
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -32,71 +33,26 @@ from degrade.execution import Backend, choose, cpu, reference, threads
 from degrade.execution.reference import Watch
 from degrade.kernels import native
 from degrade.loading.builder import Spec, load
+from degrade.loading.search_path import names
 from degrade.lowering import Code, lower
 from degrade.nodes import Sequence, operators
+from degrade.pair import Pair
 from degrade.plan import Column, Plan, PlanBuilder
 from degrade.program import Lines, Program
-from degrade.rng import Key
+from degrade.rng import Key, integer, integers
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Pair", "Recipe"]
+__all__ = ["Pair", "Recipe", "recipes"]
 
 
-@dataclass(frozen=True, eq=False)
-class Pair:
-    """A batch of paired images.
-
-    Args:
-        lr: (B, C, H / scale, W / scale) float32 in [0, 1]: the network's input.
-        hr: (B, C, H, W): the target, after the recipe's ``hr`` stage (sharpened, say).
-        given: (B, C, H, W): the HR image as read, uint8 or float.
-        plan: What was drawn.
-        index: (B,) the samples' indices.
-    """
-
-    lr: Tensor
-    hr: Tensor
-    given: Tensor
-    plan: Plan
-    index: NDArray[np.int64] | None = None
-
-    def trimmed(self, margin: int) -> Pair:
-        """Return the pair without ``margin`` HR pixels at each side.
-
-        Raises:
-            ValueError: ``margin`` is not a multiple of the scale, or leaves nothing.
-        """
-        if not margin:
-            return self
-        scale = self.hr.shape[-1] // self.lr.shape[-1]
-        inner, side = margin // scale, min(self.lr.shape[-2:])
-        if margin < 0 or margin % scale or 2 * inner >= side:
-            raise ValueError(
-                f"margin {margin} should be a multiple of the scale {scale} below"
-                f" {side * scale // 2}, half of the image's side"
-            )
-
-        def cut(images: Tensor, n: int) -> Tensor:
-            return images[..., n:-n, n:-n].contiguous()
-
-        return replace(
-            self,
-            lr=cut(self.lr, inner),
-            hr=cut(self.hr, margin),
-            given=cut(self.given, margin),
-        )
-
-    @cached_property
-    def hr_raw(self) -> Tensor:
-        """(B, C, H, W) float32 in [0, 1]: the HR image as read. Made when asked for: few losses
-        look at it.
-        """
-        return as_float(self.given)
+def recipes() -> list[str]:
+    """The names of all recipes: packaged ones, plug-ins' and those in ``$DEGRADE_RECIPES``."""
+    return names()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Recipe:
     """A degradation from HR to LR images.
 
@@ -134,6 +90,25 @@ class Recipe:
         """
         spec: Spec = load(recipe, scale, changes)
         return Recipe(spec.name, spec.scale, spec.hr, spec.stages, spec.description)
+
+    def __repr__(self) -> str:
+        stages = ", ".join(stage.label for stage in (self.hr, *self.stages) if stage.nodes)
+        return f"Recipe({self.name} x{self.scale}: {stages}; {self.hash[:12]})"
+
+    def _repr_html_(self) -> str:
+        """Its stages and steps, for a notebook."""
+        rows = ""
+        for stage in (self.hr, *self.stages):
+            for i, node in enumerate(stage.nodes):
+                label = f"<b>{html.escape(stage.label)}</b>" if not i else ""
+                text = yaml.safe_dump(
+                    node.dump(), sort_keys=False, width=100, default_flow_style=None
+                )
+                style = ' style="text-align:left;vertical-align:top"'
+                body = f"<pre>{html.escape(text.strip())}</pre>"
+                rows += f"<tr><td{style}>{label}</td><td{style}>{body}</td></tr>"
+        title = html.escape(f"{self.name} x{self.scale}, {len(self.columns)} random variables")
+        return f"<p>{title}<br>{html.escape(self.description)}</p><table>{rows}</table>"
 
     def dump(self) -> dict[str, Any]:
         """The resolved recipe as YAML data: ``Recipe.load(recipe.dump()) == recipe``."""
@@ -350,18 +325,26 @@ class Recipe:
         seed: int = 0,
         index: int | Iterable[int] = 0,
     ) -> Pair:
-        """A pair for one image, or for a batch of them.
+        """A pair for one image, or for a batch of them: ``lr, hr = recipe(image)``.
 
         Args:
             image: A path, a PIL image, an (H, W), (H, W, C) or (B, H, W, C) array, uint8 or float
                 in [0, 1], or a (C, H, W) or (B, C, H, W) tensor.
             seed: With ``index``, the key of the draw.
             index: Number of the sample; a batch counts on from it unless it gives one each.
+
+        Raises:
+            TypeError: A seed or an index that is no integer.
+            ValueError: Not an index for each image, or an image of another type or range.
         """
         from degrade.images.pixels import batch_of
 
         hr = batch_of(image)
-        indices = (
-            np.arange(index, index + len(hr)) if isinstance(index, int) else np.array(list(index))
-        )
-        return self.apply(hr, self.plan(Key.of(seed, indices)))
+        if isinstance(index, Iterable) and getattr(index, "ndim", 1):
+            indices = integers("index", list(index))
+        else:
+            indices = np.arange(len(hr)) + integer("index", index)
+        if len(indices) != len(hr):
+            raise ValueError(f"{len(hr)} images but {len(indices)} indices")
+        pair = self.apply(hr, self.plan(Key.of(seed, indices)))
+        return replace(pair, index=indices)

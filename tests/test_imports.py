@@ -24,7 +24,7 @@ LAYERS = (
     "degrade.limits degrade.shorthand degrade.quantiles degrade.storage degrade.kernels.native",
     "degrade.fields degrade.kernels degrade.images",
     "degrade.plan degrade.order degrade.program",
-    "degrade.execution",
+    "degrade.execution degrade.pair",
     "degrade.base",
     "degrade.lowering",
     "degrade.ops degrade.extent",
