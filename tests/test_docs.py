@@ -21,6 +21,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -115,6 +116,8 @@ def folder(tmp_path, monkeypatch):
 def test_page(page, folder):
     for language, title, text in blocks(page):
         if language == "python":
+            if "import lightning" in text and not find_spec("lightning"):
+                continue
             text = changed(text)
             if title:
                 Path(title).write_text(text, "utf-8")
