@@ -59,6 +59,10 @@ def synth(
     patch: Annotated[
         int | None, typer.Option(help="Side of HR patches in pixels. Default: whole images.")
     ] = None,
+    margin: Annotated[
+        int,
+        typer.Option(help="HR pixels around each patch to degrade too, and then cut off."),
+    ] = 0,
     per_image: Annotated[int, typer.Option(help="Pairs of each image.")] = 1,
     count: Annotated[
         int | None, typer.Option(help="Stop after this many pairs. Default: all.")
@@ -110,7 +114,7 @@ def synth(
     from degrade.synthesis.job import prepare
     from degrade.synthesis.run import synthesize
 
-    settings = _settings(input, patch, per_image, count, seed, small, alpha)
+    settings = _settings(input, patch, per_image, count, seed, small, alpha, margin)
     loaded = read_recipe(recipe, scale, changes, modules)
     chosen = _engine(engine, device, workers, batch, memory)
     where = output or Path("synth") / loaded.name
@@ -138,6 +142,7 @@ def _settings(
     seed: int,
     small: str,
     alpha: str,
+    margin: int,
 ) -> SynthSettings:
     from degrade.errors import UserError
     from degrade.synthesis.settings import SynthSettings
@@ -146,7 +151,7 @@ def _settings(
         raise UserError(f"--small {small}: should be reflect or skip")
     if alpha not in ("drop", "keep"):
         raise UserError(f"--alpha {alpha}: should be drop or keep")
-    return SynthSettings(input, patch, per_image, count, seed, small, alpha)
+    return SynthSettings(input, patch, per_image, count, seed, small, alpha, margin)
 
 
 def _engine(

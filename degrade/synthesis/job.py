@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from degrade.errors import SynthError
 from degrade.execution import Backend, choose_for
 from degrade.images.files import list_images, search_images
 from degrade.images.samples import sample_images
+from degrade.limits import max_pixels
 from degrade.recipe import Recipe
 from degrade.storage.destination import Destination, open_destination
 from degrade.storage.files import inside
@@ -139,6 +141,14 @@ def _check(settings: SynthSettings, scale: int) -> None:
     patch = settings.patch
     if patch is not None and (patch < scale or patch % scale):
         raise SynthError(f"--patch {patch} should be a multiple of the scale {scale}")
+    margin = settings.margin
+    most = (isqrt(max_pixels()) - (patch or 0)) // 2
+    if margin % scale or not 0 <= margin <= most:
+        raise SynthError(
+            f"--margin {margin} should be a multiple of the scale {scale}, from 0 to {most}"
+        )
+    if margin and patch is None:
+        raise SynthError(f"--margin {margin} is around patches; give --patch too")
     if settings.per_image < 1 or (settings.count is not None and settings.count < 1):
         raise SynthError("--per-image and --count should be at least 1")
 

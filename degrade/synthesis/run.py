@@ -88,7 +88,11 @@ def settings_record(job: Job, recipe: Recipe) -> dict[str, Any]:
         "root": job.root if isinstance(job.root, str) else str(job.root.resolve()),
         "sources": sha256(json.dumps(job.sources).encode()),
         "pairs": job.total,
-        **asdict(job.settings),
+        **{
+            name: value
+            for name, value in asdict(job.settings).items()
+            if name != "margin" or value
+        },
     }
 
 

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from degrade.errors import SynthError
 from degrade.limits import max_pixels
 from degrade.recipe import Recipe
+from degrade.rng import integer
 from degrade.storage.remote import is_url
 
 __all__ = ["SynthSettings", "load_settings"]
@@ -30,6 +31,11 @@ class SynthSettings:
         small: What to do with images smaller than the patch (or than the scale): ``reflect`` or
             ``skip`` them.
         alpha: ``drop`` alpha, with a note; or ``keep`` it, the LR's by area averaging.
+        margin: HR pixels around each patch that are degraded too and then cut off, a multiple of
+            the scale; mirrored at the image's border.
+
+    Raises:
+        TypeError: a number that is no integer.
     """
 
     input: str = ""
@@ -39,6 +45,13 @@ class SynthSettings:
     seed: int = 0
     small: Literal["reflect", "skip"] = "reflect"
     alpha: Literal["drop", "keep"] = "drop"
+    margin: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("patch", "per_image", "count", "seed", "margin"):
+            value = getattr(self, name)
+            if value is not None or name not in ("patch", "count"):
+                object.__setattr__(self, name, integer(name, value))
 
 
 def load_settings(folder: Path, recipe: Recipe) -> tuple[Path | str, SynthSettings]:
@@ -51,7 +64,11 @@ def load_settings(folder: Path, recipe: Recipe) -> tuple[Path | str, SynthSettin
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         settings = TypeAdapter(SynthSettings).validate_python(
-            {name: record[name] for name in SynthSettings.__dataclass_fields__}
+            {
+                name: record[name]
+                for name in SynthSettings.__dataclass_fields__
+                if name in record or name != "margin"
+            }
         )
         root, digest = (
             TypeAdapter(str).validate_python(record[name]) for name in ("root", "recipe_hash")
@@ -61,6 +78,11 @@ def load_settings(folder: Path, recipe: Recipe) -> tuple[Path | str, SynthSettin
             patch < recipe.scale or patch % recipe.scale or patch**2 > max_pixels()
         ):
             raise ValueError(f"a patch of {patch} pixels")
+        side = (patch or 0) + 2 * settings.margin
+        if settings.margin and (
+            settings.margin < 0 or settings.margin % recipe.scale or side**2 > max_pixels()
+        ):
+            raise ValueError(f"a margin of {settings.margin} pixels")
         root.encode()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SynthError(f"{path}: is not what degrade synth writes: {error}") from None
