@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,16 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from degrade import DegradedFolder, Key, PatchFolder, Recipe, pairs
+from degrade import DegradedFolder, Key, PairedFolder, PatchFolder, Recipe, pairs
+from degrade.errors import SynthError
 from degrade.images.files import read_image
 from degrade.images.pixels import encode_png
 from degrade.images.samples import sample_images
+from degrade.synthesis.engines import in_process
+from degrade.synthesis.job import Job, prepare
+from degrade.synthesis.replay import replay_pairs
+from degrade.synthesis.run import synthesize
+from degrade.synthesis.settings import SynthSettings
 
 SIZE, SCALE = 16, 4
 STILL: dict[str, Any] = {"flip": False, "rotate": False}
@@ -128,3 +135,73 @@ def test_margins_that_do_not_fit(photo: Path) -> None:
             next(pairs([hr], recipe, margin=margin))
     with pytest.raises(ValueError, match=r"margins of \[4, 8\]; they should be equal"):
         next(pairs([{"hr": hr, "margin": [4, 8]}], recipe))
+
+
+# --- synth ---------------------------------------------------------------------------------------
+
+
+def synth(folder: Path, photo: Path, **settings: Any) -> tuple[Job, Recipe]:
+    recipe = Recipe.load("realesrgan")
+    given = SynthSettings(str(photo), patch=SIZE, per_image=6, **settings)
+    job = prepare(recipe, given, folder)
+    synthesize(job, recipe, in_process)
+    return job, recipe
+
+
+def test_synth(photo: Path, tmp_path: Path) -> None:
+    """The same pairs as on the fly; replayed; resumed only with the same margin."""
+    job, recipe = synth(tmp_path / "made", photo, margin=8)
+    live = DegradedFolder([photo], recipe, size=SIZE, repeat=6, margin=8, **STILL)
+    made = PairedFolder(tmp_path / "made")
+    places = {Path(item["path"]).stem: item for item in made}
+    for i in range(6):
+        item = places[job.name(i)]
+        for side, name in (("lr", "lq"), ("hr", "gt")):
+            assert torch.equal((item[side] * 255).round(), (live[i][name] * 255).round())
+    assert all(pair.equal and pair.on_disk for pair in replay_pairs(tmp_path / "made"))
+    assert json.loads((tmp_path / "made/synth.json").read_text())["margin"] == 8
+    with pytest.raises(SynthError, match="margin was 8, now 4"):
+        synth(tmp_path / "made", photo, margin=4)
+
+
+def test_synth_without_a_margin_records_none(photo: Path, tmp_path: Path) -> None:
+    """So that datasets of earlier versions are resumed and replayed."""
+    synth(tmp_path, photo)
+    assert "margin" not in json.loads((tmp_path / "synth.json").read_text())
+    assert all(pair.equal for pair in replay_pairs(tmp_path))
+
+
+@pytest.mark.parametrize("alpha", ["drop", "keep"])
+def test_synth_of_small_images_with_alpha(tmp_path: Path, alpha: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 30, 4), np.uint8)
+    photo = tmp_path / "a.png"
+    photo.write_bytes(encode_png(pixels))
+    synth(tmp_path / "made", photo, margin=8, alpha=alpha, small="reflect")
+    for path in (tmp_path / "made/hr").iterdir():
+        image = read_image(path)
+        assert image.pixels.shape == (SIZE, SIZE, 3)
+        assert (image.alpha is not None) == (alpha == "keep")
+    assert all(pair.equal for pair in replay_pairs(tmp_path / "made"))
+
+
+@pytest.mark.parametrize("margin", [-4, 6, 10**6])
+def test_margins_of_synth_that_do_not_fit(photo: Path, tmp_path: Path, margin: int) -> None:
+    with pytest.raises(SynthError, match=f"--margin {margin} should be a multiple of the scale 4"):
+        synth(tmp_path / "made", photo, margin=margin)
+    assert not (tmp_path / "made").exists()
+    with pytest.raises(SynthError, match="give --patch too"):
+        prepare(RECIPES["bicubic"], SynthSettings(str(photo), margin=4), tmp_path / "made")
+    synth(tmp_path / "other", photo, margin=8)
+    record = json.loads((tmp_path / "other/synth.json").read_text())
+    (tmp_path / "other/synth.json").write_text(json.dumps({**record, "margin": margin}))
+    with pytest.raises(SynthError, match=f"a margin of {margin} pixels"):
+        list(replay_pairs(tmp_path / "other"))
+
+
+def test_numpy_settings(photo: Path, tmp_path: Path) -> None:
+    numbers = {"seed": np.int64(3), "count": np.uint8(2), "margin": np.int32(4)}
+    synth(tmp_path / "made", photo, **numbers)
+    record = json.loads((tmp_path / "made/synth.json").read_text())
+    assert [record[name] for name in numbers] == [3, 2, 4]
+    with pytest.raises(TypeError, match="seed is None"):
+        SynthSettings(seed=None)

@@ -73,6 +73,10 @@ def synth(
     patch: Annotated[
         int | None, typer.Option(help="Side of HR patches in pixels. Default: whole images.")
     ] = None,
+    margin: Annotated[
+        int,
+        typer.Option(help="HR pixels around each patch to degrade too, and then cut off."),
+    ] = 0,
     per_image: Annotated[int, typer.Option(help="Pairs of each image.")] = 1,
     count: Annotated[
         int | None, typer.Option(help="Stop after this many pairs. Default: all.")
@@ -137,7 +141,9 @@ def synth(
 
     if name and recipe and name != recipe:
         raise UserError(f"two recipes, {name} and --recipe {recipe}: give one")
-    settings = _settings(input, patch, per_image, count, seed, small, alpha, names, keep_raw)
+    settings = _settings(
+        input, patch, per_image, count, seed, small, alpha, names, keep_raw, margin
+    )
     loaded = read_recipe(name or recipe or "realesrgan", scale, changes, modules)
     chosen = _engine(engine, device, workers, batch, memory)
     where = output or Path("synth") / loaded.name
@@ -167,10 +173,12 @@ def _settings(
     alpha: Any,
     names: Any,
     keep_raw: bool,
+    margin: int,
 ) -> SynthSettings:
     from degrade.synthesis.settings import SynthSettings
 
-    return SynthSettings(input, patch, per_image, count, seed, small, alpha, names, keep_raw)
+    given = input, patch, per_image, count, seed, small, alpha, names, keep_raw
+    return SynthSettings(*given, margin=margin)
 
 
 def _engine(

@@ -22,14 +22,13 @@ from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from degrade.canvas import mirror
 from degrade.data.epochs import EpochDataset, Epochs
 from degrade.images.files import Image, ImageError, find_sources, image_size, read_image, without
 from degrade.images.pixels import Uint8, channel_notes, in_channels, reflected
-from degrade.images.regions import open_image
+from degrade.images.regions import Box, open_image
+from degrade.images.regions.mirrored import mirrored_window, read_mirrored
 from degrade.rng import Key, integer
 from degrade.storage.remote import is_url
 
@@ -238,7 +237,8 @@ class PatchFolder(EpochDataset[Patch]):
             pixels, notes = self._read(path)
             if self.augment is not None:
                 pixels = self._augmented(reflected(pixels, self.size), key, path)
-            rows, columns = self._window(pixels.shape[:2], y, x)
+            shape = pixels.shape[:2]
+            rows, columns = mirrored_window(shape, self._box(shape, y, x), self.margin)
             patch = pixels[rows[:, None], columns]
         else:
             patch, notes = self._read_patch(path, y, x)
@@ -267,24 +267,13 @@ class PatchFolder(EpochDataset[Patch]):
     def _read_patch(self, path: Path | str, y: float, x: float) -> tuple[Uint8, str]:
         """Decode only the patch at ``y``, ``x``, and its margin, if the image is large."""
         with open_image(path, limit=self.limit) as image:
-            rows, columns = self._window(image.size, y, x)
-            top, left = int(rows.min()), int(columns.min())
-            box = top, left, int(rows.max()) + 1 - top, int(columns.max()) + 1 - left
-            [part] = image.read_regions([box])
-        pixels = in_channels(part, self.channels)
-        if pixels.shape[:2] != (len(rows), len(columns)):
-            pixels = pixels[rows[:, None] - top, columns - left]
-        return pixels, self._notes(part)
+            [part] = read_mirrored(image, [self._box(image.size, y, x)], self.margin)
+        return in_channels(part, self.channels), self._notes(part)
 
-    def _window(self, shape: tuple[int, ...], y: float, x: float) -> list[NDArray[np.int64]]:
-        """Return the rows and the columns of the patch at ``y``, ``x`` and of its margin; beyond
-        the image they are mirrored.
-        """
-        origin = crop_origin(tuple(max(n, self.size) for n in shape), self.size, y, x)
-        return [
-            mirror(np.arange(at - self.margin, at + self.size + self.margin), np.array(n))
-            for at, n in zip(origin, shape, strict=True)
-        ]
+    def _box(self, shape: tuple[int, ...], y: float, x: float) -> Box:
+        """Return the box of the patch at ``y``, ``x``, which is larger than a small image."""
+        size = self.size
+        return (*crop_origin(tuple(max(n, size) for n in shape), size, y, x), size, size)
 
     def _notes(self, image: Image) -> str:
         return channel_notes(image, self.channels)

@@ -170,6 +170,14 @@ def _check(settings: SynthSettings, scale: int, shard: int) -> None:
             f"--patch {patch}: should be a multiple of the scale {scale} and at most"
             f" {math.isqrt(max_pixels())} ({VARIABLE})"
         )
+    margin = settings.margin
+    most = (math.isqrt(max_pixels()) - (patch or 0)) // 2
+    if margin % scale or not 0 <= margin <= most:
+        problems.append(
+            f"--margin {margin} should be a multiple of the scale {scale}, from 0 to {most}"
+        )
+    elif margin and patch is None:
+        problems.append(f"--margin {margin} is around patches; give --patch too")
     for name, choices in CHOICES.items():
         value = getattr(settings, name)
         if value not in choices:

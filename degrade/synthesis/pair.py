@@ -26,11 +26,10 @@ from degrade.images.pixels import (
     channel_notes,
     encode_png,
     in_channels,
-    reflected,
     to_uint8,
 )
 from degrade.images.regions import Box, OpenImage, open_image
-from degrade.images.regions.base import crop_image
+from degrade.images.regions.mirrored import read_mirrored
 from degrade.plan import Plan
 from degrade.recipe import Recipe
 from degrade.rng import Key
@@ -73,16 +72,18 @@ class HRCrop:
     """The part of a source that a pair uses.
 
     Args:
-        pixels: (H, W, 3) uint8.
+        pixels: (H, W, 3) uint8, the box and its margin.
         alpha: (H, W) uint8, or None.
         box: Top, left, height and width in the source.
         notes: The conversions applied to the source, joined by "; ".
+        margin: Pixels around the box that are degraded too, and then cut off.
     """
 
     pixels: NDArray[np.uint8]
     alpha: NDArray[np.uint8] | None
     box: tuple[int, int, int, int]
     notes: str
+    margin: int = 0
 
 
 class TooSmallError(ImageError):
@@ -117,13 +118,8 @@ def load_crops(
         )
     boxes = _boxes((max(height, least), max(width, least)), settings, scale, indices)
     distinct = list(dict.fromkeys(boxes))
-    if small:
-        [decoded] = image.read_regions([(0, 0, height, width)])
-        reflection = _reflected(decoded, least)
-        parts = [crop_image(reflection, box) for box in distinct]
-        notes = [f"mirrored up from {width} x {height}"]
-    else:
-        parts, notes = image.read_regions(distinct), []
+    parts = read_mirrored(image, distinct, settings.margin)
+    notes = [f"mirrored up from {width} x {height}"] if small else []
     crops = {
         box: _crop(part, box, notes, settings) for box, part in zip(distinct, parts, strict=True)
     }
@@ -142,18 +138,14 @@ def _boxes(
     return [(*crop_origin(size, side, y, x), side, side) for y, x in levels]
 
 
-def _reflected(image: Image, least: int) -> Image:
-    alpha = None if image.alpha is None else reflected(image.alpha[:, :, None], least)[:, :, 0]
-    return Image(reflected(image.pixels, least), alpha, image.notes)
-
-
 def _crop(image: Image, box: Box, more_notes: list[str], settings: SynthSettings) -> HRCrop:
     keep = image.alpha is not None and settings.alpha == "keep"
     alpha = to_uint8(image.alpha) if image.alpha is not None and keep else None
     notes = [note for note in channel_notes(image, 3).split("; ") if note]
     if keep:
         notes = [note for note in notes if note != "alpha dropped"]
-    return HRCrop(in_channels(image, 3), alpha, box, "; ".join([*notes, *more_notes]))
+    words = "; ".join([*notes, *more_notes])
+    return HRCrop(in_channels(image, 3), alpha, box, words, settings.margin)
 
 
 def degrade_crops(
@@ -176,7 +168,10 @@ def degrade_crops(
     pair = recipe.apply(hr.to(device), plan, backend=backend)
     hrs, lrs = as_pixels(pair.hr), as_pixels(pair.lr)
     return [
-        (with_alpha(_as_shown(hr, crop, fill), crop.alpha), with_alpha(lr, crop.alpha))
+        (
+            trimmed(with_alpha(_as_shown(hr, crop, fill), crop.alpha), crop.margin),
+            trimmed(with_alpha(lr, crop.alpha), crop.margin // recipe.scale),
+        )
         for crop, fill, hr, lr in zip(crops, filled, hrs, lrs, strict=True)
     ]
 
@@ -189,6 +184,16 @@ def _as_shown(hr: NDArray[np.uint8], crop: HRCrop, filled: Pixels) -> NDArray[np
         return hr
     change = (crop.pixels.astype(np.int16) - filled) * (crop.alpha > 0)[:, :, None]
     return np.asarray((hr + change).clip(0, 255), np.uint8)
+
+
+def trimmed(pixels: NDArray[np.uint8], margin: int) -> NDArray[np.uint8]:
+    """Return pixels without ``margin`` at each side.
+
+    >>> trimmed(np.zeros((6, 8, 3), np.uint8), 2).shape
+    (2, 4, 3)
+    """
+    height, width = pixels.shape[:2]
+    return pixels[margin : height - margin, margin : width - margin]
 
 
 def with_alpha(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
@@ -208,7 +213,7 @@ def with_alpha(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> ND
 
 def encode_pair(pixels: PairPixels, crop: HRCrop, settings: SynthSettings) -> tuple[bytes, ...]:
     """Return the HR and the LR image and, if it is kept, the crop itself as PNG files."""
-    raw = (with_alpha(crop.pixels, crop.alpha),) if settings.keep_raw else ()
+    raw = (trimmed(with_alpha(crop.pixels, crop.alpha), crop.margin),) if settings.keep_raw else ()
     return tuple(encode_png(image) for image in (*pixels, *raw))
 
 

@@ -13,12 +13,13 @@ from pydantic import TypeAdapter
 from degrade.errors import SynthError
 from degrade.limits import max_pixels
 from degrade.recipe import Recipe
+from degrade.rng import integer
 from degrade.storage.destination import read_record
 from degrade.storage.remote import is_url
 
 __all__ = ["SynthSettings", "load_settings"]
 
-LATER: dict[str, Any] = {"names": "hr,lr", "keep_raw": False}
+LATER: dict[str, Any] = {"names": "hr,lr", "keep_raw": False, "margin": 0}
 """Settings that are recorded only where they differ from these, so that datasets made before there
 were any can be resumed.
 """
@@ -41,6 +42,11 @@ class SynthSettings:
         names: The folders of HR and LR images.
         keep_raw: Whether to write each HR crop as it is in its source too, in ``hr_raw``: a recipe
             may sharpen HR.
+        margin: HR pixels around each patch that are degraded too and then cut off, a multiple of
+            the scale; mirrored at the image's border.
+
+    Raises:
+        TypeError: a number that is no integer.
     """
 
     input: str = ""
@@ -52,6 +58,13 @@ class SynthSettings:
     alpha: Literal["drop", "keep"] = "drop"
     names: Literal["hr,lr", "gt,lq", "hq,lq"] = "hr,lr"
     keep_raw: bool = False
+    margin: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("patch", "per_image", "count", "seed", "margin"):
+            value = getattr(self, name)
+            if value is not None or name not in ("patch", "count"):
+                object.__setattr__(self, name, integer(name, value))
 
     @property
     def sides(self) -> tuple[str, ...]:
@@ -98,6 +111,11 @@ def load_settings(folder: Path, recipe: Recipe) -> tuple[Path | str, SynthSettin
         ):
             raise ValueError(f"a patch of {patch} pixels")
         os.fsencode(root)  # raises ValueError for what is no file's name
+        side = (patch or 0) + 2 * settings.margin
+        if settings.margin and (
+            settings.margin < 0 or settings.margin % recipe.scale or side**2 > max_pixels()
+        ):
+            raise ValueError(f"a margin of {settings.margin} pixels")
     except (OSError, ValueError, RecursionError, OverflowError, KeyError, TypeError) as error:
         raise SynthError(f"{path}: is not what degrade synth writes: {error}") from None
     if digest != recipe.hash:
