@@ -13,10 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from degrade.doctor.checks import examine_folder
+from degrade.data.patches import PatchFolder
+from degrade.doctor.checks import Limits, examine_folder
 from degrade.doctor.report import exclusions, to_csv
 from degrade.images import search
-from degrade.images.files import ImageError, find_images, list_images, search_images
+from degrade.images.files import (
+    ImageError,
+    find_images,
+    find_sources,
+    list_images,
+    search_images,
+)
 from degrade.images.pixels import encode_png
 from degrade.recipe import Recipe
 from degrade.storage.names import escape, unescape
@@ -254,3 +261,42 @@ def test_synthesis_lists_what_it_passed_over(photos: Path, tmp_path: Path) -> No
         skipped = {row["source"]: row["reason"] for row in csv.DictReader(file)}
     assert len(skipped) == len(OTHERS) + len(JUNK)
     assert skipped["s.exr"] == "OpenEXR is not read; convert it to PNG"
+
+
+def test_what_doctor_excludes_is_left_out(photos: Path, tmp_path: Path) -> None:
+    """Whatever its name, by synth and by PatchFolder, in folders and in globs."""
+    good = photos / "below/good.png"
+    good.parent.mkdir()
+    noise = np.random.default_rng(1).integers(0, 256, (160, 160, 3), np.uint8)
+    good.write_bytes(encode_png(noise))
+    diagnoses = examine_folder(photos, Limits(softness=99, nyquist=-99))
+    listed = tmp_path / "excluded.txt"
+    listed.write_text(exclusions(diagnoses), encoding="utf-8")
+    assert find_sources(photos, listed) == [good]
+    assert find_sources(f"{photos}/**", listed) == [good]
+    assert PatchFolder(photos, 32, exclude=listed).paths == [good]
+    recipe = Recipe.load("bicubic", scale=2)
+    job = prepare(recipe, SynthSettings(str(photos)), tmp_path / "out", exclude=listed)
+    assert job.sources == ("below/good.png",)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"other.png\n", "names none of the 6 images, such as"),
+        (b"".join(name.encode() + b"\n" for name in NAMES), "names all 6 images"),
+        (b"\0\1", "is not a list"),
+        (None, "no such file"),
+    ],
+)
+def test_lists_that_do_not_fit(tree: Path, text: bytes | None, reason: str) -> None:
+    listed = tree / "list.txt"
+    if text is not None:
+        listed.write_bytes(text)
+    with pytest.raises(ImageError, match=rf"list\.txt: {reason}"):
+        find_sources(tree, listed)
+
+
+def test_an_empty_list_excludes_nothing(tree: Path) -> None:
+    (tree / "list.txt").touch()
+    assert len(find_sources(tree, tree / "list.txt")) == len(NAMES)

@@ -99,6 +99,10 @@ def synth(
     alpha: Annotated[
         str, typer.Option(help="What to do with alpha channels: drop or keep.")
     ] = "drop",
+    exclude: Annotated[
+        Path | None,
+        typer.Option(help="Text file of images to leave out, as degrade doctor --exclude writes."),
+    ] = None,
     changes: Changes = [],  # noqa: B006
     modules: Modules = [],  # noqa: B006
 ) -> None:
@@ -118,7 +122,7 @@ def synth(
     where = output or Path("synth") / loaded.name
     first = device.split(",")[0]
     used = check_backend(first, backend)
-    job = prepare(loaded, settings, where, format, shard, first, used)
+    job = prepare(loaded, settings, where, format, shard, first, used, exclude)
     out.print(
         f"[b]{loaded.name}[/b] x{loaded.scale}  {job.total} pairs from {len(job.sources)} images",
         soft_wrap=True,

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from degrade.canvas import mirror
 from degrade.data.epochs import EpochDataset, Epochs
-from degrade.images.files import Image, ImageError, find_sources, image_size, read_image
+from degrade.images.files import Image, ImageError, find_sources, image_size, read_image, without
 from degrade.images.pixels import Uint8, channel_notes, in_channels, reflected
 from degrade.images.regions import open_image
 from degrade.rng import Key, integer
@@ -158,6 +158,8 @@ class PatchFolder(EpochDataset[Patch]):
         margin: Pixels read around each patch, mirrored at the image's border, for a degradation
             to see; :func:`degrade.pairs` and :class:`degrade.DegradedFolder` cut them off again.
         fixed: Whether every pass is of the same epoch, as validation wants.
+        exclude: A text file of images to leave out, as ``degrade doctor --exclude`` writes it:
+            paths relative to ``root``, or those of the list.
 
     Raises:
         ImageError: no usable image; from an item, a file that cannot be read.
@@ -181,6 +183,7 @@ class PatchFolder(EpochDataset[Patch]):
         limit: int | None = None,
         margin: int = 0,
         fixed: bool = False,
+        exclude: str | os.PathLike[str] | None = None,
     ) -> None:
         self.size = _at_least(1, size=size)
         self._repeat = _at_least(1, repeat=repeat)
@@ -203,7 +206,7 @@ class PatchFolder(EpochDataset[Patch]):
         self.channels: Literal[1, 3] = channels
         self.cache = cache
         self.limit = limit
-        self.paths = _paths(root)
+        self.paths = _paths(root, exclude)
         self.skipped: list[tuple[str, str]] = []
         self._decoded: dict[Path | str, tuple[Uint8, str]] = {}
         if check != "none":
@@ -322,10 +325,11 @@ def _full_size(path: Path | str, *, limit: int | None) -> tuple[int, int]:
     return height, width
 
 
-def _paths(root: Root) -> list[Path | str]:
+def _paths(root: Root, exclude: str | os.PathLike[str] | None) -> list[Path | str]:
     if isinstance(root, str | os.PathLike):
-        return find_sources(root)
-    return [path if isinstance(path, str) and is_url(path) else Path(path) for path in root]
+        return find_sources(root, exclude)
+    names = without([os.fspath(path) for path in root], exclude)
+    return [name if is_url(name) else Path(name) for name in names]
 
 
 def _at_least(least: int, **named: int) -> int:

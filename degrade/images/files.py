@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from degrade.images.decode import image_size, read_image
+from degrade.images.decode import image_size, open_source, read_image
 from degrade.images.image import Image, ImageError, Pixels
 from degrade.images.search import (
     SUFFIXES,
@@ -23,7 +23,7 @@ from degrade.images.search import (
 )
 from degrade.limits import LIMIT
 from degrade.storage import remote
-from degrade.storage.names import escape
+from degrade.storage.names import escape, unescape
 
 __all__ = [
     "LIMIT",
@@ -37,9 +37,12 @@ __all__ = [
     "list_images",
     "read_image",
     "search_images",
+    "without",
 ]
 
 _log = logging.getLogger(__name__)
+MAX_LIST_BYTES = 2**28
+"""Most bytes of a list of images."""
 
 
 def search_images(source: str | os.PathLike[str]) -> tuple[list[Path], dict[str, str]]:
@@ -79,19 +82,60 @@ def find_images(source: str | os.PathLike[str]) -> list[Path]:
     return images
 
 
-def find_sources(source: str | os.PathLike[str]) -> list[Path | str]:
+def find_sources(
+    source: str | os.PathLike[str], exclude: str | os.PathLike[str] | None = None
+) -> list[Path | str]:
     """Return the images that a path or a URL names, as paths or URLs.
 
+    Args:
+        source: A file, a folder, a glob or a URL.
+        exclude: A list of images to leave out; see :func:`without`.
+
     Raises:
-        ImageError: As :func:`find_images` and :func:`list_images`.
+        ImageError: As :func:`find_images`, :func:`list_images` and :func:`without`.
         UserError: A store that cannot be read.
     """
     if isinstance(source, str) and remote.is_url(source):
         root, names, skipped = list_images(source)
         for line in summary(skipped):
             _log.warning("%s: passed over %s", source, line)
-        return [remote.join(root, name) for name in names]
-    return [*find_images((isinstance(source, str) and remote.local(source)) or source)]
+        return [remote.join(root, name) for name in without(names, exclude)]
+    path = Path((isinstance(source, str) and remote.local(source)) or source).expanduser()
+    images = find_images(path)
+    folder = path if path.is_dir() else Path(os.path.commonpath([p.parent for p in images]))
+    kept = without([image.relative_to(folder).as_posix() for image in images], exclude)
+    return [folder / name for name in kept]
+
+
+def without(names: Sequence[str], exclude: str | os.PathLike[str] | None) -> list[str]:
+    """Leave out the images that a list names, as ``degrade doctor --exclude`` writes it.
+
+    Args:
+        names: Paths of images, relative to the folder that is searched.
+        exclude: A text file of such paths, one a line, as :func:`degrade.storage.names.escape`
+            writes them; None to keep all.
+
+    Raises:
+        ImageError: The list cannot be read, or names none of the images, or all of them.
+    """
+    if exclude is None:
+        return [*names]
+    with open_source(os.fspath(exclude)) as (file, list_name):
+        data = file.read(MAX_LIST_BYTES + 1)
+    if len(data) > MAX_LIST_BYTES or b"\0" in data:
+        raise ImageError(list_name, "is not a list of images, one a line")
+    lines = data.decode("utf-8", "surrogateescape").splitlines()
+    excluded = {unescape(line) for line in lines if line}
+    kept = [name for name in names if name not in excluded]
+    if excluded and len(kept) == len(names):
+        raise ImageError(
+            list_name,
+            f"names none of the {len(names)} images, such as {escape(names[0])}; "
+            "paths in it are relative to the folder of images",
+        )
+    if not kept:
+        raise ImageError(list_name, f"names all {len(names)} images")
+    return kept
 
 
 def list_images(url: str) -> tuple[str, list[str], dict[str, str]]:

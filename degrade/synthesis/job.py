@@ -10,7 +10,7 @@ from typing import Any
 
 from degrade.errors import SynthError
 from degrade.execution import Backend, choose_for
-from degrade.images.files import list_images, search_images
+from degrade.images.files import list_images, search_images, without
 from degrade.images.samples import sample_images
 from degrade.recipe import Recipe
 from degrade.storage.destination import Destination, open_destination
@@ -95,6 +95,7 @@ def prepare(
     shard: int = 1000,
     device: str = "cpu",
     backend: Backend | None = None,
+    exclude: Path | None = None,
 ) -> Job:
     """Find the sources, name the pairs and check the settings.
 
@@ -106,9 +107,10 @@ def prepare(
         shard: Pairs in a shard, in formats that have shards.
         device: Where pairs will be degraded.
         backend: What runs the recipe's programs there; by default the fastest.
+        exclude: A list of images to leave out; see :func:`degrade.images.files.without`.
 
     Raises:
-        ImageError: there are no images.
+        ImageError: there are no images, or the list does not fit them.
         SynthError: a setting is out of range, or does not fit the recipe.
         UserError: a package or the backend is missing, or a store cannot be reached.
     """
@@ -119,7 +121,8 @@ def prepare(
     destination = open_destination(output)
     FORMATS[format](destination).require_packages()
     _check(settings, recipe.scale)
-    root, sources, passed_over = _find_sources(settings.input, destination.folder, output)
+    root, found, passed_over = _find_sources(settings.input, destination.folder, output)
+    sources = tuple(without(found, exclude))
     return Job(
         root,
         sources,
