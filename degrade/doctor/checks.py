@@ -39,6 +39,7 @@ from degrade.images.errors import decoder_errors
 from degrade.images.files import Image, ImageError, search_images
 from degrade.images.search import passed_over
 from degrade.storage.files import sha256
+from degrade.storage.names import escape
 
 __all__ = [
     "Diagnosis",
@@ -127,7 +128,8 @@ class Diagnosis:
 
     Args:
         exam: The measures.
-        problems: Problem -> description. Any of them is a reason to leave the image out.
+        problems: Problem -> description, printable. Any of them is a reason to leave the image
+            out.
     """
 
     exam: Exam
@@ -239,13 +241,13 @@ def diagnose(exams: Sequence[Exam], limits: Limits = Limits()) -> list[Diagnosis
             if i != best:
                 same = exams[i].sha256 == exams[best].sha256
                 what = "the same file as" if same else "looks like"
-                problems[i]["duplicate"] = f"{what} {exams[best].file}"
+                problems[i]["duplicate"] = f"{what} {escape(exams[best].file)}"
     return [Diagnosis(exam, own) for exam, own in zip(exams, problems, strict=True)]
 
 
 def _problems(exam: Exam, limits: Limits) -> dict[str, str]:
     if exam.error:
-        return {"unreadable": exam.error}
+        return {"unreadable": escape(exam.error)}
     problems: dict[str, str] = {}
     if min(exam.height, exam.width) < limits.side:
         problems["small"] = f"{exam.width} x {exam.height}"

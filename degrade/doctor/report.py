@@ -40,15 +40,14 @@ def to_csv(diagnoses: Sequence[Diagnosis]) -> str:
     for diagnosis in diagnoses:
         problems = "; ".join(f"{name}: {what}" for name, what in diagnosis.problems.items())
         file, *measures = (_cell(name, getattr(diagnosis.exam, name)) for name in columns)
-        row = [file, "exclude" if problems else "keep", problems, *measures]
-        writer.writerow(map(escape, row))
+        writer.writerow([file, "exclude" if problems else "keep", problems, *measures])
     return text.getvalue()
 
 
 def _cell(name: str, value: float | str) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.4g}"
-    return f"{value:016x}" if name in ("dhash", "phash") else str(value)
+    return f"{value:016x}" if name in ("dhash", "phash") else escape(str(value))
 
 
 def exclusions(diagnoses: Sequence[Diagnosis]) -> str:
@@ -84,4 +83,4 @@ def _worst(problem: str, diagnoses: Sequence[Diagnosis], count: int = 3) -> list
     severity = _SEVERITY.get(problem, lambda _: 0.0)
     found = [diagnosis for diagnosis in diagnoses if problem in diagnosis.problems]
     found.sort(key=lambda diagnosis: severity(diagnosis.exam))
-    return [printable(f"{d.exam.file}: {d.problems[problem]}") for d in found[:count]]
+    return [printable(f"{escape(d.exam.file)}: {d.problems[problem]}") for d in found[:count]]
