@@ -22,6 +22,7 @@ import degrade.cli
 import sr.cli
 from degrade.cli.progress import show_progress, track
 from degrade.console import Console, printable
+from degrade.storage.names import escape
 
 ROOT = Path(__file__).parent.parent
 NAMES = [
@@ -187,7 +188,12 @@ def test_every_command_names_what_is_wrong(
         lines = known.split("\n")
         assert any(
             all(part in text for part in parts)
-            for parts in (map(printable, lines), [printable(known)], [printable(repr(known))])
+            for parts in (
+                map(printable, lines),
+                [printable(known)],
+                [printable(repr(known))],
+                [escape(known)],
+            )
         ), (known, text)
 
 

@@ -5,6 +5,9 @@ differ in a known way.
 from __future__ import annotations
 
 import io
+import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +15,14 @@ import torch
 from PIL import Image
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio
+from typer.testing import CliRunner
 
+from degrade.cli import app
 from degrade.console import Console
 from degrade.images.samples import sample_images
 from degrade.inspection import metrics
-from degrade.inspection.diff import changes, effects, parameters, print_diff
+from degrade.inspection.diff import MEASURES, changes, effects, parameters, print_diff
+from degrade.inspection.diff_page import diff_page
 from degrade.recipe import Recipe
 
 
@@ -155,3 +161,31 @@ def test_tables_of_recipes_of_one_name():
     assert "1 parameter differs" in text
     assert "lr.gaussian_noise.sigma" in text
     assert "noise, grey levels" in text
+
+
+def test_page_shows_pictures_and_distributions(tmp_path: Path):
+    """One file that fetches nothing, whose data are text: shares that sum to 1, equal pictures
+    for equal recipes.
+    """
+    runner, path = CliRunner(), tmp_path / "d.html"
+    command = ["diff", "realesrgan", "realesrgan_light", "--draws", "8", "--crop", "64"]
+    assert runner.invoke(app, [*command, "-o", str(path)]).exit_code == 0
+    page = path.read_text(encoding="utf-8")
+    assert "http:" not in page.replace("http://www.w3.org", "")
+    data = json.loads(re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page)[0])
+    assert [chart["title"] for chart in data["effects"]] == [
+        title for title, _ in MEASURES.values()
+    ]
+    for chart in data["effects"] + data["draws"]:
+        assert sum(chart["a"]) == pytest.approx(1)
+        assert sum(chart["b"]) == pytest.approx(1)
+    assert "second.gaussian_noise.sigma" in [chart["title"] for chart in data["draws"]]
+    for pair in data["pairs"]:
+        assert len({pair["hr"], pair["a"], pair["b"]}) == 3
+        assert all(data["pictures"][n].startswith("data:image/webp;") for n in (pair["a"], 0))
+    same = Recipe.load("bicubic")
+    measured = effects(same, same, sample_images()[:1], 2, 64)
+    page = diff_page(same, same, changes(same, same), measured, sample_images()[:1], 64)
+    data = json.loads(re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page)[0])
+    assert (data["draws"], data["changes"]) == ([], [])
+    assert all(pair["a"] == pair["b"] for pair in data["pairs"])

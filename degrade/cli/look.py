@@ -151,22 +151,33 @@ def diff(
         int, typer.Option(min=64, max=1024, help="Side of the HR crops in pixels.")
     ] = 256,
     every: Annotated[bool, typer.Option("--all", help="List equal parameters too.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="HTML file to write, with pictures and distributions. Default: only tables.",
+        ),
+    ] = None,
+    force: Force = False,
     seed: Seed = 0,
     modules: Modules = [],  # noqa: B006
 ) -> None:
     """Compare two recipes: their parameters, and measurements with equal images and keys."""
     from degrade.inspection.diff import changes, effects, print_diff
+    from degrade.inspection.diff_page import diff_page
     from degrade.inspection.metrics import input_images
 
+    if output is not None:
+        check_new(output, force)
     one, other = (read_recipe(recipe, scale, [], modules) for recipe in (a, b))
-    print_diff(
-        out,
-        one,
-        other,
-        changes(one, other),
-        effects(one, other, input_images(images), draws, crop, seed),
-        every,
-    )
+    files, found = input_images(images), changes(one, other)
+    measured = effects(one, other, files, draws, crop, seed)
+    print_diff(out, one, other, found, measured, every)
+    if output is not None:
+        page = diff_page(one, other, found, measured, files, crop, seed)
+        write_new(output, page.encode(), force)
+        out.print(f"Look at {output}", soft_wrap=True)
 
 
 @app.command()
