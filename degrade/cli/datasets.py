@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +31,12 @@ if TYPE_CHECKING:
     from degrade.synthesis.run import Report
     from degrade.synthesis.settings import SynthSettings
 
+Memory = Annotated[
+    float | None,
+    typer.Option(
+        help="Memory limit of the images in progress, in GiB. Default: half of the machine's."
+    ),
+]
 SHOWN_SKIPPED = 10
 """Skipped sources that are printed."""
 
@@ -75,12 +82,7 @@ def synth(
     workers: Annotated[
         int | None, typer.Option(help="Worker processes. Default: one per CPU core.")
     ] = None,
-    memory: Annotated[
-        float | None,
-        typer.Option(
-            help="Memory limit of the images in progress, in GiB. Default: half of the machine's."
-        ),
-    ] = None,
+    memory: Memory = None,
     engine: Annotated[
         str,
         typer.Option(
@@ -152,16 +154,24 @@ def _settings(
 def _engine(
     name: str, device: str, workers: int | None, batch: int, memory: float | None
 ) -> Engine:
-    from degrade.errors import UserError
     from degrade.synthesis.engines import choose
 
-    if memory is not None and memory <= 0:
-        raise UserError(f"--memory {memory:g}: should be above 0")
+    limit = _bytes(memory)
     if name != "ray":  # whose devices may be on other machines
         for each in device.split(","):
             check_device(each)
-    limit = None if memory is None else int(memory * 2**30)
     return choose(device, workers, batch, name, limit)
+
+
+def _bytes(memory: float | None) -> int | None:
+    """Return GiB as bytes. Raises UserError."""
+    from degrade.errors import UserError
+
+    if memory is None:
+        return None
+    if not 0 < memory < inf:
+        raise UserError(f"--memory {memory:g}: should be a number of GiB above 0")
+    return max(int(memory * 2**30), 1)
 
 
 def _print_skipped(report: Report) -> None:
@@ -255,18 +265,21 @@ def doctor(
     workers: Annotated[
         int | None, typer.Option(help="Threads. Default: one per CPU core.")
     ] = None,
+    memory: Memory = None,
 ) -> None:
     """Check HR images before training: damaged, compressed, soft, flat, small, duplicate ones."""
     from rich.progress import track
 
     from degrade.doctor.checks import Limits, examine_folder
     from degrade.doctor.report import exclusions, print_problems, to_csv
+    from degrade.synthesis.memory import MemorySemaphore
 
     found = examine_folder(
         folder,
         Limits(side=side, quality=quality, softness=softness),
         workers,
         lambda exams, total: track(exams, "", total, console=err),
+        MemorySemaphore(_bytes(memory)).acquire,
     )
     print_problems(out, found)
     for path, text in ((csv, to_csv), (exclude, exclusions)):

@@ -1,6 +1,7 @@
 """No-reference quality of an HR image: traces of earlier compression, blur and enlargement.
 
-Each measure is a pure function of 8-bit luma, (h, w) float32 in [0, 255]. A measure finds traces,
+Each measure is a pure function of 8-bit luma, (h, w) float32 in [0, 255]. Of more than 2^24 pixels
+it looks at a part, evenly spread. A measure finds traces,
 not causes: a blurred image to which noise was added looks sharp, a JPEG that was resized has lost
 its grid, and a soft photograph looks like an enlarged one.
 
@@ -25,6 +26,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from degrade.images.image import Pixels
+from degrade.images.pixels import to_uint8
+
 __all__ = [
     "Detail",
     "Grid",
@@ -41,16 +45,31 @@ Plane = NDArray[np.float32]
 Real = NDArray[np.float64]
 
 
-def bt601_luma(pixels: NDArray[np.uint8]) -> Plane:
-    """Return the (h, w) luma of (h, w, C) 8-bit pixels, 0.299 R + 0.587 G + 0.114 B as in JPEG,
-    not rounded.
+def bt601_luma(pixels: Pixels) -> Plane:
+    """Return the (h, w) luma of (h, w, C) pixels, 0.299 R + 0.587 G + 0.114 B of 8 bits as in
+    JPEG, not rounded.
 
     >>> bt601_luma(np.array([[[255, 255, 255]]], np.uint8)).tolist()
     [[255.0]]
     """
-    if pixels.shape[-1] == 1:
-        return pixels[..., 0].astype(np.float32)
-    return pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    height, width, channels = pixels.shape
+    y = np.empty((height, width), np.float32)
+    for rows in _bands(height, width, sample=False):
+        band = to_uint8(pixels[rows])
+        if channels == 1:
+            y[rows] = band[..., 0]
+        else:
+            y[rows] = band.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    return y
+
+
+def _bands(height: int, width: int, step: int = 1, sample: bool = True) -> Iterator[slice]:
+    """Slices of a multiple of ``step`` rows, about 2^20 pixels each, to bound memory; of more than
+    2^24 pixels only every second slice, third slice, ..., to bound time.
+    """
+    rows = max(2**20 // width // step, 1) * step
+    every = -(-height * width // 2**24) if sample else 1
+    return (slice(start, min(start + rows, height)) for start in range(0, height, every * rows))
 
 
 # --- JPEG ----------------------------------------------------------------------------------------
@@ -130,11 +149,16 @@ def blockiness(y: Plane) -> float:
     """
     excess: list[float] = []
     for plane in (y, y.T):
-        steps = np.diff(plane, axis=1)
-        flat = np.abs(steps[:, 1:-1] - (steps[:, :-2] + steps[:, 2:]) / 2)
-        mean = np.minimum(flat, 20).mean(0)
-        if len(mean) < 16:
+        height, width = plane.shape
+        if width < 19:  # steps at 16 places
             continue
+        total, count = np.zeros(width - 3), 0
+        for rows in _bands(height, width):
+            steps = np.diff(plane[rows], axis=1)
+            flat = np.abs(steps[:, 1:-1] - (steps[:, :-2] + steps[:, 2:]) / 2)
+            total += np.minimum(flat, 20).sum(0, np.float64)
+            count += len(steps)
+        mean = total / count
         phases = np.array([mean[i::8].mean() for i in range(8)])
         rest = np.median(np.delete(phases, phases.argmax()))
         excess.append(float(phases.max() / rest - 1) if rest > 0.05 else 0.0)
@@ -269,10 +293,18 @@ def laplacian_variance(y: Plane) -> float:
     >>> laplacian_variance(np.zeros((8, 8), np.float32))
     0.0
     """
-    inner = y[1:-1, 1:-1]
-    if not inner.size:
+    height, width = (n - 2 for n in y.shape)
+    if height < 1 or width < 1:
         return 0.0
-    return float((4 * inner - y[:-2, 1:-1] - y[2:, 1:-1] - y[1:-1, :-2] - y[1:-1, 2:]).var())
+    sums, count = np.zeros(2), 0
+    for rows in _bands(height, width):
+        part = y[rows.start : rows.stop + 2]
+        around = part[:-2, 1:-1] + part[2:, 1:-1] + part[1:-1, :-2] + part[1:-1, 2:]
+        found = (4 * part[1:-1, 1:-1] - around).astype(np.float64)
+        sums += found.sum(), (found**2).sum()
+        count += found.size
+    mean, square = sums / count
+    return float(max(square - mean**2, 0))
 
 
 def flatness(y: Plane, side: int = 16, level: float = 2) -> float:
@@ -285,5 +317,8 @@ def flatness(y: Plane, side: int = 16, level: float = 2) -> float:
     height, width = (n // side * side for n in y.shape)
     if not height or not width:
         return float(y.std() < level)
-    blocks = y[:height, :width].reshape(height // side, side, width // side, side)
-    return float((blocks.std((1, 3)) < level).mean())
+    flat = [
+        y[rows, :width].reshape(-1, side, width // side, side).std((1, 3)).ravel() < level
+        for rows in _bands(height, width, side)
+    ]
+    return float(np.concatenate(flat).mean())

@@ -27,12 +27,12 @@ import PIL.Image
 from PIL.ImageFile import ImageFile
 
 from degrade.errors import UserError
+from degrade.images.bounds import check_scans, check_size
 from degrade.images.errors import decoder_errors
 from degrade.images.image import Image, ImageError, Pixels
 from degrade.images.modes import MODE_NOTES, convert, is_8bit_mode, is_signed
 from degrade.images.orientation import exif_orientation, exif_transpose, tag_orientation
 from degrade.images.png_chunks import without_metadata
-from degrade.limits import VARIABLE, max_pixels
 from degrade.storage.remote import is_url, read_bytes
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "decode",
     "image_size",
     "is_8bit",
+    "load",
     "metadata_notes",
     "open_header",
     "open_source",
@@ -70,8 +71,9 @@ def read_image(source: ImageSource, *, limit: int | None = None) -> Image:
         source: A path, a URL (see :mod:`degrade.storage.remote`), the bytes of a file, or an open
             binary file: PNG, JPEG, WebP, BMP, TIFF, GIF, PPM or AVIF, of 1 to 16 bits a channel,
             whatever its suffix.
-        limit: Most pixels to accept, by default :func:`degrade.limits.max_pixels`. (Pillow's own
-            limit, 178 956 970, also holds for WebP and GIF.)
+        limit: Most pixels to accept, by default :func:`degrade.limits.max_pixels`; see
+            :mod:`degrade.images.bounds`. (Pillow's own limit, 178 956 970, also holds for WebP and
+            GIF.)
 
     Raises:
         ImageError: Missing, unreadable, empty, not an image, truncated, corrupt, too large, or of
@@ -149,14 +151,7 @@ def open_header(file: BinaryIO, name: str, limit: float | None) -> ImageFile:
             continue
         with decoder_errors(name, f"corrupt or unsupported {kind}"):
             picture = _open(kind, factory, file)
-        width, height = picture.size
-        most = max_pixels() if limit is None else limit
-        if width * height > most:
-            raise ImageError(
-                name,
-                f"{width} x {height} pixels, more than the limit of {most:,} pixels in total; "
-                f"set {VARIABLE} if you trust the file",
-            )
+        check_size(picture.size, name, limit)
         return picture
     raise ImageError(name, f"not an image of a known format ({', '.join(FORMATS)})")
 
@@ -196,7 +191,7 @@ def decode(picture: ImageFile, name: str) -> Image:
         )
     deep_colour = deep and is_8bit_mode(picture.mode) and picture.mode != "CMYK"
     data = _file_bytes(picture) if deep_colour else b""
-    picture.load()  # which may close the file
+    load(picture, name)  # which may close the file
     notes = [MODE_NOTES[picture.mode]] if picture.mode in MODE_NOTES else []
     if deep_colour:
         pixels, alpha = _decode_colour16(picture, layout, data, name)
@@ -216,13 +211,20 @@ def decode(picture: ImageFile, name: str) -> Image:
     )
 
 
+def load(picture: ImageFile, name: str) -> None:
+    """Decode the pixels of an opened file, within bounds."""
+    check_scans(picture, name)
+    picture.load()
+
+
 def metadata_notes(picture: ImageFile, orientation: int) -> list[str]:
     """List what was done with a file's metadata: orientation, colour profile, frames."""
     notes = [f"EXIF orientation {orientation} applied"] if 2 <= orientation <= 8 else []
     if "icc_profile" in picture.info:
         notes.append("ICC profile ignored")
-    frames = int(getattr(picture, "n_frames", 1))
-    return [*notes, f"first of {frames} frames"] if frames > 1 else notes
+    # Not their number: Pillow would look for it in the whole of a TIFF or a GIF.
+    several = bool(getattr(picture, "is_animated", False))
+    return [*notes, "first of several frames"] if several else notes
 
 
 def is_8bit(picture: ImageFile) -> bool:
@@ -269,18 +271,22 @@ def _decode_colour16(
         name, f"a 16-bit {picture.format} of an unsupported layout; save it as a 16-bit PNG"
     )
     decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    rough = np.asarray(picture.convert("RGB")).astype(np.int32)
     if decoded is None or decoded.dtype != np.uint16 or decoded.ndim != 3:
         raise unsupported
-    if decoded.shape[:2] != rough.shape[:2]:
+    height, width, _ = decoded.shape
+    if (width, height) != picture.size:
         raise unsupported
     array = decoded.astype(np.uint16, copy=False)
-    pixels = array[..., 2::-1]
-    if np.abs((pixels >> 8) - rough).max() > 1:
-        raise unsupported
+    step = max(2**20 // width, 1)
+    for top in range(0, height, step):  # piece by piece, to bound memory
+        band = array[top : top + step]
+        band[..., :3] = band[..., 2::-1].copy()
+        rough = picture.crop((0, top, width, top + len(band))).convert("RGB")
+        if np.abs((band[..., :3] >> 8).astype(np.int16) - np.asarray(rough)).max() > 1:
+            raise unsupported
     has_alpha = picture.mode == "RGBA" or "transparency" in picture.info
     alpha = array[..., 3] if has_alpha else None
-    return pixels[..., :1] if layout.startswith("LA") else pixels, alpha
+    return array[..., : 1 if layout.startswith("LA") else 3], alpha
 
 
 def read_only(array: Pixels) -> Pixels:

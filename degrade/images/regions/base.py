@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 
 from PIL.ImageFile import ImageFile
 
-from degrade.images.decode import decode, is_8bit, metadata_notes, open_header, read_only
+from degrade.images.decode import decode, is_8bit, load, metadata_notes, open_header, read_only
 from degrade.images.image import Image, Pixels
 from degrade.images.modes import MODE_NOTES, convert
 from degrade.images.orientation import exif_orientation, exif_transpose, tag_orientation
@@ -104,8 +104,8 @@ class FullDecode:
         self._tags: Mapping[int, Any] = dict(getattr(picture, "tag_v2", {}))
         narrow = is_8bit(picture)
         self._as_array = small or not narrow
-        # Bytes a pixel: Pillow's picture; for 16 bits, both decoders' and the comparison of them.
-        bytes_per_pixel = (1 if picture.mode in ("L", "P", "1") else 4) if narrow else 32
+        # Bytes a pixel: Pillow's picture; for 16 bits, both decoders', and a copy without alpha.
+        bytes_per_pixel = (1 if picture.mode in ("L", "P", "1") else 4) if narrow else 20
         self.memory_estimate = picture.width * picture.height * bytes_per_pixel
 
     @cached_property
@@ -114,7 +114,7 @@ class FullDecode:
 
     @cached_property
     def _orientation(self) -> int:
-        self._picture.load()
+        load(self._picture, self._name)
         if self._tags:
             return tag_orientation(self._tags)
         return exif_orientation(self._picture)

@@ -72,8 +72,9 @@ class PngRegions:
     @classmethod
     def of(cls, picture: ImageFile, file: BinaryIO, name: str) -> PngRegions | None:
         """Return a reader, or None for a file that needs a full decode."""
-        animated = int(getattr(picture, "n_frames", 1)) > 1
-        if picture.format != "PNG" or animated or picture.info.get("interlace"):
+        if picture.format != "PNG" or picture.info.get("interlace"):
+            return None
+        if getattr(picture, "is_animated", False):
             return None
         return cls(file, name, list(find_chunks(file)))
 

@@ -1,0 +1,63 @@
+"""Bounds on the work of decoding one file: a small file must not take much memory or time.
+
+All follow from the limit of pixels, :func:`degrade.limits.max_pixels`.
+"""
+
+from __future__ import annotations
+
+from PIL.ImageFile import ImageFile
+
+from degrade.images.image import ImageError
+from degrade.limits import VARIABLE, max_pixels, max_side
+
+__all__ = ["SCAN_FACTOR", "check_scans", "check_size"]
+
+SCAN_FACTOR = 32
+"""Pixels times scans of a JPEG, in units of the limit of pixels: 3 s for the default limit. Files
+have 1 to about 10 scans.
+"""
+_CHUNK_BYTES = 2**20
+_START_OF_SCAN = b"\xff\xda"
+
+
+def check_size(size: tuple[int, int], name: str, limit: float | None) -> None:
+    """Raise ImageError if a width and height exceed the limit of pixels or that of a side."""
+    width, height = size
+    most = max_pixels() if limit is None else limit
+    if width * height > most:
+        raise ImageError(
+            name,
+            f"{width} x {height} pixels, more than the limit of {most:,} pixels in total; "
+            f"set {VARIABLE} if you trust the file",
+        )
+    side = max_side(most)
+    if max(size) > side:
+        raise ImageError(
+            name,
+            f"{width} x {height} pixels, a side of more than {side:,.0f}; "
+            f"cut it into parts, or set {VARIABLE} to 1024 times the side if you trust the file",
+        )
+
+
+def check_scans(picture: ImageFile, name: str) -> None:
+    """Raise ImageError if a JPEG that is not loaded yet has too many scans, each of which passes
+    over all pixels.
+    """
+    if picture.format != "JPEG" or picture.fp is None:
+        return
+    place = picture.fp.tell()
+    picture.fp.seek(0)
+    scans, last = 0, b""
+    while chunk := picture.fp.read(_CHUNK_BYTES):
+        # A marker may lie across the border of two chunks.
+        scans += (last + chunk).count(_START_OF_SCAN)
+        last = chunk[-1:]
+    picture.fp.seek(place)
+    area = picture.width * picture.height
+    most = max(SCAN_FACTOR * max_pixels() // area, SCAN_FACTOR)
+    if scans > most:
+        raise ImageError(
+            name,
+            f"a JPEG of {scans:,} scans, more than the limit of {most:,} for {area:,} pixels; "
+            "save it again, with fewer",
+        )
