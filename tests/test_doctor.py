@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,7 +16,7 @@ from typer.testing import CliRunner
 
 from degrade.cli import app
 from degrade.doctor import quality as no_reference
-from degrade.doctor.checks import Exam, Limits, diagnose, examine, examine_folder
+from degrade.doctor.checks import BYTES_PER_PIXEL, Exam, Limits, diagnose, examine, examine_folder
 from degrade.doctor.report import exclusions, to_csv
 from degrade.images.files import read_image
 from degrade.images.samples import sample_images
@@ -320,3 +323,32 @@ def test_command(folder, tmp_path):
     assert "3 of 9 images without a problem" in out.stdout
     assert "broken.png" in (tmp_path / "x.txt").read_text()
     assert (tmp_path / "x.csv").read_text().startswith("file,verdict,problems,")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2**21), (5000, 4000), (2**17, 1024), (8192, 16384)])
+@pytest.mark.parametrize("step", [1, 16])
+def test_large_images_are_measured_in_parts(shape: tuple[int, int], step: int) -> None:
+    """In pieces of bounded size, at most 2^24 pixels of them in all, but the whole is covered."""
+    height, width = shape
+    whole = [*no_reference._bands(height, width, step, sample=False)]
+    assert [row for band in whole for row in range(band.start, band.stop)] == list(range(height))
+    some = [*no_reference._bands(height, width, step)]
+    pixels = [(band.stop - band.start) * width for band in some]
+    assert max(pixels) <= max(2**20, step * width)
+    assert sum(pixels) <= 2**24 + max(pixels)
+    assert {band.start for band in some} <= {band.start for band in whole}
+    assert all((band.stop - band.start) % step == 0 or band.stop == height for band in whole)
+
+
+def test_memory_is_acquired_for_each_image(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    @contextmanager
+    def acquire(count: int) -> Iterator[None]:
+        asked.append(count)
+        yield
+
+    for i, side in enumerate((40, 60)):
+        Image.new("RGB", (side, side)).save(tmp_path / f"{i}.png")
+    examine_folder(tmp_path, workers=1, acquire=acquire)
+    assert asked == [BYTES_PER_PIXEL * side**2 for side in (40, 60)]

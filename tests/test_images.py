@@ -18,8 +18,10 @@ import pytest
 import tifffile
 from PIL import Image as Pillow
 
+from degrade.images import regions
 from degrade.images.files import ImageError, find_images, image_size, read_image
 from degrade.images.pixels import encode_png, to_float, to_tensor, to_uint8
+from degrade.images.regions import open_image
 from degrade.images.samples import CREDITS, sample_images
 from degrade.storage.files import sha256, write_atomic
 
@@ -451,6 +453,80 @@ def test_bomb_is_refused_from_its_header(side):
         with pytest.raises(ImageError, match=r"more than the limit of 134,217,728"):
             read(bomb)
     assert time.thread_time() - start < 0.5
+
+
+def blank(width: int, height: int) -> bytes:
+    """A PNG of one bit a pixel."""
+    head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes((1 + (width + 7) // 8) * height), 9)
+    return WHOLE["png"][:8] + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_long_sides_are_refused(turned, monkeypatch):
+    def size(length):
+        return (length, 1)[:: -1 if turned else 1]
+
+    for read in (read_image, image_size):
+        with pytest.raises(ImageError, match=r"a side of more than 131,072; .* DEGRADE_MAX_PIX"):
+            read(blank(*size(2**17 + 1)))
+        with pytest.raises(ImageError, match=r"a side of more than 65,536"):
+            read(blank(*size(2**16 + 1)), limit=2**20)
+    assert read_image(blank(*size(2**17))).pixels.size == 2**17
+    monkeypatch.setenv("DEGRADE_MAX_PIXELS", str(2**28))
+    assert read_image(blank(*size(2**17 + 1))).pixels.size == 2**17 + 1
+
+
+def pages(count: int) -> bytes:
+    """A TIFF of many pages that share their pixels."""
+    file = b"II*\0" + struct.pack("<I", 8)
+    for page in range(count):
+        tags = [(256, 8), (257, 8), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, 8)]
+        table = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in [*tags, (279, 64)]]
+        last = page == count - 1
+        after = 0 if last else len(file) + 2 + 12 * len(table) + 4
+        file += struct.pack("<H", len(table)) + b"".join(table) + struct.pack("<I", after)
+    return file
+
+
+def frames(count: int) -> bytes:
+    file = saved(RGB8[..., 0], "GIF")
+    start = file.index(b",", 13 + 3 * 256)
+    return file[:start] + file[start:-1] * count + b";"
+
+
+def scans(count: int) -> bytes:
+    """A JPEG whose last scan comes again and again."""
+    file = saved(np.zeros((512, 512), np.uint8), "JPEG", progressive=True)
+    last = file.rindex(b"\xff\xda")
+    return file[:last] + file[last:-2] * count + file[-2:]
+
+
+@pytest.mark.parametrize("file", [pages(20_000), frames(20_000)], ids=["TIFF", "GIF"])
+def test_pages_are_not_counted(file, tmp_path):
+    (tmp_path / "a").write_bytes(file)
+    start = time.process_time()
+    image = read_image(tmp_path / "a")
+    with open_image(tmp_path / "a") as opened:
+        opened.read_regions([(0, 0, 2, 2)])
+    assert time.process_time() - start < 1
+    assert "first of several frames" in image.notes
+
+
+def test_scans_of_jpeg_are_bounded(monkeypatch, tmp_path):
+    monkeypatch.setenv("DEGRADE_MAX_PIXELS", str(2**20))  # 128 scans
+    path = tmp_path / "a.jpg"
+    path.write_bytes(scans(100))
+    assert read_image(path).pixels.shape == (512, 512, 1)
+    path.write_bytes(scans(130))
+    with pytest.raises(ImageError, match=r"scans, more than the limit of 128 for 262,144 pixels"):
+        read_image(path)
+    monkeypatch.setattr(regions, "FULL_DECODE_PIXELS", 0)
+    with (
+        pytest.raises(ImageError, match=r"scans, more than the limit"),
+        open_image(path) as opened,
+    ):
+        opened.read_regions([(0, 0, 8, 8)])
 
 
 def test_limit_is_the_callers(monkeypatch):

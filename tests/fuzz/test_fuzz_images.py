@@ -21,6 +21,7 @@ from fuzzing import fuzz
 from hypothesis import event, given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
+from PIL.PngImagePlugin import PngInfo
 from reader import Reader
 
 HEIGHT, WIDTH = 24, 33
@@ -56,6 +57,42 @@ def exif() -> bytes:
     return tags.tobytes()
 
 
+def text() -> PngInfo:
+    """Text that inflates to more than decoders accept."""
+    info = PngInfo()
+    for kind in ("zip", "long"):
+        getattr(info, {"zip": "add_text", "long": "add_itxt"}[kind])(kind, "x" * 2**21, zip=True)
+    return info
+
+
+def grey(depth: int) -> bytes:
+    """A grey PNG of few bits a pixel, of which one level is transparent."""
+    levels = np.unpackbits(RGB[..., :1], axis=2)[..., :depth].reshape(HEIGHT, -1)
+    rows = b"".join(b"\0" + row.tobytes() for row in np.packbits(levels, axis=1))
+    head = struct.pack(">IIBBBBB", WIDTH, HEIGHT, depth, 0, 0, 0, 0)
+    parts = [(b"IHDR", head), (b"tRNS", b"\0\1"), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in parts)
+
+
+def bmp565() -> bytes:
+    pixels = (RGB[..., 0].astype("<u2") * 257)[::-1]
+    rows = np.pad(pixels, [(0, 0), (0, WIDTH % 2)]).tobytes()
+    head = struct.pack("<IiiHHIIiiII", 40, WIDTH, HEIGHT, 1, 16, 3, len(rows), 0, 0, 0, 0)
+    masks = struct.pack("<III", 0xF800, 0x07E0, 0x001F)
+    return struct.pack("<2sIHHI", b"BM", 66 + len(rows), 0, 0, 66) + head + masks + rows
+
+
+def scans() -> bytes:
+    """A JPEG whose last scan comes again and again."""
+    file = saved("JPEG", progressive=True)
+    last = file.rindex(b"\xff\xda")
+    return file[:last] + file[last:-2] * 300 + file[-2:]
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
 FRAMES = [Pillow.fromarray(RGB[::-1]).convert("P")]
 DEEP = RGB.astype(np.uint16) * 257
 FILES: dict[str, tuple[str, bytes]] = {
@@ -65,10 +102,14 @@ FILES: dict[str, tuple[str, bytes]] = {
     "png 1-bit": ("png", saved("PNG", "1")),
     "png 16-bit": ("png", encoded(".png", DEEP)),
     "png 16-bit grey": ("png", encoded(".png", DEEP[..., 0])),
+    "png text": ("png", saved("PNG", pnginfo=text(), icc_profile=bytes(2**21))),
+    "png 2-bit": ("png", grey(2)),
+    "png 4-bit": ("png", grey(4)),
     "png animated": ("png", saved("PNG", "P", save_all=True, append_images=FRAMES)),
     "jpeg": ("jpeg", saved("JPEG", exif=exif(), quality=90)),
     "jpeg progressive": ("jpeg", saved("JPEG", progressive=True, subsampling=0)),
     "jpeg grey": ("jpeg", saved("JPEG", "L", restart_marker_rows=1)),
+    "jpeg scans": ("jpeg", scans()),
     "jpeg cmyk": ("jpeg", saved("JPEG", "CMYK")),
     "tiff": ("tiff", saved("TIFF", exif=exif())),
     "tiff lzw": ("tiff", saved("TIFF", compression="tiff_lzw", tiffinfo={278: 8})),
@@ -81,6 +122,10 @@ FILES: dict[str, tuple[str, bytes]] = {
     "tiff palette": ("tiff", saved("TIFF", "P")),
     "tiff tiles": ("tiff", tiled(RGB[..., 0])),
     "tiff tiles deflate": ("tiff", tiled(RGB, compression="zlib")),
+    "tiff pages": (
+        "tiff",
+        saved("TIFF", save_all=True, append_images=[Pillow.fromarray(RGB)] * 50),
+    ),
     "tiff 16-bit": ("tiff", encoded(".tiff", DEEP)),
     "webp": ("webp", saved("WEBP", exif=exif())),
     "webp lossless": ("webp", saved("WEBP", "RGBA", lossless=True)),
@@ -89,6 +134,7 @@ FILES: dict[str, tuple[str, bytes]] = {
     "gif animated": ("any", saved("GIF", "P", save_all=True, append_images=FRAMES)),
     "bmp": ("any", saved("BMP")),
     "bmp palette": ("any", saved("BMP", "P")),
+    "bmp 5-6-5": ("any", bmp565()),
     "ppm": ("any", saved("PPM")),
     "pgm text": ("any", b"P2\n# a remark\n%d %d\n255\n" % (8, 4) + b"7 " * 32),
     "avif": ("any", saved("AVIF")),
@@ -173,10 +219,6 @@ def rearranged(draw: Any, parts: list[bytes]) -> list[bytes]:
         parts[i], parts[j] = parts[j], parts[i]
         return parts
     return draw(st.permutations(parts))
-
-
-def png_chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
