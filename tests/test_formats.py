@@ -4,6 +4,7 @@ bytes each time.
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import shutil
@@ -23,7 +24,7 @@ from degrade import PairedFolder, Recipe
 from degrade.data.readers import open_pairs
 from degrade.data.readers.lmdb import key_of, name_of
 from degrade.errors import SynthError, UserError
-from degrade.images.files import ImageError, read_image
+from degrade.images.files import read_image
 from degrade.inspection.gallery import write_contact_sheet
 from degrade.storage.files import sha256
 from degrade.synthesis import engines
@@ -273,15 +274,116 @@ def test_travels_to_workers(made: dict[str, Path], format: str) -> None:
     assert sorted(loaded) == list(range(10))
 
 
-def test_foreign_shards(tmp_path: Path) -> None:
-    """Shards of other tools: no JSON, folders in keys, gt and lq."""
-    hr = data.chelsea()[:32, :32]
-    with tarfile.open(tmp_path / "x.tar", "w") as tar:
-        for name, image in (("s/b.gt.png", hr), ("s/b.lq.png", hr[::4, ::4]), ("readme.txt", hr)):
-            Image.fromarray(image).save(tmp_path / "one.png")
-            tar.add(tmp_path / "one.png", name)
-    folder = PairedFolder(tmp_path / "x.tar")
-    assert (folder.scale, folder.reader.names) == (4, ["s/b"])
+def png(pixels: Any) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "png")
+    return out.getvalue()
+
+
+def write_tar(path: Path, files: dict[str, bytes], **options: Any) -> Path:
+    with tarfile.open(path, "w", **options) as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_foreign_shards(tmp_path: Path, caplog: pytest.LogCaptureFixture, form: int) -> None:
+    """Shards of other tools: no JSON, folders and dots in keys, sides in other words, long names,
+    and members that belong to no pair, which are named.
+    """
+    hr, lr = (png(data.chelsea()[:32:step, :32:step]) for step in (1, 4))
+    long = "/".join(["folder" * 9, "b" * 90])
+    pairs = {"s/b": "gt lq", "1.5 x/a.v1.2": "hr lr", "d.e": "HQ LQ", long: "hr lr"}
+    if form != tarfile.USTAR_FORMAT:
+        pairs |= {"ä" * 120: "hr lr"}
+    files: dict[str, bytes] = {}
+    for key, sides in pairs.items():
+        high, low = sides.split()
+        files |= {f"{key}.{high}.png": hr, f"{key}.{low}.webp": lr}
+    others = {"readme.txt": b"x", ".b.hr.png": hr, "s/b.hr.png": hr, "c.png": hr}
+    beside = {"s/b.json": b"[" * 9999, "s/b.hr_raw.png": hr, "d.e.json": b"{"}
+    path = write_tar(tmp_path / "x.tar", {**files, **others, **beside}, format=form)
+    folder = PairedFolder(path)
+    assert sorted(folder.reader.names) == sorted(pairs)
+    assert all(item["lr"].shape == (3, 8, 8) for item in folder_items(folder))
+    skipped = [f"x.tar/{name}" for name in others]
+    assert sorted(folder.reader.skipped) == sorted(skipped)
+    [record] = caplog.records
+    assert "left out 4 members" in record.getMessage()
+    assert "x.tar/.b.hr.png, x.tar/c.png, x.tar/readme.txt and 1 more" in record.getMessage()
+
+
+def folder_items(folder: PairedFolder) -> list[dict[str, Any]]:
+    return [folder[i] for i in range(len(folder))]
+
+
+def hostile_tars() -> dict[str, bytes]:
+    """Archives that a reader must refuse, or read as far as they are right."""
+
+    def header(name: str, size: bytes = b"0" * 11, kind: bytes = b"0") -> bytes:
+        block = bytearray(name.encode().ljust(100, b"\0") + b"0000644\0" * 3)
+        block += size.ljust(12, b"\0") + b"0" * 11 + b"\0" + b" " * 8 + kind
+        block += bytes(512 - len(block))
+        block[148:156] = b"%06o\0 " % sum(block)
+        return bytes(block)
+
+    negative = b"\xff" * 12
+    record = b"12 size=-5\n\0".ljust(512, b"\0")
+    return {
+        "negative size": header("a.hr.png", negative) * 2,
+        "negative header": header("x", negative, b"x") + header("a.hr.png"),
+        "huge size": header("a.hr.png", b"\x80" + b"\x7f" * 11),
+        "8 EiB header": header("x", b"\x80" + bytes(3) + b"\x7f" * 8, b"L"),
+        "negative pax size": header("x", b"%011o" % 12, b"x") + record + header("a.hr.png") * 2,
+        "pax without end": header("x", b"%011o" % 4, b"x") + b"9999 path=x".ljust(512, b"\0"),
+        "thousands of headers": (header("x", b"%011o" % 0, b"x")) * 5000 + header("a.hr.png"),
+        "sparse": header("a.hr.png", b"%011o" % 0, b"S"),
+        "no number": header("a.hr.png", b"many"),
+        "noise": bytes(range(256)) * 8,
+        "empty": b"",
+        "zeros": bytes(10240),
+    }
+
+
+@pytest.mark.parametrize("what", hostile_tars())
+def test_hostile_shards(tmp_path: Path, what: str) -> None:
+    (tmp_path / "x.tar").write_bytes(hostile_tars()[what])
+    with pytest.raises(ValueError, match=r"x\.tar: is not a complete tar|hold no members"):
+        PairedFolder(tmp_path)
+
+
+def test_hostile_members(tmp_path: Path) -> None:
+    """A link, or JSON that is deep or endless, costs nothing and changes nothing."""
+    hr, lr = (png(data.chelsea()[:32:step, :32:step]) for step in (1, 4))
+    for text in (b"[" * 10**5, b'{"name": "' + b"x" * 2**21 + b'"}', b'{"name": 7}', b"\xff"):
+        files = {"a.hr.png": hr, "a.lr.png": lr, "a.json": text}
+        assert PairedFolder(write_tar(tmp_path / "x.tar", files)).reader.names == ["a"]
+    with tarfile.open(tmp_path / "x.tar", "a") as tar:
+        link = tarfile.TarInfo("b.hr.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    assert PairedFolder(tmp_path / "x.tar").reader.names == ["a"]
+
+
+@pytest.mark.parametrize("format", ["folder", "tar"])
+def test_grey_pairs_among_colour_ones(tmp_path: Path, format: str) -> None:
+    files: dict[str, bytes] = {}
+    for i in range(4):
+        hr = data.chelsea()[:32, :32] if i % 2 else data.camera()[:32, :32]
+        files |= {f"{i}.hr.png": png(hr), f"{i}.lr.png": png(hr[::4, ::4])}
+    if format == "tar":
+        write_tar(tmp_path / "x.tar", files)
+    for name, content in files.items():
+        key, side, _ = name.split(".")
+        (tmp_path / side).mkdir(exist_ok=True)
+        (tmp_path / side / f"{key}.png").write_bytes(content)
+    folder = PairedFolder(tmp_path / "x.tar" if format == "tar" else tmp_path)
+    [batch] = DataLoader(folder, batch_size=4)
+    assert batch["hr"].shape == (4, 3, 32, 32)
+    assert torch.equal(batch["lr"][0, 0], batch["lr"][0, 2])
 
 
 def test_what_is_wrong_is_said(made: dict[str, Path], tmp_path: Path) -> None:
@@ -306,8 +408,8 @@ def test_what_is_wrong_is_said(made: dict[str, Path], tmp_path: Path) -> None:
     for side in ("lr", "hr"):
         with open(bad / f"{side}.lmdb/meta_info.txt", "a") as file:
             file.write("zz.png (1,1,3) 1\n")
-    with pytest.raises(ImageError, match=r"zz: is in meta_info\.txt but not in the database"):
-        PairedFolder(bad)[10]
+    with pytest.raises(ValueError, match=r"zz: in meta_info\.txt but not in the database"):
+        PairedFolder(bad)
 
 
 def test_errors_of_settings(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -353,19 +353,26 @@ def test_a_folder_of_other_files_is_refused(photos: Path, tmp_path: Path) -> Non
         make(photos, tmp_path / "out/thesis.tex")
 
 
-def test_a_foreign_file_is_not_overwritten(photos: Path, tmp_path: Path) -> None:
+def test_a_file_without_its_row(photos: Path, tmp_path: Path) -> None:
+    """Kept if it is what is made; else moved aside, and that is said."""
     out = tmp_path / "out"
-    make(photos, out, count=1)
-    shutil.rmtree(out / "hr")
-    shutil.rmtree(out / "lr")
+    make(photos, out)
+    before = content(out)
     (out / "manifest.csv").unlink()
-    (out / "hr").mkdir()
     (out / "hr/a.png").write_bytes(b"mine")
-    with pytest.raises(
-        SynthError, match=r"a.png: exists and was not made by this run; move it away"
-    ):
-        make(photos, out, count=1)
-    assert (out / "hr/a.png").read_bytes() == b"mine"
+    (out / "lr/b_png.png").write_bytes(before["lr/b_png.png"][:60])
+    (out / "hr/a.png.aside").write_bytes(b"of another time")
+    report = make(photos, out)
+    assert report.made == 5
+    assert report.repaired == [
+        f"moved aside as {out}/hr/a.png.aside2",
+        f"moved aside as {out}/lr/b_png.png.aside",
+    ]
+    after = content(out)
+    assert after.pop("hr/a.png.aside") == b"of another time"
+    assert after.pop("hr/a.png.aside2") == b"mine"
+    assert after.pop("lr/b_png.png.aside") == before["lr/b_png.png"][:60]
+    assert after == before
 
 
 @pytest.mark.parametrize(

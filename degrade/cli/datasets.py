@@ -184,6 +184,8 @@ def _print_skipped(report: Report) -> None:
 
 def _print_report(report: Report, job: Job, sheet: Path) -> None:
     """Print the number of pairs, and the paths to look at."""
+    for line in report.repaired:
+        err.print(line, markup=False, soft_wrap=True)
     kept = f", {report.kept} kept" if report.kept else ""
     skipped = f", {len(report.skipped)} skipped" if report.skipped else ""
     out.print(f"{report.made} pairs made{kept}{skipped}. Look at:")

@@ -329,11 +329,13 @@ class PairedFolder(EpochDataset[dict[str, Any]]):
 
     def _decode(self, file: EncodedImage, n: int) -> Tensor:
         try:
-            return to_tensor(read_image(file))[:3]
+            image = to_tensor(read_image(file))[:3]
         except ImageError as error:
             if not isinstance(file, bytes):
                 raise
             raise ImageError(self.reader.label(n), error.reason) from None
+        # Grey repeated: a batch has one number of channels.
+        return image if len(image) == 3 else image[:1].repeat(3, 1, 1)
 
     def _crop(
         self, lr: Tensor, hr: Tensor, size: int, path: str, key: Key

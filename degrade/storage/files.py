@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
-from degrade.errors import SynthError
+from degrade.errors import SynthError, UserError
 
-__all__ = ["inside", "place", "sha256", "sweep", "write_atomic"]
+__all__ = [
+    "inside",
+    "move_aside",
+    "open_regular",
+    "place",
+    "read_regular",
+    "sha256",
+    "sweep",
+    "write_atomic",
+]
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes, *, sync: bool = True) -> None:
@@ -46,6 +58,40 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, sync: bool = True
         ) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file for reading, links followed.
+
+    A pipe would wait for a writer, and a device such as ``/dev/zero`` never ends.
+
+    Raises:
+        UserError: it is something else.
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UserError(f"{os.fspath(path)}: should be a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: str | os.PathLike[str], most: int) -> bytes:
+    """Return the contents of a regular file of at most ``most`` bytes.
+
+    Raises:
+        UserError: it is larger, or not a regular file.
+        OSError: it cannot be read.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise UserError(f"{os.fspath(path)}: has {size} bytes; at most {most} are read")
+        return file.read(most)
+
+
+_BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+"""Flags that only some systems have."""
 
 
 def sweep(paths: Iterable[Path]) -> None:
@@ -103,11 +149,31 @@ def place(path: Path, data: bytes) -> None:
     Raises:
         SynthError: it exists with other contents.
     """
-    if path.exists():
-        if path.read_bytes() == data:
-            return
+    if _holds(path, data):
+        return
+    if os.path.lexists(path):
         raise SynthError(
             f"{path}: exists and was not made by this run; move it away or choose another --output"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, data, sync=False)
+
+
+def move_aside(path: Path, data: bytes = b"") -> Path | None:
+    """Rename a file, unless it is missing or holds ``data``; return its new path or None.
+
+    The suffix ``.aside`` is no image's, so readers pass over it.
+    """
+    if not os.path.lexists(path) or _holds(path, data):
+        return None
+    numbers = itertools.chain([""], itertools.count(2))
+    free = next(
+        new for n in numbers if not os.path.lexists(new := path.with_name(f"{path.name}.aside{n}"))
+    )
+    path.rename(free)
+    return free
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Return whether a path is a regular file with these contents."""
+    return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data

@@ -103,6 +103,7 @@ class Manifest:
         self._writer = csv.writer(stream, lineterminator="\n")
         self._rows: dict[int, Row] = {}
         self._skipped: dict[str, str] = {}
+        self.repaired: list[str] = []
 
     @staticmethod
     @contextmanager
@@ -133,10 +134,12 @@ class Manifest:
             _write_records(folder, recipe, settings, versions)
             sweep(folder.rglob(".*.tmp"))
             columns = [*FIXED, *(column.address for column in recipe.columns)]
-            rows = _recover(folder, columns, verifier)
+            rows, lost = _recover(folder, columns, verifier)
             with open(folder / "manifest.csv", "a", newline="", encoding="utf-8") as stream:
                 manifest = Manifest(folder, columns, stream)
                 manifest._rows = rows
+                if lost:
+                    manifest.repaired.append(f"{lost} damaged or missing pairs were made again")
                 yield manifest
 
     def done(self) -> set[int]:
@@ -226,12 +229,14 @@ def _write_if_changed(path: Path, text: str) -> None:
         write_atomic(path, text.encode())
 
 
-def _recover(folder: Path, columns: list[str], verifier: Verifier | None) -> dict[int, Row]:
-    """Return the rows of an earlier run whose pairs are intact, and drop the others."""
+def _recover(
+    folder: Path, columns: list[str], verifier: Verifier | None
+) -> tuple[dict[int, Row], int]:
+    """Return the rows of an earlier run whose pairs are intact, and the number of the others."""
     path = folder / "manifest.csv"
     if not path.exists():
         _write(path, columns, [])
-        return {}
+        return {}, 0
     try:
         # Not read_text, which takes a carriage return within a name for the end of a line.
         found, rows = read_rows(path.read_bytes().decode(errors="replace"))
@@ -252,7 +257,7 @@ def _recover(folder: Path, columns: list[str], verifier: Verifier | None) -> dic
     if verifier is not None:
         intact = verifier.verify(intact)
     _write(path, columns, intact)
-    return {int(row["index"]): row for row in intact}
+    return {int(row["index"]): row for row in intact}, len(rows) - len(intact)
 
 
 def _write(path: Path, columns: list[str], rows: list[Row]) -> None:

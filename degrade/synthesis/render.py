@@ -10,14 +10,14 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from degrade.images.files import ImageError
 from degrade.images.regions import open_image
 from degrade.plan import Plan
 from degrade.recipe import Recipe
 from degrade.rng import Key
-from degrade.storage.files import place
+from degrade.storage.files import move_aside, place
 from degrade.synthesis.job import Job
 from degrade.synthesis.manifest import Row, pair_files
 from degrade.synthesis.memory import MemorySemaphore
@@ -34,6 +34,7 @@ from degrade.synthesis.writers import FORMATS
 
 __all__ = [
     "PAIRS_PER_TASK",
+    "Committed",
     "Engine",
     "Rendered",
     "Result",
@@ -45,8 +46,22 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Result = tuple[int, "Row | ImageError"]
-"""The index of a pair and its row of the manifest, once its files are written, or its error."""
+
+
+class Committed(NamedTuple):
+    """A pair whose files are written.
+
+    Args:
+        row: Its row of the manifest.
+        moved: Where other files that had the names of its files are now.
+    """
+
+    row: Row
+    moved: tuple[str, ...] = ()
+
+
+Result = tuple[int, "Committed | ImageError"]
+"""The index of a pair and what was written, or its error."""
 Engine = Callable[[Job, list[int]], Iterator[Result]]
 """Renders the pairs of some indices and writes their files, in any order; yields the results."""
 Rendered = tuple[int, "RenderedPair | ImageError"]
@@ -123,12 +138,23 @@ def _encode(
     return RenderedPair(manifest_row(job, recipe, index, crop, plan, hr, lr), hr, lr)
 
 
-def commit(job: Job, index: int, pair: RenderedPair) -> Row:
-    """Write a pair's files atomically under their final names, and return its row."""
+def commit(job: Job, index: int, pair: RenderedPair) -> Committed:
+    """Write a pair's files atomically under their final names, and return its row.
+
+    A file that has such a name and other contents was damaged after its row was lost, or is
+    somebody's; it is moved aside.
+    """
     files = pair_files(job.staging_dir, job.name(index))
+    staged = FORMATS[job.format].uses_staging
+    moved: list[str] = []
     for path, data in zip(files, (pair.hr, pair.lr), strict=True):
+        aside = move_aside(path, data)
+        if aside is not None and staged:  # a hidden folder, where nothing is but our files
+            aside.unlink()
+        elif aside is not None:
+            moved.append(str(aside))
         place(path, data)
-    return pair.row
+    return Committed(pair.row, tuple(moved))
 
 
 # --- batches on a device -------------------------------------------------------------------------

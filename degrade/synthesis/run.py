@@ -62,11 +62,13 @@ class Report:
         made: Pairs made by this run.
         kept: Pairs kept from an earlier run.
         skipped: Sources that could not be used, with the reason.
+        repaired: What was damaged or in the way, and what was done.
     """
 
     made: int = 0
     kept: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=lambda: [])
+    repaired: list[str] = field(default_factory=lambda: [])
 
 
 def versions(backend: Backend) -> dict[str, str]:
@@ -123,6 +125,7 @@ def synthesize(
             _make_pairs(job, engine, manifest, writer, report, progress)
             manifest.finish()
             writer.finish(manifest.rows())
+            report.repaired[:0] = [*manifest.repaired, *writer.repaired]
             _put_records(destination, (*RECORDS, "skipped.csv"))
             destination.close()
     except OSError as error:
@@ -165,8 +168,9 @@ def _make_pairs(
             manifest.skip(job.sources[index % len(job.sources)], result.reason)
             writer.skip(index)
         else:
-            manifest.add(result)
-            writer.add(result)
+            manifest.add(result.row)
+            writer.add(result.row)
+            report.repaired += [f"moved aside as {path}" for path in result.moved]
             report.made += 1
             if report.made % PAIRS_PER_SNAPSHOT == 0:
                 writer.destination.put_snapshot(job.output / "manifest.csv")

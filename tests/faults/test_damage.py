@@ -12,26 +12,28 @@ from typing import Any
 
 import pytest
 import torch
-from harness import ROUNDS, Command, chance, flips, results, say, tree
+from harness import LONG, ROUNDS, Command, chance, flips, results, say, tree
 from PIL import Image
 from skimage import data
 
 from conftest import Run
-from degrade import Recipe
+from degrade import PairedFolder, Recipe
 from degrade.errors import UserError
 from degrade.images.files import ImageError
+from degrade.storage.destination import open_destination
 from degrade.synthesis import engines
 from degrade.synthesis.job import prepare
 from degrade.synthesis.replay import replay_pairs
 from degrade.synthesis.run import Report, synthesize
 from degrade.synthesis.settings import SynthSettings
+from degrade.synthesis.writers import FORMATS
 from sr import checkpoint
 
 COUNT = 2 * ROUNDS
 """Damages of each kind."""
 
 
-def make(photos: Path, out: Path, format: str = "folder") -> Report:
+def make(photos: Path, out: Path | str, format: str = "folder") -> Report:
     recipe = Recipe.load("realesrgan")
     settings = SynthSettings(str(photos), patch=32, per_image=2)
     return synthesize(prepare(recipe, settings, out, format, shard=4), recipe, engines.in_process)
@@ -41,7 +43,7 @@ def refusal(attempt: Callable[[], object]) -> str:
     """What an attempt is refused with; nothing if it is not."""
     try:
         attempt()
-    except UserError as error:
+    except ValueError as error:
         return str(error)
     return ""
 
@@ -155,6 +157,95 @@ def test_sources_that_are_gone(photos: Path, whole: tuple[str, Path], tmp_path: 
     assert all(pair.equal for pair in replay_pairs(out))
     assert make(here, out, format).kept == 10
     assert tree(out) == before
+
+
+# --- what a power cut leaves ---------------------------------------------------------------------
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "emptied": lambda data: b"",
+    "cut": lambda data: data[: len(data) // 2],
+    "cut at a page": lambda data: data[: len(data) // 8192 * 4096],
+    "zeros": lambda data: data[: len(data) // 2] + bytes(len(data) - len(data) // 2),
+    "a bit": lambda data: data[: len(data) // 3] + bytes([data[len(data) // 3] ^ 4])
+    + data[len(data) // 3 + 1 :],
+    "doubled": lambda data: data + data,
+    "a byte more": lambda data: data + b"x",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def five(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same dataset in each format; as an archive, it is the folder that is packed."""
+    root = tmp_path_factory.mktemp("five")
+    for format in FORMATS:
+        make(photos, root / format, format)
+    return {**{format: root / format for format in FORMATS}, "zip": root / "folder"}
+
+
+@pytest.mark.parametrize("rows", ["kept", "lost"])
+@pytest.mark.parametrize("format", [*FORMATS, "zip"])
+def test_files_that_a_power_cut_damaged(
+    photos: Path,
+    five: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    format: str,
+    rows: str,
+) -> None:
+    """All is as it was after the next run, which says what it found."""
+    monkeypatch.setenv("DEGRADE_CACHE", str(tmp_path / "cache"))
+    before, draws = five[format], chance("power cut", format, rows)
+    target = f"zip://{tmp_path}/out.zip" if format == "zip" else tmp_path / "out"
+    kind = "folder" if format == "zip" else format
+    files = sorted(path.relative_to(before) for path in before.rglob("*.*") if path.is_file())
+    files = [path for path in files if path.suffix not in (".csv", ".yaml") and path.name not in
+             ("synth.json", ".lock", "lock.mdb")]  # fmt: skip
+    assert len(files) > 2
+    for what, damage in draws.sample([*DAMAGES.items()], k=len(DAMAGES) if LONG else 4):
+        out = shutil.copytree(before, open_destination(str(target)).folder)
+        hit = draws.sample(files, k=2)
+        for path in hit:
+            (out / path).write_bytes(damage((out / path).read_bytes()))
+        if rows == "lost":
+            (out / "manifest.csv").write_text(
+                "".join((out / "manifest.csv").read_text().splitlines(keepends=True)[:1])
+            )
+        say(f"{what}: {', '.join(map(str, hit))}")
+        report = make(photos, target, kind)
+        pairs = [path for path in hit if path.suffix != ".jsonl"]
+        assert rows == "lost" or bool(report.repaired) == bool(pairs)
+        found = {name: digest for name, digest in tree(out).items() if ".aside" not in name}
+        assert found == tree(before)
+        if format != "zip":
+            assert len(PairedFolder(out)) == 10
+            assert all(pair.equal and pair.on_disk for pair in replay_pairs(out))
+        assert make(photos, target, kind).repaired == []
+        shutil.rmtree(out)
+
+
+@pytest.mark.parametrize("name", ["hr.lmdb/data.mdb", "lr.lmdb/data.mdb", "pairs-000001.tar"])
+def test_readers_of_damaged_files(five: dict[str, Path], tmp_path: Path, name: str) -> None:
+    """Read or refused, whatever bytes a file has; the process goes on."""
+    before = five["lmdb" if name.endswith("mdb") else "webdataset"]
+    out = shutil.copytree(before, tmp_path / "out")
+    good = (before / name).read_bytes()
+    page = flips(good[:4096] + good[-8192:], chance("reader", name), COUNT)
+    cases = [*flips(good, chance("readers", name), 4 * COUNT)]
+    cases += [
+        (f"an end, {what}", bad[:4096] + good[4096:-8192] + bad[4096:]) for what, bad in page
+    ]
+    cases += [(what, damage(good)) for what, damage in DAMAGES.items()]
+    for what, bad in cases:
+        (out / name).write_bytes(bad)
+        say(what)
+
+        def read() -> None:
+            pairs = PairedFolder(out)
+            for i in range(len(pairs)):
+                assert pairs[i]["hr"].shape[0] == 3
+
+        said = refusal(read)
+        assert not said or str(out) in said
 
 
 # --- training ------------------------------------------------------------------------------------

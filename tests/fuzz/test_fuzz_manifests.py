@@ -273,12 +273,13 @@ OWN: list[tuple[str, Mutation]] = [
     ("synth.json", settings),
     ("hr.lmdb/meta_info.txt", listed),
     ("lr.lmdb/meta_info.txt", listed),
+    ("hr.lmdb/data.mdb", scribbled),
+    ("lr.lmdb/data.mdb", scribbled),
+    ("hr.lmdb/SHA256SUMS", scribbled),
     ("pairs-000000.tar", shard),
     ("recipe.yaml", scribbled),
     ("metadata.jsonl", scribbled),
 ]
-# Not data.mdb: liblmdb maps it and follows its pointers, and a damaged one can end the process.
-# SECURITY.md says so.
 
 
 @st.composite

@@ -32,8 +32,8 @@ __all__ = [
     "open_pairs",
 ]
 
-SIDES = (("lr", "hr"), ("lq", "gt"))
-"""The names of the LR and of the HR side: ours, then BasicSR's."""
+SIDES = (("lr", "hr"), ("lq", "gt"), ("lq", "hq"))
+"""The names of the LR and of the HR side: ours, BasicSR's, and a third that is common."""
 
 
 def open_pairs(root: str | Path) -> PairReader:

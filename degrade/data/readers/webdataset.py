@@ -6,50 +6,28 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
-import tarfile
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from degrade.data.readers.base import EncodedImage, name_order
-from degrade.errors import UserError
+from degrade.data.readers.base import EncodedImage, name_order, shortened
+from degrade.data.readers.tar import IndexedTar
 
-__all__ = ["IndexedTar", "WebDatasetReader"]
+__all__ = ["WebDatasetReader"]
 
-_MEMBER = re.compile(r"(?P<key>(?:.*/)?[^./][^./]*)\.(?P<side>hr|lr|gt|lq)\.\w+")
-
-
-class IndexedTar:
-    """A tar file whose members can be read in any order.
-
-    Raises:
-        UserError: the file is damaged, or not a tar archive.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            with tarfile.open(path, "r:") as tar:
-                self.extents = {m.name: (m.offset_data, m.size) for m in tar if m.isfile()}
-        except (tarfile.TarError, EOFError, OSError) as error:
-            raise UserError(f"{path}: is not a complete tar archive ({error})") from None
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.extents
-
-    def read(self, name: str) -> bytes:
-        """Return a member's contents. Raises UserError if the file ends within it."""
-        start, size = self.extents[name]
-        with open(
-            self.path, "rb"
-        ) as file:  # not kept open: threads and processes share the reader
-            file.seek(start)
-            data = file.read(size)
-        if len(data) != size:
-            raise UserError(f"{self.path}: ends within {name}; it was cut short")
-        return data
+_log = logging.getLogger(__name__)
+_MEMBER = re.compile(
+    r"(?P<key>(?:.*/)?[^./][^/]*)\.(?P<side>hr|lr|gt|lq|hq)\.\w+", re.IGNORECASE | re.DOTALL
+)
+"""The side is the last part but one, so that a key may hold dots."""
+_HIGH = ("hr", "gt", "hq")
+_BESIDE = re.compile(r".*\.(json|hr_raw\.\w+)", re.IGNORECASE | re.DOTALL)
+"""Members beside a pair that are not counted as unknown."""
+MAX_JSON = 2**20
+"""Most bytes of a JSON member that is read."""
 
 
 class WebDatasetReader:
@@ -58,22 +36,40 @@ class WebDatasetReader:
     Args:
         shards: The tar files.
 
+    Members of other kinds are left out, logged, and listed in ``skipped``.
+
     Raises:
-        ValueError: a member without its partner, or no pairs at all.
+        ValueError: members without their partner, or no pairs at all.
         UserError: a damaged shard.
     """
 
     def __init__(self, shards: Sequence[Path]) -> None:
         self._tars = [IndexedTar(path) for path in shards]
+        self.skipped: list[str] = []
         found: list[tuple[str, int, str, str]] = []
+        alone: list[str] = []
         for number, tar in enumerate(self._tars):
-            for key, sides in _members_by_key(tar).items():
-                if len(sides) != 2:
-                    raise ValueError(f"{tar.path}: {key} has only {', '.join(sides)}")
-                found.append((_name(tar, key), number, sides["lr"], sides["hr"]))
+            by_key, unknown = _members_by_key(tar)
+            self.skipped += [f"{tar.path.name}/{name}" for name in unknown]
+            for key, sides in by_key.items():
+                if len(sides) == 2:
+                    found.append((_name(tar, key), number, sides["lr"], sides["hr"]))
+                else:
+                    alone.append(f"{tar.path.name}/{key} ({', '.join(sides)})")
+        folder = shards[0].parent
+        if alone:
+            raise ValueError(f"{folder}: only one side of {shortened(alone)}")
         if not found:
+            some = f"; there are {shortened(self.skipped)}" if self.skipped else ""
             raise ValueError(
-                f"{shards[0].parent}: its tar files hold no members KEY.hr.png and KEY.lr.png"
+                f"{folder}: its tar files hold no members KEY.hr.png and KEY.lr.png{some}"
+            )
+        if self.skipped:
+            _log.warning(
+                "%s: left out %d members, not KEY.hr.EXT or KEY.lr.EXT (nor gt, hq, lq): %s",
+                folder,
+                len(self.skipped),
+                shortened(self.skipped),
             )
         order = name_order([name for name, *_ in found])
         self.names = [found[i][0] for i in order]
@@ -88,24 +84,28 @@ class WebDatasetReader:
         return f"{self._tars[number].path}/{high}"
 
 
-def _members_by_key(tar: IndexedTar) -> dict[str, dict[str, str]]:
-    """Return the image members of each key, by side: ``lr`` or ``hr``."""
-    members: defaultdict[str, dict[str, str]] = defaultdict(dict)
+def _members_by_key(tar: IndexedTar) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """Return the image members of each key, by side: ``lr`` or ``hr``; and unknown members."""
+    by_key: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    unknown: list[str] = []
     for name in tar.extents:
         parts = _MEMBER.fullmatch(name)
-        if parts is not None:
-            side = {"lq": "lr", "gt": "hr"}.get(parts["side"], parts["side"])
-            members[parts["key"]][side] = name
-    return members
+        side = "hr" if parts is not None and parts["side"].lower() in _HIGH else "lr"
+        if parts is not None and side not in by_key[parts["key"]]:
+            by_key[parts["key"]][side] = name
+        elif not _BESIDE.fullmatch(name):
+            unknown.append(name)
+    return by_key, unknown
 
 
 def _name(tar: IndexedTar, key: str) -> str:
     """Return the pair's name in its JSON member, or its key."""
-    if f"{key}.json" not in tar:
+    described = f"{key}.json"
+    if described not in tar or tar.extents[described][1] > MAX_JSON:
         return key
     try:
-        row: Any = json.loads(tar.read(f"{key}.json"))
-    except ValueError:
+        row: Any = json.loads(tar.read(described))
+    except (ValueError, RecursionError):
         return key
     name = row.get("name") if isinstance(row, dict) else None
     return name if isinstance(name, str) else key

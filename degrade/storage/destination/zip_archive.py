@@ -22,7 +22,9 @@ from degrade.storage.remote import cache_folder
 __all__ = ["ZipArchive"]
 
 EXCLUDED = ("lock.mdb", "contact_sheet.png")
-"""Files excluded from the archive: LMDB's lock, and a picture that is drawn after packing."""
+"""Files excluded from the archive: LMDB's lock, and a picture that is drawn after packing; and
+those that were moved aside.
+"""
 
 
 class ZipArchive(Destination):
@@ -100,7 +102,8 @@ class ZipArchive(Destination):
         """Yield the files of the dataset, sorted; hidden folders and files are not part of it."""
         for path in sorted(self.folder.rglob("*")):
             hidden = path.relative_to(self.folder).parts[0].startswith(".")
-            if path.is_file() and path.name not in EXCLUDED and not hidden:
+            excluded = path.name in EXCLUDED or ".aside" in path.suffix
+            if path.is_file() and not excluded and not hidden:
                 yield path
 
 

@@ -38,6 +38,7 @@ class FolderWriter:
 
     def __init__(self, destination: Destination, shard: int = 1000, total: int = 0) -> None:
         self.destination, self.shard, self.total = destination, shard, total
+        self.repaired: list[str] = []
 
     @property
     def staging_dir(self) -> Path:

@@ -1,6 +1,7 @@
 """LMDB format in BasicSR's layout: ``hr.lmdb`` and ``lr.lmdb``, each with ``data.mdb``,
-``lock.mdb`` and ``meta_info.txt``.
+``lock.mdb``, ``meta_info.txt`` and ``SHA256SUMS``.
 
+``SHA256SUMS`` lists them with their hashes, so that a later run knows damage.
 ``meta_info.txt`` has one line ``KEY.png (h,w,c) 1`` a pair, by index; keys are names
 (:func:`degrade.data.readers.lmdb.key_of`); values are the PNG files. Both databases are written
 when all pairs are staged, sorted by key, so that they are compact and never incomplete; while they
@@ -18,9 +19,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from degrade.data.readers.lmdb import key_of, open_lmdb
+from degrade.data.readers.lmdb import key_of
+from degrade.data.readers.mdb import Database
 from degrade.errors import SynthError, UserError
 from degrade.extras import install
+from degrade.storage.files import read_regular, sha256
 from degrade.synthesis.manifest import Row
 from degrade.synthesis.writers.folder import EncodedPair, PackedWriter, matches
 
@@ -28,7 +31,9 @@ __all__ = ["LmdbWriter"]
 
 PAGE = 4096
 """Bytes of a page of the database."""
-FILES = ("data.mdb", "meta_info.txt", "lock.mdb")
+SUMS = "SHA256SUMS"
+"""The file that lists a database's other files, as ``sha256sum --check`` reads it."""
+FILES = ("data.mdb", "meta_info.txt", SUMS, "lock.mdb")
 """The files of a database, in the order they are moved in place."""
 
 
@@ -43,10 +48,22 @@ class LmdbWriter(PackedWriter):
         _import()
 
     def verify(self, rows: Sequence[Row]) -> list[Row]:
+        try:
+            found = bool(self._databases)
+        except UserError as error:  # pairs that are not staged are rendered again
+            self.__dict__["_databases"] = []
+            self.repaired.append(f"written again: {error}")
+            found = False
+        else:
+            damaged = [folder for folder in self._folders() if found and not _is_intact(folder)]
+            self.repaired += [
+                f"written again: {folder}: its files are damaged" for folder in damaged
+            ]
+            self.changed = bool(damaged)
         intact: list[Row] = []
         for row in rows:
             staged = self.verify_files(row)
-            packed = not staged and self._is_packed(row)
+            packed = not staged and found and self._is_packed(row)
             if not packed:
                 self.changed = True
             if staged or packed:
@@ -55,10 +72,7 @@ class LmdbWriter(PackedWriter):
 
     def _is_packed(self, row: Row) -> bool:
         """Return whether the databases hold a pair intact."""
-        try:
-            pair = self.read(row)
-        except UserError:  # a damaged database: all its pairs are rendered again
-            return False
+        pair = self.read(row)
         return pair is not None and matches(pair, row)
 
     def add(self, row: Row) -> None:
@@ -98,24 +112,17 @@ class LmdbWriter(PackedWriter):
         staged = self.read_staged(row)
         if staged is not None:
             return staged
-        found: list[bytes] = []
-        for database in self._databases:
-            with database.begin() as transaction:
-                value = transaction.get(key_of(row["name"]).encode())
-            if value is not None:
-                found.append(bytes(value))
-        return (found[0], found[1]) if len(found) == 2 else None
+        found = [database.get(key_of(row["name"])) for database in self._databases]
+        return (found[0], found[1]) if found and found[0] and found[1] else None
 
     def _folders(self) -> list[Path]:
         return [self.destination.folder / "hr.lmdb", self.destination.folder / "lr.lmdb"]
 
     @cached_property
-    def _databases(self) -> list[Any]:
-        """The open databases; empty if either is missing."""
+    def _databases(self) -> list[Database]:
+        """The databases of an earlier run; empty if either is missing."""
         found = [self.destination.fetch(folder / FILES[0]) for folder in self._folders()]
-        return (
-            [] if None in found else [open_lmdb(path.parent) for path in found if path is not None]
-        )
+        return [] if None in found else [Database(path.parent) for path in found if path]
 
     def _write(self, folder: Path, side: int, rows: Sequence[Row]) -> None:
         """Write one database to a new folder. Raises SynthError."""
@@ -145,6 +152,21 @@ class LmdbWriter(PackedWriter):
                 f"{self.destination.folder}: cannot write LMDB ({error}); is the disk full?"
             ) from None
         (folder / "meta_info.txt").write_text("".join(lines), encoding="ascii")
+        (folder / SUMS).write_text(_sums(folder), encoding="ascii")
+
+
+def _sums(folder: Path) -> str:
+    return "".join(f"{sha256(folder / name)}  {name}\n" for name in FILES[:2])
+
+
+def _is_intact(folder: Path) -> bool:
+    """Return whether a database's files are those that were written, if they are on this disk."""
+    if not (folder / FILES[0]).is_file():  # in an object store, where uploads are atomic
+        return True
+    try:
+        return read_regular(folder / SUMS, PAGE).decode() == _sums(folder)
+    except (OSError, UserError, UnicodeDecodeError):
+        return False
 
 
 def _line(row: Row, side: int, png: bytes) -> str:

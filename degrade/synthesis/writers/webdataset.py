@@ -10,17 +10,19 @@ run.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from degrade.data.readers.webdataset import IndexedTar
+from degrade.data.readers.tar import IndexedTar
 from degrade.errors import UserError
 from degrade.extras import install
 from degrade.storage.destination import Destination
+from degrade.storage.files import move_aside, sha256
 from degrade.synthesis.manifest import Row
 from degrade.synthesis.writers.folder import EncodedPair, PackedWriter, matches
 from degrade.synthesis.writers.json_rows import to_json
@@ -52,6 +54,10 @@ class WebDatasetWriter(PackedWriter):
         shards: defaultdict[int, list[Row]] = defaultdict(list)
         for row in rows:
             shards[int(row["index"]) // self.shard].append(row)
+        for path in sorted(self.destination.folder.glob("pairs-*.tar")):
+            digits = path.stem.removeprefix("pairs-")
+            if digits.isdecimal() and int(digits) * self.shard >= self.total:
+                self.repaired.append(f"not of this dataset: moved aside as {move_aside(path)}")
         intact: list[Row] = []
         for number, shard_rows in sorted(shards.items()):
             packed = self._packed(number, shard_rows)
@@ -107,23 +113,23 @@ class WebDatasetWriter(PackedWriter):
         try:
             tar = IndexedTar(path)
             found = {int(row["index"]): _read_pair(tar, int(row["index"])) for row in rows}
-        except UserError:
+        except UserError as error:
+            self.repaired.append(f"written again: {error}")
             path.unlink()
             return set()
-        packed: set[int] = set()
-        for row in rows:
-            index = int(row["index"])
-            pair, described = found[index], f"{index:06d}.json"
-            if pair is None:
-                continue
-            intact = matches(pair, row)
-            if intact:
-                packed.add(index)
-            same_row = described in tar and tar.read(described) == to_json(row).encode()
-            if not (intact and same_row):
-                self._stale.add(number)
+        intact = [row for row in rows if (pair := found[int(row["index"])]) and matches(pair, row)]
+        if not self._is_written(path, tar, intact):
+            self.repaired.append(f"written again: {path}: is not what its pairs give")
+            self._stale.add(number)
         self.destination.put(path)
-        return packed
+        return {int(row["index"]) for row in intact}
+
+    def _is_written(self, path: Path, tar: IndexedTar, rows: Sequence[Row]) -> bool:
+        """Return whether a shard is, byte for byte, what is written of some pairs in it."""
+        digest = _Digest()
+        ordered = sorted(rows, key=lambda row: int(row["index"]))
+        self._write(digest, ordered, lambda row: _read_pair(tar, int(row["index"])))
+        return digest.hash.hexdigest() == sha256(path)
 
     def _pack_if_done(self, number: int) -> None:
         expected = min(self.shard, self.total - number * self.shard)
@@ -142,7 +148,7 @@ class WebDatasetWriter(PackedWriter):
         temporary = path.parent / f".{uuid.uuid4().hex}.tmp"
         try:
             with open(temporary, "xb") as file:
-                self._write(file, rows)
+                self._write(file, rows, self.read)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -153,13 +159,18 @@ class WebDatasetWriter(PackedWriter):
         for row in rows:
             self.delete_staged(row)
 
-    def _write(self, file: BinaryIO, rows: Sequence[Row]) -> None:
+    def _write(
+        self,
+        file: BinaryIO | _Digest,
+        rows: Sequence[Row],
+        read: Callable[[Row], EncodedPair | None],
+    ) -> None:
         tar = _tar_writer()(
             file, user="degrade", group="degrade", mode=0o644, encoder=None, mtime=0
         )
         try:
             for row in rows:
-                pair = self.read(row)
+                pair = read(row)
                 assert pair is not None, f"{row['name']}: was deleted while the run went on"
                 key, described = f"{int(row['index']):06d}", to_json(row).encode()
                 tar.write(
@@ -171,6 +182,18 @@ class WebDatasetWriter(PackedWriter):
                 tar.close()
             raise
         tar.close()
+
+
+class _Digest:
+    """A file of which only the SHA-256 is kept."""
+
+    def __init__(self) -> None:
+        self.hash = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        """Add to the hash."""
+        self.hash.update(data)
+        return len(data)
 
 
 def _read_pair(tar: IndexedTar | None, index: int) -> EncodedPair | None:
