@@ -6,8 +6,8 @@ webdataset  ``*.tar`` with ``KEY.hr.png``, ``KEY.lr.png`` and, for the name, ``K
 lmdb        BasicSR's ``hr.lmdb`` and ``lr.lmdb``, or ``gt.lmdb`` and ``lq.lmdb``
 ==========  ============================================================================
 
-Pairs are sorted by name, so a dataset has the same items in every format. File handles are opened
-by the process that reads and are not pickled, so a reader can be sent to a data loader's workers.
+Pairs are sorted by name, so a dataset has the same items in every format. Readers keep no file
+open, so they can be sent to a data loader's workers and shared by threads.
 """
 
 from __future__ import annotations

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
-__all__ = ["EncodedImage", "LazyHandle", "PairReader", "name_order", "shortened"]
+__all__ = ["EncodedImage", "PairReader", "name_order", "shortened"]
 
 EncodedImage: TypeAlias = "Path | str | bytes"
 """An image file: its path, its URL, or its bytes."""
@@ -45,25 +44,3 @@ def shortened(names: Iterable[str], most: int = 3) -> str:
     names = sorted(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-class LazyHandle:
-    """A lazily opened, per-process handle (not pickled).
-
-    Args:
-        make: Opens it.
-        path: What to open.
-    """
-
-    def __init__(self, make: Callable[[Path], Any], path: Path) -> None:
-        self._make, self._path = make, path
-        self._pid, self._open = -1, None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pid": -1, "_open": None}
-
-    def get(self) -> Any:
-        """Return this process's handle, opening it if there is none."""
-        if self._pid != os.getpid():
-            self._pid, self._open = os.getpid(), self._make(self._path)
-        return self._open

@@ -12,8 +12,8 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from degrade.data.readers.base import LazyHandle
 from degrade.errors import UserError
 from degrade.storage.files import open_regular
 
@@ -52,10 +52,9 @@ class Database:
         self.path = folder / "data.mdb"
         try:
             with open_regular(self.path) as file:
-                self._extents = dict(_Tree(file.fileno()).values())
+                self._extents = dict(_Tree(file).values())
         except (_DamagedError, OSError, struct.error) as error:
             raise UserError(f"{folder}: is not a complete LMDB database ({error})") from None
-        self._handle = LazyHandle(open_regular, self.path)
 
     def __contains__(self, key: str) -> bool:
         return key.encode() in self._extents
@@ -65,7 +64,9 @@ class Database:
         if key not in self:
             return None
         offset, size = self._extents[key.encode()]
-        data = os.pread(self._handle.get().fileno(), size, offset)
+        with open_regular(self.path) as file:  # not kept: threads and processes share the reader
+            file.seek(offset)
+            data = file.read(size)
         if len(data) != size:
             raise UserError(f"{self.path}: ends within {key}; it was cut short")
         return data
@@ -74,9 +75,9 @@ class Database:
 class _Tree:
     """The pages of an open file."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._end = os.fstat(descriptor).st_size
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._end = file.seek(0, os.SEEK_END)
         # The second meta page follows the first, whose size its free list's "pad" holds.
         first = self._meta(0)
         self._size = first[0]
@@ -87,9 +88,13 @@ class _Tree:
         if (self._last + 1) * self._size > self._end:
             raise _DamagedError(f"it has {self._end} of {(self._last + 1) * self._size} bytes")
 
+    def _read(self, offset: int, size: int) -> bytes:
+        self._file.seek(offset)
+        return self._file.read(size)
+
     def _meta(self, offset: int) -> tuple[int, int, int, int]:
         """Return page size, root page, last page and transaction of a meta page."""
-        page = os.pread(self._descriptor, 152, offset)
+        page = self._read(offset, 152)
         magic, version, *_ = _META.unpack_from(page)
         if magic != MAGIC or version != VERSION:
             raise _DamagedError("no meta page")
@@ -121,7 +126,7 @@ class _Tree:
         """Return a page of the tree, its flags, and where its nodes are."""
         if not 2 <= number <= self._last:
             raise _DamagedError(f"there is no page {number}")
-        page = os.pread(self._descriptor, self._size, number * self._size)
+        page = self._read(number * self._size, self._size)
         own, _, flags, lower, upper = _PAGE.unpack_from(page)
         if own != number or flags & (BRANCH | LEAF | OVERFLOW) not in (BRANCH, LEAF):
             raise _DamagedError(f"page {number} is damaged")

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from degrade.data.readers.base import LazyHandle
 from degrade.errors import UserError
 from degrade.storage.files import open_regular
 
@@ -56,7 +55,6 @@ class IndexedTar:
                 self.extents = {name: (offset, size) for name, offset, size in members(file)}
         except (_DamagedError, OSError) as error:
             raise UserError(f"{path}: is not a complete tar archive ({error})") from None
-        self._handle = LazyHandle(open_regular, path)
 
     def __contains__(self, name: str) -> bool:
         return name in self.extents
@@ -64,7 +62,9 @@ class IndexedTar:
     def read(self, name: str) -> bytes:
         """Return a member's contents. Raises UserError if the file ends within it."""
         start, size = self.extents[name]
-        data = os.pread(self._handle.get().fileno(), size, start)
+        with open_regular(self.path) as file:  # not kept: threads and processes share the reader
+            file.seek(start)
+            data = file.read(size)
         if len(data) != size:
             raise UserError(f"{self.path}: ends within {name}; it was cut short")
         return data
