@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import shutil
 import tarfile
@@ -27,8 +28,10 @@ from degrade.errors import SynthError, UserError
 from degrade.images.files import read_image
 from degrade.inspection.gallery import write_contact_sheet
 from degrade.storage.files import sha256
+from degrade.storage.names import unescape
 from degrade.synthesis import engines
 from degrade.synthesis.job import Job, prepare
+from degrade.synthesis.manifest import read_rows
 from degrade.synthesis.replay import replay_pairs
 from degrade.synthesis.run import Report, synthesize
 from degrade.synthesis.settings import SynthSettings
@@ -52,7 +55,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plan(source: Path, output: Path, format: str, **kwargs: Any) -> tuple[Job, Recipe]:
-    recipe = Recipe.load("realesrgan")
+    recipe = Recipe.load(kwargs.pop("recipe", "realesrgan"))
     return prepare(recipe, SynthSettings(str(source), **kwargs), output, format, shard=2), recipe
 
 
@@ -187,6 +190,32 @@ def test_a_source_that_can_be_used_later(photos: Path, tmp_path: Path, format: s
     assert (report.made, report.kept) == (1, 4)
     make(source, tmp_path / "undisturbed", format)
     assert content(tmp_path / "out") == content(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("per_image", [1, 2])
+def test_any_name(tmp_path: Path, format: str, per_image: int) -> None:
+    """Each file is made, and again, whatever it is called."""
+    names = [
+        *(b"caf\xe9.png", b"caf\xe9/x\xff.png", b"a\rb.png", b"l\n\tx.png", b"\x1b[31mred.png"),
+        *(b"x" * 251 + b".png", "照".encode() * 57 + b".png", "照".encode() * 82 + b".png"),
+        *(b"a.jpg", b"a.png/b.png", b"a.png/a.png/c.png", b"a_s001.png/q.png"),
+        *(b"100%41.png", b"%E9.png", b"[b]x[/b].png", b"-o.png", b" .png", b'"q",.png'),
+        b"/".join([b"deep" * 10] * 30) + b"/z.png",
+    ]
+    for name in names:
+        path = Path(os.fsdecode(os.fsencode(tmp_path / "in") + b"/" + name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(data.chelsea()[:16, :16]))
+    out = tmp_path / "out"
+    report = make(tmp_path / "in", out, format, recipe="bicubic", per_image=per_image)
+    assert (report.made, report.skipped) == (len(names) * per_image, [])
+    assert all(pair.equal and pair.on_disk for pair in replay_pairs(out))
+    assert len(PairedFolder(out)) == len(names) * per_image
+    assert make(tmp_path / "in", out, format, recipe="bicubic", per_image=per_image).made == 0
+    sources = {row["source"] for row in read_rows((out / "manifest.csv").read_text())[1]}
+    assert {os.fsencode(unescape(source)) for source in sources} == set(names)
+    assert all(source.isprintable() for source in sources)
 
 
 # --- as others read them -------------------------------------------------------------------------

@@ -5,6 +5,7 @@ files touched.
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import random
@@ -29,10 +30,12 @@ from degrade.execution import choose_for
 from degrade.images.files import read_image
 from degrade.storage.files import inside, place, sha256
 from degrade.synthesis import engines, render
-from degrade.synthesis.job import Job, prepare, unique_names
+from degrade.synthesis.job import MAX_PART, Job, prepare, unique_names
 from degrade.synthesis.manifest import Manifest, read_rows
 from degrade.synthesis.run import Report, settings_record, synthesize, versions
 from degrade.synthesis.settings import SynthSettings
+from degrade.synthesis.writers.folder import MAX_NAME, utf8_bytes
+from degrade.synthesis.writers.lmdb import key_bytes
 
 RECIPE = "realesrgan"
 
@@ -205,11 +208,44 @@ def test_nothing_usable(tmp_path: Path) -> None:
         (("A.png", "a.png"), ("A_png", "a_png_")),
         (("a.png", "a_png.png", "a.jpg"), ("a_png", "a_png_", "a_jpg")),
         (("x/a.png", "y/a.png"), ("x/a", "y/a")),
+        (("a.jpg", "a.png/b.png"), ("a_jpg", "a.png/b")),
+        (("a.jpg", "a_s001.png/b.png"), ("a_jpg", "a_s001.png/b")),
+        (("a.jpg", "a/b.png"), ("a", "a/b")),
+        (("\u00e9.png", "e\u0301.png"), ("\u00e9_png", "e\u0301_png_")),
+        (("a\rb\udce9.png", "100%41.png"), ("a%0Db%E9", "100%2541")),
     ],
 )
 def test_names_are_unique(sources: tuple[str, ...], names: tuple[str, ...]) -> None:
     assert unique_names(sources) == names
     assert len({name.lower() for name in names}) == len(names)
+
+
+def test_long_names() -> None:
+    """Cut, and still different: a part for the file system, all for a path or for a key."""
+    sources = [f"{'x' * 250}{i}.png" for i in range(3)] + [f"{'深' * 80}/" * 4 + "a.png"]
+    for cost, longest in ((utf8_bytes, MAX_NAME), (key_bytes, 480)):
+        found = unique_names(sources, cost, longest)
+        assert len(set(found)) == len(sources)
+        assert all(cost(name) <= longest for name in found)
+        assert all(len(part.encode()) <= MAX_PART for name in found for part in name.split("/"))
+
+
+def test_a_name_that_the_disk_refuses(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One pair is skipped with its reason, and the rest is made."""
+
+    def refuse(path: Path, data: bytes) -> None:
+        if path.stem == "b_bmp":
+            raise OSError(errno.EINVAL, "Invalid argument", str(path))
+        place(path, data)
+
+    monkeypatch.setattr(render, "place", refuse)
+    report = make(photos, tmp_path / "out")
+    assert report.made == 4
+    [(source, reason)] = report.skipped
+    assert source.endswith("b.bmp")
+    assert reason == "cannot be written as b_bmp: Invalid argument"
 
 
 @pytest.mark.parametrize(

@@ -118,8 +118,8 @@ def sha256(source: bytes | str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-MAX_PATH = 1000
-"""Most characters of a path in a manifest."""
+MAX_PATH = 4096
+"""Most bytes of a path in a manifest, as of a path in Linux."""
 
 
 def inside(root: Path, relative: str) -> Path:
@@ -136,7 +136,8 @@ def inside(root: Path, relative: str) -> Path:
     path = Path(relative)
     if path.is_absolute() or ".." in path.parts or "\0" in relative:
         raise SynthError(f"{relative!r} leads out of {root}; degrade did not write this manifest")
-    if len(relative) > MAX_PATH or any(len(part.encode()) > 255 for part in path.parts):
+    raw = relative.encode(errors="surrogatepass")
+    if len(raw) > MAX_PATH or any(len(part) > 255 for part in raw.split(b"/")):
         raise SynthError(
             f"{relative[:40]!r}...: too long for a file name; degrade did not write this manifest"
         )

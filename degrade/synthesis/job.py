@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import unicodedata
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from degrade.errors import SynthError
@@ -15,11 +18,16 @@ from degrade.images.samples import sample_images
 from degrade.recipe import Recipe
 from degrade.storage.destination import Destination, open_destination
 from degrade.storage.files import inside
+from degrade.storage.names import escape, shorten
 from degrade.storage.remote import is_url, join, local
 from degrade.synthesis.settings import SynthSettings
 from degrade.synthesis.writers import FORMATS, FolderWriter
+from degrade.synthesis.writers.folder import MAX_NAME, utf8_bytes
 
 __all__ = ["Job", "prepare", "source_path", "unique_names"]
+
+MAX_PART = 230
+"""Most bytes of a part of a name: file systems allow 255, with suffixes and numbers."""
 
 
 @dataclass(frozen=True)
@@ -117,13 +125,14 @@ def prepare(
     if shard < 1:
         raise SynthError(f"--shard {shard} should be at least 1")
     destination = open_destination(output)
-    FORMATS[format](destination).require_packages()
+    writer = FORMATS[format](destination)
+    writer.require_packages()
     _check(settings, recipe.scale)
     root, sources, passed_over = _find_sources(settings.input, destination.folder, output)
     return Job(
         root,
         sources,
-        unique_names(sources),
+        unique_names(sources, writer.name_cost, writer.longest_name),
         destination.folder,
         recipe.dump(),
         settings,
@@ -173,22 +182,54 @@ def _common(files: list[Path]) -> tuple[str, ...]:
     return tuple(shared) if all(list(p[: len(shared)]) == shared for p in parts) else ()
 
 
-def unique_names(sources: tuple[str, ...]) -> tuple[str, ...]:
+def unique_names(
+    sources: Sequence[str], cost: Callable[[str], int] = utf8_bytes, longest: int = MAX_NAME
+) -> tuple[str, ...]:
     """Return the name of each source: its path without suffix, or with it if two would be equal.
 
-    Names are compared without case, as some file systems do.
+    Names are compared as the least exact file systems do: without case, in Unicode's form C. They
+    are printable (:func:`degrade.storage.names.escape`), none is a folder of another, and those
+    that are too long are cut; the manifest says whose each is.
+
+    Args:
+        sources: Relative paths.
+        cost: The length of a name, where it has a limit.
+        longest: That limit.
 
     >>> unique_names(("a/cat.jpg", "a/cat.png", "dog.png"))
     ('a/cat_jpg', 'a/cat_png', 'dog')
     """
-    stems = [Path(source).with_suffix("").as_posix() for source in sources]
-    count = Counter(stem.lower() for stem in stems)
-    taken: set[str] = set()
+    suffixes = [PurePosixPath(source).suffix for source in sources]
+    stems = [
+        _fitting(escape(source.removesuffix(suffix)), cost, longest)
+        for source, suffix in zip(sources, suffixes, strict=True)
+    ]
+    count = Counter(map(_folded, stems))
+    # A pair's file cannot have the name of a folder.
+    folders = {_folded(str(folder)) for stem in stems for folder in PurePosixPath(stem).parents}
+    files = (re.fullmatch(r"(.+?)(_s[0-9]+)?\.png", folder) for folder in folders)
+    blocked = {found[1] for found in files if found}
+    taken = set(blocked)
     names: list[str] = []
-    for source, stem in zip(sources, stems, strict=True):
-        name = f"{stem}_{Path(source).suffix[1:]}" if count[stem.lower()] > 1 else stem
-        while name.lower() in taken:
+    for stem, suffix in zip(stems, suffixes, strict=True):
+        doubled = count[_folded(stem)] > 1 or _folded(stem) in blocked
+        name = f"{stem}_{escape(suffix[1:])}" if doubled else stem
+        while _folded(name) in taken:
             name += "_"
-        taken.add(name.lower())
+        taken.add(_folded(name))
         names.append(name)
     return tuple(names)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name.casefold())
+
+
+def _fitting(name: str, cost: Callable[[str], int], longest: int) -> str:
+    """Return a name each of whose parts, and all of which, is short enough for a file."""
+    name = "/".join(shorten(part, MAX_PART) for part in name.split("/"))
+    most = utf8_bytes(name)
+    while cost(name) > longest:
+        most -= 8
+        name = shorten(name, most)
+    return name

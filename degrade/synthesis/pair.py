@@ -35,6 +35,7 @@ from degrade.plan import Plan
 from degrade.recipe import Recipe
 from degrade.rng import Key
 from degrade.storage.files import sha256
+from degrade.storage.names import escape
 from degrade.synthesis.job import Job
 from degrade.synthesis.manifest import Row
 from degrade.synthesis.settings import SynthSettings
@@ -215,7 +216,7 @@ def manifest_row(
         "index": str(index),
         "key": str(int(plan.key.words[0])),
         "name": job.name(index),
-        "source": job.sources[index % len(job.sources)],
+        "source": escape(job.sources[index % len(job.sources)]),
         **dict(zip(("top", "left", "height", "width"), map(str, crop.box), strict=True)),
         "hr_height": str(height),
         "hr_width": str(width),

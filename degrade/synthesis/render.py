@@ -6,6 +6,7 @@ A pair is a function of (job, index) alone. What happens to a rendered pair is u
 
 from __future__ import annotations
 
+import errno
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -69,6 +70,8 @@ Rendered = tuple[int, "RenderedPair | ImageError"]
 
 PAIRS_PER_TASK = 16
 """Most pairs of one source in a task."""
+BAD_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOTDIR, errno.EISDIR)
+"""Errors of file systems that are due to a name: too long, not allowed, taken by a folder."""
 BYTES_PER_PIXEL = 120
 """Memory that degrading a whole image takes, an HR pixel: 111 measured with realesrgan, 83 with
 bicubic.
@@ -138,22 +141,28 @@ def _encode(
     return RenderedPair(manifest_row(job, recipe, index, crop, plan, hr, lr), hr, lr)
 
 
-def commit(job: Job, index: int, pair: RenderedPair) -> Committed:
+def commit(job: Job, index: int, pair: RenderedPair) -> Committed | ImageError:
     """Write a pair's files atomically under their final names, and return its row.
 
     A file that has such a name and other contents was damaged after its row was lost, or is
-    somebody's; it is moved aside.
+    somebody's; it is moved aside. A name that the file system does not take is the pair's error.
     """
     files = pair_files(job.staging_dir, job.name(index))
-    staged = FORMATS[job.format].uses_staging
     moved: list[str] = []
-    for path, data in zip(files, (pair.hr, pair.lr), strict=True):
-        aside = move_aside(path, data)
-        if aside is not None and staged:  # a hidden folder, where nothing is but our files
-            aside.unlink()
-        elif aside is not None:
-            moved.append(str(aside))
-        place(path, data)
+    try:
+        for path, data in zip(files, (pair.hr, pair.lr), strict=True):
+            aside = move_aside(path, data)
+            if aside is not None and FORMATS[job.format].uses_staging:
+                aside.unlink()  # in a hidden folder, where nothing is but our files
+            elif aside is not None:
+                moved.append(str(aside))
+            place(path, data)
+    except OSError as error:
+        if error.errno not in BAD_NAME:
+            raise
+        return ImageError(
+            str(job.source(index)), f"cannot be written as {job.name(index)}: {error.strerror}"
+        )
     return Committed(pair.row, tuple(moved))
 
 

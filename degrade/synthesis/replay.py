@@ -10,6 +10,7 @@ from degrade.errors import SynthError
 from degrade.execution import Backend
 from degrade.recipe import Recipe
 from degrade.storage.destination import Destination, open_destination
+from degrade.storage.names import unescape
 from degrade.storage.remote import is_url
 from degrade.synthesis.job import source_path
 from degrade.synthesis.manifest import FIXED, NUMBER, Row, drawn, read_rows
@@ -122,7 +123,7 @@ def render_row(
             raise ValueError("an index should be an integer of up to 18 digits")
     except ValueError as error:
         raise SynthError(f"row {row['index']}: {error}") from None
-    crop = load_crop(source_path(root, row["source"]), settings, recipe.scale, index)
+    crop = load_crop(source_path(root, unescape(row["source"])), settings, recipe.scale, index)
     recorded = [row[side] for side in ("top", "left", "height", "width")]
     if [str(edge) for edge in crop.box] != recorded:
         raise SynthError(

@@ -165,7 +165,7 @@ def _make_pairs(
     for index, result in engine(job, missing):
         if isinstance(result, ImageError):
             report.skipped.append((result.path, result.reason))
-            manifest.skip(job.sources[index % len(job.sources)], result.reason)
+            manifest.skip(escape(job.sources[index % len(job.sources)]), escape(result.reason))
             writer.skip(index)
         else:
             manifest.add(result.row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -61,7 +62,7 @@ def load_settings(folder: Path, recipe: Recipe) -> tuple[Path | str, SynthSettin
             patch < recipe.scale or patch % recipe.scale or patch**2 > max_pixels()
         ):
             raise ValueError(f"a patch of {patch} pixels")
-        root.encode()
+        os.fsencode(root)  # raises ValueError for what is no file's name
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SynthError(f"{path}: is not what degrade synth writes: {error}") from None
     if digest != recipe.hash:

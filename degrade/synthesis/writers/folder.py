@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from degrade.storage.destination import Destination
 from degrade.storage.files import sha256
 from degrade.synthesis.manifest import Row, pair_files
 
-__all__ = ["EncodedPair", "FolderWriter", "PackedWriter", "matches"]
+__all__ = ["EncodedPair", "FolderWriter", "PackedWriter", "matches", "utf8_bytes"]
+
+MAX_NAME = 900
+"""Most bytes of a name; systems allow 4096 for a path, with the dataset's folder."""
 
 EncodedPair = tuple[bytes, bytes]
 """The HR and the LR file."""
@@ -19,6 +22,11 @@ EncodedPair = tuple[bytes, bytes]
 def matches(pair: EncodedPair, row: Row) -> bool:
     """Return whether both files have the SHA-256 that the manifest records."""
     return [sha256(file) for file in pair] == [row["hr_sha256"], row["lr_sha256"]]
+
+
+def utf8_bytes(name: str) -> int:
+    """Return the length of a name in a file system."""
+    return len(name.encode())
 
 
 class FolderWriter:
@@ -35,6 +43,9 @@ class FolderWriter:
     """Whether pairs are kept in a hidden staging folder until they are packed."""
     packs_in_order = False
     """Whether pairs are packed in the order of their indices."""
+    name_cost: Callable[[str], int] = staticmethod(utf8_bytes)
+    """The length of a name, which is at most :attr:`longest_name`."""
+    longest_name = MAX_NAME
 
     def __init__(self, destination: Destination, shard: int = 1000, total: int = 0) -> None:
         self.destination, self.shard, self.total = destination, shard, total

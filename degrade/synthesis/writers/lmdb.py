@@ -37,10 +37,17 @@ FILES = ("data.mdb", "meta_info.txt", SUMS, "lock.mdb")
 """The files of a database, in the order they are moved in place."""
 
 
+def key_bytes(name: str) -> int:
+    """Return the length of a pair's key."""
+    return len(key_of(name))
+
+
 class LmdbWriter(PackedWriter):
     """Writes two databases, of HR and of LR files."""
 
     name = "lmdb"
+    name_cost = staticmethod(key_bytes)
+    longest_name = 511 - len("_jpeg_s000001")  # LMDB's limit, and what is added to a stem
     changed = False
     """Whether the databases must be written again."""
 
