@@ -207,6 +207,32 @@ def test_from_zip(
     assert all(pair.equal for pair in replay_pairs(tmp_path / "out"))
 
 
+def test_hostile_archives(tmp_path: Path, photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A member that leads out, is encrypted, packed unknown, or expands to gigabytes is left out
+    or skipped; the others are made.
+    """
+    path, good = tmp_path / "x.zip", (photos / "a.png").read_bytes()
+    names = ("../b.png", "/c.png", "x/../../d.png", "encrypted.png", "unknown.png")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a.png", good)
+        file.writestr("zeros.png", bytes(2**27))
+        for name in names:
+            file.writestr(name, good, zipfile.ZIP_STORED)
+    raw = bytearray(path.read_bytes())
+    for name, offset, value in ((names[3], 8, 1), (names[4], 10, 99)):
+        central = raw.rfind(b"PK\1\2", 0, raw.rfind(name.encode()))
+        raw[central + offset] = value
+    path.write_bytes(raw)
+    report = make(f"zip://{path}", tmp_path / "out")
+    assert report.made == 1
+    reasons = {url.split("://")[1].split("::")[0]: reason for url, reason in report.skipped}
+    assert reasons.keys() == {"zeros.png", *names[3:]}
+    assert "expands from" in reasons["zeros.png"]
+    assert "encrypted" in reasons["encrypted.png"]
+    assert "method is not supported" in reasons["unknown.png"]
+    assert "left out 3 files whose names lead out of it" in caplog.text
+
+
 def test_from_memory_and_file_url(
     photos: Path, tmp_path: Path, made: dict[str, dict[str, str]]
 ) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import re
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -160,6 +163,46 @@ def test_spoiled_datasets(dataset: Path, spoil: Callable[[Path], object], messag
     spoil(dataset)
     with pytest.raises(UserError, match=message):
         list(replay_pairs(dataset))
+
+
+def resume(dataset: Path) -> None:
+    recipe = Recipe.load("realesrgan")
+    settings = SynthSettings(str(dataset.parent / "photos"), patch=48, per_image=2)
+    synthesize(prepare(recipe, settings, dataset), recipe, in_process)
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "synth.json", "recipe.yaml", ".lock"])
+@pytest.mark.parametrize("kind", ["pipe", "endless", "large", "folder"])
+def test_records_that_are_no_files(dataset: Path, name: str, kind: str) -> None:
+    """Neither waited for nor read to an end that never comes."""
+    path = dataset / name
+    path.unlink(missing_ok=True)
+    {
+        "pipe": lambda: os.mkfifo(path),
+        "endless": lambda: path.symlink_to("/dev/zero"),
+        "large": lambda: path.touch() or os.truncate(path, 2**36),
+        "folder": path.mkdir,
+    }[kind]()
+    attempts = [lambda: resume(dataset)]
+    if name != ".lock":
+        attempts.append(lambda: list(replay_pairs(dataset)))
+    elif kind == "large":
+        return
+    signal.alarm(30)
+    for attempt in attempts:
+        with pytest.raises((UserError, IsADirectoryError), match=re.escape(name)):
+            attempt()
+    signal.alarm(0)
+
+
+def test_rows_that_are_there_twice(dataset: Path) -> None:
+    path = dataset / "manifest.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines, *lines[1:3] * 500]))
+    with pytest.raises(SynthError, match=r"manifest.csv: index 0 \(501 rows\), index 1 .* once"):
+        list(replay_pairs(dataset))
+    resume(dataset)
+    assert path.read_text() == "".join(lines)
 
 
 def test_no_such_row(dataset: Path) -> None:

@@ -18,7 +18,7 @@ from degrade.inspection.contact_sheet import Cell, draw_contact_sheet, drawn_val
 from degrade.plan import Plan
 from degrade.recipe import Recipe
 from degrade.rng import Key
-from degrade.storage.destination import open_destination
+from degrade.storage.destination import open_destination, read_record
 from degrade.storage.files import write_atomic
 from degrade.synthesis.manifest import drawn, read_rows
 from degrade.synthesis.replay import render_row
@@ -49,7 +49,7 @@ def write_contact_sheet(folder: Path, recipe: Recipe, pairs: int = 6, url: str =
     destination = open_destination(url or folder)
     writer = open_writer(destination)
     root, settings = load_settings(folder, recipe)
-    _, rows = read_rows((folder / "manifest.csv").read_text(encoding="utf-8"))
+    _, rows = read_rows(read_record(folder / "manifest.csv").decode())
     picked = [
         rows[i]
         for i in np.unique(np.linspace(0, len(rows) - 1, min(pairs, len(rows))).astype(int))

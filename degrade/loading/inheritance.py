@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any, cast
 
 from degrade.control import CONTROL
-from degrade.errors import Problem, RecipeError, close
+from degrade.errors import Problem, RecipeError, UserError, close
 from degrade.loading.positions import Document, KeyPath, Position, compose
 from degrade.loading.search_path import locate
+from degrade.storage.files import read_regular
 
 __all__ = ["RESERVED", "inherit", "override", "read"]
 
 RESERVED = ("name", "scale", "description", "import", "define", "extends", "hr")
 """Keys of a recipe that are not stages of the LR image."""
+MAX_BYTES = 2**24
+"""Most bytes of a recipe file."""
 REPLACED = ("name", "scale", "description", "import", "define")
 """Keys whose value always replaces that of the base recipe."""
 
@@ -38,8 +41,8 @@ def read(recipe: str | Path, seen: tuple[Path, ...] = ()) -> Document:
     """
     path = locate(recipe)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_regular(path, MAX_BYTES).decode()
+    except (OSError, UserError, UnicodeDecodeError) as error:
         raise RecipeError([Problem(str(path), 1, "", f"cannot be read: {error}")]) from None
     document = compose(text, str(path))
     if not isinstance(document.data, dict):

@@ -15,11 +15,13 @@ settings.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import sys
 import uuid
 import zipfile
+import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -30,6 +32,8 @@ from urllib.parse import urlsplit
 
 from degrade.errors import UserError
 from degrade.extras import install
+from degrade.limits import VARIABLE, max_pixels
+from degrade.storage.names import escape
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -46,6 +50,9 @@ __all__ = [
     "remote_errors",
 ]
 
+_log = logging.getLogger(__name__)
+MAX_RATIO = 100
+"""How many times larger than its compressed form a member of an archive may be, above 64 MiB."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -135,7 +142,9 @@ def _known() -> tuple[type[Exception], ...]:
     """Return the exceptions of stores. Boto's, not OSErrors, are there only if S3 is in use."""
     boto: Any = sys.modules.get("botocore.exceptions")
     more = (boto.BotoCoreError, boto.ClientError) if boto is not None else ()
-    return (OSError, ValueError, zipfile.BadZipFile, *more)
+    # RuntimeError: an encrypted member; NotImplementedError, which is one: a compression method.
+    bad_zip = (zipfile.BadZipFile, RuntimeError, EOFError, zlib.error)
+    return (OSError, ValueError, KeyError, *bad_zip, *more)
 
 
 def list_files(url: str) -> tuple[str, list[str]]:
@@ -162,7 +171,24 @@ def list_files(url: str) -> tuple[str, list[str]]:
     if head.startswith("zip://") and not chain:
         chain, rest = "::", head[len("zip://") :]
     root = f"{head.partition('://')[0]}://{folder}{chain}{rest}"
-    return root, sorted(PurePosixPath(name).relative_to(folder).as_posix() for name in found)
+    names = {name: _below(name, folder) for name in found}
+    outside = [name for name, below in names.items() if not below]
+    if outside:
+        _log.warning(
+            "%s: left out %d files whose names lead out of it, first %s",
+            url,
+            len(outside),
+            escape(outside[0]),
+        )
+    return root, sorted(filter(None, names.values()))
+
+
+def _below(name: str, folder: str) -> str:
+    """Return a path relative to a folder, or an empty string if it leads out of it."""
+    path = PurePosixPath(name)
+    if ".." in path.parts or not path.is_relative_to(folder):
+        return ""
+    return path.relative_to(folder).as_posix()
 
 
 def local_copy(url: str) -> Path:
@@ -179,11 +205,23 @@ def local_copy(url: str) -> Path:
             copy.parent.mkdir(parents=True, exist_ok=True)
             part = copy.with_name(f".{uuid.uuid4().hex}.tmp")
             try:
+                if hasattr(store, "zip"):
+                    _check_expansion(store.info(path))
                 store.get_file(path, str(part))
                 os.replace(part, copy)
             finally:
                 part.unlink(missing_ok=True)
     return copy
+
+
+def _check_expansion(member: dict[str, Any], most: int = sys.maxsize) -> None:
+    """Raise ValueError for a small member of a zip archive that would fill memory or disk."""
+    size, packed = int(member["size"]), int(member.get("compress_size") or 0)
+    if size > most or size > max(MAX_RATIO * packed, 2**26):
+        raise ValueError(
+            f"expands from {packed} to {size} bytes; members are read if they expand at most"
+            f" {MAX_RATIO}-fold, and to 8 bytes a pixel of {VARIABLE}"
+        )
 
 
 class _Named(BytesIO):
@@ -193,9 +231,15 @@ class _Named(BytesIO):
 
 
 def read_bytes(url: str) -> BytesIO:
-    """Return a file's contents, with the URL as its ``name``. Raises UserError."""
+    """Return a file's contents, with the URL as its ``name``.
+
+    Raises:
+        UserError: it cannot be read, or is a member of an archive that expands too far.
+    """
     store, path = open_store(url)
     with remote_errors(url):
+        if hasattr(store, "zip"):
+            _check_expansion(store.info(path), 8 * max_pixels())  # 16 bits, four channels
         data: Any = store.cat_file(path)
         file = _Named(data)
     file.name = url

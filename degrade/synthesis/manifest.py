@@ -14,8 +14,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
+import stat
 import zlib
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,10 +26,11 @@ from typing import Any, Protocol, TextIO
 
 from degrade.errors import SynthError
 from degrade.recipe import Recipe
+from degrade.storage.destination import read_record
 from degrade.storage.files import inside, sweep, write_atomic
 from degrade.storage.lock import locked
 
-__all__ = ["FIXED", "NUMBER", "Manifest", "Row", "drawn", "pair_files", "read_rows"]
+__all__ = ["FIXED", "NUMBER", "Manifest", "Row", "doubled", "drawn", "pair_files", "read_rows"]
 
 Row = dict[str, str]
 FIXED = (
@@ -70,6 +74,21 @@ def read_rows(text: str) -> tuple[list[str], list[Row]]:
         return columns, [row for row in reader if None not in row and None not in row.values()]
     except csv.Error as error:
         raise SynthError(f"the manifest is not a CSV table: {error}") from None
+
+
+def doubled(rows: Sequence[Row]) -> list[str]:
+    """Return the indices and names that several rows of a manifest have.
+
+    >>> doubled([{"index": "0", "name": "a"}, {"index": "1", "name": "a"}])
+    ['name a (2 rows)']
+    """
+    counts = {column: Counter(row[column] for row in rows) for column in ("index", "name")}
+    return [
+        f"{column} {value} ({count} rows)"
+        for column, values in counts.items()
+        for value, count in values.items()
+        if count > 1
+    ]
 
 
 def drawn(row: Row) -> Row:
@@ -173,6 +192,9 @@ def _check_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise SynthError(f"{folder}: is a file; name a folder with --output") from None
+    lock = folder / ".lock"
+    if os.path.lexists(lock) and not stat.S_ISREG(lock.lstat().st_mode):
+        raise SynthError(f"{lock}: should be a regular file; delete it and run again")
     # Hidden files are the lock, a desktop's, or left by a run that was killed at its first write.
     others = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
     if others and not (folder / "synth.json").exists():
@@ -187,7 +209,7 @@ def _write_records(
 ) -> None:
     """Write ``synth.json`` and ``recipe.yaml``, after comparing them with an earlier run's."""
     path = folder / "synth.json"
-    if path.exists():
+    if os.path.lexists(path):
         changed = _changes(path, settings, versions)
         if changed:
             raise SynthError(
@@ -204,8 +226,8 @@ def _write_records(
 def _changes(path: Path, settings: Mapping[str, Any], versions: Mapping[str, str]) -> list[str]:
     """Return how settings and versions differ from those in a ``synth.json``, in words."""
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        before = json.loads(read_record(path))
+    except (ValueError, RecursionError):
         before = None
     if not isinstance(before, dict) or not isinstance(before.get("versions", {}), dict):
         raise SynthError(f"{path}: is not what degrade synth writes; choose another --output")
@@ -225,7 +247,7 @@ def _changes(path: Path, settings: Mapping[str, Any], versions: Mapping[str, str
 
 
 def _write_if_changed(path: Path, text: str) -> None:
-    if not path.exists() or path.read_bytes() != text.encode():
+    if not os.path.lexists(path) or read_record(path) != text.encode():
         write_atomic(path, text.encode())
 
 
@@ -234,12 +256,12 @@ def _recover(
 ) -> tuple[dict[int, Row], int]:
     """Return the rows of an earlier run whose pairs are intact, and the number of the others."""
     path = folder / "manifest.csv"
-    if not path.exists():
+    if not os.path.lexists(path):
         _write(path, columns, [])
         return {}, 0
     try:
         # Not read_text, which takes a carriage return within a name for the end of a line.
-        found, rows = read_rows(path.read_bytes().decode(errors="replace"))
+        found, rows = read_rows(read_record(path).decode(errors="replace"))
     except SynthError:
         found, rows = [], []
     if found != [*columns, CHECK]:
@@ -253,7 +275,8 @@ def _recover(
         if row.pop(CHECK) == _check([row[name] for name in columns])
         and NUMBER.fullmatch(row["index"])
     }
-    intact = list(undamaged.values())
+    once = {row["name"]: row for row in undamaged.values()}
+    intact = list(once.values())
     if verifier is not None:
         intact = verifier.verify(intact)
     _write(path, columns, intact)

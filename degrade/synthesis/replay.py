@@ -9,11 +9,11 @@ from pathlib import Path
 from degrade.errors import SynthError
 from degrade.execution import Backend
 from degrade.recipe import Recipe
-from degrade.storage.destination import Destination, open_destination
+from degrade.storage.destination import Destination, open_destination, read_record
 from degrade.storage.names import unescape
 from degrade.storage.remote import is_url
 from degrade.synthesis.job import source_path
-from degrade.synthesis.manifest import FIXED, NUMBER, Row, drawn, read_rows
+from degrade.synthesis.manifest import FIXED, NUMBER, Row, doubled, drawn, read_rows
 from degrade.synthesis.pair import degrade_crops, encode_pair, load_crop
 from degrade.synthesis.settings import SynthSettings, load_settings
 from degrade.synthesis.writers import open_writer
@@ -66,7 +66,7 @@ def replay_pairs(
     destination.restore()
     folder = destination.folder
     path = path or folder / "manifest.csv"
-    if not path.is_file():
+    if not path.exists():
         raise SynthError(f"{path}: no such manifest")
     recipe = Recipe.load(folder / "recipe.yaml")
     root, settings = load_settings(folder, recipe)
@@ -91,11 +91,13 @@ def _locate(manifest: Path | str) -> tuple[Path | None, Destination]:
 
 
 def _chosen_rows(path: Path, recipe: Recipe, index: int | None) -> list[Row]:
-    columns, rows = read_rows(path.read_text(encoding="utf-8", errors="replace"))
+    columns, rows = read_rows(read_record(path).decode(errors="replace"))
     needed = (*FIXED, *(column.address for column in recipe.columns))
     missing = [name for name in needed if name not in columns]
     if missing:
         raise SynthError(f"{path}: lacks the columns {', '.join(missing[:5])}")
+    if twice := doubled(rows):
+        raise SynthError(f"{path}: {', '.join(twice[:3])}; each should be there once")
     chosen = [row for row in rows if index is None or row["index"] == str(index)]
     if not chosen:
         raise SynthError(f"{path}: has no row with index {index}; there are {len(rows)} rows")

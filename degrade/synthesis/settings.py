@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from degrade.errors import SynthError
 from degrade.limits import max_pixels
 from degrade.recipe import Recipe
+from degrade.storage.destination import read_record
 from degrade.storage.remote import is_url
 
 __all__ = ["SynthSettings", "load_settings"]
@@ -50,7 +51,7 @@ def load_settings(folder: Path, recipe: Recipe) -> tuple[Path | str, SynthSettin
     """
     path = folder / "synth.json"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(read_record(path))
         settings = TypeAdapter(SynthSettings).validate_python(
             {name: record[name] for name in SynthSettings.__dataclass_fields__}
         )
@@ -63,7 +64,7 @@ def load_settings(folder: Path, recipe: Recipe) -> tuple[Path | str, SynthSettin
         ):
             raise ValueError(f"a patch of {patch} pixels")
         os.fsencode(root)  # raises ValueError for what is no file's name
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, RecursionError, OverflowError, KeyError, TypeError) as error:
         raise SynthError(f"{path}: is not what degrade synth writes: {error}") from None
     if digest != recipe.hash:
         raise SynthError(

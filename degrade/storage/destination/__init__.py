@@ -9,12 +9,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from degrade.storage.destination.folder import RECORDS, Destination
+from degrade.storage.destination.folder import RECORDS, Destination, read_record
 from degrade.storage.destination.object_store import ObjectStore
 from degrade.storage.destination.zip_archive import ZipArchive
 from degrade.storage.remote import is_url, local
 
-__all__ = ["RECORDS", "Destination", "ObjectStore", "ZipArchive", "open_destination"]
+__all__ = [
+    "RECORDS",
+    "Destination",
+    "ObjectStore",
+    "ZipArchive",
+    "open_destination",
+    "read_record",
+]
 
 
 def open_destination(output: str | Path) -> Destination:

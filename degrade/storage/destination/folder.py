@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from degrade.storage.files import sha256
+from degrade.storage.files import read_regular, sha256
 
-__all__ = ["RECORDS", "Destination"]
+__all__ = ["RECORDS", "Destination", "read_record"]
 
 RECORDS = ("synth.json", "recipe.yaml", "manifest.csv")
 """The files that a resumed run needs. The first marks a folder as written by ``degrade synth``."""
+
+MAX_RECORD = 2**24
+"""Most bytes of ``synth.json`` and of ``recipe.yaml``."""
+MAX_MANIFEST = 2**32
+"""Most bytes of a manifest: about 4 million pairs."""
+
+
+def read_record(path: Path) -> bytes:
+    """Return one of ``RECORDS``, which may come from a stranger.
+
+    Raises:
+        UserError: it is too large, or not a regular file.
+        OSError: it cannot be read.
+    """
+    return read_regular(path, MAX_MANIFEST if path.name == RECORDS[2] else MAX_RECORD)
 
 
 class Destination:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from degrade.errors import SynthError
-from degrade.storage.destination.folder import RECORDS, Destination
+from degrade.storage.destination.folder import RECORDS, Destination, read_record
 from degrade.storage.files import write_atomic
 from degrade.storage.remote import cache_folder, join, open_store, remote_errors
 
@@ -100,7 +100,7 @@ class ObjectStore(Destination):
             )
         local_mark = self.folder / mark
         both = mark in stored and local_mark.exists()
-        if both and self._get(mark) != local_mark.read_bytes():
+        if both and self._get(mark) != read_record(local_mark):
             raise SynthError(
                 f"{self.url}: holds a dataset that another run began; choose another --output"
             )

@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from degrade.errors import SynthError
-from degrade.storage.destination.folder import RECORDS, Destination
+from degrade.storage.destination.folder import RECORDS, Destination, read_record
+from degrade.storage.files import open_regular
 from degrade.storage.remote import cache_folder
 
 __all__ = ["ZipArchive"]
@@ -53,20 +54,20 @@ class ZipArchive(Destination):
 
     def restore(self) -> None:
         mark = self.folder / RECORDS[0]
-        if not self.archive.exists():
+        if not os.path.lexists(self.archive):
             self.folder.mkdir(parents=True, exist_ok=True)
             return
         try:
-            with zipfile.ZipFile(self.archive) as file:
-                ours = _is_ours(file)
-                if ours and mark.exists() and file.read(mark.name) != mark.read_bytes():
+            with open_regular(self.archive) as stream, zipfile.ZipFile(stream) as file:
+                ours = _is_ours(file, os.fstat(stream.fileno()).st_size)
+                if ours and mark.exists() and file.read(mark.name) != read_record(mark):
                     raise SynthError(
                         f"{self.url}: holds a dataset that another run began;"
                         " choose another --output"
                     )
                 if ours and not mark.exists():
                     self._unpack(file)
-        except (zipfile.BadZipFile, NotImplementedError) as error:
+        except (zipfile.BadZipFile, RuntimeError, EOFError) as error:
             raise SynthError(f"{self.archive}: cannot be read as an archive ({error})") from None
         if not ours:
             raise SynthError(
@@ -107,13 +108,19 @@ class ZipArchive(Destination):
                 yield path
 
 
-def _is_ours(file: zipfile.ZipFile) -> bool:
+def _is_ours(file: zipfile.ZipFile, size: int) -> bool:
     """Return whether ``degrade synth`` wrote an archive.
 
-    It stores members uncompressed; so an archive that is accepted cannot expand when unpacked.
+    It stores members uncompressed and apart; so an archive that is accepted cannot expand when
+    unpacked.
     """
-    stored = all(member.compress_type == zipfile.ZIP_STORED for member in file.infolist())
-    return stored and RECORDS[0] in file.namelist()
+    members = file.infolist()
+    stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+    return (
+        stored
+        and sum(member.file_size for member in members) <= size
+        and RECORDS[0] in file.namelist()
+    )
 
 
 def _store(archive: zipfile.ZipFile, path: Path, name: str) -> None:

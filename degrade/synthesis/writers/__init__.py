@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from degrade.errors import SynthError
-from degrade.storage.destination import Destination
+from degrade.storage.destination import Destination, read_record
 from degrade.synthesis.writers.folder import FolderWriter
 from degrade.synthesis.writers.huggingface import HuggingFaceWriter
 from degrade.synthesis.writers.lmdb import LmdbWriter
@@ -29,8 +29,16 @@ def open_writer(destination: Destination) -> FolderWriter:
     """Return the writer of an existing dataset, by its ``synth.json``. Raises SynthError."""
     path = destination.folder / "synth.json"
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record: dict[str, Any] = json.loads(read_record(path))
         writer = FORMATS[record.get("format", FolderWriter.name)]
         return writer(destination, int(record.get("shard", 1000)), int(record["pairs"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+        OverflowError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:
         raise SynthError(f"{path}: is not what degrade synth writes: {error!r}") from None
