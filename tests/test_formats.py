@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -190,6 +191,40 @@ def test_a_source_that_can_be_used_later(photos: Path, tmp_path: Path, format: s
     assert (report.made, report.kept) == (1, 4)
     make(source, tmp_path / "undisturbed", format)
     assert content(tmp_path / "out") == content(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("names", ["hr,lr", "gt,lq", "hq,lq"])
+def test_raw_hr_and_other_names(
+    photos: Path, made: dict[str, Path], tmp_path: Path, format: str, names: str
+) -> None:
+    """HR as it was is beside the others, is verified and replayed as they are, and the pairs are
+    the same under any name.
+    """
+    out, high = tmp_path / "out", names.partition(",")[0]
+    kwargs: dict[str, Any] = {"names": names, "keep_raw": True, "per_image": 2}
+    with pytest.raises(KeyboardInterrupt):
+        make(photos, out, format, dies_after(4), **kwargs)
+    assert make(photos, out, format, **kwargs).kept == 4
+    assert make(photos, out, format, **kwargs).repaired == []
+    pairs, before = PairedFolder(out), PairedFolder(made[format])
+    assert pairs.reader.names == before.reader.names
+    assert all(
+        torch.equal(pairs[i][side], before[i][side]) for i in (0, 9) for side in ("hr", "lr")
+    )
+    sharpened = 0
+    for pair in replay_pairs(out):
+        assert pair.equal
+        assert pair.on_disk
+        assert pair.sides == (*names.split(","), f"{high}_raw")
+        raw = read_image(pair.files[2]).pixels
+        stem = re.sub(r"_s\d+$", "", pair.name)
+        source = read_image(photos / f"{stem}.png").pixels
+        assert np.array_equal(raw, source[: len(raw), : raw.shape[1]])
+        sharpened += not np.array_equal(raw, read_image(pair.hr).pixels)
+    assert sharpened
+    with pytest.raises(SynthError, match="keep_raw True, now False"):
+        make(photos, out, format, per_image=2, names=names)
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -450,7 +485,7 @@ def test_errors_of_settings(photos: Path, tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(SynthError, match="--shard 0"):
         prepare(recipe, SynthSettings(str(photos)), tmp_path, "webdataset", 0)
     make(photos, tmp_path / "out", "folder", count=1)
-    with pytest.raises(SynthError, match="format was missing, now 'lmdb'"):
+    with pytest.raises(SynthError, match="format folder, now lmdb"):
         make(photos, tmp_path / "out", "lmdb", count=1)
     for format, module in (("webdataset", "webdataset.writer"), ("lmdb", "lmdb")):
         monkeypatch.setitem(__import__("sys").modules, module, None)

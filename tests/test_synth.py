@@ -84,7 +84,7 @@ def test_a_setting_that_is_not_said_is_not_the_same(tmp_path: Path) -> None:
     synthesize(job, recipe, engines.in_process)
     path = tmp_path / "synth.json"
     path.write_text(path.read_text().replace('"count"', '"couft"'))
-    with pytest.raises(SynthError, match="count was missing, now None"):
+    with pytest.raises(SynthError, match="count missing, now None"):
         synthesize(job, recipe, engines.in_process)
 
 
@@ -149,16 +149,20 @@ def test_seed_and_patch_matter(photos: Path, tmp_path: Path) -> None:
 
 def test_small_images(photos: Path, tmp_path: Path) -> None:
     Image.fromarray(data.astronaut()[:20, :90]).save(photos / "small.png")
-    make(photos, tmp_path / "up", patch=48)
+    make(photos, tmp_path / "up", patch=48, small="reflect")
     assert (
         next(r for r in rows(tmp_path / "up") if r["name"] == "small")["notes"]
         == "mirrored up from 90 x 20"
     )
+    assert make(photos, tmp_path / "twice", patch=40).notes == {"mirrored up": 1}
+    [(_, reason)] = make(photos, tmp_path / "more", patch=44).skipped
+    assert reason.startswith("90 x 20 pixels, less than half of 44; --small reflect")
     report = make(photos, tmp_path / "skip", patch=48, small="skip")
     assert [reason for _, reason in report.skipped] == ["90 x 20 pixels, smaller than 48"]
     assert 'small.png,"90 x 20 pixels' in (tmp_path / "skip" / "skipped.csv").read_text()
     Image.fromarray(data.astronaut()[:1, :3]).save(photos / "tiny.png")
-    make(photos, tmp_path / "tiny")
+    assert make(photos, tmp_path / "auto").skipped[0][1].startswith("3 x 1 pixels, less than half")
+    make(photos, tmp_path / "tiny", small="reflect")
     assert read_image(tmp_path / "tiny/lr/tiny.png").pixels.shape == (1, 1, 3)
 
 
@@ -251,10 +255,14 @@ def test_a_name_that_the_disk_refuses(
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"patch": 30}, "--patch 30 should be a multiple of the scale 4"),
-        ({"patch": 0}, "--patch 0 should be a multiple of the scale 4"),
-        ({"per_image": 0}, "should be at least 1"),
-        ({"count": 0}, "should be at least 1"),
+        ({"patch": 30}, "--patch 30: should be a multiple of the scale 4"),
+        ({"patch": 0}, "--patch 0: should be a multiple of the scale 4"),
+        ({"patch": 10**6}, r"at most 11585 \(DEGRADE_MAX_PIXELS\)"),
+        ({"per_image": 0}, "--per-image 0: should be from 1 to 4000000"),
+        ({"per_image": 10**7}, "--per-image 10000000: should be from 1 to 4000000"),
+        ({"per_image": 10**6}, "5 images with .* 5000000 pairs, more than 4000000; .* --count"),
+        ({"count": 0, "small": "x"}, "--small x: .*\n--count 0: should be from 1 to"),
+        ({"names": "lr,hr"}, "--names lr,hr: should be one of hr,lr  gt,lq  hq,lq"),
     ],
 )
 def test_settings_are_checked(
@@ -418,10 +426,39 @@ def test_another_run_is_refused(photos: Path, tmp_path: Path, change: dict[str, 
     make(photos, tmp_path / "out")
     before = content(tmp_path / "out")
     with pytest.raises(
-        SynthError, match=r"holds another run \((seed|patch|per_image|recipe|pairs) was"
+        SynthError, match=r"holds another run \((seed|patch|per_image|recipe|pairs) \S+, now"
     ):
         make(photos, tmp_path / "out", **change)
     assert content(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        ({"scale": 2}, {"scale": 4}, "scale 2, now 4"),
+        (
+            {"changes": {"first.jpeg.quality": 30}},
+            {},
+            r"first\[\d\].jpeg.quality 30, now \[30, 95\]",
+        ),
+        ({"names": "gt,lq"}, {}, "names gt,lq, now hr,lr"),
+        ({}, {"keep_raw": True}, "keep_raw False, now True"),
+        ({"format": "huggingface"}, {}, "format huggingface, now folder"),
+        ({"seed": 3}, {"seed": 4}, "seed 3, now 4"),
+    ],
+)
+def test_what_differs_is_said(
+    photos: Path, tmp_path: Path, one: dict[str, Any], other: dict[str, Any], message: str
+) -> None:
+    def run(scale: int = 4, changes: Any = None, format: str = "folder", **kwargs: Any) -> Report:
+        recipe = Recipe.load(RECIPE, scale, changes)
+        settings = SynthSettings(str(photos), count=1, **kwargs)
+        job = prepare(recipe, settings, tmp_path / "out", format)
+        return synthesize(job, recipe, engines.in_process)
+
+    run(**one)
+    with pytest.raises(SynthError, match=rf"holds another run \({message}\)"):
+        run(**other)
 
 
 def test_other_versions_are_refused(photos: Path, tmp_path: Path) -> None:
@@ -430,7 +467,7 @@ def test_other_versions_are_refused(photos: Path, tmp_path: Path) -> None:
     said = json.loads((out / "synth.json").read_text())
     said["versions"]["numpy"] = "0.1"
     (out / "synth.json").write_text(json.dumps(said))
-    with pytest.raises(SynthError, match=r"holds another run \(numpy was 0.1, now "):
+    with pytest.raises(SynthError, match=r"holds another run \(numpy 0.1, now "):
         make(photos, out, count=1)
 
 

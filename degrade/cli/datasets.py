@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +26,7 @@ from degrade.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from degrade.recipe import Recipe
     from degrade.synthesis.job import Job
     from degrade.synthesis.render import Engine
     from degrade.synthesis.run import Report
@@ -94,11 +95,22 @@ def synth(
         int, typer.Option(help="Pairs in a batch, on a device other than the CPU.")
     ] = 16,
     small: Annotated[
-        str, typer.Option(help="What to do with images smaller than the patch: reflect or skip.")
-    ] = "reflect",
+        str,
+        typer.Option(
+            help="What to do with images smaller than the patch: reflect, skip, or auto: reflect"
+            " those of at least half its size."
+        ),
+    ] = "auto",
     alpha: Annotated[
         str, typer.Option(help="What to do with alpha channels: drop or keep.")
     ] = "drop",
+    names: Annotated[
+        str, typer.Option(help="Folders of HR and LR: hr,lr; gt,lq; or hq,lq.")
+    ] = "hr,lr",
+    keep_raw: Annotated[
+        bool,
+        typer.Option(help="Write HR as it was too, in hr_raw/: a recipe may sharpen it."),
+    ] = False,
     changes: Changes = [],  # noqa: B006
     modules: Modules = [],  # noqa: B006
 ) -> None:
@@ -112,7 +124,7 @@ def synth(
     from degrade.synthesis.job import prepare
     from degrade.synthesis.run import synthesize
 
-    settings = _settings(input, patch, per_image, count, seed, small, alpha)
+    settings = _settings(input, patch, per_image, count, seed, small, alpha, names, keep_raw)
     loaded = read_recipe(recipe, scale, changes, modules)
     chosen = _engine(engine, device, workers, batch, memory)
     where = output or Path("synth") / loaded.name
@@ -129,7 +141,7 @@ def synth(
         report = synthesize(job, loaded, chosen, progress)
     _print_skipped(report)
     sheet = write_contact_sheet(job.output, loaded, url=job.url)
-    _print_report(report, job, sheet)
+    _print_report(report, job, loaded, sheet)
 
 
 def _settings(
@@ -138,17 +150,14 @@ def _settings(
     per_image: int,
     count: int | None,
     seed: int,
-    small: str,
-    alpha: str,
+    small: Any,
+    alpha: Any,
+    names: Any,
+    keep_raw: bool,
 ) -> SynthSettings:
-    from degrade.errors import UserError
     from degrade.synthesis.settings import SynthSettings
 
-    if small not in ("reflect", "skip"):
-        raise UserError(f"--small {small}: should be reflect or skip")
-    if alpha not in ("drop", "keep"):
-        raise UserError(f"--alpha {alpha}: should be drop or keep")
-    return SynthSettings(input, patch, per_image, count, seed, small, alpha)
+    return SynthSettings(input, patch, per_image, count, seed, small, alpha, names, keep_raw)
 
 
 def _engine(
@@ -182,15 +191,23 @@ def _print_skipped(report: Report) -> None:
         err.print(f"... and {more} more, see skipped.csv")
 
 
-def _print_report(report: Report, job: Job, sheet: Path) -> None:
-    """Print the number of pairs, and the paths to look at."""
+def _print_report(report: Report, job: Job, recipe: Recipe, sheet: Path) -> None:
+    """Print the number of pairs, what was done to them, and the paths to look at."""
     for line in report.repaired:
         err.print(line, markup=False, soft_wrap=True)
     kept = f", {report.kept} kept" if report.kept else ""
     skipped = f", {len(report.skipped)} skipped" if report.skipped else ""
-    out.print(f"{report.made} pairs made{kept}{skipped}. Look at:")
+    out.print(f"{report.made} pairs made{kept}{skipped}.")
+    for note, count in report.notes.items():
+        out.print(f"  {count} of {report.made + report.kept}: {note}", soft_wrap=True)
+    high, _, *raw = sides = job.settings.sides
+    if recipe.hr.nodes:
+        steps = [one if isinstance(one, str) else next(iter(one)) for one in recipe.hr.body()]
+        asked = f"{raw[0]}/ is as it was" if raw else "--keep-raw writes it as it was, too"
+        out.print(f"  {high}/ is HR after the recipe's {', '.join(steps)}; {asked}")
+    out.print("Look at:")
     out.print(f"  {sheet}  (a few pairs)", soft_wrap=True)
-    folders = [path for path in (job.output / "hr", job.output / "lr") if path.is_dir()]
+    folders = [path for path in (job.output / side for side in sides) if path.is_dir()]
     if job.url or not folders:
         out.print(f"  {job.url or job.output}  ({job.format})", soft_wrap=True)
     else:
@@ -240,8 +257,8 @@ def replay(
         verdict = "[green]equal[/green]" if pair.equal else "[red]different[/red]"
         out.print(f"{verdict}  {pair.name}{stored[pair.on_disk]}", soft_wrap=True)
         if output is not None:
-            files = pair_files(output, pair.name)
-            for path, data in zip(files, (pair.hr, pair.lr), strict=True):
+            paths = pair_files(output, pair.name, pair.sides)
+            for path, data in zip(paths, pair.files, strict=True):
                 place(path, data)
     raise typer.Exit(1 if different else 0)
 

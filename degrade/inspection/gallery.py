@@ -61,7 +61,7 @@ def write_contact_sheet(folder: Path, recipe: Recipe, pairs: int = 6, url: str =
         found = writer.read(row) if near else render_row(row, recipe, settings, root)
         if found is None:
             raise SynthError(f"{folder}: the files of {row['name']} are missing; run synth again")
-        hr, lr = (read_image(file).pixels for file in found)
+        hr, lr = (read_image(file).pixels for file in found[:2])
         text = drawn_values(Plan.read(recipe.columns, [drawn(row)], [int(row["key"])]), 0)
         # Full pictures for the overall impression, and the centre with each LR pixel as a square
         # of `scale`, to see artefacts.

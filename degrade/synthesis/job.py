@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import unicodedata
@@ -15,6 +16,7 @@ from degrade.errors import SynthError
 from degrade.execution import Backend, choose_for
 from degrade.images.files import list_images, search_images
 from degrade.images.samples import sample_images
+from degrade.limits import VARIABLE, max_pixels
 from degrade.recipe import Recipe
 from degrade.storage.destination import Destination, open_destination
 from degrade.storage.files import inside
@@ -26,6 +28,14 @@ from degrade.synthesis.writers.folder import MAX_NAME, utf8_bytes
 
 __all__ = ["Job", "prepare", "source_path", "unique_names"]
 
+MAX_PAIRS = 4_000_000
+"""Most pairs of a dataset: about as many rows as are read of a manifest."""
+CHOICES = {
+    "small": ("auto", "reflect", "skip"),
+    "alpha": ("drop", "keep"),
+    "names": ("hr,lr", "gt,lq", "hq,lq"),
+}
+"""The values of the settings that are words."""
 MAX_PART = 230
 """Most bytes of a part of a name: file systems allow 255, with suffixes and numbers."""
 
@@ -122,14 +132,12 @@ def prepare(
     """
     if format not in FORMATS:
         raise SynthError(f"--format {format}: should be {', '.join(FORMATS)}")
-    if shard < 1:
-        raise SynthError(f"--shard {shard} should be at least 1")
     destination = open_destination(output)
     writer = FORMATS[format](destination)
     writer.require_packages()
-    _check(settings, recipe.scale)
+    _check(settings, recipe.scale, shard)
     root, sources, passed_over = _find_sources(settings.input, destination.folder, output)
-    return Job(
+    job = Job(
         root,
         sources,
         unique_names(sources, writer.name_cost, writer.longest_name),
@@ -142,14 +150,35 @@ def prepare(
         backend=choose_for(device, backend),
         passed_over=tuple(sorted(passed_over.items())),
     )
+    if job.total > MAX_PAIRS:
+        raise SynthError(
+            f"{len(sources)} images with --per-image {settings.per_image} are {job.total} pairs,"
+            f" more than {MAX_PAIRS}; limit them with --count"
+        )
+    return job
 
 
-def _check(settings: SynthSettings, scale: int) -> None:
+def _check(settings: SynthSettings, scale: int, shard: int) -> None:
+    """Raise SynthError with every setting that is out of range."""
+    problems = list[str]()
     patch = settings.patch
-    if patch is not None and (patch < scale or patch % scale):
-        raise SynthError(f"--patch {patch} should be a multiple of the scale {scale}")
-    if settings.per_image < 1 or (settings.count is not None and settings.count < 1):
-        raise SynthError("--per-image and --count should be at least 1")
+    if patch is not None and (patch < scale or patch % scale or patch**2 > max_pixels()):
+        problems.append(
+            f"--patch {patch}: should be a multiple of the scale {scale} and at most"
+            f" {math.isqrt(max_pixels())} ({VARIABLE})"
+        )
+    for name, choices in CHOICES.items():
+        value = getattr(settings, name)
+        if value not in choices:
+            problems.append(f"--{name} {value}: should be one of {'  '.join(choices)}")
+    counts = {"per-image": settings.per_image, "count": settings.count, "shard": shard}
+    problems += [
+        f"--{name} {count}: should be from 1 to {MAX_PAIRS}"
+        for name, count in counts.items()
+        if count is not None and not 1 <= count <= MAX_PAIRS
+    ]
+    if problems:
+        raise SynthError("\n".join(problems))
 
 
 def _find_sources(

@@ -29,8 +29,19 @@ from degrade.recipe import Recipe
 from degrade.storage.destination import read_record
 from degrade.storage.files import inside, sweep, write_atomic
 from degrade.storage.lock import locked
+from degrade.synthesis.differences import differences
 
-__all__ = ["FIXED", "NUMBER", "Manifest", "Row", "doubled", "drawn", "pair_files", "read_rows"]
+__all__ = [
+    "FIXED",
+    "NUMBER",
+    "Manifest",
+    "Row",
+    "doubled",
+    "drawn",
+    "pair_files",
+    "read_rows",
+    "recorded_hashes",
+]
 
 Row = dict[str, str]
 FIXED = (
@@ -38,14 +49,18 @@ FIXED = (
     *("hr_height", "hr_width", "lr_height", "lr_width", "hr_sha256", "lr_sha256", "notes"),
 )
 """The first columns, before those of the recipe's random variables."""
+HASHES = ("hr_sha256", "lr_sha256", "hr_raw_sha256")
+"""The columns of the hashes of a pair's files; the last only where the raw HR is kept, and then
+after the fixed columns.
+"""
 CHECK = "crc32"
 """The last column: the CRC-32 of the cells before it, each ended by a NUL."""
 NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
 """The index of a pair as text."""
 
 
-def pair_files(output: Path, name: str) -> tuple[Path, Path]:
-    """Return the HR and the LR file of a pair.
+def pair_files(output: Path, name: str, sides: Sequence[str] = ("hr", "lr")) -> tuple[Path, ...]:
+    """Return the files of a pair, by default HR and LR.
 
     >>> [path.as_posix() for path in pair_files(Path("out"), "below/a")]
     ['out/hr/below/a.png', 'out/lr/below/a.png']
@@ -53,7 +68,12 @@ def pair_files(output: Path, name: str) -> tuple[Path, Path]:
     Raises:
         SynthError: the name leads out of the dataset.
     """
-    return inside(output / "hr", f"{name}.png"), inside(output / "lr", f"{name}.png")
+    return tuple(inside(output / side, f"{name}.png") for side in sides)
+
+
+def recorded_hashes(row: Row) -> list[str]:
+    """Return the hashes of a pair's files, in the order of its files."""
+    return [row[column] for column in HASHES if column in row]
 
 
 def read_rows(text: str) -> tuple[list[str], list[Row]]:
@@ -97,7 +117,8 @@ def drawn(row: Row) -> Row:
     >>> drawn({"index": "0", "noise.sigma": "1.5", "crc32": "00000000"})
     {'noise.sigma': '1.5'}
     """
-    return {name: cell for name, cell in row.items() if name not in FIXED and name != CHECK}
+    known = {*FIXED, *HASHES, CHECK}
+    return {name: cell for name, cell in row.items() if name not in known}
 
 
 class Verifier(Protocol):
@@ -152,7 +173,8 @@ class Manifest:
                 verifier.begin()
             _write_records(folder, recipe, settings, versions)
             sweep(folder.rglob(".*.tmp"))
-            columns = [*FIXED, *(column.address for column in recipe.columns)]
+            raw = HASHES[2:] if settings.get("keep_raw") else ()
+            columns = [*FIXED, *raw, *(column.address for column in recipe.columns)]
             rows, lost = _recover(folder, columns, verifier)
             with open(folder / "manifest.csv", "a", newline="", encoding="utf-8") as stream:
                 manifest = Manifest(folder, columns, stream)
@@ -210,7 +232,7 @@ def _write_records(
     """Write ``synth.json`` and ``recipe.yaml``, after comparing them with an earlier run's."""
     path = folder / "synth.json"
     if os.path.lexists(path):
-        changed = _changes(path, settings, versions)
+        changed = differences(folder, recipe, settings, versions)
         if changed:
             raise SynthError(
                 f"{folder}: holds another run ({'; '.join(changed)}); choose another --output"
@@ -221,29 +243,6 @@ def _write_records(
     record = json.dumps({**settings, **needs, "versions": versions}, indent=2) + "\n"
     _write_if_changed(path, record)
     _write_if_changed(folder / "recipe.yaml", f"# SHA-256 {recipe.hash}\n{recipe.to_yaml()}")
-
-
-def _changes(path: Path, settings: Mapping[str, Any], versions: Mapping[str, str]) -> list[str]:
-    """Return how settings and versions differ from those in a ``synth.json``, in words."""
-    try:
-        before = json.loads(read_record(path))
-    except (ValueError, RecursionError):
-        before = None
-    if not isinstance(before, dict) or not isinstance(before.get("versions", {}), dict):
-        raise SynthError(f"{path}: is not what degrade synth writes; choose another --output")
-    # A missing setting is not None (it may be a corrupted name).
-    changes = [
-        f"{k} was {before[k]!r}, now {v!r}" if k in before else f"{k} was missing, now {v!r}"
-        for k, v in settings.items()
-        if k not in before or before[k] != v
-    ]
-    made_by = {**before.get("versions", {})}
-    if "native code" in made_by:  # what versions before 0.2 wrote
-        made_by["backend"] = "native" if made_by["native code"] == "yes" else "opencv"
-    changes += [
-        f"{k} was {made_by.get(k)}, now {v}" for k, v in versions.items() if made_by.get(k) != v
-    ]
-    return changes
 
 
 def _write_if_changed(path: Path, text: str) -> None:

@@ -37,7 +37,7 @@ from degrade.rng import Key
 from degrade.storage.files import sha256
 from degrade.storage.names import escape
 from degrade.synthesis.job import Job
-from degrade.synthesis.manifest import Row
+from degrade.synthesis.manifest import HASHES, Row
 from degrade.synthesis.settings import SynthSettings
 
 __all__ = [
@@ -61,13 +61,11 @@ class RenderedPair(NamedTuple):
 
     Args:
         row: Its row of the manifest.
-        hr: The HR file.
-        lr: The LR file.
+        files: The HR and the LR file and, if it is kept, the raw HR file.
     """
 
     row: Row
-    hr: bytes
-    lr: bytes
+    files: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +109,12 @@ def load_crops(
     small = min(height, width) < least
     if small and settings.small == "skip":
         raise TooSmallError(image.name, f"{width} x {height} pixels, smaller than {least}")
+    if settings.small == "auto" and 2 * min(height, width) < least:
+        raise TooSmallError(
+            image.name,
+            f"{width} x {height} pixels, less than half of {least}; --small reflect uses it,"
+            " reflected many times",
+        )
     boxes = _boxes((max(height, least), max(width, least)), settings, scale, indices)
     distinct = list(dict.fromkeys(boxes))
     if small:
@@ -202,13 +206,14 @@ def with_alpha(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> ND
     return np.dstack([pixels, small])
 
 
-def encode_pair(hr: NDArray[np.uint8], lr: NDArray[np.uint8]) -> tuple[bytes, bytes]:
-    """Return the HR and the LR image as PNG files."""
-    return encode_png(hr), encode_png(lr)
+def encode_pair(pixels: PairPixels, crop: HRCrop, settings: SynthSettings) -> tuple[bytes, ...]:
+    """Return the HR and the LR image and, if it is kept, the crop itself as PNG files."""
+    raw = (with_alpha(crop.pixels, crop.alpha),) if settings.keep_raw else ()
+    return tuple(encode_png(image) for image in (*pixels, *raw))
 
 
 def manifest_row(
-    job: Job, recipe: Recipe, index: int, crop: HRCrop, plan: Plan, hr: bytes, lr: bytes
+    job: Job, recipe: Recipe, index: int, crop: HRCrop, plan: Plan, files: Sequence[bytes]
 ) -> Row:
     """Return a pair's row of the manifest."""
     height, width = crop.box[2:]
@@ -222,8 +227,7 @@ def manifest_row(
         "hr_width": str(width),
         "lr_height": str(height // recipe.scale),
         "lr_width": str(width // recipe.scale),
-        "hr_sha256": sha256(hr),
-        "lr_sha256": sha256(lr),
+        **dict(zip(HASHES, map(sha256, files), strict=False)),
         "notes": crop.notes,
         **plan.row(0),
     }

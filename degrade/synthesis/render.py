@@ -137,8 +137,8 @@ def render_pairs(
 def _encode(
     job: Job, recipe: Recipe, index: int, crop: HRCrop, plan: Plan, pixels: PairPixels
 ) -> RenderedPair:
-    hr, lr = encode_pair(*pixels)
-    return RenderedPair(manifest_row(job, recipe, index, crop, plan, hr, lr), hr, lr)
+    files = encode_pair(pixels, crop, job.settings)
+    return RenderedPair(manifest_row(job, recipe, index, crop, plan, files), files)
 
 
 def commit(job: Job, index: int, pair: RenderedPair) -> Committed | ImageError:
@@ -147,10 +147,10 @@ def commit(job: Job, index: int, pair: RenderedPair) -> Committed | ImageError:
     A file that has such a name and other contents was damaged after its row was lost, or is
     somebody's; it is moved aside. A name that the file system does not take is the pair's error.
     """
-    files = pair_files(job.staging_dir, job.name(index))
+    paths = pair_files(job.staging_dir, job.name(index), job.settings.sides)
     moved: list[str] = []
     try:
-        for path, data in zip(files, (pair.hr, pair.lr), strict=True):
+        for path, data in zip(paths, pair.files, strict=True):
             aside = move_aside(path, data)
             if aside is not None and FORMATS[job.format].uses_staging:
                 aside.unlink()  # in a hidden folder, where nothing is but our files

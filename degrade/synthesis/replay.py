@@ -28,18 +28,28 @@ class ReplayedPair:
 
     Args:
         name: The pair's name.
-        hr: The HR file's bytes.
-        lr: The LR file's bytes.
-        equal: Whether both have the hashes that the manifest records.
+        sides: The names of its files, such as ``hr`` and ``lr``.
+        files: Their bytes.
+        equal: Whether all have the hashes that the manifest records.
         on_disk: Whether the dataset's files have them too, in any format; None if they are
             missing.
     """
 
     name: str
-    hr: bytes
-    lr: bytes
+    sides: tuple[str, ...]
+    files: EncodedPair
     equal: bool
     on_disk: bool | None
+
+    @property
+    def hr(self) -> bytes:
+        """The HR file's bytes."""
+        return self.files[0]
+
+    @property
+    def lr(self) -> bytes:
+        """The LR file's bytes."""
+        return self.files[1]
 
 
 def replay_pairs(
@@ -74,10 +84,10 @@ def replay_pairs(
         root = str(source) if is_url(source) else Path(source)
     writer = open_writer(destination)
     for each in _chosen_rows(path, recipe, row):
-        hr, lr = render_row(each, recipe, settings, root, device, backend)
+        files = render_row(each, recipe, settings, root, device, backend)
         stored = writer.read(each)
         on_disk = None if stored is None else matches(stored, each)
-        yield ReplayedPair(each["name"], hr, lr, matches((hr, lr), each), on_disk)
+        yield ReplayedPair(each["name"], writer.sides, files, matches(files, each), on_disk)
 
 
 def _locate(manifest: Path | str) -> tuple[Path | None, Destination]:
@@ -112,7 +122,7 @@ def render_row(
     device: str = "cpu",
     backend: Backend | None = None,
 ) -> EncodedPair:
-    """Render the pair of a row, and return its HR and its LR file.
+    """Render the pair of a row, and return its files.
 
     Raises:
         SynthError: the recipe cannot draw the row, or the source has another size.
@@ -132,4 +142,4 @@ def render_row(
             f"row {row['index']}: {row['source']} now gives another crop; is it the same image?"
         )
     [pixels] = degrade_crops([crop], recipe, plan, device, backend)
-    return encode_pair(*pixels)
+    return encode_pair(pixels, crop, settings)

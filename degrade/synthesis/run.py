@@ -20,8 +20,10 @@ from __future__ import annotations
 
 import json
 import platform
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from degrade.errors import SynthError
@@ -32,7 +34,7 @@ from degrade.storage.destination import RECORDS, Destination, open_destination
 from degrade.storage.files import sha256
 from degrade.storage.names import escape
 from degrade.synthesis.job import Job
-from degrade.synthesis.manifest import Manifest
+from degrade.synthesis.manifest import Manifest, Row
 from degrade.synthesis.render import Engine
 from degrade.synthesis.writers import FORMATS, FolderWriter
 from degrade.versions import package_versions
@@ -62,13 +64,25 @@ class Report:
         made: Pairs made by this run.
         kept: Pairs kept from an earlier run.
         skipped: Sources that could not be used, with the reason.
+        notes: How many pairs have each note, such as ``alpha dropped``.
         repaired: What was damaged or in the way, and what was done.
     """
 
     made: int = 0
     kept: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=lambda: [])
+    notes: dict[str, int] = field(default_factory=lambda: {})
     repaired: list[str] = field(default_factory=lambda: [])
+
+
+def counted_notes(rows: Sequence[Row]) -> dict[str, int]:
+    """Return how many pairs have each note, without its numbers.
+
+    >>> counted_notes([{"notes": "alpha dropped; mirrored up from 9 x 20"}, {"notes": ""}])
+    {'alpha dropped': 1, 'mirrored up': 1}
+    """
+    notes = (note for row in rows for note in row["notes"].split("; ") if note)
+    return dict(Counter(re.sub(r" from \d+ x \d+$", "", note) for note in notes))
 
 
 def versions(backend: Backend) -> dict[str, str]:
@@ -90,7 +104,7 @@ def settings_record(job: Job, recipe: Recipe) -> dict[str, Any]:
         "root": job.root if isinstance(job.root, str) else str(job.root.resolve()),
         "sources": sha256(json.dumps(job.sources).encode()),
         "pairs": job.total,
-        **asdict(job.settings),
+        **job.settings.record(),
     }
 
 
@@ -115,7 +129,7 @@ def synthesize(
     """
     report = Report()
     destination = open_destination(job.url or job.output)
-    writer = FORMATS[job.format](destination, job.shard, job.total)
+    writer = FORMATS[job.format](destination, job.shard, job.total, job.settings.sides)
     record = settings_record(job, recipe)
     try:
         with Manifest.open(job.output, recipe, record, versions(job.backend), writer) as manifest:
@@ -126,6 +140,7 @@ def synthesize(
             manifest.finish()
             writer.finish(manifest.rows())
             report.repaired[:0] = [*manifest.repaired, *writer.repaired]
+            report.notes = counted_notes(manifest.rows())
             _put_records(destination, (*RECORDS, "skipped.csv"))
             destination.close()
     except OSError as error:

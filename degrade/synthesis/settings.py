@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
@@ -17,6 +17,11 @@ from degrade.storage.destination import read_record
 from degrade.storage.remote import is_url
 
 __all__ = ["SynthSettings", "load_settings"]
+
+LATER: dict[str, Any] = {"names": "hr,lr", "keep_raw": False}
+"""Settings that are recorded only where they differ from these, so that datasets made before there
+were any can be resumed.
+"""
 
 
 @dataclass(frozen=True)
@@ -30,8 +35,12 @@ class SynthSettings:
         count: Stop after this many pairs.
         seed: Seed; a pair's key is ``Key.of(seed, index)``.
         small: What to do with images smaller than the patch (or than the scale): ``reflect`` or
-            ``skip`` them.
+            ``skip`` them; ``auto`` reflects those of at least half its size and skips the others,
+            whose reflections would repeat like a kaleidoscope's.
         alpha: ``drop`` alpha, with a note; or ``keep`` it, the LR's by area averaging.
+        names: The folders of HR and LR images.
+        keep_raw: Whether to write each HR crop as it is in its source too, in ``hr_raw``: a recipe
+            may sharpen HR.
     """
 
     input: str = ""
@@ -39,8 +48,28 @@ class SynthSettings:
     per_image: int = 1
     count: int | None = None
     seed: int = 0
-    small: Literal["reflect", "skip"] = "reflect"
+    small: Literal["auto", "reflect", "skip"] = "auto"
     alpha: Literal["drop", "keep"] = "drop"
+    names: Literal["hr,lr", "gt,lq", "hq,lq"] = "hr,lr"
+    keep_raw: bool = False
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The names of a pair's files: HR, LR and, if it is kept, HR before the recipe.
+
+        >>> SynthSettings(names="gt,lq", keep_raw=True).sides
+        ('gt', 'lq', 'gt_raw')
+        """
+        high, low = self.names.split(",")
+        return (high, low, f"{high}_raw") if self.keep_raw else (high, low)
+
+    def record(self) -> dict[str, Any]:
+        """Return what ``synth.json`` records of them."""
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in LATER or value != LATER[name]
+        }
 
 
 def load_settings(folder: Path, recipe: Recipe) -> tuple[Path | str, SynthSettings]:
@@ -53,7 +82,12 @@ def load_settings(folder: Path, recipe: Recipe) -> tuple[Path | str, SynthSettin
     try:
         record = json.loads(read_record(path))
         settings = TypeAdapter(SynthSettings).validate_python(
-            {name: record[name] for name in SynthSettings.__dataclass_fields__}
+            {
+                name: record[name]
+                for name in SynthSettings.__dataclass_fields__
+                if name not in LATER
+            }
+            | {name: record[name] for name in LATER if name in record}
         )
         root, digest = (
             TypeAdapter(str).validate_python(record[name]) for name in ("root", "recipe_hash")

@@ -150,7 +150,7 @@ def test_sources_that_are_gone(photos: Path, whole: tuple[str, Path], tmp_path: 
     (here / "c.png").rename(tmp_path / "elsewhere.png")
     with pytest.raises(ImageError, match=r"c\.png: no such file"):
         list(replay_pairs(out))
-    with pytest.raises(UserError, match=r"holds another run \(sources was"):
+    with pytest.raises(UserError, match=r"holds another run \(the names of the sources"):
         make(here, out, format)
     assert tree(out) == before
     (tmp_path / "elsewhere.png").rename(here / "c.png")

@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from degrade.errors import SynthError
 from degrade.storage.destination import Destination, read_record
+from degrade.synthesis.settings import LATER, SynthSettings
 from degrade.synthesis.writers.folder import FolderWriter
 from degrade.synthesis.writers.huggingface import HuggingFaceWriter
 from degrade.synthesis.writers.lmdb import LmdbWriter
@@ -31,7 +34,9 @@ def open_writer(destination: Destination) -> FolderWriter:
     try:
         record: dict[str, Any] = json.loads(read_record(path))
         writer = FORMATS[record.get("format", FolderWriter.name)]
-        return writer(destination, int(record.get("shard", 1000)), int(record["pairs"]))
+        layout = {name: record[name] for name in LATER if name in record}
+        sides = TypeAdapter(SynthSettings).validate_python(layout).sides
+        return writer(destination, int(record.get("shard", 1000)), int(record["pairs"]), sides)
     except (
         OSError,
         ValueError,

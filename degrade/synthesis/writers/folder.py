@@ -8,20 +8,20 @@ from pathlib import Path
 
 from degrade.storage.destination import Destination
 from degrade.storage.files import sha256
-from degrade.synthesis.manifest import Row, pair_files
+from degrade.synthesis.manifest import Row, pair_files, recorded_hashes
 
 __all__ = ["EncodedPair", "FolderWriter", "PackedWriter", "matches", "utf8_bytes"]
 
 MAX_NAME = 900
 """Most bytes of a name; systems allow 4096 for a path, with the dataset's folder."""
 
-EncodedPair = tuple[bytes, bytes]
-"""The HR and the LR file."""
+EncodedPair = tuple[bytes, ...]
+"""The HR and the LR file and, if it is kept, the raw HR file."""
 
 
 def matches(pair: EncodedPair, row: Row) -> bool:
-    """Return whether both files have the SHA-256 that the manifest records."""
-    return [sha256(file) for file in pair] == [row["hr_sha256"], row["lr_sha256"]]
+    """Return whether all files have the SHA-256 that the manifest records."""
+    return [sha256(file) for file in pair] == recorded_hashes(row)
 
 
 def utf8_bytes(name: str) -> int:
@@ -36,6 +36,7 @@ class FolderWriter:
         destination: Where the dataset is stored.
         shard: Pairs in a shard, in formats that have shards.
         total: Pairs in the whole dataset.
+        sides: The names of the files of a pair, of the HR file first.
     """
 
     name = "folder"
@@ -47,8 +48,15 @@ class FolderWriter:
     """The length of a name, which is at most :attr:`longest_name`."""
     longest_name = MAX_NAME
 
-    def __init__(self, destination: Destination, shard: int = 1000, total: int = 0) -> None:
+    def __init__(
+        self,
+        destination: Destination,
+        shard: int = 1000,
+        total: int = 0,
+        sides: Sequence[str] = ("hr", "lr"),
+    ) -> None:
         self.destination, self.shard, self.total = destination, shard, total
+        self.sides = tuple(sides)
         self.repaired: list[str] = []
 
     @property
@@ -74,11 +82,11 @@ class FolderWriter:
         return [row for row in rows if self.verify_files(row)]
 
     def verify_files(self, row: Row) -> bool:
-        """Return whether both files of a pair are intact; delete a file that is not."""
-        paths = pair_files(self.staging_dir, row["name"])
-        hashes = row["hr_sha256"], row["lr_sha256"]
+        """Return whether the files of a pair are intact; delete a file that is not."""
+        paths = self.files(row)
         intact = [
-            self.destination.has(path, digest) for path, digest in zip(paths, hashes, strict=True)
+            self.destination.has(path, digest)
+            for path, digest in zip(paths, recorded_hashes(row), strict=True)
         ]
         for path, fine in zip(paths, intact, strict=True):
             if not fine:
@@ -89,7 +97,7 @@ class FolderWriter:
 
     def add(self, row: Row) -> None:
         """Store or pack a pair whose files are in the staging folder."""
-        for path in pair_files(self.staging_dir, row["name"]):
+        for path in self.files(row):
             if path.exists():
                 self.destination.put(path)
 
@@ -101,10 +109,13 @@ class FolderWriter:
 
     def read(self, row: Row) -> EncodedPair | None:
         """Return a pair's files, or None if one is missing."""
-        hr, lr = (
-            self.destination.read(path) for path in pair_files(self.staging_dir, row["name"])
-        )
-        return None if hr is None or lr is None else (hr, lr)
+        found = [self.destination.read(path) for path in self.files(row)]
+        files = tuple(file for file in found if file is not None)
+        return files if len(files) == len(found) else None
+
+    def files(self, row: Row) -> tuple[Path, ...]:
+        """Return where engines write a pair's files."""
+        return pair_files(self.staging_dir, row["name"], self.sides)
 
 
 class PackedWriter(FolderWriter):
@@ -125,12 +136,13 @@ class PackedWriter(FolderWriter):
 
     def read_staged(self, row: Row) -> EncodedPair | None:
         """Return a staged pair, or None."""
-        hr, lr = pair_files(self.staging_dir, row["name"])
-        return (hr.read_bytes(), lr.read_bytes()) if hr.is_file() and lr.is_file() else None
+        paths = self.files(row)
+        whole = all(path.is_file() for path in paths)
+        return tuple(path.read_bytes() for path in paths) if whole else None
 
     def delete_staged(self, row: Row) -> None:
         """Delete a pair's staged files."""
-        for path in pair_files(self.staging_dir, row["name"]):
+        for path in self.files(row):
             path.unlink(missing_ok=True)
 
     def delete_staging_dir(self) -> None:

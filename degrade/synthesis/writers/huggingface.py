@@ -17,14 +17,15 @@ __all__ = ["HuggingFaceWriter"]
 
 
 class HuggingFaceWriter(FolderWriter):
-    """Writes columns ``hr_file_name`` and ``lr_file_name``, then those of the manifest."""
+    """Writes a column ``hr_file_name`` a side, then those of the manifest."""
 
     name = "huggingface"
 
     def finish(self, rows: Sequence[Row]) -> None:
-        sides = ("hr", "lr")
         lines = (
-            to_json({**{f"{side}_file_name": f"{side}/{r['name']}.png" for side in sides}, **r})
+            to_json(
+                {**{f"{side}_file_name": f"{side}/{r['name']}.png" for side in self.sides}, **r}
+            )
             for r in rows
         )
         path = self.destination.folder / "metadata.jsonl"

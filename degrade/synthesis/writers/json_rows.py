@@ -8,9 +8,7 @@ from collections.abc import Mapping
 
 __all__ = ["to_json"]
 
-_TEXT = frozenset(
-    {"name", "source", "notes", "hr_sha256", "lr_sha256", "key", "hr_file_name", "lr_file_name"}
-)
+_TEXT = frozenset({"name", "source", "notes", "hr_sha256", "lr_sha256", "hr_raw_sha256", "key"})
 """Columns that stay text; a key has 64 bits, more than JSON readers keep of a number."""
 
 

@@ -43,7 +43,7 @@ def key_bytes(name: str) -> int:
 
 
 class LmdbWriter(PackedWriter):
-    """Writes two databases, of HR and of LR files."""
+    """Writes two databases, of HR and of LR files, or three."""
 
     name = "lmdb"
     name_cost = staticmethod(key_bytes)
@@ -120,10 +120,11 @@ class LmdbWriter(PackedWriter):
         if staged is not None:
             return staged
         found = [database.get(key_of(row["name"])) for database in self._databases]
-        return (found[0], found[1]) if found and found[0] and found[1] else None
+        files = tuple(value for value in found if value is not None)
+        return files if files and len(files) == len(found) else None
 
     def _folders(self) -> list[Path]:
-        return [self.destination.folder / "hr.lmdb", self.destination.folder / "lr.lmdb"]
+        return [self.destination.folder / f"{side}.lmdb" for side in self.sides]
 
     @cached_property
     def _databases(self) -> list[Database]:
@@ -177,7 +178,7 @@ def _is_intact(folder: Path) -> bool:
 
 
 def _line(row: Row, side: int, png: bytes) -> str:
-    prefix = ("hr", "lr")[side]
+    prefix = "lr" if side == 1 else "hr"
     channels = 4 if png[25] == 6 else 3  # the colour type in a PNG header: 2 is RGB, 6 is RGBA
     height, width = row[f"{prefix}_height"], row[f"{prefix}_width"]
     return f"{key_of(row['name'])}.png ({height},{width},{channels}) 1\n"

@@ -36,8 +36,14 @@ class WebDatasetWriter(PackedWriter):
     name = "webdataset"
     packs_in_order = True
 
-    def __init__(self, destination: Destination, shard: int = 1000, total: int = 0) -> None:
-        super().__init__(destination, shard, total)
+    def __init__(
+        self,
+        destination: Destination,
+        shard: int = 1000,
+        total: int = 0,
+        sides: Sequence[str] = ("hr", "lr"),
+    ) -> None:
+        super().__init__(destination, shard, total, sides)
         self._rows: defaultdict[int, dict[int, Row]] = defaultdict(dict)
         self._skipped: defaultdict[int, set[int]] = defaultdict(set)
         self._stale: set[int] = set()
@@ -93,7 +99,8 @@ class WebDatasetWriter(PackedWriter):
         if staged is not None:
             return staged
         index = int(row["index"])
-        return _read_pair(self._shard(index // self.shard), index)
+        tar = self._shard(index // self.shard)
+        return None if tar is None else self._members(tar, index)
 
     def _shard(self, number: int) -> IndexedTar | None:
         """Return a packed shard, kept open for the pairs that are read from it in turn."""
@@ -104,6 +111,11 @@ class WebDatasetWriter(PackedWriter):
             self._open = IndexedTar(path)
         return self._open
 
+    def _members(self, tar: IndexedTar, index: int) -> EncodedPair | None:
+        """Return the files of a pair in a shard."""
+        names = [f"{index:06d}.{side}.png" for side in self.sides]
+        return tuple(map(tar.read, names)) if all(name in tar for name in names) else None
+
     def _packed(self, number: int, rows: Sequence[Row]) -> set[int]:
         """Return the indices of the pairs that a shard holds intact; delete a damaged shard."""
         path = self.path(number)
@@ -112,7 +124,7 @@ class WebDatasetWriter(PackedWriter):
             return {int(row["index"]) for row in rows} if self.destination.has(path) else set()
         try:
             tar = IndexedTar(path)
-            found = {int(row["index"]): _read_pair(tar, int(row["index"])) for row in rows}
+            found = {int(row["index"]): self._members(tar, int(row["index"])) for row in rows}
         except UserError as error:
             self.repaired.append(f"written again: {error}")
             path.unlink()
@@ -128,7 +140,7 @@ class WebDatasetWriter(PackedWriter):
         """Return whether a shard is, byte for byte, what is written of some pairs in it."""
         digest = _Digest()
         ordered = sorted(rows, key=lambda row: int(row["index"]))
-        self._write(digest, ordered, lambda row: _read_pair(tar, int(row["index"])))
+        self._write(digest, ordered, lambda row: self._members(tar, int(row["index"])))
         return digest.hash.hexdigest() == sha256(path)
 
     def _pack_if_done(self, number: int) -> None:
@@ -173,9 +185,8 @@ class WebDatasetWriter(PackedWriter):
                 pair = read(row)
                 assert pair is not None, f"{row['name']}: was deleted while the run went on"
                 key, described = f"{int(row['index']):06d}", to_json(row).encode()
-                tar.write(
-                    {"__key__": key, "hr.png": pair[0], "json": described, "lr.png": pair[1]}
-                )
+                files = {f"{side}.png": file for side, file in zip(self.sides, pair, strict=True)}
+                tar.write({"__key__": key, **dict(sorted({**files, "json": described}.items()))})
         except OSError:
             # Closed now, or it would try to write once more when collected, and print the error.
             with contextlib.suppress(OSError):
@@ -194,13 +205,6 @@ class _Digest:
         """Add to the hash."""
         self.hash.update(data)
         return len(data)
-
-
-def _read_pair(tar: IndexedTar | None, index: int) -> EncodedPair | None:
-    names = [f"{index:06d}.{side}.png" for side in ("hr", "lr")]
-    if tar is None or any(name not in tar for name in names):
-        return None
-    return tar.read(names[0]), tar.read(names[1])
 
 
 def _tar_writer() -> Any:
