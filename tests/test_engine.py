@@ -7,15 +7,18 @@ from __future__ import annotations
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 from skimage import data
 
 from degrade import Recipe
+from degrade.errors import SynthError
 from degrade.images.regions import OpenImage
 from degrade.storage.files import sha256
 from degrade.synthesis import engines
+from degrade.synthesis.engines import choose
 from degrade.synthesis.job import prepare
 from degrade.synthesis.memory import MemorySemaphore
 from degrade.synthesis.run import synthesize
@@ -101,3 +104,17 @@ def test_plugins_are_imported_from_their_folder(
     monkeypatch.setattr(sys, "path", sys.path.copy())
     import_plugins([("plug_in_of_a_folder", str(tmp_path))])
     assert sys.modules.pop("plug_in_of_a_folder").__file__ is not None
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"workers": 0}, "--workers 0: should be from 1 to 1024"),
+        ({"workers": -1, "batch": 0}, "--workers -1: .*\n--batch 0: should be from 1 to 4096"),
+        ({"batch": 10**12}, "--batch 1000000000000: should be"),
+        ({"name": "none", "batch": 0}, "--engine none: .*\n--batch 0"),
+    ],
+)
+def test_numbers_are_bounded(kwargs: dict[str, Any], message: str) -> None:
+    with pytest.raises(SynthError, match=message):
+        choose("cpu", **kwargs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -38,6 +37,8 @@ Memory = Annotated[
         help="Memory limit of the images in progress, in GiB. Default: half of the machine's."
     ),
 ]
+MAX_MEMORY = 2**20
+"""GiB: a petabyte."""
 SHOWN_SKIPPED = 10
 """Skipped sources that are printed."""
 
@@ -178,8 +179,10 @@ def _bytes(memory: float | None) -> int | None:
 
     if memory is None:
         return None
-    if not 0 < memory < inf:
-        raise UserError(f"--memory {memory:g}: should be a number of GiB above 0")
+    if not 0 < memory <= MAX_MEMORY:
+        raise UserError(
+            f"--memory {memory:g}: should be a number of GiB above 0, up to {MAX_MEMORY}"
+        )
     return max(int(memory * 2**30), 1)
 
 

@@ -33,6 +33,7 @@ from degrade.synthesis.worker import Plugin, Worker, init_worker, plugins
 
 __all__ = ["Engine", "Result", "choose", "device_pool", "in_process", "on_device", "process_pool"]
 
+MAX_WORKERS, MAX_BATCH = 1024, 4096
 ENGINES = ("auto", "inline", "processes", "ray")
 
 
@@ -57,10 +58,16 @@ def choose(
             :class:`degrade.synthesis.memory.MemorySemaphore`.
 
     Raises:
-        SynthError: the engine is unknown, or does not work on this device.
+        SynthError: the engine is unknown or does not work on this device, or a number is out of
+            range.
     """
-    if name not in ENGINES:
-        raise SynthError(f"--engine {name}: should be {', '.join(ENGINES)}")
+    problems = [] if name in ENGINES else [f"--engine {name}: should be {', '.join(ENGINES)}"]
+    if workers is not None and not 1 <= workers <= MAX_WORKERS:
+        problems.append(f"--workers {workers}: should be from 1 to {MAX_WORKERS}")
+    if not 1 <= batch <= MAX_BATCH:
+        problems.append(f"--batch {batch}: should be from 1 to {MAX_BATCH}")
+    if problems:
+        raise SynthError("\n".join(problems))
     count = workers or os.cpu_count() or 1
     if name == "ray":
         return _ray_engine(device, workers, batch)
