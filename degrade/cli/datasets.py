@@ -207,7 +207,9 @@ def _print_report(report: Report, job: Job, recipe: Recipe, sheet: Path) -> None
     if recipe.hr.nodes:
         steps = [one if isinstance(one, str) else next(iter(one)) for one in recipe.hr.body()]
         asked = f"{raw[0]}/ is as it was" if raw else "--keep-raw writes it as it was, too"
-        out.print(f"  {high}/ is HR after the recipe's {', '.join(steps)}; {asked}")
+        out.print(
+            f"  {high}/ is HR after the recipe's {', '.join(steps)}; {asked}", soft_wrap=True
+        )
     out.print("Look at:")
     out.print(f"  {sheet}  (a few pairs)", soft_wrap=True)
     folders = [path for path in (job.output / side for side in sides) if path.is_dir()]

@@ -73,6 +73,10 @@ NAMES = [
     "a\0b",
     "a\nb",
     "file:///x",
+    "%2E%2E/secret.png",
+    "%2Fsecret.png",
+    "a%00b",
+    "%0A",
 ]
 NUMBERS = [
     "-1",
@@ -126,6 +130,9 @@ VALUES: list[Any] = [
     2**70,
     1e300,
     [1] * 9,
+    "gt,lq",
+    "lr,hr",
+    {"hr": 10**400},
 ]
 
 
@@ -266,6 +273,34 @@ def shard(draw: Any, data: bytes) -> bytes:
     return out.getvalue()
 
 
+SIZES = [
+    b"\xff" * 12,
+    b"\x80" + b"\x7f" * 11,
+    b"-0000000001\0",
+    b"77777777777\0",
+    b"many\0\0\0\0\0\0\0\0",
+    bytes(12),
+]
+"""Size fields: negative, huge, no numbers."""
+
+
+def headers(draw: Any, data: bytes) -> bytes:
+    """Headers of a tar archive, their checksums made right again: sizes, types, and headers that
+    say something of the next one.
+    """
+    out = bytearray(data)
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        start = draw(st.sampled_from([member.offset for member in tar]))
+    block = out[start : start + 512]
+    size, kind = (draw(st.sampled_from([None, *each])) for each in (SIZES, b"01257LKxXgSVA"))
+    block[124:136] = size or block[124:136]
+    block[156] = kind or block[156]
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    out[start : start + 512] = bytes(block) * draw(st.sampled_from([1, 1, 2, 3000]))
+    return bytes(out)
+
+
 Mutation = Callable[[Any, bytes], bytes]
 OWN: list[tuple[str, Mutation]] = [
     ("manifest.csv", table),
@@ -277,6 +312,7 @@ OWN: list[tuple[str, Mutation]] = [
     ("lr.lmdb/data.mdb", scribbled),
     ("hr.lmdb/SHA256SUMS", scribbled),
     ("pairs-000000.tar", shard),
+    ("pairs-000000.tar", headers),
     ("recipe.yaml", scribbled),
     ("metadata.jsonl", scribbled),
 ]
