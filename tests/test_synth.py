@@ -24,10 +24,10 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from degrade import Recipe
-from degrade.errors import SynthError
+from degrade import PatchFolder, Recipe
+from degrade.errors import SynthError, UserError
 from degrade.execution import choose_for
-from degrade.images.files import read_image
+from degrade.images.files import list_images, read_image
 from degrade.storage.files import inside, place, sha256
 from degrade.synthesis import engines, render
 from degrade.synthesis.job import MAX_PART, Job, prepare, unique_names
@@ -36,6 +36,7 @@ from degrade.synthesis.run import Report, settings_record, synthesize, versions
 from degrade.synthesis.settings import SynthSettings
 from degrade.synthesis.writers.folder import MAX_NAME, utf8_bytes
 from degrade.synthesis.writers.lmdb import key_bytes
+from sr.examples import load_examples
 
 RECIPE = "realesrgan"
 
@@ -277,6 +278,41 @@ def test_a_dataset_within_its_sources(photos: Path) -> None:
     """Goes on, and does not eat itself."""
     assert make(photos, photos / "out").made == 5
     assert make(photos, photos / "out").kept == 5
+
+
+@pytest.mark.parametrize("where", ["synth", "photos/synth"])
+def test_another_dataset_within_the_sources(photos: Path, tmp_path: Path, where: str) -> None:
+    """Two recipes with their outputs in the input folder: the second does not take the first
+    one's pairs for photographs, and says so; nor does what else looks for images.
+    """
+    first, second = photos / where / "first", photos / where / "second"
+    make(photos, first)
+    before = (first / "skipped.csv").read_bytes()
+    assert make(photos, second, recipe="bicubic").made == 5
+    assert "a dataset that degrade synth made" in (second / "skipped.csv").read_text()
+    assert make(photos, second, recipe="bicubic").kept == 5
+    assert (
+        len(PatchFolder(photos, 32)) == len(list(load_examples(photos, Recipe.load("clean")))) == 5
+    )
+    assert make(photos, first).kept == 5
+    assert before != (first / "skipped.csv").read_bytes(), "which names the second"
+
+
+@pytest.mark.parametrize("names", ["hr,lr", "gt,lq"])
+def test_a_dataset_as_hr_images(photos: Path, tmp_path: Path, names: str) -> None:
+    out = tmp_path / "out"
+    make(photos, out, names=names)
+    high = names[:2]
+    message = rf"out: is a dataset .* its HR images are in {high}; its pairs are pairs:.*out in sr"
+    for read in (
+        lambda: make(out, tmp_path / "other"),
+        lambda: PatchFolder(out, 32),
+        lambda: list(load_examples(out, Recipe.load("clean"))),
+        lambda: list_images(out.as_uri().replace("file://", "local://")),
+    ):
+        with pytest.raises(UserError, match=message):
+            read()
+    assert make(out / high, tmp_path / "again").made == 5
 
 
 # --- going on ------------------------------------------------------------------------------------

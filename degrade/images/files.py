@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from degrade.images.decode import image_size, open_source, read_image
 from degrade.images.image import Image, ImageError, Pixels
 from degrade.images.search import (
+    DATASET,
     SUFFIXES,
     Pattern,
     Search,
+    is_dataset,
     passed_over,
     refused_format,
     summary,
 )
 from degrade.limits import LIMIT
 from degrade.storage import remote
+from degrade.storage.destination import RECORDS
 from degrade.storage.names import escape, unescape
 
 __all__ = [
@@ -65,6 +68,8 @@ def search_images(source: str | os.PathLike[str]) -> tuple[list[Path], dict[str,
     pattern = Pattern(path) if path.is_dir() else Pattern.of(path)
     if pattern is None or not pattern.folder.is_dir():
         raise ImageError(path, "does not exist")
+    if path == pattern.folder and is_dataset(os.listdir(path)):
+        raise _dataset(path, os.listdir(path))
     try:
         found = Search(pattern)
     except OSError as error:
@@ -150,8 +155,17 @@ def list_images(url: str) -> tuple[str, list[str], dict[str, str]]:
         UserError: It does not exist, or the store cannot be read.
     """
     root, found = remote.list_files(url)
+    datasets = {
+        folder
+        for folder in {name.rpartition("/")[0] for name in found if name.endswith(RECORDS[0])}
+        if is_dataset(name.removeprefix(f"{folder}/") for name in found)
+    }
+    if "" in datasets:
+        raise _dataset(url, {name.partition("/")[0] for name in found})
+    for folder in datasets:
+        found = [name for name in found if not name.startswith(f"{folder}/")]
     images: list[str] = []
-    skipped: dict[str, str] = {}
+    skipped = dict.fromkeys(datasets, DATASET)
     for name in found:
         *folders, file = name.split("/")
         if file.startswith(".") or any(part.startswith(".") for part in folders):
@@ -165,6 +179,15 @@ def list_images(url: str) -> tuple[str, list[str], dict[str, str]]:
     if not images:
         raise _no_images(url, len(found), skipped)
     return root, images, skipped
+
+
+def _dataset(place: str | Path, names: Iterable[str]) -> ImageError:
+    high = [name for name in names if name in ("hr", "gt", "hq")]
+    remedy = f"; its HR images are in {high[0]}" if high else ""
+    return ImageError(
+        place,
+        f"is {DATASET}, not a folder of HR images{remedy}; its pairs are pairs:{place} in sr",
+    )
 
 
 def _no_images(place: str | Path, count: int, skipped: Mapping[str, str]) -> ImageError:

@@ -3,7 +3,7 @@ in silence.
 
 A folder that is reached twice, through links, is searched once; by its own path rather than a
 link's. Hidden files and folders are left out, unless a glob names them, and so are the folders in
-which systems keep thumbnails and deleted files.
+which systems keep thumbnails and deleted files, and datasets of ``degrade synth`` further down.
 """
 
 from __future__ import annotations
@@ -11,15 +11,25 @@ from __future__ import annotations
 import heapq
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from glob import has_magic
 from pathlib import Path, PurePath
 
+from degrade.storage.destination import RECORDS
 from degrade.storage.names import escape
 
-__all__ = ["SUFFIXES", "Pattern", "Search", "passed_over", "refused_format", "summary"]
+__all__ = [
+    "DATASET",
+    "SUFFIXES",
+    "Pattern",
+    "Search",
+    "is_dataset",
+    "passed_over",
+    "refused_format",
+    "summary",
+]
 
 SUFFIXES = frozenset(
     {
@@ -52,6 +62,8 @@ _SYSTEM_FOLDERS = frozenset(
         "_vti_cnf",
     }
 )
+DATASET = "a dataset that degrade synth made"
+"""Why a folder is not searched whose pairs would be taken for HR images."""
 _SYSTEM_FOLDER = "a folder of thumbnails or deleted files"
 
 
@@ -62,6 +74,15 @@ def passed_over(name: str) -> str:
     ('a folder of thumbnails or deleted files', '')
     """
     return _SYSTEM_FOLDER if name.lower() in _SYSTEM_FOLDERS else ""
+
+
+def is_dataset(names: Iterable[str]) -> bool:
+    """Return whether files of these names are those beside the pairs of a dataset.
+
+    >>> is_dataset(["hr", "lr", "manifest.csv", "recipe.yaml", "synth.json"])
+    True
+    """
+    return set(RECORDS) <= set(names)
 
 
 def refused_format(name: str) -> str:
@@ -197,6 +218,9 @@ class Search:
                     found = sorted(entries, key=lambda entry: entry.name, reverse=True)
             except OSError as error:
                 self.skipped[folder] = f"cannot be read: {(error.strerror or str(error)).lower()}"
+                continue
+            if folder != str(pattern.folder) and is_dataset(entry.name for entry in found):
+                self.skipped[folder] = DATASET
                 continue
             for entry in found:
                 after = pattern.step(state, entry.name)

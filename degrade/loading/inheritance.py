@@ -22,6 +22,8 @@ __all__ = ["RESERVED", "copy", "inherit", "override", "read"]
 
 RESERVED = ("name", "scale", "description", "import", "define", "extends", "hr")
 """Keys of a recipe that are not stages of the LR image."""
+MAX_BYTES = 2**24
+"""Most bytes of a recipe file."""
 REPLACED = ("name", "scale", "description", "import", "define")
 """Keys whose value always replaces that of the base recipe."""
 

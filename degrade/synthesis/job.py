@@ -212,7 +212,10 @@ def _find_sources(
         files = sample_images()
         root = files[0].parent
     sources = tuple(path.relative_to(root).as_posix() for path in files)
-    return root, sources, {os.path.relpath(path, root): why for path, why in skipped.items()}
+    others = {
+        path: why for path, why in skipped.items() if Path(path).resolve() != folder.resolve()
+    }
+    return root, sources, {os.path.relpath(path, root): why for path, why in others.items()}
 
 
 def _common(files: list[Path]) -> tuple[str, ...]:
