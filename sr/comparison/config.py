@@ -16,6 +16,7 @@ __all__ = ["BICUBIC", "Comparison", "override", "read_comparison"]
 BICUBIC = "bicubic"
 
 Names = tuple[str, ...]
+Level = Annotated[float, Field(ge=0, lt=1)]
 
 TESTED = ("bicubic", "realesrgan_light", "bsrgan", "realesrgan")
 
@@ -27,15 +28,24 @@ class Comparison(BaseModel):
         models: ``bicubic``, trainers of ``sr train``, and checkpoints (files, run folders, names
             of packaged models).
         train: Recipes to train on.
-        test: Recipes that make the LR images to test on.
+        test: Test sets: recipes that make the LR images, ``RECIPE@LEVEL`` for one at a severity
+            from 0 to 1, or ``pairs:DIR``.
+        severity: Levels at which each of these recipes is tested besides.
+        draws: How often each image is degraded, each time with a draw of its own; the values of
+            an image are means over them.
         data: HR images to train on: folders, files or globs.
         val: HR images to test on; never trained on.
         scale: HR size / LR size.
         steps: Optimizer steps of every run; by default the trainer's.
-        seeds: Runs of every model and recipe, with seeds 0, 1, ..; values are means over them.
+        seeds: Runs of every model and recipe, with seeds 0, 1, ..; values are means over them, and
+            intervals hold for other seeds too.
         seed: Seed of the degradations of the test images.
+        representatives: Number of representative degradations of the test recipes, on which every
+            model's acceptance rate is measured (:mod:`sr.comparison.seal`); 0: none.
+        lines: CSV file of their acceptance and excellence lines; by default stand-ins.
         out: Folder of the runs and results.
-        device: Device of ``sr train``.
+        device: Device of ``sr train``; several, ``cuda:0,cuda:1``, each take whole runs.
+        jobs: Processes that train and evaluate side by side; by default one a device.
         reuse: Checkpoints, run folders or folders of run folders, used instead of training where
             trainer, recipe hash, scale and seed agree, whatever their other settings.
         settings: Settings of a trainer's runs:
@@ -51,10 +61,15 @@ class Comparison(BaseModel):
     val: str = ""
     scale: Annotated[int, Field(ge=1, le=8)] = 4
     steps: Annotated[int, Field(ge=1)] | None = None
-    seeds: Annotated[int, Field(ge=1)] = 1
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 1
     seed: int = 0
+    severity: tuple[Level, ...] = ()
+    draws: Annotated[int, Field(ge=1, le=1000)] = 1
+    representatives: Annotated[int, Field(ge=0, le=1000)] = 0
+    lines: str | None = None
     out: str = "comparison"
     device: str = "auto"
+    jobs: Annotated[int, Field(ge=1, le=1024)] | None = None
     reuse: Names = ()
     settings: dict[str, dict[str, Any]] = {}
 

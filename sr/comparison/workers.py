@@ -1,0 +1,215 @@
+"""Worker processes: the trainings and evaluations of a comparison side by side.
+
+With one process everything runs in this one. With several, each takes one task after the other, on
+a device of its own if there are several; what a task makes lies on disk, so nothing but errors
+comes back, and a task that was cut off is resumed by the next comparison.
+"""
+
+# torch: types are partial.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle, islice
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from degrade.errors import UserError
+from degrade.synthesis.worker import Plugin, import_plugins, plugins
+from sr.training.loop import Status
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
+
+__all__ = ["Function", "ProgressCallback", "Task", "devices_of", "run_tasks", "torchrun_processes"]
+
+ProgressCallback = Callable[[str, Status | None], None]
+"""Called with the name of the run or evaluation in progress and, for a run, its status."""
+Function = Callable[..., None]
+"""Called with a task's argument, a device, and a callback for the status."""
+TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE")
+"""Variables of torchrun's environment that say a process is one of several."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something to do, and its name in messages.
+
+    Args:
+        name: Its name.
+        function: A function of a module.
+        argument: Its first argument, which can be pickled.
+    """
+
+    name: str
+    function: Function
+    argument: Any
+
+
+def devices_of(device: str) -> list[str]:
+    """Return the devices of ``cuda:0,cuda:1``, ``auto`` or one name.
+
+    >>> devices_of("cuda:0,cuda:1")
+    ['cuda:0', 'cuda:1']
+    """
+    if device == "auto":
+        return ["cuda" if torch.cuda.is_available() else "cpu"]
+    return [name.strip() for name in device.split(",")]
+
+
+def torchrun_processes() -> int | None:
+    """Return how many processes to use under torchrun; 0 for a rank that has nothing to do, None
+    without torchrun.
+
+    A matrix is many independent runs, so that rank 0 gives each process whole runs instead of
+    parts of a batch: nothing is synchronized, and results are those of a single process. The
+    other ranks end at once.
+
+    Raises:
+        UserError: There are several nodes.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    values = {name: os.environ.pop(name, "1") for name in TORCHRUN}
+    if values["RANK"] != "0" and values["WORLD_SIZE"] != "1":
+        return 0
+    if int(values["GROUP_WORLD_SIZE"]) > 1:
+        raise UserError(
+            f"torchrun started {values['GROUP_WORLD_SIZE']} nodes; sr compare uses one, "
+            "so leave out --nnodes, or run a part of the models on each and --reuse their runs"
+        )
+    return int(values["LOCAL_WORLD_SIZE"])
+
+
+def run_tasks(
+    tasks: Sequence[Task], processes: int, devices: Sequence[str], report: ProgressCallback
+) -> None:
+    """Run all tasks.
+
+    Args:
+        tasks: Independent of each other.
+        processes: Number of processes.
+        devices: Devices, dealt to the processes in turn.
+        report: Called with each task's name when it begins, or when it ends if there are several
+            processes.
+
+    Raises:
+        UserError: A task failed, or its process was killed. What other tasks have finished is
+            kept.
+    """
+    if min(processes, len(tasks)) > 1:
+        _run_in_pool(tasks, min(processes, len(tasks)), devices, report)
+        return
+    for task in tasks:
+        report(task.name, None)
+        task.function(task.argument, devices[0], _status(report, task.name))
+
+
+def _status(report: ProgressCallback, name: str) -> Callable[[Status], None]:
+    return lambda status: report(name, status)
+
+
+# --- several processes ---------------------------------------------------------------------------
+
+
+def _run_in_pool(
+    tasks: Sequence[Task], processes: int, devices: Sequence[str], report: ProgressCallback
+) -> None:
+    # Spawned: a fork would copy the locks of this process's threads, and CUDA, in any state.
+    context = multiprocessing.get_context("spawn")
+    free: SimpleQueue[str] = context.SimpleQueue()
+    for device in islice(cycle(devices), processes):
+        free.put(device)
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    arguments = free, threads, plugins()
+    pool = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=arguments)
+    with _passing_on_sigterm():
+        try:
+            for number, (task, problem) in enumerate(_work_all(pool, tasks, processes), start=1):
+                if problem is not None:
+                    raise UserError(problem)
+                report(f"{task.name}  ({number} of {len(tasks)})", None)
+        except BrokenProcessPool:
+            raise UserError(
+                "a worker process was killed (out of memory?); run the same command again to go "
+                "on, with fewer --jobs"
+            ) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _work_all(
+    pool: ProcessPoolExecutor, tasks: Sequence[Task], processes: int
+) -> Iterator[tuple[Task, str | None]]:
+    """Yield each task when it is done, with what is wrong. No more are handed over than are
+    worked on, so that nothing begins after an error or Ctrl-C.
+    """
+    left = iter(tasks)
+    running: dict[Future[str | None], Task] = {}
+    while True:
+        for task in islice(left, processes - len(running)):
+            running[pool.submit(_work, task)] = task
+        if not running:
+            return
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            yield running.pop(future), future.result()
+
+
+@contextmanager
+def _passing_on_sigterm() -> Generator[None]:
+    """Make SIGTERM interrupt the workers, then this process. Ctrl-C reaches all by itself."""
+    others = set(multiprocessing.active_children())
+
+    def interrupt(_number: int, _frame: object) -> None:
+        for child in set(multiprocessing.active_children()) - others:
+            if child.pid is not None:
+                os.kill(child.pid, signal.SIGINT)
+        raise KeyboardInterrupt
+
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, interrupt) if main else None
+    try:
+        yield
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)
+
+
+_device = "cpu"
+"""Device of this worker process."""
+
+
+def _begin(free: SimpleQueue[str], threads: int, modules: list[Plugin]) -> None:
+    """Initialize a worker process, which ignores Ctrl-C between tasks."""
+    global _device
+    _device = free.get()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(threads)
+    import_plugins(modules)
+
+
+def _work(task: Task) -> str | None:
+    """Run a task; return what is wrong, for errors of some kinds cannot be pickled."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        task.function(task.argument, _device, None)
+    except UserError as error:
+        return str(error)
+    except KeyboardInterrupt:
+        return f"{task.name}: stopped; run the same command again to go on"
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        parent = multiprocessing.parent_process()
+        if parent is not None and not parent.is_alive():
+            os._exit(1)  # nobody will ever read the queue that this process waits on
+    return None
