@@ -378,8 +378,25 @@ def compare_command(
     test: Annotated[
         str | None,
         typer.Option(
-            help="Recipes to test on, comma-separated. "
-            "Default: bicubic,realesrgan_light,bsrgan,realesrgan."
+            help="Test sets, comma-separated: recipes, RECIPE@0.75 for one at a severity, "
+            "pairs:DIR. Default: bicubic,realesrgan_light,bsrgan,realesrgan."
+        ),
+    ] = None,
+    severity: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEVELS",
+            help="Severities from 0 to below 1 at which each test recipe is tested too: "
+            "0,0.25,0.5,0.75,0.95.",
+        ),
+    ] = None,
+    draws: Annotated[
+        int | None, typer.Option(help="Draws of each test image. Default: 1.")
+    ] = None,
+    representatives: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K", help="Measure acceptance on K representative degradations (SEAL)."
         ),
     ] = None,
     data: Annotated[
@@ -407,7 +424,18 @@ def compare_command(
             "agree; repeatable."
         ),
     ] = [],  # noqa: B006
-    device: AnyDevice = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="auto, cpu, cuda or mps, or several: cuda:0,cuda:1. Default: auto."),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", help="Processes that train and test. Default: one a device."),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say how many trainings and evaluations, and how long."),
+    ] = False,
     quick: Annotated[
         bool, typer.Option("--quick", help="SRCNN on the sample photographs, in minutes.")
     ] = False,
@@ -421,17 +449,22 @@ def compare_command(
     ] = [],  # noqa: B006
     modules: Modules = [],  # noqa: B006
 ) -> None:
-    """Train every model on every recipe, test each on every recipe, and write tables and an HTML
-    report.
+    """Train every model on every recipe, test each on every test set, and write tables and an HTML
+    report. A comparison that was stopped goes on when run again.
     """
     from degrade.errors import UserError
-    from sr.comparison.compare import run_comparison
+    from sr.comparison.compare import plan_comparison, run_comparison
     from sr.comparison.config import override, read_comparison
+    from sr.comparison.cost import estimate
     from sr.comparison.quick import quick_comparison
     from sr.comparison.results import write_results
     from sr.comparison.tables import print_matrix
+    from sr.comparison.workers import torchrun_processes
     from sr.training.progress import training_progress
 
+    processes = torchrun_processes()
+    if processes == 0:  # rank 0 of torchrun does all of it
+        return
     flags: dict[str, Any] = {
         "models": split_commas(models),
         "train": split_commas(train),
@@ -441,20 +474,32 @@ def compare_command(
         "scale": scale,
         "steps": steps,
         "seeds": seeds,
+        "severity": split_commas(severity),
+        "draws": draws,
+        "representatives": representatives,
         "out": output,
         "reuse": tuple(reuse) or None,
         "device": device,
+        "jobs": jobs or processes,
     }
     import_modules(modules)
     if quick and config is not None:
         raise UserError("--quick has its own settings; leave out --config or --quick")
     comparison = quick_comparison(flags) if quick else read_comparison(config, flags)
     comparison = override(comparison, read_changes(changes))
+
+    def tell(words: str) -> None:
+        err.print(words, soft_wrap=True, markup=False)
+
+    if dry_run:
+        for line in estimate(plan_comparison(comparison, tell), tell).lines():
+            out.print(line, soft_wrap=True)
+        return
     with training_progress(err) as update:
 
         def callback(name: str, status: Status | None) -> None:
             if status is None:
-                err.print(name, soft_wrap=True)
+                tell(name)
             else:
                 update(status)
 

@@ -344,7 +344,7 @@ def test_errors_of_the_settings(place: Path) -> None:
     with pytest.raises(UserError, match="scale: Input should be less than or equal to 8"):
         settings(place, scale=9)
     with pytest.raises(
-        UserError, match="batch: should begin with one of bicubic, srcnn and a dot"
+        UserError, match="batch: should begin with one of srcnn and a dot"
     ):
         override(settings(place), {"batch": 8})
 

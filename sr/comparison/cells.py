@@ -34,7 +34,7 @@ from sr.examples import PAIRS, Example, hr_images
 from sr.figures import most_detailed, to_pixels
 from sr.pretrained import MissingWeightsError, locate
 
-__all__ = ["Cell", "CellResults", "Crop", "evaluate_cell", "read_cell"]
+__all__ = ["Cell", "CellResults", "Crop", "count_images", "evaluate_cell", "read_cell"]
 
 CROPS = 4
 """Images of each test set of which a crop is kept for the report."""
@@ -119,8 +119,8 @@ def _measures_lpips() -> bool:
     return True
 
 
-def _count(source: str) -> int:
-    """Number of examples of a test set."""
+def count_images(source: str) -> int:
+    """Return the number of images of a test set."""
     if source.startswith(PAIRS):
         return len(PairedFolder(source.removeprefix(PAIRS)))
     return len(hr_images(source))
@@ -136,7 +136,7 @@ def evaluate_cell(cell: Cell, device: str) -> None:
         return
     column, scale = cell.column, cell.comparison.scale
     model = checkpoint.load(cell.model, scale, device)
-    count = _count(column.source)
+    count = count_images(column.source)
     shown = set(range(0, count, max(1, count // CROPS))[:CROPS]) if cell.draw == 0 else set[int]()
     crops: dict[str, Crop] = {}
     seen = 0

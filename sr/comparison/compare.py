@@ -22,7 +22,7 @@ from degrade.images.files import find_images
 from degrade.recipe import Recipe
 from sr.comparison.cells import Cell, CellResults, evaluate_cell, read_cell
 from sr.comparison.columns import Column, read_columns
-from sr.comparison.config import BICUBIC, Comparison
+from sr.comparison.config import BICUBIC, Comparison, settable
 from sr.comparison.matrix import Matrix, Reals, Representatives, TestSet
 from sr.comparison.runs import (
     PlannedRow,
@@ -34,7 +34,6 @@ from sr.comparison.runs import (
 from sr.comparison.seal import choose, read_lines
 from sr.comparison.workers import ProgressCallback, Task, devices_of, run_tasks
 from sr.examples import hr_images
-from sr.training.config import DEFAULTS
 
 __all__ = ["Plan", "cells_of", "plan_comparison", "run_comparison"]
 
@@ -63,7 +62,7 @@ class Plan:
 
     @property
     def devices(self) -> list[str]:
-        return devices_of(self.comparison.device)
+        return devices_of(self.comparison.device, self.comparison.jobs)
 
 
 def run_comparison(comparison: Comparison, callback: ProgressCallback | None = None) -> Matrix:
@@ -145,13 +144,12 @@ def _check(comparison: Comparison, columns: Iterable[Column]) -> None:
     """Raises UserError if the settings contradict each other, or images are missing or both
     trained and tested on.
     """
-    trained = [model for model in comparison.models if model in DEFAULTS]
-    settable = {*trained, *(("srresnet", "msrresnet", "rrdb") if "srgan" in trained else ())}
+    known = settable(comparison)
     for model in comparison.settings:
-        if model not in settable:
+        if model not in known:
             raise UserError(
                 f"settings.{model}: {model} is not trained in this comparison; "
-                f"trained are: {', '.join(trained) or 'none'}"
+                f"trained are: {', '.join(known) or 'none'}"
             )
     if name := first_duplicate([model_label(model) for model in comparison.models]):
         raise UserError(f"--models: two are called {name}; rename a file")
@@ -163,7 +161,7 @@ def _check(comparison: Comparison, columns: Iterable[Column]) -> None:
         )
     else:
         tested = hr_images(comparison.val)
-    if trained:
+    if known:
         _check_training_images(comparison, tested)
 
 

@@ -9,11 +9,13 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from degrade.errors import UserError
-from sr.training.config import problem_lines, read_yaml
+from sr.training.config import DEFAULTS, problem_lines, read_yaml
 
-__all__ = ["BICUBIC", "Comparison", "override", "read_comparison"]
+__all__ = ["BICUBIC", "Comparison", "override", "read_comparison", "settable"]
 
 BICUBIC = "bicubic"
+GENERATORS = ("srresnet", "msrresnet", "rrdb")
+"""Models that srgan may train."""
 
 Names = tuple[str, ...]
 Level = Annotated[float, Field(ge=0, lt=1)]
@@ -91,11 +93,19 @@ def override(comparison: Comparison, changes: Mapping[str, Any]) -> Comparison:
     UserError if an address does not begin with a model.
     """
     settings = {model: dict(values) for model, values in comparison.settings.items()}
+    known = settable(comparison)
     for address, value in changes.items():
         model, _, name = address.partition(".")
-        if model not in comparison.models or not name:
-            raise UserError(
-                f"{address}: should begin with one of {', '.join(comparison.models)} and a dot"
-            )
+        if model not in known or not name:
+            raise UserError(f"{address}: should begin with one of {', '.join(known)} and a dot")
         settings.setdefault(model, {})[name] = value
     return comparison.model_copy(update={"settings": settings})
+
+
+def settable(comparison: Comparison) -> list[str]:
+    """Return the models whose settings matter: those that are trained, and the generators that
+    adversarial ones may begin from.
+    """
+    trained = [model for model in comparison.models if model in DEFAULTS]
+    generators = GENERATORS if "srgan" in trained else ()
+    return list(dict.fromkeys([*trained, *generators]))

@@ -56,15 +56,18 @@ class Task:
     argument: Any
 
 
-def devices_of(device: str) -> list[str]:
-    """Return the devices of ``cuda:0,cuda:1``, ``auto`` or one name.
+def devices_of(device: str, processes: int | None = None) -> list[str]:
+    """Return the devices of ``cuda:0,cuda:1`` or of one name; of ``auto`` the first GPU, or as
+    many as there are processes.
 
     >>> devices_of("cuda:0,cuda:1")
     ['cuda:0', 'cuda:1']
     """
-    if device == "auto":
-        return ["cuda" if torch.cuda.is_available() else "cpu"]
-    return [name.strip() for name in device.split(",")]
+    if device != "auto":
+        return [name.strip() for name in device.split(",")]
+    if not torch.cuda.is_available():
+        return ["cpu"]
+    return [f"cuda:{i}" for i in range(min(processes or 1, torch.cuda.device_count()))]
 
 
 def torchrun_processes() -> int | None:
