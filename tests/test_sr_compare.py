@@ -139,9 +139,7 @@ def test_values_are_those_of_models_run_by_hand(matrix: Matrix, place: Path) -> 
 
 def test_csv(matrix: Matrix) -> None:
     text = to_csv(matrix)
-    assert text.splitlines()[0] == (
-        "model,train,test,metric,mean,low,high,images,seeds,left_out"
-    )
+    assert text.splitlines()[0] == ("model,train,test,metric,mean,low,high,images,seeds,left_out")
     rows = list(csv.DictReader(io.StringIO(text)))
     assert len(rows) == 3 * 2 * len(matrix.metrics)
     one = next(
@@ -343,9 +341,7 @@ def test_errors_before_anything_is_trained(
 def test_errors_of_the_settings(place: Path) -> None:
     with pytest.raises(UserError, match="scale: Input should be less than or equal to 8"):
         settings(place, scale=9)
-    with pytest.raises(
-        UserError, match="batch: should begin with one of srcnn and a dot"
-    ):
+    with pytest.raises(UserError, match="batch: should begin with one of srcnn and a dot"):
         override(settings(place), {"batch": 8})
 
 
@@ -375,69 +371,86 @@ def test_command(matrix: Matrix, place: Path) -> None:
 
 def test_page_data(matrix: Matrix) -> None:
     data = report_data(matrix)
-    plan = matrix.tests[1].plan
+    plan = matrix.tests[1].plans[0]
     shown = {one["address"]: one for one in data["tests"][1]["parameters"]}
     assert shown["first.jpeg.quality"]["values"] == pytest.approx(
         plan["first.jpeg.quality"].tolist()
     )
     assert data["tests"][0]["parameters"] == []
-    gain = np.subtract(matrix.values["psnr_y"][2][1], matrix.values["psnr_y"][0][1])
-    assert data["gains"]["psnr_y"][2][1] == pytest.approx(gain.tolist(), abs=1e-5)
+    assert data["breakdown"][2][0] is None
+    loss = np.subtract(values(matrix, "psnr_y", 2, 0), values(matrix, "psnr_y", 2, 1))
+    assert data["breakdown"][2][1]["losses"] == pytest.approx(loss.tolist(), abs=1e-5)
+    assert data["breakdown"][2][1]["against"] == "the same image on bicubic"
     assert len(data["crops"][1]) == 3
     assert [curve["points"][-1][0] for curve in data["curves"]] == [6, 6]
     assert "<img" not in render(matrix)
 
 
-CUT = """
-const parts = [...document.querySelectorAll("#gaps, #ranks, #scatter, #curves")];
-return parts.flatMap((part) => [...part.querySelectorAll("text, path")])
-  .map((one) => [one.getBoundingClientRect(), one.textContent])
-  .filter(([box]) => box.width && (box.left < 0 || box.right > arguments[0])).map((one) => one[1]);
-"""
-"""What of a chart lies outside the screen."""
+WIDER = (
+    "return [...document.querySelectorAll('svg')]"
+    ".filter(s => s.getBoundingClientRect().right > innerWidth + 1).length"
+)
 
 
 @needs_browser
 def test_page_in_a_browser(matrix: Matrix, tmp_path: Path) -> None:
-    """Every control is clicked, in light, dark and on a phone."""
+    """Every control is used, in light, dark and on a phone, where no chart is cut."""
     file = write_results(matrix) / "report.html"
     with browsing(tmp_path / "profile") as browser:
-        for width, dark in ((1200, False), (1200, True), (390, False)):
+        for width, dark in ((390, False), (390, True), (1280, True), (1280, False)):
             browser.look(width, 900, dark)
             browser.open("about:blank")
             browser.open(file.as_uri())
             assert browser.run("return document.documentElement.scrollWidth") <= width
+            assert browser.run(WIDER) == 0
             assert browser.run("return performance.getEntriesByType('resource').length") == 0
-            assert browser.run(CUT, width) == []
         assert browser.run(
             "return document.querySelector('#bad, main img[src=x]') === null"
             " && !document.body.dataset.bad"
         )
 
-        mean = matrix.values["psnr_y"]
-        cells = browser.run(
-            "return [...document.querySelectorAll('#maps table:first-child td b')]"
-            ".map(b => b.textContent)"
-        )
-        assert cells[:6] == [
-            f"{np.mean(mean[row][column]):.2f}" for row in range(3) for column in range(2)
-        ]
+        def shown() -> list[str]:
+            return browser.run(
+                "return [...document.querySelectorAll('#table td b')].map(b => b.textContent)"
+            )
 
-        browser.click("#to-matched")
-        assert "trained on the test's own regime" in browser.text("#about-differences")
-        expected = float(np.mean(mean[1][1]) - np.mean(mean[2][1]))
-        shown = browser.run(
-            "return [...document.querySelectorAll('#differences td b')].map(b => b.textContent)"
-        )
-        assert (
-            shown[0].replace("\N{MINUS SIGN}", "-").replace("\N{PLUS-MINUS SIGN}", "")
-            == f"{expected:+.2f}"
-        )
+        mean = [[np.mean(values(matrix, "psnr_y", r, c)) for c in (0, 1)] for r in range(3)]
+        assert shown() == [f"{mean[row][column]:.2f}" for row in range(3) for column in (0, 1)]
+
+        browser.click("#table thead th:nth-child(3) button")
+        by_noisy = sorted(range(3), key=lambda row: -mean[row][1])
+        assert shown()[1::2] == [f"{mean[row][1]:.2f}" for row in by_noisy]
+        assert browser.run("return asCsv()").splitlines()[:2] == [
+            "model,train,bicubic,noisy",
+            ",".join(
+                [matrix.rows[by_noisy[0]].model, matrix.rows[by_noisy[0]].train]
+                + [f"{value:.2f}" for value in mean[by_noisy[0]]]
+            ),
+        ]
+        browser.click("#table thead th:nth-child(3) button")
+        assert shown()[1::2] == [f"{mean[row][1]:.2f}" for row in reversed(by_noisy)]
+        browser.click("#table thead th:nth-child(3) button")
+        latex = browser.run("return asLatex()")
+        best = max(row[0] for row in mean)
+        assert f"\\textbf{{{best:.2f}}}" in latex
+        assert latex.count("\\\\") == 4
+        browser.click("#copy-latex")
+        browser.click("#intervals")
+        assert browser.run("return document.querySelectorAll('#table table.short').length") == 1
+
+        browser.choose("#view", "matched")
+        assert "trained on the test's own regime" in browser.text("#about-table")
+        expected = float(mean[1][1] - mean[2][1])
+        text = shown()[0].replace("\N{MINUS SIGN}", "-").replace("\N{PLUS-MINUS SIGN}", "")
+        assert text == f"{expected:+.2f}"
         browser.choose("#metric", "1")
-        assert browser.text("#about-differences").startswith("SSIM on Y")
-        browser.click("#to-bicubic")
-        assert "minus that of bicubic" in browser.text("#about-differences")
-        assert browser.run("return location.hash") == "#metric=1"
+        assert browser.text("#about-table").startswith("SSIM on Y")
+        browser.choose("#view", "bicubic")
+        assert "Minus bicubic" in browser.text("#about-table")
+        assert browser.run("return location.hash") == "#metric=1&view=bicubic&intervals=0"
+        browser.choose("#view", "rank")
+        assert sorted(shown()[::2]) == ["1", "2", "3"]
+        assert browser.run("return document.querySelectorAll('#tau td b').length") == 2
 
         browser.choose("#test", "0")
         browser.choose("#image", "1")
@@ -462,21 +475,31 @@ def test_page_in_a_browser(matrix: Matrix, tmp_path: Path) -> None:
         browser.click("#farther")
         assert browser.text("#zoom") == "\N{MULTIPLICATION SIGN} 3"
 
-        marks = "return document.querySelectorAll('#scatter > svg .mark').length"
-        assert browser.text("#parameter") == "first.gaussian_noise.sigmafirst.jpeg.quality"
-        assert browser.run(marks) == 2 * 3
-        browser.choose("#parameter", "first.gaussian_noise.sigma")
-        assert "first.gaussian_noise.sigma" in browser.text("#scatter")
+        addresses = (
+            "return [...document.querySelectorAll('#first option')].map(o => o.textContent)"
+        )
+        assert sorted(browser.run(addresses)) == [
+            "first.gaussian_noise.sigma",
+            "first.jpeg.quality",
+        ]
+        assert browser.run("return document.querySelectorAll('#curve .dot').length") == 3
+        browser.click("#shares li:nth-child(2) button")
+        assert "first." in browser.text("#curve")
+        assert browser.run("return document.querySelectorAll('#map td b').length") == 3
+        browser.choose("#row", "0")
+        assert "Loss of bicubic" in browser.text("#about-breakdown")
         browser.choose("#regime", "0")
-        assert browser.text("#scatter") == "bicubic draws nothing that differs between images."
+        assert browser.text("#shares") == "bicubic draws nothing that differs between images."
 
         browser.click("#recipes details:nth-child(2) summary")
         assert HOSTILE in browser.text("#recipes details:nth-child(2) pre").replace("\n", " ")
         assert browser.run("return document.querySelectorAll('#curves path.trace').length") == 2
+        for part in ("#severity-part", "#plane-part", "#seal-part"):
+            assert browser.run("return document.querySelector(arguments[0]).hidden", part)
         state = browser.run("return location.hash")
         browser.open("about:blank")
         browser.open(file.as_uri() + state)
-        assert browser.text("#scatter") == "bicubic draws nothing that differs between images."
+        assert browser.text("#shares") == "bicubic draws nothing that differs between images."
         assert browser.run("return document.querySelector('#metric').value") == "1"
         assert browser.problems() == []
 
@@ -496,6 +519,9 @@ def test_page_of_equal_images(place: Path, tmp_path: Path) -> None:
             settings={},
         )
     )
-    assert flat.values["psnr_y"] == [[[math.inf]]]
+    assert flat.scores["psnr_y"][0][0].tolist() == [[[math.inf]]]
+    assert flat.left_out("psnr_y", 0) == 1
     write_results(flat)
-    assert ",inf,,,1" in (tmp_path / "matrix.csv").read_text()
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "matrix.csv").read_text())))
+    assert (rows[0]["mean"], rows[0]["images"], rows[0]["left_out"]) == ("", "0", "1")
+    json.loads((tmp_path / "matrix.json").read_text(), parse_constant=pytest.fail)

@@ -41,7 +41,7 @@ __all__ = ["Group", "Parameter", "Share", "curve", "explained", "losses", "param
 
 GROUPS = 5
 """Groups of a numeric parameter."""
-RESAMPLES = 400
+RESAMPLES = 200
 """Resamples of an explained share."""
 
 Indices = NDArray[np.intp]
