@@ -32,7 +32,7 @@ from sr.comparison.runs import (
     training_phases,
 )
 from sr.comparison.seal import choose, read_lines
-from sr.comparison.workers import ProgressCallback, Task, devices_of, run_tasks
+from sr.comparison.workers import ProgressCallback, Task, Workers, devices_of
 from sr.examples import hr_images
 
 __all__ = ["Plan", "cells_of", "plan_comparison", "run_comparison"]
@@ -79,16 +79,22 @@ def run_comparison(comparison: Comparison, callback: ProgressCallback | None = N
     """
     report: ProgressCallback = callback or (lambda _name, _status: None)
     plan = plan_comparison(comparison, lambda words: report(words, None))
-    for phase in training_phases(plan.rows):
-        run_tasks(phase, plan.processes, plan.devices, report)
-    columns = [*plan.columns, *plan.typical]
-    cells = [
-        cell for column in columns for row in plan.rows for cell in cells_of(plan, row, column)
-    ]
-    left = [cell for cell in cells if read_cell(cell) is None]
-    tasks = [Task(f"testing {cell.label}", _evaluate, cell) for cell in left]
-    run_tasks(tasks, plan.processes, plan.devices, report)
+    with Workers(plan.processes, plan.devices) as workers:
+        for phase in training_phases(plan.rows):
+            workers.run(phase, report)
+        workers.run(_evaluations(plan), report)
     return _collect(plan)
+
+
+def _evaluations(plan: Plan) -> list[Task]:
+    """The cells that are not on disk; their models are."""
+    return [
+        Task(f"testing {cell.label}", _evaluate, cell)
+        for column in (*plan.columns, *plan.typical)
+        for row in plan.rows
+        for cell in cells_of(plan, row, column)
+        if read_cell(cell) is None
+    ]
 
 
 def _evaluate(cell: Cell, device: str, _callback: object) -> None:

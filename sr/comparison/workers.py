@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ from sr.training.loop import Status
 if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
 
-__all__ = ["Function", "ProgressCallback", "Task", "devices_of", "run_tasks", "torchrun_processes"]
+__all__ = ["Function", "ProgressCallback", "Task", "Workers", "devices_of", "torchrun_processes"]
 
 ProgressCallback = Callable[[str, Status | None], None]
 """Called with the name of the run or evaluation in progress and, for a run, its status."""
@@ -94,51 +94,57 @@ def torchrun_processes() -> int | None:
     return int(values["LOCAL_WORLD_SIZE"])
 
 
-def run_tasks(
-    tasks: Sequence[Task], processes: int, devices: Sequence[str], report: ProgressCallback
-) -> None:
-    """Run all tasks.
+class Workers:
+    """The processes of a comparison, started when there are tasks for more than one.
+
+    >>> with Workers(1, ["cpu"]) as workers:
+    ...     workers.run([], print)
 
     Args:
-        tasks: Independent of each other.
         processes: Number of processes.
         devices: Devices, dealt to the processes in turn.
-        report: Called with each task's name when it begins, or when it ends if there are several
-            processes.
-
-    Raises:
-        UserError: A task failed, or its process was killed. What other tasks have finished is
-            kept.
     """
-    if min(processes, len(tasks)) > 1:
-        _run_in_pool(tasks, min(processes, len(tasks)), devices, report)
-        return
-    for task in tasks:
-        report(task.name, None)
-        task.function(task.argument, devices[0], _status(report, task.name))
 
+    def __init__(self, processes: int, devices: Sequence[str]) -> None:
+        self.processes, self.devices = processes, devices
+        self._pool: ProcessPoolExecutor | None = None
+        self._signals = ExitStack()
 
-def _status(report: ProgressCallback, name: str) -> Callable[[Status], None]:
-    return lambda status: report(name, status)
+    def __enter__(self) -> Workers:
+        return self
 
-
-# --- several processes ---------------------------------------------------------------------------
-
-
-def _run_in_pool(
-    tasks: Sequence[Task], processes: int, devices: Sequence[str], report: ProgressCallback
-) -> None:
-    # Spawned: a fork would copy the locks of this process's threads, and CUDA, in any state.
-    context = multiprocessing.get_context("spawn")
-    free: SimpleQueue[str] = context.SimpleQueue()
-    for device in islice(cycle(devices), processes):
-        free.put(device)
-    threads = max(1, (os.cpu_count() or 1) // processes)
-    arguments = free, threads, plugins()
-    pool = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=arguments)
-    with _passing_on_sigterm():
+    def __exit__(self, *_exception: object) -> None:
         try:
-            for number, (task, problem) in enumerate(_work_all(pool, tasks, processes), start=1):
+            if self._pool is not None:
+                self._pool.shutdown(wait=True, cancel_futures=True)
+        finally:
+            self._signals.close()
+
+    def run(self, tasks: Sequence[Task], report: ProgressCallback) -> None:
+        """Run all tasks.
+
+        Args:
+            tasks: Independent of each other.
+            report: Called with each task's name when it begins, or when it ends if there are
+                several processes.
+
+        Raises:
+            UserError: A task failed, or its process was killed. What other tasks have finished is
+                kept.
+        """
+        if min(self.processes, len(tasks)) > 1:
+            self._run_in_pool(tasks, report)
+            return
+        for task in tasks:
+            report(task.name, None)
+            task.function(task.argument, self.devices[0], _status(report, task.name))
+
+    def _run_in_pool(self, tasks: Sequence[Task], report: ProgressCallback) -> None:
+        pool = self._pool = self._pool or self._start()
+        try:
+            for number, (task, problem) in enumerate(
+                _work_all(pool, tasks, self.processes), start=1
+            ):
                 if problem is not None:
                     raise UserError(problem)
                 report(f"{task.name}  ({number} of {len(tasks)})", None)
@@ -147,8 +153,24 @@ def _run_in_pool(
                 "a worker process was killed (out of memory?); run the same command again to go "
                 "on, with fewer --jobs"
             ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _start(self) -> ProcessPoolExecutor:
+        self._signals.enter_context(_passing_on_sigterm())
+        # Spawned: a fork would copy the locks of this process's threads, and CUDA, in any state.
+        context = multiprocessing.get_context("spawn")
+        free: SimpleQueue[str] = context.SimpleQueue()
+        for device in islice(cycle(self.devices), self.processes):
+            free.put(device)
+        threads = max(1, (os.cpu_count() or 1) // self.processes)
+        arguments = free, threads, plugins()
+        return ProcessPoolExecutor(self.processes, context, initializer=_begin, initargs=arguments)
+
+
+def _status(report: ProgressCallback, name: str) -> Callable[[Status], None]:
+    return lambda status: report(name, status)
+
+
+# --- several processes ---------------------------------------------------------------------------
 
 
 def _work_all(

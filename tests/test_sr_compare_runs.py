@@ -1,0 +1,311 @@
+"""sr compare: what it trains, reuses, resumes and tests on, and what it costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_sr_compare import place, settings  # noqa: F401  (place is a fixture)
+from typer.testing import CliRunner
+
+from degrade.errors import UserError
+from degrade.recipe import Recipe
+from degrade.rng import Key
+from sr import checkpoint
+from sr.cli import app
+from sr.comparison import workers
+from sr.comparison.cells import read_cell
+from sr.comparison.columns import read_columns
+from sr.comparison.compare import cells_of, plan_comparison, run_comparison
+from sr.comparison.config import Comparison
+from sr.comparison.cost import estimate
+from sr.comparison.runs import LAST, run_name
+from sr.comparison.seal import choose
+
+TINY = {"model.kernels": [3, 1, 3], "model.filters": [4, 4], "batch": 2, "patch": 24}
+GAN = {
+    "srgan": {
+        **{"model.blocks": 1, "model.channels": 4, "batch": 2, "patch": 24, "steps": 2},
+        **{"gan.perceptual": "none", "gan.discriminator": {"channels": 4, "dense": 8}},
+    },
+    "srresnet": {"batch": 2, "patch": 24},
+}
+
+
+def alone(place: Path, tmp_path: Path, **more: Any) -> Comparison:  # noqa: F811
+    """One model on one recipe, in a folder of its own."""
+    base = {"train": ("bicubic",), "test": ("bicubic",), "out": str(tmp_path), "steps": 3}
+    return settings(place, **{**base, "settings": {"srcnn": TINY}, **more})
+
+
+def told(comparison: Comparison) -> list[str]:
+    """What a comparison trains and tests."""
+    names: list[str] = []
+    run_comparison(
+        comparison, lambda name, status: None if status is not None else names.append(name)
+    )
+    return names
+
+
+# --- reuse ---------------------------------------------------------------------------------------
+
+
+def test_a_run_and_its_folder_are_reused_alike(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    first = run_comparison(alone(place, tmp_path / "first", models=("srcnn",)))
+    file = first.rows[0].runs[0].file
+    # A checkpoint that was best by some validation is not what a matrix uses.
+    shutil.copy(file, file.parent / "best.safetensors")
+    for source in (file, file.parent, file.parent.parent):
+        again = alone(place, tmp_path / "again", models=("srcnn",), reuse=(str(source),))
+        row = run_comparison(again).rows[0]
+        assert row.runs[0].file == file, source
+    with pytest.raises(UserError, match=r"--reuse .*: no last.safetensors here or one folder"):
+        run_comparison(alone(place, tmp_path / "again", reuse=(str(tmp_path),)))
+
+
+def test_unfinished_runs_are_not_taken_for_finished_ones(
+    place: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    run = run_comparison(alone(place, tmp_path / "first", models=("srcnn",))).rows[0].runs[0]
+    model = checkpoint.load(run.file)
+    metadata = dict(run.metadata) | {"step": "2"}
+    notes = {name: metadata[name] for name in ("recipe", "hash", "step", "training")}
+    checkpoint.save(run.file, model, notes)
+    # Its own comparison goes on with it, another one trains anew and says why.
+    plan = plan_comparison(alone(place, tmp_path / "first", models=("srcnn",)))
+    assert [run.finished for run in plan.rows[0].runs] == [False]
+    other = alone(place, tmp_path / "other", models=("srcnn",), reuse=(str(run.file.parent),))
+    names = told(other)
+    assert names[0] == f"not reused: {run.file.parent} has done 2 of 3 steps"
+    assert names[1] == "training srcnn / bicubic, seed 0"
+    with pytest.raises(UserError, match=r"this run has done 2 of 3 steps; finish it with"):
+        run_comparison(alone(place, tmp_path / "row", models=(str(run.file.parent),), settings={}))
+
+
+def test_names_of_runs_know_subfolders(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    config = plan_comparison(alone(place, tmp_path)).rows[1].runs[0].config
+    recipe = Recipe.load("bicubic", 2)
+    names = set[str]()
+    for layout in (("a/0.png", "b/1.png"), ("b/0.png", "a/1.png"), ("0.png", "1.png")):
+        folder = tmp_path / str(len(names))
+        for name, source in zip(layout, sorted((place / "train").iterdir()), strict=True):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, folder / name)
+        names.add(run_name(config.model_copy(update={"data": (str(folder),)}), recipe))
+    assert len(names) == 3
+
+
+# --- adversarial runs ----------------------------------------------------------------------------
+
+
+def test_a_gan_begins_from_its_own_regimes_generator(
+    place: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    noisy = str(place / "noisy.yaml")
+    comparison = alone(
+        place,
+        tmp_path,
+        models=("srgan",),
+        train=("bicubic", noisy),
+        steps=2,
+        settings=GAN,
+    )
+    plan = plan_comparison(comparison)
+    for row in plan.rows:
+        [run] = row.runs
+        assert run.needs is not None
+        assert run.needs.config.recipe == run.config.recipe
+        assert run.needs.config.model == run.config.model
+    # The generator's settings are part of what the run depends on.
+    other = {**GAN, "srresnet": {**GAN["srresnet"], "rate": 0.01}}
+    changed = plan_comparison(comparison.model_copy(update={"settings": other}))
+    assert changed.rows[0].runs[0].config.out != plan.rows[0].runs[0].config.out
+
+    names = told(comparison)
+    assert [name for name in names if name.startswith("training")] == [
+        *(f"training srresnet / {recipe}, seed 0" for recipe in ("bicubic", "noisy")),
+        *(f"training srgan / {recipe}, seed 0" for recipe in ("bicubic", "noisy")),
+    ]
+    assert told(comparison) == []
+    given = {"srgan": {**GAN["srgan"], "gan.pretrain": 1}}
+    own = plan_comparison(comparison.model_copy(update={"settings": given}))
+    assert own.rows[0].runs[0].needs is None
+
+
+# --- cells ---------------------------------------------------------------------------------------
+
+
+def test_a_stopped_comparison_tests_only_what_is_left(
+    place: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    comparison = alone(place, tmp_path, test=("bicubic", str(place / "noisy.yaml")))
+
+    def stop(name: str, _status: object) -> None:
+        if name == "testing bicubic on noisy":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_comparison(comparison, stop)
+    assert told(comparison) == ["testing bicubic on noisy", "testing srcnn / bicubic on noisy"]
+    assert told(comparison) == []
+
+
+def test_damaged_cells_are_made_again(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    comparison = alone(place, tmp_path, models=("bicubic",), settings={})
+    before = run_comparison(comparison)
+    plan = plan_comparison(comparison)
+    [cell] = cells_of(plan, plan.rows[0], plan.columns[0])
+    whole = cell.file.read_bytes()
+    for damage in (b"", whole[:100], b"\0" * len(whole)):
+        cell.file.write_bytes(damage)
+        assert read_cell(cell) is None
+        assert told(comparison) == ["testing bicubic on bicubic"]
+    after = run_comparison(comparison)
+    assert np.array_equal(after.scores["psnr_y"][0][0], before.scores["psnr_y"][0][0])
+
+
+def test_severity_and_draws(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    noisy = str(place / "noisy.yaml")
+    comparison = alone(
+        place,
+        tmp_path,
+        models=("bicubic",),
+        settings={},
+        test=("bicubic", noisy, f"{noisy}@0.5"),
+        severity=(0.0, 0.9),
+        draws=2,
+    )
+    names = [column.name for column in read_columns(comparison, comparison.test)]
+    assert names == ["bicubic", "noisy", "noisy@0", "noisy@0.9", "noisy@0.5"]
+    found = run_comparison(comparison)
+    shapes = [scores.shape for scores in found.scores["psnr_y"][0]]
+    assert shapes == [(1, 1, 3), (1, 2, 3), (1, 1, 3), (1, 1, 3), (1, 1, 3)]
+    mild, severe = (found.by_image("psnr_y", 0, column).mean() for column in (2, 3))
+    assert mild > severe + 3
+    plans = found.tests[1].plans
+    recipe = Recipe.load(noisy, 2)
+    for seed, plan in enumerate(plans):
+        assert np.array_equal(plan.values, recipe.plan(Key.of(seed, np.arange(3))).values)
+    level = found.tests[3]
+    assert (level.base, level.level, level.hash) == ("noisy", 0.9, recipe.hash)
+
+
+def test_representatives(
+    place: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sr.comparison.compare.choose", partial(choose, candidates=20))
+    comparison = alone(
+        place, tmp_path, test=("bicubic", str(place / "noisy.yaml")), representatives=3
+    )
+    found = run_comparison(comparison).representatives
+    assert found is not None
+    assert [scores.shape for scores in found.scores] == [(3, 3), (3, 3)]
+    assert set(found.recipes) == {"noisy"}
+    assert "stand-ins: acceptance is bicubic" in found.about
+    np.testing.assert_allclose(found.lines[0], found.scores[0].mean(1))
+    lines = tmp_path / "lines.csv"
+    lines.write_text("acceptance,excellence\n" + "20,30\n" * 3)
+    given = run_comparison(comparison.model_copy(update={"lines": str(lines)})).representatives
+    assert given is not None
+    assert given.lines[1].tolist() == [30, 30, 30]
+
+
+# --- processes and cost --------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_processes_give_what_one_gives(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    one = run_comparison(alone(place, tmp_path / "one", seeds=2))
+    names: list[str] = []
+    two = run_comparison(
+        alone(place, tmp_path / "two", seeds=2, jobs=2), lambda name, _status: names.append(name)
+    )
+    assert sorted(name.split("  ")[1] for name in names if name.startswith("training")) == [
+        "(1 of 2)",
+        "(2 of 2)",
+    ]
+    for row in (0, 1):
+        # Threads of a convolution may sum in another order.
+        np.testing.assert_allclose(
+            two.scores["psnr_y"][row][0], one.scores["psnr_y"][row][0], atol=0.01
+        )
+
+
+def fail(argument: str, device: str, _callback: object) -> None:
+    """A task for worker processes."""
+    if argument == "bad":
+        raise UserError(f"{argument} on {device}")
+    Path(argument).write_text(device)
+
+
+@pytest.mark.slow
+def test_an_error_in_a_process(tmp_path: Path) -> None:
+    names = [str(tmp_path / "a"), "bad", *(str(tmp_path / str(i)) for i in range(20))]
+    tasks = [workers.Task(name, fail, name) for name in names]
+    with (
+        workers.Workers(2, ["cpu", "meta"]) as pool,
+        pytest.raises(UserError, match=r"bad on (cpu|meta)"),
+    ):
+        pool.run(tasks, lambda _name, _status: None)
+    # What was not handed over yet was not begun.
+    assert len(list(tmp_path.iterdir())) < 10
+
+
+def test_ranks_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    def environment(**values: str) -> None:
+        for name in (*workers.TORCHRUN, "TORCHELASTIC_RUN_ID"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+
+    environment()
+    assert workers.torchrun_processes() is None
+    launch = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    environment(**launch, RANK="1", GROUP_WORLD_SIZE="1")
+    assert workers.torchrun_processes() == 0
+    environment(**launch, RANK="0", GROUP_WORLD_SIZE="1")
+    assert workers.torchrun_processes() == 2
+    # The runs that rank 0 begins must not wait for others.
+    assert not set(workers.TORCHRUN) & set(os.environ)
+    environment(**launch, RANK="0", GROUP_WORLD_SIZE="2")
+    with pytest.raises(UserError, match="torchrun started 2 nodes; sr compare uses one"):
+        workers.torchrun_processes()
+
+
+def test_cost(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    file = tmp_path / "comparison.yaml"
+    comparison = alone(
+        place, tmp_path / "out", seeds=2, train=("bicubic", str(place / "noisy.yaml"))
+    )
+    file.write_text(json.dumps(comparison.model_dump(mode="json")))
+    tried: list[str] = []
+    cost = estimate(plan_comparison(comparison), tried.append)
+    assert tried == ["trying some steps of srcnn / bicubic, seed 0"]
+    assert (cost.finished, cost.begun, cost.new, cost.steps) == (0, 0, 4, 12)
+    assert (cost.cells, cost.measured, cost.images) == (5, 0, 15)
+    assert 0 < cost.training < 600
+    assert 0 < cost.testing < 600
+    assert not (tmp_path / "out").exists()
+    printed = CliRunner().invoke(app, ["compare", "--config", str(file), "--dry-run"])
+    assert printed.exit_code == 0, printed.output
+    assert "4 trainings: 0 finished, 0 begun, 4 to begin; 12 steps to do" in printed.output
+    assert "5 evaluations: 0 finished, 5 to do; 15 images to enlarge" in printed.output
+    run_comparison(comparison)
+    after = estimate(plan_comparison(comparison), tried.append)
+    assert (after.finished, after.new, after.measured, after.training) == (4, 0, 5, 0)
+
+
+def test_last_is_what_a_matrix_uses(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    matrix = run_comparison(alone(place, tmp_path))
+    assert matrix.rows[1].runs[0].file.name == LAST
