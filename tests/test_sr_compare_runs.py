@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -243,23 +245,38 @@ def test_processes_give_what_one_gives(place: Path, tmp_path: Path) -> None:  # 
 
 
 def fail(argument: str, device: str, _callback: object) -> None:
-    """A task for worker processes."""
-    if argument == "bad":
-        raise UserError(f"{argument} on {device}")
-    Path(argument).write_text(device)
+    """A task of a worker process."""
+    if argument == "stopped":
+        raise KeyboardInterrupt
+    raise UserError(f"{argument} on {device}")
 
 
-@pytest.mark.slow
-def test_an_error_in_a_process(tmp_path: Path) -> None:
-    names = [str(tmp_path / "a"), "bad", *(str(tmp_path / str(i)) for i in range(20))]
-    tasks = [workers.Task(name, fail, name) for name in names]
-    with (
-        workers.Workers(2, ["cpu", "meta"]) as pool,
-        pytest.raises(UserError, match=r"bad on (cpu|meta)"),
-    ):
-        pool.run(tasks, lambda _name, _status: None)
-    # What was not handed over yet was not begun.
-    assert len(list(tmp_path.iterdir())) < 10
+def test_errors_of_a_process_are_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some errors cannot be pickled, and an interrupted worker prints no traceback."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        assert workers.work(workers.Task("one", fail, "bad")) == "bad on cpu"
+        words = workers.work(workers.Task("one", fail, "stopped"))
+        assert words == "one: stopped; run the same command again to go on"
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_nothing_begins_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+
+    def note(task: workers.Task) -> str | None:
+        begun.append(task.name)
+        return "wrong" if task.name == "2" else None
+
+    monkeypatch.setattr(workers, "work", note)
+    tasks = [workers.Task(str(i), fail, "") for i in range(20)]
+    with ThreadPoolExecutor(2) as pool:
+        for _, problem in workers.work_all(pool, tasks, 2):
+            if problem:
+                break
+    assert len(begun) <= 5
 
 
 def test_ranks_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -143,7 +143,7 @@ class Workers:
         pool = self._pool = self._pool or self._start()
         try:
             for number, (task, problem) in enumerate(
-                _work_all(pool, tasks, self.processes), start=1
+                work_all(pool, tasks, self.processes), start=1
             ):
                 if problem is not None:
                     raise UserError(problem)
@@ -173,8 +173,8 @@ def _status(report: ProgressCallback, name: str) -> Callable[[Status], None]:
 # --- several processes ---------------------------------------------------------------------------
 
 
-def _work_all(
-    pool: ProcessPoolExecutor, tasks: Sequence[Task], processes: int
+def work_all(
+    pool: Executor, tasks: Sequence[Task], processes: int
 ) -> Iterator[tuple[Task, str | None]]:
     """Yield each task when it is done, with what is wrong. No more are handed over than are
     worked on, so that nothing begins after an error or Ctrl-C.
@@ -183,7 +183,7 @@ def _work_all(
     running: dict[Future[str | None], Task] = {}
     while True:
         for task in islice(left, processes - len(running)):
-            running[pool.submit(_work, task)] = task
+            running[pool.submit(work, task)] = task
         if not running:
             return
         for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -223,7 +223,7 @@ def _begin(free: SimpleQueue[str], threads: int, modules: list[Plugin]) -> None:
     import_plugins(modules)
 
 
-def _work(task: Task) -> str | None:
+def work(task: Task) -> str | None:
     """Run a task; return what is wrong, for errors of some kinds cannot be pickled."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
