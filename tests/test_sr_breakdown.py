@@ -173,7 +173,7 @@ def test_lines_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_text("acceptance,excellence\n1,x\n")
     with pytest.raises(UserError, match="should have the columns acceptance and excellence"):
         read_lines(tmp_path / "bad.csv", 1)
-    with pytest.raises(ValueError, match="nowhere 0.1 dB apart"):
+    with pytest.raises(ValueError, match=r"nowhere 0\.1 dB apart"):
         seal([1.0], [1.0], [1.05])
 
 
