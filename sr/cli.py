@@ -83,7 +83,11 @@ def options(
 @app.command("train")
 def train_command(
     method: Annotated[
-        str, typer.Argument(help="Trainer: srcnn, srresnet, msrresnet, rrdb, srgan or sparse.")
+        str,
+        typer.Argument(
+            help="srcnn, srresnet, msrresnet, rrdb, srgan, esrgan, realesrnet, realesrgan or "
+            "sparse; or a trainer (pixel, gan); or a model, such as my_module:Net."
+        ),
     ],
     recipe: Annotated[
         str | None,
@@ -100,7 +104,7 @@ def train_command(
         int | None, typer.Option(help="HR size / LR size. Default: the recipe's.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Optimizer steps. Default: the trainer's.")
+        int | None, typer.Option(help="Optimizer steps. Default: the method's.")
     ] = None,
     val: Annotated[
         str | None,
@@ -110,7 +114,19 @@ def train_command(
         ),
     ] = None,
     output: Annotated[
-        str | None, typer.Option("--out", "-o", help="Folder of the run. Default: runs/run.")
+        str | None,
+        typer.Option("--out", "-o", help="Folder of the run. Default: runs/METHOD_xSCALE_RECIPE."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model to train, by name or as my_module:Net. Default: the method's."),
+    ] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Checkpoint or run whose weights to start from.")
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Settings of another method: esrgan, realesrnet, realesrgan, ..."),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="YAML file of settings, such as a run's config.yaml.")
@@ -123,28 +139,49 @@ def train_command(
         typer.Option(help="Seed of weights, image order and degradations. Default: 0."),
     ] = None,
     device: AnyDevice = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Data loader workers of each process. Default: none on a CPU, else the cores, "
+            "at most 8."
+        ),
+    ] = None,
+    degrade: Annotated[
+        str | None, typer.Option(help="Where to degrade: device or workers. Default: device.")
+    ] = None,
     amp: Annotated[
         bool,
         typer.Option(
             "--amp", help="bfloat16 mixed precision (for float16: --set precision=16-mixed)."
         ),
     ] = False,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the networks by torch.compile.")
+    ] = False,
+    modules: Annotated[
+        list[str],
+        typer.Option(
+            "--import", metavar="MODULE", help="Import a module with models, losses, operators."
+        ),
+    ] = [],  # noqa: B006
     changes: Annotated[
         list[str],
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="Any setting: rate=1e-3, model.kernels=[9,1,5]; repeatable.",
+            help="Any setting: rate=1e-3, 'model.kernels=[9,1,5]'; repeatable.",
         ),
     ] = [],  # noqa: B006
 ) -> None:
     """Train a model; on several devices: torchrun --nproc-per-node N -m sr train .."""
+    from sr.registry import import_named
+
+    import_named([*modules, *(name for name in (method, model or "") if ":" in name)])
+    from sr.training.advice import advice
     from sr.training.config import configure
+    from sr.training.distributed import is_main
     from sr.training.progress import training_progress
 
-    if resume and config is None and output is not None:
-        own = Path(output) / "config.yaml"
-        config = own if own.is_file() else None
     flags: dict[str, Any] = {
         "recipe": recipe,
         "data": tuple(data) or None,
@@ -152,17 +189,36 @@ def train_command(
         "steps": steps,
         "val": val,
         "out": output,
+        "architecture": model,
+        "init": init,
         "seed": seed,
         "device": device,
+        "workers": workers,
+        "degrade": degrade,
         "precision": "bf16-mixed" if amp else None,
+        "compile": compiled or None,
     }
-    settings = configure(method, flags, config, read_changes(changes))
+    settings = configure(method, flags, config, read_changes(changes), preset)
+    own = Path(settings.out) / "config.yaml"
+    if resume and config is None and own.is_file():
+        flags["out"] = settings.out
+        settings = configure(method, flags, own, read_changes(changes), preset)
     from sr.training.loop import train
 
-    with training_progress(err) as update:
-        run = train(settings, resume, update)
+    if is_main():
+        for sentence in advice(settings, resume):
+            err.print(sentence, markup=False, soft_wrap=True)
+    try:
+        with training_progress(err) as update:
+            run = train(settings, resume, update)
+    except KeyboardInterrupt:
+        if is_main():
+            again = f"sr train {method} --out {settings.out} --resume"
+            err.print("\n[yellow]stopped[/yellow]; to go on, run: ", end="")
+            err.print(again, markup=False, soft_wrap=True)
+        raise typer.Exit(130) from None
     if run.writes:
-        best = "" if run.psnr is None else f", best {run.best:.2f} dB Y"
+        best = "" if run.best is None else f", best {run.best_by} {run.best:.4g}"
         out.print(f"{settings.steps} steps{best}. Look at {run.folder}", soft_wrap=True)
 
 

@@ -6,8 +6,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from torch import nn
+
 from sr.models.base import Model
-from sr.models.discriminator import Discriminator
+from sr.models.discriminator import Discriminator, ESRGANDiscriminator, UNetDiscriminator
 from sr.models.interpolation import Bicubic
 from sr.models.rrdb import RRDBNet
 from sr.models.sparse import SparseCoding
@@ -16,6 +18,7 @@ from sr.models.srresnet import MSRResNet, SRResNet
 from sr.registry import Registry
 
 __all__ = [
+    "DISCRIMINATORS",
     "MODELS",
     "SRCNN",
     "Bicubic",
@@ -42,6 +45,16 @@ MODELS.update(
         "msrresnet": MSRResNet,
         "rrdb": RRDBNet,
     }
+)
+
+DISCRIMINATORS: Registry[Callable[..., nn.Module]] = Registry(
+    "discriminator",
+    "sr.discriminators",
+    lambda found: isinstance(found, type) and issubclass(found, nn.Module),
+)
+"""Discriminators by name, likewise."""
+DISCRIMINATORS.update(
+    {"srgan": Discriminator, "esrgan": ESRGANDiscriminator, "unet": UNetDiscriminator}
 )
 
 
