@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from degrade.data.cache import CACHE_BYTES, DecodedImages
 from degrade.images.files import Image, ImageError, find_sources, image_size, read_image
 from degrade.images.pixels import Uint8, channel_notes, in_channels, reflected
 from degrade.images.regions import open_image
@@ -147,7 +148,8 @@ class PatchFolder(Dataset[Patch]):
         channels: 3 (grey is repeated) or 1 (colour becomes 0.299 R + 0.587 G + 0.114 B).
         check: What to read on opening: ``none``, every file's ``header``, or each file in
             ``full``.
-        cache: Whether to keep decoded images in memory, in each worker its own. For small sets.
+        cache: Whether to keep decoded images, which workers share, or most bytes of them; True:
+            2 GiB. Images beyond are read anew; see :mod:`degrade.data.cache`.
         limit: Most pixels an image may have, by default :func:`degrade.limits.max_pixels`.
 
     Raises:
@@ -168,7 +170,7 @@ class PatchFolder(Dataset[Patch]):
         small: Literal["reflect", "skip"] = "reflect",
         channels: Literal[1, 3] = 3,
         check: Literal["none", "header", "full"] = "header",
-        cache: bool = False,
+        cache: bool | int = False,
         limit: int | None = None,
     ) -> None:
         _at_least_1(size=size, repeat=repeat)
@@ -190,11 +192,10 @@ class PatchFolder(Dataset[Patch]):
         self.augment = augment
         self.small = small
         self.channels: Literal[1, 3] = channels
-        self.cache = cache
+        self.cache = DecodedImages(CACHE_BYTES if cache is True else int(cache))
         self.limit = limit
         self.paths = _paths(root)
         self.skipped: list[tuple[str, str]] = []
-        self._decoded: dict[Path | str, tuple[Uint8, str]] = {}
         # In shared memory, so that persistent workers see the next epoch.
         self._epoch: Tensor = torch.zeros((), dtype=torch.int64).share_memory_()
         if check != "none":
@@ -221,8 +222,11 @@ class PatchFolder(Dataset[Patch]):
         path = self.paths[index % len(self.paths)]
         key = Key.of(self.seed, index, self.epoch)
         y, x, flip, rotate = key.uniforms(_DRAWS)[0]
-        if self.cache or self.augment is not None:
-            pixels, notes = self._read(path)
+        decoded = self.cache.get(str(path), partial(self._read, path))
+        if decoded is None and self.augment is not None:
+            decoded = self._read(path)
+        if decoded is not None:
+            pixels, notes = decoded
             pixels = reflected(pixels, self.size)
             if self.augment is not None:
                 pixels = self._augmented(pixels, key, path)
@@ -233,17 +237,9 @@ class PatchFolder(Dataset[Patch]):
         hr = torch.as_tensor(patch.transpose(2, 0, 1).copy())
         return {"hr": hr, "index": index, "path": str(path), "notes": notes}
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_decoded": {}}
-
     def _read(self, path: Path | str) -> tuple[Uint8, str]:
-        found = self._decoded.get(path)
-        if found is None:
-            image = read_image(path, limit=self.limit)
-            found = in_channels(image, self.channels), self._notes(image)
-            if self.cache:
-                self._decoded[path] = found
-        return found
+        image = read_image(path, limit=self.limit)
+        return in_channels(image, self.channels), self._notes(image)
 
     def _read_patch(self, path: Path | str, y: float, x: float) -> tuple[Uint8, str]:
         """Decode only the patch at ``y``, ``x``, if the image is large."""

@@ -37,9 +37,6 @@ __all__ = ["ShardedBatchSampler", "dataloader", "open_dataset", "worker_count"]
 MOST_WORKERS = 8
 """Of a process, unless the config asks for more."""
 
-MAX_CACHED_IMAGES = 600
-"""Data sets of at most this many images stay decoded in memory."""
-
 
 class ShardedBatchSampler(Sampler[list[int]]):
     """Indices of each step's samples, this rank's share.
@@ -192,6 +189,4 @@ def open_dataset(config: Config) -> PatchFolder | PairedFolder:
     if not config.data:
         raise UserError("--data is missing: a folder of HR images (may be given several times)")
     files = [path for source in config.data for path in find_sources(source)]
-    return PatchFolder(
-        files, config.patch, seed=config.seed, cache=len(files) <= MAX_CACHED_IMAGES
-    )
+    return PatchFolder(files, config.patch, seed=config.seed, cache=int(config.cache * 2**30))
