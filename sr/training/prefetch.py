@@ -33,7 +33,9 @@ def prefetched(batches: Iterator[Pair], device: torch.device) -> Iterator[Pair]:
         return
     ready: queue.Queue[tuple[Pair, torch.cuda.Event] | BaseException | None] = queue.Queue(AHEAD)
     stopped = threading.Event()
-    thread = threading.Thread(target=_fill, args=(batches, device, ready, stopped), daemon=True)
+    thread = threading.Thread(
+        target=_fill, args=(batches, device, ready, stopped), name="prefetch", daemon=True
+    )
     thread.start()
     try:
         while (item := ready.get()) is not None:
