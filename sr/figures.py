@@ -18,6 +18,8 @@ from sr.models.interpolation import enlarge
 
 __all__ = ["comparison_sheet", "most_detailed", "plot_curves", "to_pixels"]
 
+FEW_POINTS = 20
+"""Curves of no more points show them."""
 ZOOM = 4
 """The shorter side over the side of the zoomed crop."""
 
@@ -87,10 +89,13 @@ def plot_curves(history: Sequence[Mapping[str, float]], heading: str) -> bytes:
     figure.suptitle(heading)
     for panel, name in zip(panels, names, strict=False):
         points = [(row["step"], row[name]) for row in history if name in row]
-        panel.plot([x for x, _ in points], [y for _, y in points], linewidth=1)
+        # A single point has no line.
+        marker = "o" if len(points) <= FEW_POINTS else None
+        steps, values = [x for x, _ in points], [y for _, y in points]
+        panel.plot(steps, values, marker=marker, markersize=3, linewidth=1)
         panel.set_ylabel(name)
         panel.grid(alpha=0.3)
-        if min(y for _, y in points) > 0 and not name.startswith(("psnr", "ssim")):
+        if min(y for _, y in points) > 0 and not name.startswith(("psnr", "ssim", "d_")):
             panel.set_yscale("log")
     panels[-1].set_xlabel("step")
     buffer = io.BytesIO()

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -459,3 +460,25 @@ def test_a_walk_that_stops_ends_the_thread(training_stream: Stream):
     walk.close()
     assert len(made) <= 3 + AHEAD + 2
     assert not any(thread.name == "prefetch" for thread in threading.enumerate())
+
+
+# --- compiled networks ---------------------------------------------------------------------------
+
+
+def test_compiled_networks_train_the_same_weights(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    weights = []
+    for compiled in (False, True):
+        made = config("srgan", data, tmp_path, compile=compiled, ema=0.9, accumulate=2)
+        fabric = launch(made)
+        if compiled:  # the graph alone: a compiler takes minutes
+            monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+        trainer = build_trainer(made, fabric)
+        pair = next(dataloader(made, Recipe.load("bicubic", 2), open_dataset(made), 0, fabric))
+        for _ in range(2):
+            trainer.step(pair)
+        weights.append(trainer.model.state_dict())
+    assert weights[0].keys() == weights[1].keys()
+    for name in weights[0]:
+        torch.testing.assert_close(weights[0][name], weights[1][name], rtol=1e-4, atol=1e-5)

@@ -28,6 +28,9 @@ BASICSR: dict[str, Any] = {
     "momentum": 0.9,
     "beta2": 0.99,
     "ema": 0.999,
+    # The state is 270 MB, and a validation stops the training.
+    "val_every": 5000,
+    "save_every": 5000,
 }
 
 DEFAULTS: dict[str, dict[str, Any]] = {
