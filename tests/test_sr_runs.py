@@ -158,6 +158,23 @@ def test_small_validation_images_are_named_before_anything_starts(data: Path, tm
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_on_pairs_is_validated_by_the_recipe_that_lies_there(data: Path, tmp_path: Path):
+    recipe = Recipe.load("bicubic", 2)
+    for folder in ("lr", "hr"):
+        (tmp_path / "pairs" / folder).mkdir(parents=True)
+    for path in data.iterdir():
+        pair = recipe(path)
+        for folder, image in (("lr", pair.lr), ("hr", pair.hr)):
+            levels = (image[0] * 255).round().permute(1, 2, 0).numpy().astype(np.uint8)
+            (tmp_path / "pairs" / folder / path.name).write_bytes(encode_png(levels))
+    source = f"pairs:{tmp_path / 'pairs'}"
+    made = config("srresnet", data, tmp_path / "run", recipe=source, val=str(data))
+    with pytest.raises(UserError, match="give --val pairs:DIR"):
+        train(made)
+    (tmp_path / "pairs" / "recipe.yaml").write_text(recipe.to_yaml())
+    assert train(made).psnr is not None
+
+
 def test_numbered_checkpoints_stay(data: Path, tmp_path: Path):
     train(config("srresnet", data, tmp_path / "run", keep_every=2))
     kept = sorted((tmp_path / "run" / "checkpoints").iterdir())

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -79,7 +80,9 @@ def train(
     recipe = None if config.recipe.startswith(PAIRS) else Recipe.load(config.recipe, config.scale)
     dataset = open_dataset(config)
     main = fabric.is_global_zero
-    validation = Validation(config, recipe) if main and config.val is not None else None
+    validation = None
+    if main and config.val is not None:
+        validation = Validation(config, recipe or recipe_of_pairs(config))
     run = Run(config, recipe, len(dataset), main)
     timer = StepTimer(fabric.device)
     with closing(run), interruptible() as stop:
@@ -115,6 +118,14 @@ def train(
             run.save(trainer)  # with the last validation
     distributed.barrier()
     return run
+
+
+def recipe_of_pairs(config: Config) -> Recipe | None:
+    """Return the recipe that lies with ``pairs:DIR``, as ``degrade synth`` leaves it, to validate
+    on HR images; None if there is none.
+    """
+    file = Path(config.recipe.removeprefix(PAIRS)) / "recipe.yaml"
+    return Recipe.load(file, config.scale) if file.is_file() else None
 
 
 def due(every: int, step: int, steps: int) -> bool:

@@ -113,7 +113,8 @@ class Config(BaseModel):
         data: HR images: folders, files or globs. Not for ``pairs:``.
         val: HR images to validate on, or ``pairs:DIR``; the best checkpoint is chosen on them.
             ``samples``, the default of :func:`configure` unless the recipe is ``pairs:``, are
-            crops of the sample photographs. None: no validation.
+            crops of the sample photographs. None: no validation. HR images of a run on ``pairs:``
+            are degraded by the recipe that lies there.
         out: Folder of the run; by default ``runs/METHOD_xSCALE_RECIPE``.
         init: Checkpoint of the initial weights. A resumed run does not need it.
         seed: Seed of the weights, of the order of the images and of every degradation.
