@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from degrade.cli import check_device, fail, read_changes
+from degrade.cli import (
+    Modules,
+    check_device,
+    fail,
+    import_modules,
+    read_changes,
+    restored_import_path,
+)
 
 if TYPE_CHECKING:
     from sr.evaluation import Results
@@ -71,13 +78,15 @@ def print_version(requested: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     _version: Annotated[
         bool,
         typer.Option(
             "--version", callback=print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
-) -> None: ...
+) -> None:
+    context.with_resource(restored_import_path())
 
 
 @app.command("train")
@@ -158,12 +167,6 @@ def train_command(
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the networks by torch.compile.")
     ] = False,
-    modules: Annotated[
-        list[str],
-        typer.Option(
-            "--import", metavar="MODULE", help="Import a module with models, losses, operators."
-        ),
-    ] = [],  # noqa: B006
     changes: Annotated[
         list[str],
         typer.Option(
@@ -172,11 +175,11 @@ def train_command(
             help="Any setting: rate=1e-3, 'model.kernels=[9,1,5]'; repeatable.",
         ),
     ] = [],  # noqa: B006
+    modules: Modules = [],  # noqa: B006
 ) -> None:
     """Train a model; on several devices: torchrun --nproc-per-node N -m sr train .."""
-    from sr.registry import import_named
-
-    import_named([*modules, *(name for name in (method, model or "") if ":" in name)])
+    named = [name.partition(":")[0] for name in (method, model or "") if ":" in name]
+    import_modules([*modules, *named])
     from sr.training.advice import advice
     from sr.training.config import configure
     from sr.training.distributed import is_main
@@ -279,6 +282,7 @@ def eval_command(
         Path | None,
         typer.Option(metavar="FILE", help="Write LR, bicubic, SR, HR with zooms as PNG."),
     ] = None,
+    modules: Modules = [],  # noqa: B006
 ) -> None:
     """Print PSNR and SSIM on Y and RGB, and LPIPS if its weights are installed."""
     import json
@@ -292,6 +296,7 @@ def eval_command(
     from sr.examples import PAIRS, Example, load_examples
     from sr.figures import comparison_sheet
 
+    import_modules(modules)
     loaded = load(model, scale, check_device(device))
     degrade = None if data.startswith(PAIRS) else Recipe.load(recipe, loaded.scale)
     shown: list[tuple[str, Tensor, Tensor, Tensor]] = []
@@ -492,6 +497,7 @@ def compare_command(
             help="Any setting of a trainer: srcnn.batch=8; repeatable.",
         ),
     ] = [],  # noqa: B006
+    modules: Modules = [],  # noqa: B006
 ) -> None:
     """Train every model on every recipe, test each on every recipe, and write tables and an HTML
     report.
@@ -517,6 +523,7 @@ def compare_command(
         "reuse": tuple(reuse) or None,
         "device": device,
     }
+    import_modules(modules)
     if quick and config is not None:
         raise UserError("--quick has its own settings; leave out --config or --quick")
     comparison = quick_comparison(flags) if quick else read_comparison(config, flags)

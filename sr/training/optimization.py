@@ -58,7 +58,7 @@ def split(pair: Pair, parts: int) -> list[Pair]:
         return [pair]
     size = len(pair.lr) // parts
     rows = [np.arange(i * size, (i + 1) * size) for i in range(parts)]
-    return [Pair(pair.lr[r], pair.hr[r], pair.hr_raw[r], pair.plan.take(r)) for r in rows]
+    return [Pair(pair.lr[r], pair.hr[r], pair.given[r], pair.plan.take(r)) for r in rows]
 
 
 class TrainState:

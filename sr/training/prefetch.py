@@ -44,7 +44,7 @@ def prefetched(batches: Iterator[Pair], device: torch.device) -> Iterator[Pair]:
             pair, made = item
             stream = torch.cuda.current_stream(device)
             stream.wait_event(made)
-            for image in (pair.lr, pair.hr, pair.hr_raw):
+            for image in (pair.lr, pair.hr, pair.given):
                 # Its memory is not used again before the training stream is done with it.
                 image.record_stream(stream)
             yield pair

@@ -93,6 +93,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "steps": 1_000_000,
         "batch": 48,
         "patch": 256,
+        "margin": 72,
         "rate": 2e-4,
     },
     "realesrgan": {
@@ -102,6 +103,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "steps": 400_000,
         "batch": 48,
         "patch": 256,
+        "margin": 72,
         "gan": {
             "perceptual": "vgg19",
             "layers": {

@@ -121,6 +121,8 @@ class Config(BaseModel):
         steps: Optimizer steps.
         batch: Samples a step, over all processes and accumulated parts.
         patch: Side of an HR patch in pixels.
+        margin: HR pixels read around each patch, degraded with it and cut off, so that a patch is
+            as it is in the degraded image. None: 4 LR pixels, all that ``bicubic`` looks at.
         accumulate: Parts over which a process accumulates the gradient of its share of a batch.
             Saves memory; changes nothing but the statistics of batch normalization.
         workers: Data loader workers of each process. None: none on a CPU, which has nothing to
@@ -175,6 +177,7 @@ class Config(BaseModel):
     steps: Positive = 10_000
     batch: Positive = 16
     patch: Positive = 96
+    margin: Count | None = None
     accumulate: Positive = 1
     workers: Annotated[Integer, Field(ge=0, le=256)] | None = None
     degrade: Literal["device", "workers"] = "device"

@@ -63,7 +63,7 @@ class UrlFolderReader:
 
 
 def _urls_by_stem(url: str) -> dict[str, str]:
-    base, names = list_images(url)
+    base, names, _ = list_images(url)
     return {PurePosixPath(name).with_suffix("").as_posix(): join(base, name) for name in names}
 
 
