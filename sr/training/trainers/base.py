@@ -110,14 +110,16 @@ class FurtherLosses:
                 raise UserError(f"losses.{name}: needs a moving average; --set ema=0.999")
 
     def terms(self, sr: Tensor, hr: Tensor, average: Callable[[], Tensor]) -> Losses:
-        """Return the weighted losses by name. ``average`` returns the image of the moving average
-        of the weights.
+        """Return the weighted losses by name, in float32. ``average`` returns the image of the
+        moving average of the weights.
         """
         found: Losses = {}
         for name, (weight, loss) in self.losses.items():
-            with self.fabric.autocast():
-                more = (average(),) if getattr(loss, "needs_average", False) else ()
-                found[name] = weight * loss(sr, hr, *more).float()
+            more: tuple[Tensor, ...] = ()
+            if getattr(loss, "needs_average", False):
+                with self.fabric.autocast():
+                    more = (average().float(),)
+            found[name] = weight * loss(sr, hr, *more)
         return found
 
 
