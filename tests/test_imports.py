@@ -39,7 +39,7 @@ LAYERS = (
     "degrade.inspection",
     "degrade.cli",
     "degrade degrade.__main__",
-    "sr.color sr.pretrained sr.examples",
+    "sr.registry sr.color sr.pretrained sr.examples",
     "sr.models sr.losses sr.metrics",
     "sr.checkpoint sr.upscale sr.figures",
     "sr.evaluation sr.export",

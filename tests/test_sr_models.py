@@ -302,7 +302,7 @@ def test_enlarge_keeps_its_precision_under_autocast():
 @pytest.mark.parametrize(
     ("name", "config", "message"),
     [
-        ("vdsr", {}, "model 'vdsr': must be one of bicubic, sparse, srcnn"),
+        ("vdsr", {}, "model 'vdsr': unknown; there are bicubic, msrresnet"),
         ("srcnn", {"depth": 20}, "model srcnn: no setting depth; it has scale, kernels"),
         (
             "srcnn",
