@@ -111,15 +111,16 @@ def test_eval_writes_what_it_measured_and_how(data: Path, tmp_path: Path):
     ]
     sr("eval", "--model", "bicubic", "--scale", 3, "--data", data, *files)
     found = json.loads((tmp_path / "e.json").read_text())
-    assert found.keys() == {"model", "protocol", "mean", "images"}
+    assert found.keys() == {"model", "protocol", "mean", "left_out", "images"}
     assert {"psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb"} <= found["mean"].keys()
-    assert found["images"].keys() == {"0", "1"}
+    assert found["images"].keys() == {"0.png", "1.png"}
+    assert found["protocol"]["metrics"].keys() >= found["mean"].keys()
     assert found["protocol"]["shave"] == 3
     assert found["protocol"]["recipe"] == "bicubic"
     mean = sum(row["psnr_y"] for row in found["images"].values()) / 2
     assert found["mean"]["psnr_y"] == pytest.approx(mean)
     rows = list(csv.DictReader((tmp_path / "e.csv").open()))
-    assert [row["image"] for row in rows] == ["0", "1", "mean"]
+    assert [row["image"] for row in rows] == ["0.png", "1.png", ""]
     assert float(rows[2]["psnr_y"]) == pytest.approx(mean, abs=1e-3)
     assert min(image_size(tmp_path / "e.png")) > 256
 
@@ -129,9 +130,14 @@ def test_eval_takes_hr_files_where_pairs_lie_together(tmp_path: Path, data: Path
         (tmp_path / f"{name}.png").write_bytes((data / "0.png").read_bytes())
     assert [path.stem for path in hr_images(tmp_path)] == ["a_HR", "b_HR"]
     (tmp_path / "b_LR.png").unlink()
-    assert [path.stem for path in hr_images(tmp_path)] == ["a_HR"]
-    (tmp_path / "a_LR.png").unlink()
     assert [path.stem for path in hr_images(tmp_path)] == ["a_HR", "b_HR"]
+    for name in ("c", "d_LR", "e_LR4", "e_HR"):
+        (tmp_path / f"{name}.png").write_bytes((data / "0.png").read_bytes())
+    wanted = ["a_HR", "b_HR", "c", "d_LR", "e_HR"]
+    assert [path.stem for path in hr_images(tmp_path)] == wanted, "a lone pair is not all"
+    examples = load_examples(tmp_path, Recipe.load("bicubic", 2))
+    assert examples.names == tuple(f"{name}.png" for name in wanted)
+    assert examples.notes == ("2 files X_LR beside X_HR are left out",)
 
 
 @pytest.mark.skipif(not SET5.is_dir(), reason="the images of Set5 are not here")
@@ -167,19 +173,22 @@ def test_upscale(data: Path, tmp_path: Path, model: Path):
         tmp_path / "up",
     )
     assert "162 x 194" in output
-    assert image_size(tmp_path / "up" / "0_x2.png") == (194, 162)
+    assert image_size(tmp_path / "up" / "0_tiny_x2.png") == (194, 162)
     whole = tmp_path / "whole"
     sr("upscale", data / "0.png", "--model", model, "--tile", 0, "--out", whole)
     a, b = (
-        read_image(folder / "0_x2.png").pixels.astype(int) for folder in (tmp_path / "up", whole)
+        read_image(folder / "0_tiny_x2.png").pixels.astype(int)
+        for folder in (tmp_path / "up", whole)
     )
     assert abs(a - b).max() <= 1, "a last bit may fall on either side of a rounding"
     assert (a != b).mean() < 1e-3
 
 
 def test_upscale_does_not_write_a_file_twice(data: Path, tmp_path: Path, model: Path):
+    (tmp_path / "0.png").write_bytes((data / "0.png").read_bytes())
     with pytest.raises(UserError, match="written twice"):
-        sr("upscale", data / "0.png", data / "0.png", "--model", model, "--out", tmp_path)
+        sr("upscale", data / "0.png", tmp_path / "0.png", "--model", model, "--out", tmp_path)
+    assert "162 x 194" in sr("upscale", *[data / "0.png"] * 2, "-m", model, "--out", tmp_path)
 
 
 def test_wrong_scale(data: Path, model: Path):

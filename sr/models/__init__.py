@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sr.models.base import Model
+from sr.models.compact import SRVGGNetCompact
 from sr.models.discriminator import Discriminator
 from sr.models.interpolation import Bicubic
 from sr.models.rrdb import RRDBNet
@@ -24,6 +25,7 @@ __all__ = [
     "Model",
     "RRDBNet",
     "SRResNet",
+    "SRVGGNetCompact",
     "SparseCoding",
     "build",
     "name_of",
@@ -41,6 +43,7 @@ MODELS.update(
         "srresnet": SRResNet,
         "msrresnet": MSRResNet,
         "rrdb": RRDBNet,
+        "compact": SRVGGNetCompact,
     }
 )
 
