@@ -41,6 +41,8 @@ from sr.pretrained import MissingWeightsError, locate
 __all__ = ["NaturalModel", "load_natural_model", "niqe", "niqe_metric"]
 
 Array = NDArray[np.float64]
+Plane = NDArray[np.float32]
+"""Single precision, as in BasicSR: what its rounding leaves in flat blocks counts in the score."""
 
 BLOCK = 96
 """Side of a block in pixels."""
@@ -88,14 +90,15 @@ def niqe(image: Tensor, model: NaturalModel, shave: int = 0) -> float:
         shave: Pixels to cut off each side.
     """
     levels = (as_rgb(image).double().clamp(0, 1) * 255).round() / 255
-    luma = rgb_to_y(levels)[0, 0].cpu().numpy()
+    luma = rgb_to_y(levels)[0, 0].cpu().numpy().astype(np.float32)
     height, width = luma.shape
     luma = luma[shave : height - shave, shave : width - shave].round()
     rows, columns = (size // BLOCK for size in luma.shape)
     luma = luma[: rows * BLOCK, : columns * BLOCK]
     if rows * columns < 2:
         return float("nan")
-    half = reduce(torch.from_numpy(luma)[None, None] / 255, 2)[0, 0].numpy() * 255
+    small = 255 * reduce(torch.from_numpy(luma)[None, None] / 255, 2)[0, 0]
+    half = np.asarray(small.numpy(), np.float32)
     with np.errstate(invalid="ignore", divide="ignore"):  # flat blocks have no distribution
         found = np.concatenate(
             [_features(luma, BLOCK, model.window), _features(half, BLOCK // 2, model.window)], 1
@@ -108,7 +111,7 @@ def niqe(image: Tensor, model: NaturalModel, shave: int = 0) -> float:
     return float(np.sqrt(difference @ inverse @ difference))
 
 
-def _features(luma: Array, side: int, window: Array) -> Array:
+def _features(luma: Plane, side: int, window: Array) -> Array:
     """Features (blocks, 18) of luma in levels."""
     mean = _local_mean(luma, window)
     deviation = np.sqrt(np.abs(_local_mean(luma**2, window) - mean**2))
@@ -121,12 +124,12 @@ def _features(luma: Array, side: int, window: Array) -> Array:
     return np.array([_block_features(block) for block in blocks])
 
 
-def _local_mean(plane: Array, window: Array) -> Array:
+def _local_mean(plane: Plane, window: Array) -> Plane:
     ndimage: Any = import_module("scipy.ndimage")
-    return np.asarray(ndimage.convolve(plane, window, mode="nearest"), np.float64)
+    return np.asarray(ndimage.convolve(plane, window, mode="nearest"))
 
 
-def _block_features(block: Array) -> list[float]:
+def _block_features(block: Plane) -> list[float]:
     shape, left, right = _fit(block)
     found = [shape, (left + right) / 2]
     for shift in SHIFTS:
@@ -136,7 +139,7 @@ def _block_features(block: Array) -> list[float]:
     return found
 
 
-def _fit(values: Array) -> tuple[float, float, float]:
+def _fit(values: Plane) -> tuple[float, float, float]:
     """Fit an asymmetric generalized Gaussian by its moments. Return its shape and both scales."""
     shapes, ratios = _shape_table()
     left = np.sqrt(np.mean(values[values < 0] ** 2)) if (values < 0).any() else np.nan

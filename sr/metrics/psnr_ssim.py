@@ -93,7 +93,7 @@ def ms_ssim(sr: Tensor, hr: Tensor, shave: int, channel: Channel = "y") -> Tenso
     .. math:: l_5^{w_5} \\prod_{j=1}^5 s_j^{w_j}
 
     with means of luminance l and structure s as in :func:`ssim` at five sizes, each half of the
-    one before (means of 2 x 2 pixels). Negative means count as 0. Each side must be at least 161
+    one before (means of 2 x 2 pixels). Negative means count as 0. Each side must be at least 176
     after shaving. Arguments and errors as in :func:`psnr`.
 
     References:
@@ -101,7 +101,7 @@ def ms_ssim(sr: Tensor, hr: Tensor, shave: int, channel: Channel = "y") -> Tenso
         https://doi.org/10.1109/ACSSC.2003.1292216
     """
     last = len(SCALE_WEIGHTS) - 1
-    x, y = _prepare(sr, hr, shave, channel, least=(WINDOW - 1) * 2**last + 1)
+    x, y = _prepare(sr, hr, shave, channel, least=WINDOW * 2**last)
     result = torch.ones(len(x), dtype=x.dtype, device=x.device)
     for j, weight in enumerate(SCALE_WEIGHTS):
         luminance, structure = _similarity(x, y)
@@ -148,7 +148,7 @@ def ms_ssim_metric() -> Metric:
     return Metric(
         lambda sr, hr, shave: float(ms_ssim(sr, hr, shave)),
         f"MS-SSIM, five sizes by means of 2 x 2, windows as for SSIM, of {PROTOCOL['y']}",
-        window=(WINDOW - 1) * 2 ** (len(SCALE_WEIGHTS) - 1) + 1,
+        window=WINDOW * 2 ** (len(SCALE_WEIGHTS) - 1),
     )
 
 
