@@ -224,11 +224,26 @@ def _paired(root: str, window: int) -> Examples:
     _check_sizes(sizes, folder.scale, window)
 
     def read(i: int) -> Example:
-        item = folder[i]
-        lr, hr = (item[side].expand(3, -1, -1)[None] for side in ("lr", "hr"))
-        return Example(names[i], lr, hr, grey=item["hr"].shape[0] == 1)
+        lr, hr = (_decoded(file, labels[i]) for file in reader.read(i))
+        wanted = [size * folder.scale for size in lr.shape[-2:]]
+        if list(hr.shape[-2:]) != wanted:
+            raise ImageError(
+                labels[i], f"HR is {list(hr.shape[-2:])}; at x{folder.scale} it should be {wanted}"
+            )
+        planes = (image.expand(3, -1, -1)[None] for image in (lr, hr))
+        return Example(names[i], *planes, grey=len(hr) == 1)
 
     return Examples(names, read)
+
+
+def _decoded(file: Path | str | bytes, label: str) -> Tensor:
+    """(C, h, w) of a file or of its bytes, whose errors name where they are stored."""
+    try:
+        return to_tensor(read_image(file))
+    except ImageError as error:
+        if not isinstance(file, bytes):
+            raise
+        raise ImageError(label, error.reason) from None
 
 
 def _with_suffix(name: str, label: str) -> str:

@@ -115,7 +115,7 @@ def _features(luma: Plane, side: int, window: Array) -> Array:
     """Features (blocks, 18) of luma in levels."""
     mean = _local_mean(luma, window)
     deviation = np.sqrt(np.abs(_local_mean(luma**2, window) - mean**2))
-    normal = (luma - mean) / (deviation + 1)
+    normal = np.asarray((luma - mean) / (deviation + 1), np.float32)
     blocks = [
         normal[y : y + side, x : x + side]
         for x in range(0, normal.shape[1], side)
@@ -133,7 +133,7 @@ def _block_features(block: Plane) -> list[float]:
     shape, left, right = _fit(block)
     found = [shape, (left + right) / 2]
     for shift in SHIFTS:
-        shape, left, right = _fit(block * np.roll(block, shift, (0, 1)))
+        shape, left, right = _fit(np.multiply(block, np.roll(block, shift, (0, 1))))
         mean = (right - left) * float(_gamma(np.array(2 / shape)) / _gamma(np.array(1 / shape)))
         found += [shape, mean, left, right]
     return found
