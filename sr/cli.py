@@ -424,15 +424,19 @@ def export_command(
     from sr.export.onnx import to_onnx
     from sr.export.openmodeldb import openmodeldb_entry
     from sr.export.spandrel import to_spandrel
+    from sr.models.external import ExternalModel
 
     if onnx is None and spandrel is None and openmodeldb is None:
         raise UserError("export: give --onnx FILE, --spandrel FILE or --openmodeldb FILE")
     loaded = load(model, scale)
+    if isinstance(loaded, ExternalModel):
+        raise UserError(f"export: {model} is not a network of sr, so it cannot be written anew")
     if onnx is not None:
         worst = to_onnx(loaded, onnx)
         out.print(f"{onnx}  differs from torch by at most {worst:.1g}", soft_wrap=True)
     if spandrel is not None:
-        out.print(f"{spandrel}  load with: {to_spandrel(loaded, spandrel)}", soft_wrap=True)
+        code, worst = to_spandrel(loaded, spandrel)
+        out.print(f"{spandrel}  differs by at most {worst:.1g}; load with: {code}", soft_wrap=True)
     if openmodeldb is not None:
         entry = openmodeldb_entry(model, author, license)
         write(openmodeldb, (json.dumps(entry, indent=2) + "\n").encode())

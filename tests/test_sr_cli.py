@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -236,6 +237,54 @@ def test_spandrel_file_carries_its_config(tmp_path: Path, model: Path):
     checkpoint.save(tmp_path / "r.safetensors", plain)
     sr("export", "--model", tmp_path / "r.safetensors", "--spandrel", tmp_path / "t.safetensors")
     assert KEY not in load_file(tmp_path / "t.safetensors")
+
+
+SPANDREL = [
+    ("srcnn", {"scale": 3, "filters": [4, 3]}, True),
+    ("srresnet", {"scale": 2, "channels": 4, "blocks": 1}, True),
+    ("msrresnet", {"scale": 4, "channels": 4, "blocks": 1}, True),
+    ("compact", {"scale": 2, "channels": 4, "convolutions": 1}, False),
+    *(("rrdb", {"scale": s, "channels": 8, "blocks": 1, "growth": 32}, False) for s in (2, 4)),
+    ("rrdb", {"scale": 2, "channels": 8, "blocks": 1, "unshuffle": 1}, True),
+]
+
+
+@pytest.mark.parametrize(("name", "config", "key"), SPANDREL, ids=str)
+def test_spandrel_files_are_read_again(
+    name: str,
+    config: dict[str, object],
+    key: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """What was written gives the same results, or it is not written."""
+    from safetensors.torch import load_file
+
+    from sr.export import spandrel
+
+    file, model = tmp_path / "a.safetensors", build(name, **config)
+    _, worst = spandrel.to_spandrel(model, file)
+    assert worst < 1e-5
+    assert (spandrel.KEY in load_file(file)) is key
+    original = spandrel.to_state
+
+    def damaged(model: Any) -> dict[str, torch.Tensor]:
+        state = original(model)
+        last = [place for place in state if place != spandrel.KEY][-1]
+        return {**state, last: state[last] + 1}
+
+    file.unlink()
+    monkeypatch.setattr(spandrel, "to_state", damaged)
+    with pytest.raises(UserError, match="not written, what is read again differs"):
+        spandrel.to_spandrel(model, file)
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("kind", ["--onnx", "--spandrel"])
+def test_what_is_no_network_is_not_exported(tmp_path: Path, kind: str):
+    name = "python:torch.nn.functional:relu"
+    with pytest.raises(UserError, match="is not a network of sr"):
+        sr("export", "--model", name, kind, tmp_path / "a")
 
 
 @pytest.mark.slow
