@@ -2,6 +2,7 @@
 #   make demo   runs the main job on built-in photographs
 #   make test   passes the tests and the doctests, and measures their coverage
 #   make docs   builds the site of docs/ in site/
+#   make dist   builds the sdist, a wheel with native code (manylinux, on Linux) and a pure one in dist/
 #   make test-minimum   passes a part of them on the lowest versions that pyproject.toml allows
 #   make audit          looks up known vulnerabilities of all that is installed (needs PyPI's advisories)
 PYTHON ?= python3
@@ -11,7 +12,7 @@ NATIVE = hatch_build.py $(wildcard degrade/kernels/native/*.c degrade/kernels/na
 LOWEST = $(addprefix tests/test_,$(addsuffix .py,laws recipes synth replay reproducible data formats remote cluster \
 	sr_models sr_metrics sr_upscale))
 
-.PHONY: demo test test-minimum audit lint types docs clean
+.PHONY: demo test test-minimum audit lint types docs dist clean
 
 demo: .venv/ready
 	.venv/bin/degrade synth --recipe realesrgan
@@ -36,6 +37,16 @@ types: .venv-test/ready
 docs: .venv-test/ready
 	NO_MKDOCS_2_WARNING=1 .venv-test/bin/mkdocs build --strict
 
+# The wheels are built from the sdist, so that nothing that it lacks can be in them.
+dist: .venv-test/ready
+	rm -rf dist
+	.venv-test/bin/python -m build --sdist
+	DEGRADE_BUILD_NATIVE=0 .venv-test/bin/python $(PIP) wheel --quiet --no-deps --wheel-dir dist dist/*.tar.gz
+	DEGRADE_BUILD_NATIVE=1 .venv-test/bin/python $(PIP) wheel --quiet --no-deps --wheel-dir dist/native dist/*.tar.gz
+	if [ "$$(uname)" = Linux ]; then PATH=.venv-test/bin:$$PATH auditwheel repair --wheel-dir dist dist/native/*.whl; \
+		else mv dist/native/*.whl dist; fi
+	rm -r dist/native
+
 .venv/ready: pyproject.toml constraints.txt $(NATIVE)
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python $(PIP) install --quiet -c constraints.txt -e .
@@ -43,7 +54,7 @@ docs: .venv-test/ready
 
 .venv-test/ready: pyproject.toml constraints.txt $(NATIVE)
 	$(PYTHON) -m venv --clear .venv-test
-	.venv-test/bin/python $(PIP) install --quiet --no-compile -c constraints.txt -e ".[train,export,perceptual-offline,shards,cloud,cluster,docs,dev]"
+	.venv-test/bin/python $(PIP) install --quiet --no-compile -c constraints.txt -e ".[train,export,perceptual-offline,shards,cloud,cluster,triton,docs,dev]"
 	touch $@
 
 .venv-minimum/ready: pyproject.toml constraints-minimum.txt $(NATIVE)

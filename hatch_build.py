@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import runpy
 import shlex
 import subprocess
 import sys
+import sysconfig
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,8 @@ class Native(BuildHookInterface[Any]):
         )  # the package itself needs NumPy, which is not here
         digest, sources = told["digest"](folder), [str(folder / file) for file in told["SOURCES"]]
         wanted = os.environ.get("DEGRADE_BUILD_NATIVE", "")
+        if sys.platform == "win32":  # where a C long has 32 bits, which the sources do not expect
+            wanted = "0"
         for name, flags in told["targets"](platform.machine()).items():
             path = folder / f"{name}.so"
             try:
@@ -59,7 +63,14 @@ class Native(BuildHookInterface[Any]):
                 )
                 continue
             build_data["artifacts"].append(f"/{path.relative_to(self.root).as_posix()}")
-            build_data["pure_python"], build_data["infer_tag"] = False, True
+            build_data["pure_python"], build_data["tag"] = False, f"py3-none-{system()}"
+
+
+def system() -> str:
+    """The platform of a wheel. Not the Python's: ctypes loads the code into any."""
+    if sys.platform == "darwin":  # where an interpreter may be of two processors, and this is not
+        return f"macosx_11_0_{platform.machine()}"
+    return re.sub(r"[.-]", "_", sysconfig.get_platform())
 
 
 def compile_to(path: Path, arguments: list[str]) -> None:

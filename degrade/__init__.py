@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from degrade.base import Draw, Operator
     from degrade.canvas import Canvas
+    from degrade.data.batches import degrade_batch
+    from degrade.data.epochs import EpochDataset, EpochSampler
     from degrade.data.pairs import DegradedFolder, PairedFolder, pairs
     from degrade.data.patches import PatchFolder
     from degrade.distributions import Const, Dist
@@ -29,6 +31,8 @@ __version__ = "0.1.0"
 _HOME = {
     "base": ("Draw", "Operator"),
     "canvas": ("Canvas",),
+    "data.batches": ("degrade_batch",),
+    "data.epochs": ("EpochDataset", "EpochSampler"),
     "data.pairs": ("DegradedFolder", "PairedFolder", "pairs"),
     "distributions": ("Const", "Dist"),
     "fields": ("Categorical", "Probability", "Range"),
@@ -50,6 +54,8 @@ __all__ = [
     "DegradedFolder",
     "Dist",
     "Draw",
+    "EpochDataset",
+    "EpochSampler",
     "Key",
     "OneOf",
     "Operator",
@@ -61,6 +67,7 @@ __all__ = [
     "Range",
     "Recipe",
     "RecipeError",
+    "degrade_batch",
     "pairs",
 ]
 

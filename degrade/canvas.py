@@ -144,9 +144,16 @@ class Canvas:
         return self.pixels.permute(0, 2, 3, 1)[rows, ty, tx].permute(0, 3, 1, 2)
 
 
+def divided(x: Tensor, divisor: float) -> Tensor:
+    """x / divisor, rounded once on every device: by a number CUDA multiplies with its reciprocal,
+    and the last bit of k / 255 is another.
+    """
+    return x / x.new_full((), divisor)
+
+
 def as_float(images: Tensor) -> Tensor:
     """uint8 / 255, or the floats themselves as float32."""
-    return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
+    return divided(images.float(), 255) if images.dtype == torch.uint8 else images.float()
 
 
 def to_channels_last(pixels: Tensor) -> Tensor:

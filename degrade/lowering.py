@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -28,14 +28,14 @@ from degrade.canvas import Sizes
 from degrade.kernels import native
 from degrade.kernels.base import WORDS, Data, address
 from degrade.kernels.convolve import BORDERS
-from degrade.kernels.noise import NORMAL, POISSON, channel_mixing, keys_of, poisson_steps
+from degrade.kernels.noise import NORMAL, POISSON, add_steps, channel_mixing, keys_of
 from degrade.kernels.resample import FILTERS
 from degrade.limits import max_pixels
 from degrade.plan import Plan
 from degrade.program import Lines
 from degrade.rng import address_hash
 
-__all__ = ["Code", "lower"]
+__all__ = ["KNOWN", "Code", "lower"]
 
 _GUARD, _SHUFFLE, _STEP, _TARGET = range(4)
 _BODIES = 20
@@ -59,7 +59,7 @@ class _Known:
 
 _BASES = ("input", "target", "hr")
 _BLUR = ("kernel", "size", "sigma", "sigma_y", "angle", "beta_generalized", "beta_plateau")
-_KNOWN = {
+KNOWN = {
     "blur": _Known(0, _BLUR, lambda o: (o.shift, BORDERS.index(o.border))),
     "sinc": _Known(1, ("size", "cutoff")),
     "unsharp": _Known(2, ("amount", "sigma", "size", "threshold")),
@@ -77,6 +77,7 @@ _KNOWN = {
     "quantize": _Known(9, (), lambda o: (2**o.bits - 1,)),
     "clip": _Known(10),
 }
+"""Operators by name."""
 
 
 class Code:
@@ -97,7 +98,7 @@ class Code:
         return address in self._places
 
     @contextmanager
-    def guard(self, address: str, low: float, high: float = math.inf) -> Iterator[None]:
+    def guard(self, address: str, low: float, high: float = math.inf) -> Generator[None]:
         """What is written within is for samples with a value in [low, high)."""
         bounds = _bits(low), _bits(high)
         self._words += [_GUARD, self._places[address], *bounds, 0]
@@ -120,7 +121,7 @@ class Code:
 
     def step(self, operator: Operator, scope: str, own: bool) -> None:
         """An operator, ``own`` if it comes with degrade."""
-        known = _KNOWN.get(operator.name) if own else None
+        known = KNOWN.get(operator.name) if own else None
         if known is None:
             self._known = False
             return
@@ -205,7 +206,7 @@ def _fill_in(lines: Lines) -> None:
     if len(mixed):
         matrices = channel_mixing(keys_of(records[mixed]).fold("correlated"), lines.channels)
         records["mixing"][mixed, : lines.channels**2] = matrices.reshape(len(mixed), -1)
-    records = lines.words.view(POISSON.dtype)[:, 0]
-    for i in np.flatnonzero((code == POISSON.code) & (records["peak"] != 0)):
-        steps = poisson_steps(float(records["peak"][i]))
-        records["steps"][i], records["dark"][i] = lines.data.add(steps), len(steps)
+    poisson = lines.words[code == POISSON.code]
+    if len(poisson):
+        add_steps(poisson.view(POISSON.dtype)[:, 0], lines.data)
+        lines.words[code == POISSON.code] = poisson

@@ -30,7 +30,7 @@ from degrade.lowering import Code
 from degrade.plan import Column, Condition, Plan
 from degrade.program import Program
 
-__all__ = ["Maybe", "Node", "Rows", "Sequence", "Step", "sequence_extent"]
+__all__ = ["Maybe", "Node", "Rows", "Sequence", "Step", "operators", "sequence_extent"]
 
 Rows = NDArray[np.intp]
 
@@ -255,3 +255,11 @@ def sequence_extent(nodes: tuple[Node, ...], before: Extent, scale: int) -> Exte
     for node in nodes:
         before = node.extent(before, scale)
     return before
+
+
+def operators(node: Node) -> Iterator[Operator]:
+    """Yields the operators of a tree, in the order of the recipe."""
+    if isinstance(node, Step):
+        yield node.operator
+    for child in node.children:
+        yield from operators(child)

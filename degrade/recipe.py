@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ from degrade.execution.reference import Watch
 from degrade.kernels import native
 from degrade.loading.builder import Spec, load
 from degrade.lowering import Code, lower
-from degrade.nodes import Sequence
+from degrade.nodes import Sequence, operators
 from degrade.plan import Column, Plan, PlanBuilder
 from degrade.program import Lines, Program
 from degrade.rng import Key
@@ -61,6 +61,32 @@ class Pair:
     given: Tensor
     plan: Plan
     index: NDArray[np.int64] | None = None
+
+    def trimmed(self, margin: int) -> Pair:
+        """Return the pair without ``margin`` HR pixels at each side.
+
+        Raises:
+            ValueError: ``margin`` is not a multiple of the scale, or leaves nothing.
+        """
+        if not margin:
+            return self
+        scale = self.hr.shape[-1] // self.lr.shape[-1]
+        inner, side = margin // scale, min(self.lr.shape[-2:])
+        if margin < 0 or margin % scale or 2 * inner >= side:
+            raise ValueError(
+                f"margin {margin} should be a multiple of the scale {scale} below"
+                f" {side * scale // 2}, half of the image's side"
+            )
+
+        def cut(images: Tensor, n: int) -> Tensor:
+            return images[..., n:-n, n:-n].contiguous()
+
+        return replace(
+            self,
+            lr=cut(self.lr, inner),
+            hr=cut(self.hr, margin),
+            given=cut(self.given, margin),
+        )
 
     @cached_property
     def hr_raw(self) -> Tensor:
@@ -114,6 +140,8 @@ class Recipe:
         data: dict[str, Any] = {"name": self.name, "scale": self.scale}
         if self.description:
             data["description"] = self.description
+        if self.imports:
+            data["import"] = list(self.imports)
         for stage in (self.hr, *self.stages):
             if stage.nodes or stage is not self.hr:
                 data[stage.label] = stage.body()
@@ -126,11 +154,23 @@ class Recipe:
         )
 
     @cached_property
-    def hash(self) -> str:
-        """SHA-256 of what the recipe does; its name and description do not count."""
-        data = {
-            key: value for key, value in self.dump().items() if key not in ("name", "description")
+    def imports(self) -> tuple[str, ...]:
+        """The modules of its operators that do not come with degrade."""
+        modules = {
+            type(operator).__module__
+            for stage in (self.hr, *self.stages)
+            for operator in operators(stage)
         }
+        own = {name for name in modules if name.startswith("degrade.ops.")}
+        return tuple(sorted(modules - own - {"__main__"}))
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of what the recipe does; its name, its description and the modules of its
+        operators do not count.
+        """
+        described = ("name", "description", "import")
+        data = {key: value for key, value in self.dump().items() if key not in described}
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
     @cached_property

@@ -22,18 +22,21 @@ References:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import SupportsIndex
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-__all__ = ["Key", "normal_field", "uniform_field"]
+__all__ = ["Key", "integer", "integers", "normal_field", "uniform_field"]
 
 Words = NDArray[np.uint64]
 
@@ -52,15 +55,19 @@ class Key:
     words: Words
 
     @staticmethod
-    def of(seed: int, index: ArrayLike, epoch: int = 0) -> Key:
-        """The keys of samples ``index`` of one epoch.
+    def of(seed: int, index: ArrayLike, epoch: ArrayLike = 0) -> Key:
+        """The keys of samples ``index`` of one epoch, or of an epoch each.
 
         >>> Key.of(0, [3, 4]).fold("first.jpeg.quality").uniform().shape
         (2,)
+
+        Raises:
+            TypeError: what is no integer.
+            ValueError: an integer of more than 64 bits, or other shapes than () and (B,).
         """
-        rows = np.atleast_1d(np.asarray(index)).astype(np.int64).astype(np.uint64)
-        root = _mix(_mix(np.full(1, seed % 2**64, np.uint64)) ^ np.uint64(epoch % 2**64))
-        return Key(_mix(root ^ _mix(rows)))
+        root = _mix(np.full(1, integer("seed", seed) % 2**64, np.uint64))
+        root = _mix(root ^ integers("epoch", epoch).view(np.uint64))
+        return Key(_mix(root ^ _mix(integers("index", index).view(np.uint64))))
 
     def __len__(self) -> int:
         return len(self.words)
@@ -84,6 +91,40 @@ class Key:
     def integers(self) -> list[int]:
         """A seed in [0, 2^31) per sample, for libraries with generators of their own."""
         return [int(word) for word in _mix(self.words) >> np.uint64(33)]
+
+
+def integer(name: str, value: object) -> int:
+    """Return an integer of any library as Python's.
+
+    >>> integer("seed", np.uint8(5))
+    5
+
+    Raises:
+        TypeError: a value that is no integer, None for example.
+    """
+    if not isinstance(value, bool) and isinstance(value, SupportsIndex):
+        with contextlib.suppress(TypeError):  # a tensor or an array of another type
+            return operator.index(value)
+    kind = type(value).__name__
+    raise TypeError(f"{name} is {value!r} ({kind}); it should be an integer, such as 0")
+
+
+def integers(name: str, values: ArrayLike) -> NDArray[np.int64]:
+    """Return integers of any library as (B,) int64; one integer is an array of one.
+
+    Raises:
+        TypeError: values that are no integers.
+        ValueError: integers beyond 64 bits, or more than one dimension.
+    """
+    found = np.atleast_1d(np.asarray(values))
+    if found.size and found.dtype.kind not in "iu":
+        first = found.ravel()[0]
+        if found.dtype == object and all(isinstance(value, int) for value in found.ravel()):
+            raise ValueError(f"{name} {first}: should fit in 64 bits")
+        raise TypeError(f"{name} holds {first!r} ({found.dtype}); it should hold integers")
+    if found.ndim != 1:
+        raise ValueError(f"{name} has shape {found.shape}; it should be one integer, or (B,)")
+    return found.astype(np.int64)
 
 
 def uniform_field(

@@ -16,7 +16,6 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from torch import Tensor
 
 from degrade.errors import UserError
 from degrade.storage.files import write_atomic
+from degrade.versions import package_versions
 from sr.foreign import MODEL_ERRORS, assemble, load_foreign
 from sr.models import Model, build, name_of
 from sr.models.external import external_label, is_external, open_external
@@ -56,13 +56,7 @@ PACKAGES = (
 
 def versions() -> dict[str, str]:
     """Return the versions of the packages that results depend on."""
-    found: dict[str, str] = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    return package_versions(PACKAGES)
 
 
 # --- weights -------------------------------------------------------------------------------------

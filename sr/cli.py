@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from degrade.cli import check_device, fail, read_changes
+from degrade.cli import (
+    Modules,
+    check_device,
+    fail,
+    import_modules,
+    read_changes,
+    restored_import_path,
+)
 
 if TYPE_CHECKING:
     from sr.evaluation import Results
@@ -56,10 +63,6 @@ Overlap = Annotated[
         "receptive field, at most 32; models of unknown radius are not tiled.",
     ),
 ]
-Modules = Annotated[
-    list[str],
-    typer.Option("--import", metavar="MODULE", help="Import a module with models or metrics."),
-]
 
 
 def main() -> None:
@@ -87,13 +90,15 @@ def print_version(requested: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     _version: Annotated[
         bool,
         typer.Option(
             "--version", callback=print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
-) -> None: ...
+) -> None:
+    context.with_resource(restored_import_path())
 
 
 @app.command("train")
@@ -153,11 +158,13 @@ def train_command(
             help="Any setting: rate=1e-3, model.kernels=[9,1,5]; repeatable.",
         ),
     ] = [],  # noqa: B006
+    modules: Modules = [],  # noqa: B006
 ) -> None:
     """Train a model; on several devices: torchrun --nproc-per-node N -m sr train .."""
     from sr.training.config import configure
     from sr.training.progress import training_progress
 
+    import_modules(modules)
     if resume and config is None and output is not None:
         own = Path(output) / "config.yaml"
         config = own if own.is_file() else None
@@ -250,9 +257,8 @@ def eval_command(
     from sr.examples import LR_ONLY, PAIRS, Example, load_examples
     from sr.figures import comparison_sheet
     from sr.metrics import default_metrics, open_metrics
-    from sr.registry import import_named
 
-    import_named(modules)
+    import_modules(modules)
     if target not in ("raw", "recipe"):
         raise UserError(f"--target {target}: should be raw or recipe")
     names = split_commas(metrics)
@@ -360,11 +366,10 @@ def upscale_command(
     """
     from degrade.errors import UserError
     from sr.checkpoint import label, load
-    from sr.registry import import_named
     from sr.tiles import overlap_of
     from sr.upscale import find_inputs, is_foreign, result_paths, upscale_file
 
-    import_named(modules)
+    import_modules(modules)
     loaded = load(model, scale, device=check_device(device))
     name = label(model)
     inputs, failures, left_out = find_inputs(images)
@@ -531,6 +536,7 @@ def compare_command(
             help="Any setting of a trainer: srcnn.batch=8; repeatable.",
         ),
     ] = [],  # noqa: B006
+    modules: Modules = [],  # noqa: B006
 ) -> None:
     """Train every model on every recipe, test each on every recipe, and write tables and an HTML
     report.
@@ -556,6 +562,7 @@ def compare_command(
         "reuse": tuple(reuse) or None,
         "device": device,
     }
+    import_modules(modules)
     if quick and config is not None:
         raise UserError("--quick has its own settings; leave out --config or --quick")
     comparison = quick_comparison(flags) if quick else read_comparison(config, flags)

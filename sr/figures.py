@@ -21,6 +21,9 @@ __all__ = ["comparison_sheet", "most_detailed", "plot_curves", "to_pixels"]
 ZOOM = 4
 """The shorter side over the side of the zoomed crop."""
 
+FEW_POINTS = 50
+"""Curves of at most this many points have them marked."""
+
 
 def to_pixels(image: Tensor) -> NDArray[np.uint8]:
     """Convert (1, 3, H, W) or (3, H, W) in [0, 1] to (H, W, 3) 8-bit pixels.
@@ -87,12 +90,16 @@ def plot_curves(history: Sequence[Mapping[str, float]], heading: str) -> bytes:
     figure.suptitle(heading)
     for panel, name in zip(panels, names, strict=False):
         points = [(row["step"], row[name]) for row in history if name in row]
-        panel.plot([x for x, _ in points], [y for _, y in points], linewidth=1)
+        marker = "o" if len(points) <= FEW_POINTS else ""  # a line of one point is not seen
+        panel.plot(*zip(*points, strict=True), linewidth=1, marker=marker, markersize=4)
         panel.set_ylabel(name)
         panel.grid(alpha=0.3)
-        if min(y for _, y in points) > 0 and not name.startswith(("psnr", "ssim")):
+        low, high = min(y for _, y in points), max(y for _, y in points)
+        if 0 < 3 * low < high and not name.startswith(("psnr", "ssim")):
             panel.set_yscale("log")
     panels[-1].set_xlabel("step")
+    panels[-1].set_xlim(left=0)
+    panels[-1].xaxis.get_major_locator().set_params(integer=True)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
     return buffer.getvalue()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from degrade.errors import UserError
+from degrade.images.alpha import fill_transparent
 from degrade.images.decode import open_header, open_source
 from degrade.images.files import Image, ImageError, Pixels, find_images, read_image
 from degrade.images.pixels import to_float
@@ -40,8 +41,9 @@ __all__ = [
 def upscale_image(model: Model, image: Image, tile: int = 0, overlap: int | None = None) -> Pixels:
     """Return (h scale, w scale, C) pixels of the image's bit depth.
 
-    C is 1 or 3, and 1 more for alpha, which is upscaled bicubically. Grey is upscaled as RGB and
-    averaged. Arguments as for :func:`sr.tiles.enlarge_tiled`.
+    C is 1 or 3, and 1 more for alpha, which is upscaled bicubically; colour is first extended
+    under transparent pixels. Grey is upscaled as RGB and averaged. Arguments as for
+    :func:`sr.tiles.enlarge_tiled`.
     """
     return np.concatenate(list(upscale_rows(model, image, tile, overlap)))
 
@@ -52,7 +54,10 @@ def upscale_rows(
 ) -> Iterator[Pixels]:
     """Yield the rows of :func:`upscale_image`, as many at a time as a row of tiles has."""
     width = image.pixels.shape[1]
-    pixels = torch.as_tensor(to_float(image.pixels)).permute(2, 0, 1)[None].to(model.device)
+    colour = image.pixels
+    if image.alpha is not None:
+        colour = fill_transparent(colour, image.alpha)
+    pixels = torch.as_tensor(to_float(colour)).permute(2, 0, 1)[None].to(model.device)
     lr = pixels.expand(-1, 3, -1, -1)
     grey, depth = pixels.shape[1] == 1, image.pixels.dtype
     alpha = None if image.alpha is None else _Alpha(image.alpha, model.scale)

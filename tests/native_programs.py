@@ -230,8 +230,88 @@ def main(path: str, count: int) -> None:
             image = (np.clip(image, 0, 1) * 255).astype(np.uint8)
         out = execute(run, program, image, tables)
         assert np.isfinite(out).all(), seed
+        lowered(library, rng)
     helpers(library)
     sys.stdout.write(f"done {count}\n")
+
+
+FIELDS = {
+    0: ((0, 6), (1, 22), (0, 4), (0, 4), (-3, 3), (0.5, 4), (0.5, 4)),
+    1: ((1, 22), (0.2, 1)),
+    2: ((0, 1), (0, 9), (1, 52), (0, 20)),
+    3: ((0.2, 2), (0, 10), (0, 2)),
+    4: ((0, 2),),
+    5: ((0, 30), (0, 2), (0, 2)),
+    6: ((0, 3), (0, 90), (0, 2)),
+    7: ((0, 1), (0, 1), (0, 2)),
+    8: ((1, 100), (0, 3)),
+    9: (),
+    10: (),
+}
+"""By operator of lower.c, the ranges of its fields; beyond them are whole numbers."""
+WHOLE = {(0, 0), (3, 1), (3, 2), (4, 0), (5, 1), (5, 2), (6, 2), (7, 2), (8, 1)}
+ODD = {(0, 1), (1, 0), (2, 2)}
+SETTINGS = {0: 2, 3: 2, 5: 1, 8: 1, 9: 1}
+
+
+def random_code(rng: np.random.Generator, depth: int = 0) -> list[int]:
+    """Words of a recipe for ``lower``, all fields constant but guards and orders: column 0, 1."""
+    if depth < 3 and rng.random() < 0.4:
+        bodies = [random_code(rng, depth + 1) for _ in range(int(rng.integers(1, 4)))]
+        if rng.random() < 0.5:
+            heads = [word for body in bodies for word in (int(rng.integers(2)), len(body))]
+            return [1, 1, len(bodies), *heads, *(word for body in bodies for word in body)]
+        words: list[int] = []
+        for body in bodies:
+            low, high = np.array([rng.random() / 2, rng.random() / 2 + 0.5]).view(np.int64)
+            words += [0, 0, int(low), int(high), len(body), *body]
+        return words
+    operator = int(rng.choice([o for o in FIELDS if o != 4]))
+    values = [rng.uniform(low, high) for low, high in FIELDS[operator]]
+    for i, value in enumerate(values):
+        if (operator, i) in WHOLE:
+            values[i] = float(int(value))
+        if (operator, i) in ODD:
+            values[i] = float(int(value) // 2 * 2 + 1)
+    settings = rng.integers(0, 2, SETTINGS.get(operator, 0)).astype(np.float64)
+    pairs = [word for v in values for word in (-1, int(np.float64(v).view(np.int64)))]
+    head = [2, operator, int(rng.integers(1 << 62)), len(values), *pairs]
+    return [*head, len(settings), *settings.view(np.int64).tolist()]
+
+
+def lowered(library: ctypes.CDLL, rng: np.random.Generator) -> None:
+    """Lowers and schedules a random recipe, in memory that is just large enough."""
+    body = [word for _ in range(int(rng.integers(1, 5))) for word in random_code(rng)]
+    code = np.array([*random_code(rng), 3, *body], np.int64)
+    batch, channels = int(rng.integers(1, 4)), int(rng.choice([1, 3]))
+    values = np.stack([rng.random(batch), rng.integers(0, 24, batch)], 1)
+    keys = rng.integers(0, 1 << 62, batch).astype(np.uint64)
+    hr = rng.integers(1, 30, (batch, 2))
+    steps = len(code)  # more than there are
+    records = np.zeros((batch * steps, 32), np.int32)
+    start, before, sizes = (np.zeros(shape, np.int64) for shape in (batch + 1, batch, (batch, 2)))
+    arrays = code, values, keys, hr, records, start, before, sizes
+    at = [array.ctypes.data for array in arrays]
+    library.lower.restype = library.schedule.restype = ctypes.c_long
+    used, data = 1, np.zeros(0, np.int32)
+    while used > len(data):
+        data = np.zeros(used, np.int32)
+        job = [at[0], len(code), at[1], 2, at[2], batch, at[3], 1, channels, 1 << 20, *at[4:]]
+        words = np.array([*job, data.ctypes.data, len(data)], np.int64)
+        used = library.lower(ctypes.c_void_p(words.ctypes.data))
+    if used < 0:
+        return
+    total = int(start[-1])
+    poisson = int((records[:total, 0] == POISSON).sum())
+    tables, tiles = np.zeros(6, np.int32), np.full((23, 2), 8, np.int32)
+    most = 4 * total + 3 * batch
+    uploaded = np.zeros(used + 1 + 6 + 256 * poisson + 32 * (most + 1), np.int32)
+    launches, ends = np.zeros((most, 5), np.int64), np.zeros((2, batch, 2), np.int64)
+    job = [*at[4:7], 0, at[3], batch, channels, int(rng.integers(2)), data.ctypes.data, used]
+    job += [x.ctypes.data for x in (tables,)] + [6, tiles.ctypes.data, uploaded.ctypes.data]
+    job += [launches.ctypes.data, ends.ctypes.data, ends[1].ctypes.data, 0, 0, 0]
+    count = library.schedule(ctypes.c_void_p(np.array(job, np.int64).ctypes.data))
+    assert launches[:count, 2].sum() >= 2 * batch
 
 
 def helpers(library: ctypes.CDLL) -> None:

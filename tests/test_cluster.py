@@ -101,5 +101,5 @@ def test_choice(monkeypatch: pytest.MonkeyPatch) -> None:
         choose("cuda", name="inline")
     monkeypatch.setitem(sys.modules, "ray", None)
     run = choose("cpu", name="ray")
-    with pytest.raises(UserError, match=r"--engine ray: .*pip install 'degrade\[cluster\]'"):
+    with pytest.raises(UserError, match=r"--engine ray: .*pip install ray"):
         next(run(Job(Path(), ("a",), ("a",), Path(), {}, SynthSettings()), [0]))

@@ -323,9 +323,7 @@ def test_errors_of_settings(photos: Path, tmp_path: Path, monkeypatch: pytest.Mo
         make(photos, tmp_path / "out", "lmdb", count=1)
     for format, module in (("webdataset", "webdataset.writer"), ("lmdb", "lmdb")):
         monkeypatch.setitem(__import__("sys").modules, module, None)
-        with pytest.raises(
-            UserError, match=rf"--format {format}: .*pip install 'degrade\[shards\]'"
-        ):
+        with pytest.raises(UserError, match=rf"--format {format}: .*pip install webdataset lmdb"):
             prepare(recipe, SynthSettings(str(photos)), tmp_path / "new", format)
 
 

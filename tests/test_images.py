@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image as Pillow
 
 from degrade.images.files import ImageError, find_images, image_size, read_image
@@ -39,11 +40,16 @@ def chunk(tag: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + tag + data + struct.pack(">I", zlib.crc32(tag + data))
 
 
+def packed(row: np.ndarray, depth: int) -> bytes:
+    if depth >= 8:
+        return row.astype(">u2" if depth == 16 else "u1").tobytes()
+    bits = np.unpackbits(row.astype(np.uint8).reshape(-1, 1), axis=1)[:, 8 - depth :]
+    return np.packbits(bits).tobytes()
+
+
 def png(samples: np.ndarray, colour: int, depth: int, extra: bytes = b"") -> bytes:
-    """A PNG written by hand: (h, w, channels) samples of 8 or 16 bits."""
-    rows = b"".join(
-        b"\0" + row.astype(">u2" if depth == 16 else "u1").tobytes() for row in samples
-    )
+    """A PNG written by hand: (h, w, channels) samples of 1 to 16 bits."""
+    rows = b"".join(b"\0" + packed(row, depth) for row in samples)
     header = struct.pack(">IIBBBBB", samples.shape[1], samples.shape[0], depth, colour, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
@@ -52,6 +58,14 @@ def png(samples: np.ndarray, colour: int, depth: int, extra: bytes = b"") -> byt
         + chunk(b"IDAT", zlib.compress(rows))
         + chunk(b"IEND", b"")
     )
+
+
+def tiff(samples: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    order = ">" if samples.dtype.byteorder == ">" else "<"
+    colour = "rgb" if samples.ndim == 3 else None
+    tifffile.imwrite(file, samples, byteorder=order, photometric=colour)
+    return file.getvalue()
 
 
 def tiff16(samples: np.ndarray, compression: int = 1, orientation: int | None = None) -> bytes:
@@ -165,6 +179,19 @@ def test_transparent_colour():
     check(png(grey, 0, 8, chunk(b"tRNS", struct.pack(">H", int(grey[3, 5, 0])))), grey, clear)
 
 
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+@pytest.mark.parametrize("high", [0, 1])
+def test_transparent_grey_of_any_depth(depth, high):
+    """The level is one of the file; bits above its depth do not count."""
+    most = 2**depth - 1
+    grey = RGB8[..., :1] & most
+    for clear in {0, 1, most // 2, most}:
+        level = clear + (high * (most + 1) if depth > 1 else 0)
+        alpha = np.where(grey[..., 0] == clear, 0, 255).astype(np.uint8)
+        data = png(grey, 0, depth, chunk(b"tRNS", struct.pack(">H", level)))
+        check(data, (grey * (255 // most)).astype(np.uint8), alpha)
+
+
 def test_palette():
     colours = np.random.default_rng(1).integers(0, 256, (256, 3), np.uint8)
     places = RGB8[..., :1]
@@ -223,6 +250,61 @@ def test_orientation(orientation):
     check(tiff16(RGB16[..., :3], orientation=orientation), upright(RGB16[..., :3]), note=note)
     deep = png(RGB16, 6, 16, chunk(b"eXIf", exif.tobytes()[6:]))
     check(deep, upright(RGB16[..., :3]), upright(RGB16[..., 3]), note)
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 255, 65535])
+def test_invalid_orientation_means_nothing(orientation):
+    exif = Pillow.Exif()
+    exif[0x0112] = orientation
+    for kind in ("PNG", "WEBP", "TIFF"):
+        options = {"lossless": True} if kind == "WEBP" else {}
+        check(saved(RGB8[..., :3], kind, exif=exif.tobytes(), **options), RGB8[..., :3])
+    jpeg = saved(RGB8[..., :3], "JPEG", exif=exif.tobytes())
+    check(jpeg, np.asarray(Pillow.open(io.BytesIO(jpeg))))
+    check(tiff16(RGB16[..., :3], orientation=orientation), RGB16[..., :3])
+    check(png(RGB16, 6, 16, chunk(b"eXIf", exif.tobytes()[6:])), RGB16[..., :3], RGB16[..., 3])
+
+
+@pytest.mark.parametrize("kind", ["tEXt", "zTXt", "iTXt", "iCCP"])
+@pytest.mark.parametrize("last", [False, True])
+def test_large_metadata_of_png_loses_nothing(kind, last):
+    """Also where it inflates, or adds up, to more than decoders accept."""
+    zeros = zlib.compress(bytes(2**26))
+    data = {
+        "tEXt": b"Comment\0" + b"x" * 2**21,
+        "zTXt": b"Comment\0\0" + zeros,
+        "iTXt": b"Comment\0\1\0en\0\0" + zeros,
+        "iCCP": b"profile\0\0" + zeros,
+    }[kind]
+    many = chunk(kind.encode(), data) * (1 if kind == "iCCP" else 3)
+    for file, pixels in (
+        (png(RGB8[..., :3], 2, 8), RGB8[..., :3]),
+        (png(RGB16[..., :3], 2, 16), RGB16[..., :3]),
+    ):
+        place = file.index(b"IEND" if last else b"IDAT") - 4
+        note = "ICC profile ignored" if kind == "iCCP" and not last else None
+        check(file[:place] + many + file[place:], pixels, note=note)
+
+
+def test_many_small_texts_of_png_lose_nothing():
+    file = png(RGB8[..., :3], 2, 8)
+    many = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2**19))) * 300
+    check(file[:33] + many + file[33:], RGB8[..., :3])
+
+
+@pytest.mark.parametrize("masks", [(0xF800, 0x07E0, 0x001F), (0x7C00, 0x03E0, 0x001F)])
+def test_bmp_of_16_bits_a_pixel(masks):
+    """5-6-5 and 5-5-5: sixteen bits a pixel, not a channel."""
+    words = RGB16[..., 0].astype("<u2")
+    rows = b"".join(row.tobytes().ljust(-(-2 * W // 4) * 4, b"\0") for row in words[::-1])
+    size = 14 + 40 + 12
+    head = struct.pack("<IiiHHIIiiII", 40, W, H, 1, 16, 3, len(rows), 0, 0, 0, 0)
+    file = struct.pack("<2sIHHI", b"BM", size + len(rows), 0, 0, size) + head
+    levels = []
+    for mask in masks:
+        low = mask & -mask
+        levels.append(np.asarray((words & mask) // low) * 255 // (mask // low))
+    check(file + struct.pack("<III", *masks) + rows, np.stack(levels, -1).astype(np.uint8))
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "TIFF", "PNG"])
@@ -345,6 +427,8 @@ def test_flipped_png_bytes_are_found():
         ),
         (saved(RGB8[..., 0].astype(np.float32), "TIFF"), "floating"),
         (saved(RGB8[..., 0].astype(np.int32), "TIFF"), "floating"),
+        *((tiff(RGB8.astype(kind)), "signed") for kind in ("i1", "<i2", ">i2")),
+        *((tiff(RGB8[..., 0].astype(kind)), "signed") for kind in ("i1", "<i2", ">i2", ">i4")),
     ],
 )
 def test_refused(tmp_path, data, reason):

@@ -19,7 +19,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (
-    "degrade.errors degrade.rng degrade.distributions degrade.canvas degrade.execution.threads",
+    "degrade.errors degrade.extras degrade.versions degrade.rng degrade.distributions",
+    "degrade.canvas degrade.execution.threads",
     "degrade.limits degrade.shorthand degrade.quantiles degrade.storage degrade.kernels.native",
     "degrade.fields degrade.kernels degrade.images",
     "degrade.plan degrade.order degrade.program",

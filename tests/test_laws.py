@@ -275,10 +275,11 @@ class TestRecipes:
         order = np.array([5, 3, 1, 0, 4, 2])
         for backend in BACKENDS if device.type == "cpu" else ("reference", "triton"):
             together = recipe.apply(hr, plan, chunk=6, backend=backend)
+            floats = (photographs / 255).to(device)
             others = {
                 "alone": recipe.apply(hr, plan, chunk=1, backend=backend),
                 "in fours": recipe.apply(hr, plan, chunk=4, backend=backend),
-                "floats": recipe.apply(hr.float() / 255, plan, chunk=6, backend=backend),
+                "floats": recipe.apply(floats, plan, chunk=6, backend=backend),
             }
             permuted = recipe.apply(
                 hr[torch.from_numpy(order).to(device)], plan.take(order), chunk=6, backend=backend

@@ -97,6 +97,7 @@ def test_persistent_workers_see_the_epoch(folder, start):
         assert torch.equal(epochs[-1][5], patches[5]["hr"])
     assert torch.equal(epochs[0], epochs[2])
     assert not torch.equal(epochs[0], epochs[1])
+    assert torch.equal(torch.cat([got["hr"] for got in loader]), epochs[1]), "it counts on"
 
 
 def test_global_generators_are_neither_read_nor_moved(folder):

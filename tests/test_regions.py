@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image as Pillow
+from PIL.PngImagePlugin import PngInfo
 
 import degrade.images.regions.png
 from degrade.images import regions
@@ -41,9 +42,11 @@ def tiff(array: np.ndarray, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def png(rows: bytes, colour: int, depth: int, interlace: int = 0) -> bytes:
+def png(rows: bytes, colour: int, depth: int, interlace: int = 0, extra: bytes = b"") -> bytes:
     head = struct.pack(">IIBBBBB", W, H, depth, colour, 0, 0, interlace)
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    if extra:
+        chunks.insert(1, (b"tRNS", extra))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in chunks
@@ -69,10 +72,28 @@ ADAM7 = (
 """Left, top, and steps across and down."""
 
 
+TURNS = (*range(1, 9), 0, 9, 255, 65535)
+"""Orientations. Beyond 8 they mean nothing."""
+
+
+def bits(array: np.ndarray, depth: int, extra: bytes = b"") -> bytes:
+    """A grey PNG of less than 8 bits a pixel."""
+    levels = np.unpackbits(array[..., None], axis=2)[..., :depth].reshape(H, -1)
+    rows = b"".join(b"\0" + row.tobytes() for row in np.packbits(levels, axis=1))
+    return png(rows, 0, depth, extra=extra)
+
+
 def exif(turn: int) -> bytes:
     tags = Pillow.Exif()
     tags[0x0112] = turn
     return tags.tobytes()
+
+
+def text(length: int) -> PngInfo:
+    info = PngInfo()
+    info.add_text("Comment", "x" * length, zip=True)
+    info.add_itxt("Description", "y" * length, zip=True)
+    return info
 
 
 PNGS = {
@@ -84,12 +105,15 @@ PNGS = {
     "palette": saved(RGB, "PNG", "P"),
     "1 bit": saved(FLAT[..., 0], "PNG", "1"),
     "a transparent colour": saved(RGB, "PNG", transparency=tuple(RGB[5, 5].tolist())),
+    **{f"{depth} bits, clear 1": bits(FLAT[..., 0], depth, b"\0\1") for depth in (1, 2, 4)},
     "profile": saved(RGB, "PNG", icc_profile=b"x" * 200),
+    "large profile": saved(RGB, "PNG", icc_profile=bytes(2**21)),
+    "large text": saved(RGB, "PNG", pnginfo=text(2**21), exif=exif(6)),
     "rgb 16": encode_png(DEEP[..., :3]),
     "rgba 16": encode_png(DEEP),
     "grey 16": encode_png(DEEP[..., :1]),
     "grey, alpha 16": png(lines(DEEP[..., :2]), 4, 16),
-    **{f"turn {turn}": saved(RGB, "PNG", exif=exif(turn)) for turn in range(1, 9)},
+    **{f"turn {turn}": saved(RGB, "PNG", exif=exif(turn)) for turn in TURNS},
 }
 LAYOUTS = [
     {"compression": compression, "byteorder": order, "planarconfig": planes, **tiles}
@@ -110,10 +134,7 @@ TIFFS = {
         for deep in (RGB, DEEP[..., :3])
         if deep is RGB or layout["planarconfig"] == "contig"
     },
-    **{
-        f"turn {turn}": saved(RGB, "TIFF", exif=exif(turn), strip_size=2000)
-        for turn in range(1, 9)
-    },
+    **{f"turn {turn}": saved(RGB, "TIFF", exif=exif(turn), strip_size=2000) for turn in TURNS},
     "lzw": saved(RGB, "TIFF", compression="tiff_lzw", strip_size=2000),
     "jpeg": saved(RGB, "TIFF", "YCbCr", compression="jpeg", strip_size=W * 3 * 16),
     "palette": saved(RGB, "TIFF", "P", compression="tiff_lzw", strip_size=2000),
@@ -126,7 +147,7 @@ TIFFS = {
     "pages": tiff(np.stack([RGB, RGB]), tile=(32, 32), photometric="rgb"),
 }
 OTHERS = {
-    **{f"jpeg turn {turn}": saved(RGB, "JPEG", exif=exif(turn)) for turn in range(1, 9)},
+    **{f"jpeg turn {turn}": saved(RGB, "JPEG", exif=exif(turn)) for turn in TURNS},
     **{f"webp turn {turn}": saved(RGB, "WEBP", exif=exif(turn)) for turn in (3, 6)},
     **{
         f"{kind} {mode}": saved(RGB, kind, mode)

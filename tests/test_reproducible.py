@@ -40,8 +40,8 @@ DATASETS = {
     "Linux x86_64 native": "631c8a241fc8db823a0bf36dfc34ec85089e8666199cd7b9b2ad267235cc694a",
     "Linux x86_64 reference": "5c14c8db0be531288950015c7fc94b45f0c82dc503ad638ae7cc2ecb4e75adf9",
 }
-DECIDING = ("numpy", "opencv-python-headless", "pillow", "scikit-image", "scipy", "torch")
-"""The packages whose arithmetic, codecs or photographs are in the bytes."""
+DECIDING = ("numpy", "opencv-python-headless", "pillow", "scipy", "torch")
+"""The packages whose arithmetic or codecs are in the bytes."""
 
 PLANS = {
     "bd": "1e9fa46e714648dc",

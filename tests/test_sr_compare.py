@@ -363,6 +363,15 @@ def test_page_data(matrix: Matrix) -> None:
     assert "<img" not in render(matrix)
 
 
+CUT = """
+const parts = [...document.querySelectorAll("#gaps, #ranks, #scatter, #curves")];
+return parts.flatMap((part) => [...part.querySelectorAll("text, path")])
+  .map((one) => [one.getBoundingClientRect(), one.textContent])
+  .filter(([box]) => box.width && (box.left < 0 || box.right > arguments[0])).map((one) => one[1]);
+"""
+"""What of a chart lies outside the screen."""
+
+
 @needs_browser
 def test_page_in_a_browser(matrix: Matrix, tmp_path: Path) -> None:
     """Every control is clicked, in light, dark and on a phone."""
@@ -374,6 +383,7 @@ def test_page_in_a_browser(matrix: Matrix, tmp_path: Path) -> None:
             browser.open(file.as_uri())
             assert browser.run("return document.documentElement.scrollWidth") <= width
             assert browser.run("return performance.getEntriesByType('resource').length") == 0
+            assert browser.run(CUT, width) == []
         assert browser.run(
             "return document.querySelector('#bad, main img[src=x]') === null"
             " && !document.body.dataset.bad"

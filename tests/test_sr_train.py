@@ -5,6 +5,7 @@ the last checkpoint.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import pickle
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from degrade.errors import UserError
 from degrade.images.files import read_image
@@ -22,6 +24,7 @@ from degrade.images.pixels import encode_png
 from degrade.images.samples import sample_images
 from degrade.recipe import Recipe
 from sr import checkpoint
+from sr.figures import plot_curves
 from sr.models import build
 from sr.training.config import Config, configure
 from sr.training.data import ShardedBatchSampler, dataloader, open_dataset
@@ -240,6 +243,13 @@ def test_run_folder(data: Path, tmp_path: Path):
     assert float(metadata["psnr_y"]) == pytest.approx(
         max(row.get("psnr_y", 0) for row in rows), abs=1e-5
     )
+
+
+@pytest.mark.parametrize("rows", [1, 2, 100])
+def test_curves_of_short_runs_are_seen(rows: int):
+    history = [{"step": i + 1, "loss": 0.1 / (i + 1)} for i in range(rows)]
+    picture = np.asarray(Image.open(io.BytesIO(plot_curves(history, "run"))).convert("RGB"))
+    assert (np.ptp(picture, axis=2) > 100).sum() > 20  # only the curve has a colour
 
 
 def test_without_images_of_its_own_a_run_is_validated_on_samples(data: Path, tmp_path: Path):

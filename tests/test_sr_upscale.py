@@ -13,6 +13,7 @@ from PIL import ImageCms
 from typer.testing import CliRunner
 
 from degrade.errors import UserError
+from degrade.images.alpha import fill_transparent
 from degrade.images.files import Image, read_image
 from degrade.images.pixels import encode_png, to_tensor
 from sr.cli import app
@@ -101,7 +102,9 @@ def test_depth_channels_and_alpha_are_kept(depth: type, channels: int, alpha: bo
     found = upscale_image(build("bicubic", scale=2).eval(), Image(pixels, cover))
     assert found.dtype == depth
     assert found.shape == (18, 14, channels + alpha)
-    planes = np.dstack([pixels, cover]) if cover is not None else pixels
+    planes = pixels
+    if cover is not None:
+        planes = np.dstack([fill_transparent(pixels, cover), cover])
     wanted = enlarge(to_tensor(planes)[None], 2)[0].clamp(0, 1).double() * top
     assert (
         np.abs(found.astype(np.float64) - wanted.permute(1, 2, 0).numpy()).max()

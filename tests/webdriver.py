@@ -92,9 +92,10 @@ class Browser:
         }
         self.call("/actions", {"actions": [source]})
 
-    def look(self, width: int, height: int, dark: bool = False) -> None:
-        """A screen of this size, in light or dark."""
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+    def look(self, width: int, height: int, dark: bool = False, density: int = 1) -> None:
+        """A screen of this size in CSS pixels, in light or dark."""
+        size = {"width": width, "height": height, "mobile": width < 500}
+        size["deviceScaleFactor"] = density
         self._protocol("Emulation.setDeviceMetricsOverride", size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._protocol("Emulation.setEmulatedMedia", {"features": [scheme]})

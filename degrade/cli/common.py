@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,7 @@ __all__ = [
     "out",
     "read_changes",
     "read_recipe",
+    "restored_import_path",
 ]
 
 app = typer.Typer(
@@ -157,10 +159,19 @@ def import_modules(modules: list[str]) -> None:
     if modules:
         sys.path.insert(0, str(Path.cwd()))
     for module in modules:
+        if module.endswith(".py") or not all(part.isidentifier() for part in module.split(".")):
+            name = Path(module).stem
+            raise UserError(
+                f"--import {module}: should be the name of a module, such as"
+                f" {name if name.isidentifier() else 'my_module'}, not a file"
+            )
         try:
             importlib.import_module(module)
-        except ImportError as error:
-            raise UserError(f"--import {module}: {error}") from None
+        except Exception as error:  # of any kind: the code is the user's
+            kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+            at = traceback.extract_tb(error.__traceback__)[-1]
+            own = "" if "importlib" in at.filename else f" ({at.filename}:{at.lineno})"
+            raise UserError(f"--import {module}: {kind}{error}{own}") from None
 
 
 def read_recipe(recipe: str, scale: int | None, changes: list[str], modules: list[str]) -> Recipe:

@@ -19,6 +19,7 @@ from degrade.cli.common import (
     check_backend,
     check_device,
     err,
+    import_modules,
     out,
     read_recipe,
 )
@@ -104,6 +105,7 @@ def synth(
     Re-run to resume.
     """
     from degrade.cli.progress import pair_progress
+    from degrade.images.search import summary
     from degrade.inspection.gallery import write_contact_sheet
     from degrade.synthesis.job import prepare
     from degrade.synthesis.run import synthesize
@@ -119,6 +121,8 @@ def synth(
         f"[b]{loaded.name}[/b] x{loaded.scale}  {job.total} pairs from {len(job.sources)} images",
         soft_wrap=True,
     )
+    for line in summary(dict(job.passed_over)):
+        err.print(f"passed over {line}", markup=False, soft_wrap=True)
     with pair_progress(err) as progress:
         report = synthesize(job, loaded, chosen, progress)
     _print_skipped(report)
@@ -201,6 +205,7 @@ def replay(
     ] = None,
     device: Device = "cpu",
     backend: BackendName = None,
+    modules: Modules = [],  # noqa: B006
 ) -> None:
     """Render pairs again from the manifest and the HR sources, and compare the bytes.
 
@@ -216,6 +221,7 @@ def replay(
         None: ", files missing",
     }
     different = 0
+    import_modules(modules)
     used = check_backend(check_device(device), backend)
     for pair in replay_pairs(manifest, row, input, device, used):
         different += not pair.equal

@@ -10,146 +10,254 @@ batch size, the number of workers, or whether a run was resumed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from weakref import finalize
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from degrade.data.patches import PatchFolder
+from degrade.data.batches import degrade_batch
+from degrade.data.epochs import EpochDataset, Epochs, release, tell
+from degrade.data.patches import PatchFolder, Root
 from degrade.data.readers import EncodedImage, open_pairs
 from degrade.execution import Backend
 from degrade.images.files import ImageError, read_image
 from degrade.images.pixels import to_tensor
 from degrade.recipe import Pair, Recipe
-from degrade.rng import Key
+from degrade.rng import Key, integer
 
-__all__ = ["DegradedFolder", "PairedFolder", "PatchFolder", "pairs"]
+__all__ = ["DegradedFolder", "PairedFolder", "Pairs", "PatchFolder", "pairs"]
 
 Names = tuple[str, str]
+AnyRecipe = Recipe | str | os.PathLike[str] | Mapping[str, Any]
+"""A recipe, or what :meth:`degrade.Recipe.load` reads: its name, file or data."""
 
 
 def pairs(
     loader: Iterable[Any],
-    recipe: Recipe,
+    recipe: AnyRecipe,
     seed: int = 0,
     device: torch.device | str | None = None,
-    epoch: int = 0,
+    epoch: int | None = None,
     backend: Backend | None = None,
-) -> Iterator[Pair]:
+    margin: int | None = None,
+) -> Pairs:
     """Degrade the HR batches of a loader on a device.
+
+    Walking over the result again, or calling this again for the same dataset, recipe and seed, is
+    the next epoch: other crops, other degradations.
 
     Args:
         loader: Yields HR batches: a (B, C, H, W) tensor, uint8 or float in [0, 1]; or (tensor,
             indices); or a mapping with the tensor under ``hr``, ``gt`` or ``image`` and optional
             indices under ``index``. Without indices, samples are counted from 0.
-        recipe: The degradation.
+        recipe: The degradation, or its name or file.
         seed: Seed; a sample's key is ``Key.of(seed, index, epoch)``.
         device: Where to degrade; by default the device of the batch.
-        epoch: The epoch; passed on to ``loader.dataset.set_epoch``, if there is one.
+        epoch: The first epoch, to resume or to repeat one: ``pairs(loader, recipe, epoch=0)`` is
+            the same each time, as validation wants. By default, passes are counted.
         backend: ``reference``, ``native`` or ``triton``; by default the fastest for the device.
+        margin: HR pixels at each side that are degraded too and then cut off, a multiple of the
+            scale. By default what the batch says: the margin of :class:`degrade.PatchFolder`.
 
-    Yields:
-        Pairs; ``pair.lr`` is (B, C, H / scale, W / scale) and ``pair.index`` (B,).
-    """
-    set_epoch = getattr(getattr(loader, "dataset", None), "set_epoch", None)
-    if set_epoch is not None:
-        set_epoch(epoch)
-    count = 0
-    for batch in loader:
-        hr, index = unpack(batch, count)
-        count += len(hr)
-        if device is not None:
-            hr = hr.to(device, non_blocking=True)
-        plan = recipe.plan(Key.of(seed, index, epoch))
-        yield replace(recipe.apply(hr, plan, backend=backend), index=index)
-
-
-def unpack(batch: Any, start: int) -> tuple[Tensor, NDArray[np.int64]]:
-    """Return the HR images of a batch, (B, C, H, W), and their indices, (B,).
-
-    ``start`` is the index of the first sample of a batch without indices.
-
-    >>> hr, index = unpack(torch.zeros(2, 3, 8, 8), start=6)
-    >>> index
-    array([6, 7])
+    Returns:
+        An iterable of pairs; ``pair.lr`` is (B, C, H / scale, W / scale) and ``pair.index`` (B,).
 
     Raises:
-        ValueError: the batch has another structure.
+        RecipeError: all problems of the recipe at once.
+        TypeError: a seed or an epoch that is no integer.
     """
-    index: Any = None
-    hr = batch
-    if isinstance(batch, Mapping):
-        names = [name for name in ("hr", "gt", "image") if name in batch]
-        if not names:
-            raise ValueError(
-                f"the batch has {', '.join(map(str, batch))};"
-                " its images should be under hr, gt or image"
+    return Pairs(loader, recipe, seed, device, epoch, backend, margin)
+
+
+class Pairs(Iterable[Pair]):
+    """Pairs of a loader's HR images; each pass is an epoch. Made by :func:`pairs`."""
+
+    def __init__(
+        self,
+        loader: Iterable[Any],
+        recipe: AnyRecipe,
+        seed: int = 0,
+        device: torch.device | str | None = None,
+        epoch: int | None = None,
+        backend: Backend | None = None,
+        margin: int | None = None,
+    ) -> None:
+        self.loader, self.recipe = loader, as_recipe(recipe)
+        self.seed, self.device, self.margin = integer("seed", seed), device, margin
+        self.backend: Backend | None = backend
+        self._dataset = getattr(loader, "dataset", loader)
+        self._next = None if epoch is None else integer("epoch", epoch)
+        self._set = epoch is not None
+        self._walk: Iterator[Pair] | None = None
+
+    def __len__(self) -> int:
+        """The number of batches, if the loader knows it."""
+        return len(self.loader)  # pyright: ignore[reportArgumentType]  (TypeError if it does not)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the next pass."""
+        counted = passes(self._dataset).get((self.recipe.hash, self.seed), 0)
+        return counted if self._next is None else self._next
+
+    def set_epoch(self, epoch: int) -> None:
+        """Set the epoch of the next pass."""
+        self._next, self._set = integer("epoch", epoch), True
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the epoch of the next pass, for a checkpoint."""
+        return {"epoch": self.epoch}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Continue from a checkpoint: sets the epoch of the next pass."""
+        self.set_epoch(state["epoch"])
+
+    def __iter__(self) -> Iterator[Pair]:
+        epoch = self.epoch
+        self._next = epoch + 1
+        passes(self._dataset)[self.recipe.hash, self.seed] = epoch + 1
+        driven = drivers(self.loader)
+        for each in driven:
+            tell(each, epoch, even_fixed=self._set)
+        try:
+            yield from self._pairs(epoch)
+        finally:
+            for each in driven:
+                release(each, epoch)
+
+    def _pairs(self, epoch: int) -> Iterator[Pair]:
+        start = 0
+        for batch in self.loader:
+            pair = degrade_batch(
+                batch,
+                self.recipe,
+                self.seed,
+                epoch,
+                start=start,
+                device=self.device,
+                backend=self.backend,
+                margin=self.margin,
             )
-        hr, index = batch[names[0]], batch.get("index")
-    elif isinstance(batch, tuple | list):
-        hr, index = batch[0], batch[1] if len(batch) > 1 else None
-    if not isinstance(hr, Tensor):
-        raise ValueError(
-            f"the batch's images are {type(hr).__name__}; they should be one (B, C, H, W) tensor"
-        )
-    if index is None:
-        return hr, np.arange(start, start + len(hr))
-    index = np.asarray(index, np.int64)
-    if index.shape != (len(hr),):
-        raise ValueError(f"{len(hr)} images but indices of shape {index.shape}")
-    return hr, index
+            start += len(pair.lr)
+            yield pair
+
+    def __next__(self) -> Pair:
+        """Go on with a pass; where it ends, the next call begins the next one."""
+        self._walk = self._walk or iter(self)
+        try:
+            return next(self._walk)
+        except StopIteration:
+            self._walk = None
+            raise
 
 
-class DegradedFolder(Dataset[dict[str, Any]]):
+def as_recipe(recipe: AnyRecipe) -> Recipe:
+    """Return a recipe, loaded if it is a name, a file or data. Raises RecipeError."""
+    if isinstance(recipe, Recipe):
+        return recipe
+    return Recipe.load(recipe if isinstance(recipe, Mapping) else os.fspath(recipe))
+
+
+Passes = dict[tuple[str, int], int]
+_PASSES: dict[int, Passes] = {}
+
+
+def passes(dataset: Any) -> Passes:
+    """Return the next epoch of a dataset by recipe and seed.
+
+    It is kept as long as the dataset, which outlives loaders. Of what cannot be referenced weakly,
+    such as a list of batches, nothing is kept.
+    """
+    place = id(dataset)
+    if place not in _PASSES:
+        try:
+            finalize(dataset, _PASSES.pop, place)
+        except TypeError:
+            return {}
+        _PASSES[place] = {}
+    return _PASSES[place]
+
+
+def drivers(loader: Any) -> list[Any]:
+    """Return a loader's dataset and samplers, whose epoch a pass sets."""
+    batches = getattr(loader, "batch_sampler", None)
+    samplers = (getattr(loader, "sampler", None), getattr(batches, "sampler", None), batches)
+    unique = {id(each): each for each in samplers if hasattr(each, "set_epoch")}
+    return [*unique.values(), getattr(loader, "dataset", None)]
+
+
+# --- datasets ------------------------------------------------------------------------------------
+
+
+class DegradedFolder(EpochDataset[dict[str, Any]]):
     """Pairs degraded in the loader's workers: for CPU training, or where a ``Dataset`` is needed.
 
-    Item ``i`` is ``{"lq": (C, h, w), "gt": (C, H, W), "index": i, "path": ...}``, the pair that
-    :func:`pairs` yields for item ``i`` of ``patches``.
+    Item ``i`` is ``{"lq": (C, h, w), "gt": (C, H, W), "index": i, "epoch": e, "path": ...}``, the
+    pair that :func:`pairs` yields for item ``i`` of ``patches``. Each pass of a loader is the next
+    epoch.
 
     Args:
-        patches: HR patches.
-        recipe: The degradation.
-        seed: As for :func:`pairs`.
+        patches: HR patches; or, for patches of ``options``, a folder, file, glob or URL.
+        recipe: The degradation, or its name or file.
+        seed: As for :func:`pairs`; also of the patches, unless they are given.
         names: Keys of the LR and the HR image, ``("lr", "hr")`` for example.
         backend: As for :func:`pairs`.
+        options: Of :class:`degrade.PatchFolder`, such as ``size``, ``margin`` and ``fixed``, where
+            ``patches`` is a folder.
+
+    Raises:
+        RecipeError: all problems of the recipe at once.
+        ImageError: no usable image.
+        ValueError: parameters out of range.
     """
 
     def __init__(
         self,
-        patches: PatchFolder,
-        recipe: Recipe,
+        patches: PatchFolder | Root,
+        recipe: AnyRecipe,
         seed: int = 0,
         names: Names = ("lq", "gt"),
         backend: Backend | None = None,
+        **options: Any,
     ) -> None:
-        self.patches = patches
-        self.recipe = recipe
-        self.seed = seed
+        self.recipe, self.seed = as_recipe(recipe), integer("seed", seed)
+        if not isinstance(patches, PatchFolder):
+            given: dict[str, Any] = {"seed": seed, **options}
+            patches = PatchFolder(patches, **given)
+        elif options:
+            raise ValueError(f"{', '.join(options)}: should be given to PatchFolder")
+        if patches.margin % self.recipe.scale:
+            raise ValueError(
+                f"margin {patches.margin} should be a multiple of the scale {self.recipe.scale}"
+            )
+        self.patches, self.epochs = patches, patches.epochs
         self.names = names
         self.backend: Backend | None = backend
 
     def __len__(self) -> int:
         return len(self.patches)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch, which changes crops and degradations."""
-        self.patches.set_epoch(epoch)
-
-    def __getitem__(self, i: int) -> dict[str, Any]:
-        item = self.patches[i]
-        plan = self.recipe.plan(Key.of(self.seed, i, self.patches.epoch))
-        pair = self.recipe.apply(item["hr"][None], plan, backend=self.backend)
+    def item(self, index: int, epoch: int) -> dict[str, Any]:
+        """Return pair ``index`` of an epoch."""
+        patch = self.patches.item(index, epoch)
+        plan = self.recipe.plan(Key.of(self.seed, index, epoch))
+        pair = self.recipe.apply(patch["hr"][None], plan, backend=self.backend)
+        pair = pair.trimmed(patch["margin"])
         lr, hr = self.names
-        return {lr: pair.lr[0], hr: pair.hr[0], "index": i, "path": item["path"]}
+        return {
+            lr: pair.lr[0],
+            hr: pair.hr[0],
+            "index": index,
+            "epoch": epoch,
+            "path": patch["path"],
+        }
 
 
-class PairedFolder(Dataset[dict[str, Any]]):
+class PairedFolder(EpochDataset[dict[str, Any]]):
     """A paired dataset, in any format that ``degrade synth`` writes.
 
     Args:
@@ -160,6 +268,7 @@ class PairedFolder(Dataset[dict[str, Any]]):
         seed: Seed of the crops; an item's key is ``Key.of(seed, index, epoch)``.
         repeat: How often an epoch visits each pair.
         names: Keys of the LR and the HR image.
+        fixed: Whether every pass has the same crops, as validation wants.
 
     Raises:
         ValueError: no pairs, a name without its partner, or an HR size that is not an integer
@@ -173,10 +282,12 @@ class PairedFolder(Dataset[dict[str, Any]]):
         seed: int = 0,
         repeat: int = 1,
         names: Names = ("lr", "hr"),
+        fixed: bool = False,
     ) -> None:
         self.reader = open_pairs(root)
-        self.size, self.seed, self.repeat, self.names = size, seed, repeat, names
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self.size, self.seed, self.names = size, integer("seed", seed), names
+        self._repeat = integer("repeat", repeat)
+        self.epochs = Epochs(len(self), fixed)
         lr, hr = (self._decode(file, 0).shape[-2:] for file in self.reader.read(0))
         self.scale = hr[0] // lr[0]
         if self.scale < 1 or (lr[0] * self.scale, lr[1] * self.scale) != tuple(hr):
@@ -188,19 +299,21 @@ class PairedFolder(Dataset[dict[str, Any]]):
             raise ValueError(f"size {size} should be a multiple of the scale {self.scale}")
 
     def __len__(self) -> int:
-        return len(self.reader.names) * self.repeat
+        return len(self.reader.names) * self._repeat
 
     @property
-    def epoch(self) -> int:
-        """The current epoch."""
-        return int(self._epoch)
+    def repeat(self) -> int:
+        """How often an epoch visits each pair."""
+        return self._repeat
 
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch, which changes the crops."""
-        self._epoch.fill_(epoch)
+    @repeat.setter
+    def repeat(self, repeat: int) -> None:
+        self._repeat = integer("repeat", repeat)
+        self.epochs.resize(len(self))
 
-    def __getitem__(self, i: int) -> dict[str, Any]:
-        n = i % len(self.reader.names)
+    def item(self, index: int, epoch: int) -> dict[str, Any]:
+        """Return pair ``index`` of an epoch."""
+        n = index % len(self.reader.names)
         path = self.reader.label(n)
         lr, hr = (self._decode(file, n) for file in self.reader.read(n))
         if hr.shape[-2:] != (lr.shape[-2] * self.scale, lr.shape[-1] * self.scale):
@@ -210,9 +323,9 @@ class PairedFolder(Dataset[dict[str, Any]]):
                 f" LR {tuple(lr.shape[-2:])}",
             )
         if self.size is not None:
-            lr, hr = self._crop(lr, hr, self.size, path, i)
+            lr, hr = self._crop(lr, hr, self.size, path, Key.of(self.seed, index, epoch))
         low, high = self.names
-        return {low: lr, high: hr, "index": i, "path": path}
+        return {low: lr, high: hr, "index": index, "epoch": epoch, "path": path}
 
     def _decode(self, file: EncodedImage, n: int) -> Tensor:
         try:
@@ -222,13 +335,15 @@ class PairedFolder(Dataset[dict[str, Any]]):
                 raise
             raise ImageError(self.reader.label(n), error.reason) from None
 
-    def _crop(self, lr: Tensor, hr: Tensor, size: int, path: str, i: int) -> tuple[Tensor, Tensor]:
+    def _crop(
+        self, lr: Tensor, hr: Tensor, size: int, path: str, key: Key
+    ) -> tuple[Tensor, Tensor]:
         """Return the same random crop of both images, at a position on the LR pixel grid."""
         side, scale = size // self.scale, self.scale
         free = [n - side for n in lr.shape[-2:]]
         if min(free) < 0:
             raise ImageError(path, f"is {tuple(hr.shape[-2:])}, smaller than the patch of {size}")
-        levels = Key.of(self.seed, i, self.epoch).uniforms(("crop.y", "crop.x"))[0]
+        levels = key.uniforms(("crop.y", "crop.x"))[0]
         y, x = (int(level * (n + 1)) for level, n in zip(levels, free, strict=True))
         top, left = scale * y, scale * x
         return (

@@ -6,6 +6,7 @@
 
 Position and orientation are drawn from ``Key.of(seed, index, epoch)``, so an item does not depend
 on the worker, the batch or the order, and a run resumes by asking for the indices it still needs.
+Each pass of a loader is another epoch; see :mod:`degrade.data.epochs`.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
+from degrade.canvas import mirror
+from degrade.data.epochs import EpochDataset, Epochs
 from degrade.images.files import Image, ImageError, find_sources, image_size, read_image
 from degrade.images.pixels import Uint8, channel_notes, in_channels, reflected
 from degrade.images.regions import open_image
-from degrade.rng import Key
+from degrade.rng import Key, integer
 from degrade.storage.remote import is_url
 
 __all__ = ["Augment", "Patch", "PatchFolder", "augmented", "crop", "crop_origin", "oriented"]
@@ -40,12 +43,15 @@ _log = logging.getLogger(__name__)
 class Patch(TypedDict):
     """An item of :class:`PatchFolder`; ``default_collate`` makes batches of it.
 
-    ``hr`` is a (C, size, size) uint8 tensor, ``index`` its index in the epoch, ``path`` its source
-    file, and ``notes`` the conversions applied to that file, joined by "; ".
+    ``hr`` is a (C, side, side) uint8 tensor, side = size + 2 margin, ``index`` its index in the
+    epoch, ``path`` its source file, and ``notes`` the conversions applied to that file, joined by
+    "; ".
     """
 
     hr: Tensor
     index: int
+    epoch: int
+    margin: int
     path: str
     notes: str
 
@@ -122,8 +128,8 @@ Root: TypeAlias = "str | os.PathLike[str] | Sequence[str | os.PathLike[str]]"
 """A folder, file, glob or URL; or a list of files."""
 
 
-class PatchFolder(Dataset[Patch]):
-    """Random HR patches of the images in a folder.
+class PatchFolder(EpochDataset[Patch]):
+    """Random HR patches of the images in a folder, other ones in each epoch.
 
     Item ``i`` of an epoch is a patch of image ``i mod n``, 8-bit as the data sets of this field
     are: 16 bits are rounded, alpha is dropped, and the item's ``notes`` say so. Images smaller
@@ -149,6 +155,9 @@ class PatchFolder(Dataset[Patch]):
             ``full``.
         cache: Whether to keep decoded images in memory, in each worker its own. For small sets.
         limit: Most pixels an image may have, by default :func:`degrade.limits.max_pixels`.
+        margin: Pixels read around each patch, mirrored at the image's border, for a degradation
+            to see; :func:`degrade.pairs` and :class:`degrade.DegradedFolder` cut them off again.
+        fixed: Whether every pass is of the same epoch, as validation wants.
 
     Raises:
         ImageError: no usable image; from an item, a file that cannot be read.
@@ -170,8 +179,13 @@ class PatchFolder(Dataset[Patch]):
         check: Literal["none", "header", "full"] = "header",
         cache: bool = False,
         limit: int | None = None,
+        margin: int = 0,
+        fixed: bool = False,
     ) -> None:
-        _at_least_1(size=size, repeat=repeat)
+        self.size = _at_least(1, size=size)
+        self._repeat = _at_least(1, repeat=repeat)
+        self.margin = _at_least(0, margin=margin)
+        self.seed = integer("seed", seed)
         _one_of("channels", channels, (1, 3))
         _one_of("small", small, ("reflect", "skip"))
         _one_of("check", check, ("none", "header", "full"))
@@ -182,9 +196,6 @@ class PatchFolder(Dataset[Patch]):
                 f"augment {augment!r} cannot be seeded;"
                 " give an albumentations transform or Compose"
             )
-        self.size = size
-        self.seed = seed
-        self.repeat = repeat
         self.flip = flip
         self.rotate = rotate
         self.augment = augment
@@ -195,43 +206,48 @@ class PatchFolder(Dataset[Patch]):
         self.paths = _paths(root)
         self.skipped: list[tuple[str, str]] = []
         self._decoded: dict[Path | str, tuple[Uint8, str]] = {}
-        # In shared memory, so that persistent workers see the next epoch.
-        self._epoch: Tensor = torch.zeros((), dtype=torch.int64).share_memory_()
         if check != "none":
             self._skip_unusable(_full_size if check == "full" else image_size)
         if not self.paths:
             first = f"; first, {': '.join(self.skipped[0])}" if self.skipped else ""
             raise ImageError(str(root), f"no usable image, {len(self.skipped)} skipped{first}")
-
-    @property
-    def epoch(self) -> int:
-        """The current epoch."""
-        return int(self._epoch)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Set the epoch, from the next item on, in persistent workers too."""
-        self._epoch.fill_(epoch)
+        self.epochs = Epochs(len(self), fixed)
 
     def __len__(self) -> int:
-        return len(self.paths) * self.repeat
+        return len(self.paths) * self._repeat
 
-    def __getitem__(self, index: int) -> Patch:
-        if not 0 <= index < len(self):
-            raise IndexError(f"{index} is not in [0, {len(self)})")
+    @property
+    def repeat(self) -> int:
+        """Patches of each image an epoch."""
+        return self._repeat
+
+    @repeat.setter
+    def repeat(self, repeat: int) -> None:
+        self._repeat = _at_least(1, repeat=repeat)
+        self.epochs.resize(len(self))
+
+    def item(self, index: int, epoch: int) -> Patch:
+        """Return patch ``index`` of an epoch."""
         path = self.paths[index % len(self.paths)]
-        key = Key.of(self.seed, index, self.epoch)
+        key = Key.of(self.seed, index, epoch)
         y, x, flip, rotate = key.uniforms(_DRAWS)[0]
         if self.cache or self.augment is not None:
             pixels, notes = self._read(path)
-            pixels = reflected(pixels, self.size)
             if self.augment is not None:
-                pixels = self._augmented(pixels, key, path)
-            patch = crop(pixels, self.size, y, x)
+                pixels = self._augmented(reflected(pixels, self.size), key, path)
+            rows, columns = self._window(pixels.shape[:2], y, x)
+            patch = pixels[rows[:, None], columns]
         else:
             patch, notes = self._read_patch(path, y, x)
         patch = oriented(patch, self.flip and flip < 0.5, int(4 * rotate) if self.rotate else 0)
-        hr = torch.as_tensor(patch.transpose(2, 0, 1).copy())
-        return {"hr": hr, "index": index, "path": str(path), "notes": notes}
+        return {
+            "hr": torch.as_tensor(patch.transpose(2, 0, 1).copy()),
+            "index": index,
+            "epoch": epoch,
+            "margin": self.margin,
+            "path": str(path),
+            "notes": notes,
+        }
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_decoded": {}}
@@ -246,17 +262,26 @@ class PatchFolder(Dataset[Patch]):
         return found
 
     def _read_patch(self, path: Path | str, y: float, x: float) -> tuple[Uint8, str]:
-        """Decode only the patch at ``y``, ``x``, if the image is large."""
-        size = self.size
+        """Decode only the patch at ``y``, ``x``, and its margin, if the image is large."""
         with open_image(path, limit=self.limit) as image:
-            height, width = image.size
-            if min(height, width) < size:
-                [small] = image.read_regions([(0, 0, height, width)])
-                pixels = reflected(in_channels(small, self.channels), size)
-                return crop(pixels, size, y, x), self._notes(small)
-            top, left = crop_origin(image.size, size, y, x)
-            [patch] = image.read_regions([(top, left, size, size)])
-            return in_channels(patch, self.channels), self._notes(patch)
+            rows, columns = self._window(image.size, y, x)
+            top, left = int(rows.min()), int(columns.min())
+            box = top, left, int(rows.max()) + 1 - top, int(columns.max()) + 1 - left
+            [part] = image.read_regions([box])
+        pixels = in_channels(part, self.channels)
+        if pixels.shape[:2] != (len(rows), len(columns)):
+            pixels = pixels[rows[:, None] - top, columns - left]
+        return pixels, self._notes(part)
+
+    def _window(self, shape: tuple[int, ...], y: float, x: float) -> list[NDArray[np.int64]]:
+        """Return the rows and the columns of the patch at ``y``, ``x`` and of its margin; beyond
+        the image they are mirrored.
+        """
+        origin = crop_origin(tuple(max(n, self.size) for n in shape), self.size, y, x)
+        return [
+            mirror(np.arange(at - self.margin, at + self.size + self.margin), np.array(n))
+            for at, n in zip(origin, shape, strict=True)
+        ]
 
     def _notes(self, image: Image) -> str:
         return channel_notes(image, self.channels)
@@ -303,10 +328,12 @@ def _paths(root: Root) -> list[Path | str]:
     return [path if isinstance(path, str) and is_url(path) else Path(path) for path in root]
 
 
-def _at_least_1(**values: int) -> None:
-    for name, value in values.items():
-        if value < 1:
-            raise ValueError(f"{name} {value} must be at least 1")
+def _at_least(least: int, **named: int) -> int:
+    ((name, given),) = named.items()
+    value = integer(name, given)
+    if value < least:
+        raise ValueError(f"{name} {value} must be at least {least}")
+    return value
 
 
 def _one_of(name: str, value: object, known: tuple[object, ...]) -> None:

@@ -35,8 +35,9 @@ import PIL.Image
 
 from degrade.doctor import hashes, quality
 from degrade.doctor.duplicates import near_duplicates
-from degrade.images.files import ImageError, find_images, read_image
+from degrade.images.files import ImageError, read_image, search_images
 from degrade.images.pixels import to_uint8
+from degrade.images.search import passed_over
 from degrade.storage.files import sha256
 
 __all__ = [
@@ -144,7 +145,7 @@ def examine(path: Path, root: Path, limits: Limits = Limits()) -> Exam:
         root: The folder that its name is relative to.
         limits: Thresholds; only ``evidence`` is used here.
     """
-    file = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+    file = _relative(path, root)
     try:
         image = read_image(path)
         digest = sha256(path)
@@ -177,6 +178,10 @@ def examine(path: Path, root: Path, limits: Limits = Limits()) -> Exam:
         return replace(exam, evidence=grid.evidence)
     place = f"{grid.row},{grid.column}"
     return replace(exam, evidence=grid.evidence, trace_quality=grid.quality, grid=place)
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
 def _jpeg_quality(path: Path) -> int:
@@ -260,7 +265,8 @@ def examine_folder(
     workers: int | None = None,
     progress: Callable[[Iterable[Exam], int], Iterable[Exam]] = lambda exams, _: exams,
 ) -> list[Diagnosis]:
-    """Examine every image of a folder, on threads.
+    """Examine every image of a folder, on threads. Images of formats that are not read, and
+    folders that cannot be read, are diagnosed as unreadable.
 
     Args:
         folder: Searched recursively.
@@ -272,8 +278,10 @@ def examine_folder(
         ImageError: No such folder, or no images in it.
     """
     root = Path(folder).expanduser()
-    files = find_images(root)
+    files, skipped = search_images(root)
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         exams = pool.map(partial(examine, root=root, limits=limits), files)
         found = list(progress(exams, len(files)))
+    others = [(Path(path), reason) for path, reason in skipped.items()]
+    found += [Exam(_relative(at, root), why) for at, why in others if not passed_over(at.name)]
     return diagnose(found, limits)

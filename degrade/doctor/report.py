@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 
+import rich.markup
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from degrade.doctor.checks import Diagnosis, Exam, lowest_quality
+from degrade.storage.names import escape
 
 __all__ = ["exclusions", "print_problems", "to_csv"]
 
@@ -34,13 +35,14 @@ def to_csv(diagnoses: Sequence[Diagnosis]) -> str:
     'a.png,exclude,small: 64 x 64,,64,0'
     """
     text = io.StringIO()
-    names = [field.name for field in fields(Exam)]
+    columns = [field.name for field in fields(Exam)]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "verdict", "problems", *names[1:]])
+    writer.writerow(["file", "verdict", "problems", *columns[1:]])
     for diagnosis in diagnoses:
         problems = "; ".join(f"{name}: {what}" for name, what in diagnosis.problems.items())
-        file, *measures = (_cell(name, getattr(diagnosis.exam, name)) for name in names)
-        writer.writerow([file, "exclude" if problems else "keep", problems, *measures])
+        file, *measures = (_cell(name, getattr(diagnosis.exam, name)) for name in columns)
+        row = [file, "exclude" if problems else "keep", problems, *measures]
+        writer.writerow(map(escape, row))
     return text.getvalue()
 
 
@@ -51,12 +53,14 @@ def _cell(name: str, value: float | str) -> str:
 
 
 def exclusions(diagnoses: Sequence[Diagnosis]) -> str:
-    """Return the files with a problem, one a line.
+    """Return the files with a problem, one a line, as :func:`degrade.storage.names.escape` writes
+    names.
 
     >>> exclusions([Diagnosis(Exam("a.png"), {"small": ""}), Diagnosis(Exam("b.png"), {})])
     'a.png\\n'
     """
-    return "".join(f"{diagnosis.exam.file}\n" for diagnosis in diagnoses if diagnosis.problems)
+    files = (diagnosis.exam.file for diagnosis in diagnoses if diagnosis.problems)
+    return "".join(f"{escape(file)}\n" for file in files)
 
 
 def print_problems(console: Console, diagnoses: Sequence[Diagnosis]) -> None:
@@ -81,4 +85,4 @@ def _worst(problem: str, diagnoses: Sequence[Diagnosis], count: int = 3) -> list
     severity = _SEVERITY.get(problem, lambda _: 0.0)
     found = [diagnosis for diagnosis in diagnoses if problem in diagnosis.problems]
     found.sort(key=lambda diagnosis: severity(diagnosis.exam))
-    return [escape(f"{d.exam.file}: {d.problems[problem]}") for d in found[:count]]
+    return [rich.markup.escape(f"{d.exam.file}: {d.problems[problem]}") for d in found[:count]]

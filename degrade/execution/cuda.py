@@ -14,6 +14,7 @@ takes the reference. In Triton's interpreter (``TRITON_INTERPRET=1``) tensors ar
 from __future__ import annotations
 
 import contextlib
+import functools
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -129,6 +130,7 @@ def run(lines: Lines, hr: Tensor) -> tuple[Tensor, Tensor]:
         target = hr if same else _images(hr, launches.targets)
         first = launches.records // WORDS
         images = {"load": hr, "output": lr, "target": target}
+        kind = hr.shape[1] == 1, hr.dtype == torch.uint8
         stream = torch.cuda.current_stream().cuda_stream if on_device else 0
         for step in launches.steps:
             if step.name == "python":
@@ -137,12 +139,12 @@ def run(lines: Lines, hr: Tensor) -> tuple[Tensor, Tensor]:
             tensor = images.get(step.name)
             strides = () if tensor is None else (tensor, *tensor.stride())
             arguments = words, pixels, first + step.first, *strides
-            _launch(step, arguments, _constants(step.name, hr), stream)
+            _launch(step, arguments, _constants(step.name, *kind), stream)
     return lr, target
 
 
 def _launch(
-    step: Launch, arguments: tuple[Any, ...], constants: dict[str, Any], stream: int
+    step: Launch, arguments: tuple[Any, ...], constants: dict[str, int], stream: int
 ) -> None:
     """Launch a kernel. Triton's dispatch, which looks at every argument anew, takes the host
     longer than the launch: what it compiled before is looked up here, by all that it compiles for.
@@ -171,17 +173,14 @@ _COMPILED: dict[tuple[Any, ...], Any] = {}
 """Kernels by what they were compiled for."""
 
 
-def _constants(name: str, hr: Tensor) -> dict[str, Any]:
+@functools.cache
+def _constants(name: str, grey: bool, uint8: bool) -> dict[str, int]:
     """What a pass is compiled for, in the order of its function's arguments."""
     rows, columns = TILES[name]
     if name == "code":
         return {"BLOCKS": columns}
-    constants: dict[str, Any] = {}
-    if name in ("sample", "rebuild"):
-        constants["GREY"] = hr.shape[1] == 1
-    if name == "load":
-        constants["BYTES"] = hr.dtype == torch.uint8
-    return {**constants, "ROWS": rows, "COLUMNS": columns}
+    own = {"sample": {"GREY": grey}, "rebuild": {"GREY": grey}, "load": {"BYTES": uint8}}
+    return {**own.get(name, {}), "ROWS": rows, "COLUMNS": columns}
 
 
 def _in_python(lines: Lines, launches: Launches, step: Launch, pixels: Tensor) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,10 +42,10 @@ TILES = {
     "down": (4, 64),
     "across": (4, 32),
     "residual": (4, 32),
-    "mask": (4, 64),
+    "mask": (8, 32),
     "blend": (4, 32),
-    "resample_down": (8, 64),
-    "resample_across": (8, 64),
+    "resample_down": (8, 128),
+    "resample_across": (8, 128),
     "matlab_down": (8, 64),
     "matlab_across": (8, 64),
     "decimate": (8, 64),
@@ -61,8 +61,8 @@ TILES = {
 """Rows and columns of the tile that an instance works; of ``code``, in blocks of 8 x 8. ``python``
 is not launched: the host does the work of :class:`degrade.kernels.base.PythonCall`."""
 WARPS = {
-    **dict.fromkeys(("correlate", "down", "across", "residual", "mask", "blend"), 2),
-    "code": 1,
+    **dict.fromkeys(("correlate", "down", "across", "residual", "blend", "resample_down"), 2),
+    **dict.fromkeys(("mask", "code"), 1),
 }
 """Warps of an instance, where not 4. Tiles and warps are the fastest of those tried on an H100."""
 PASSES = tuple(TILES)
@@ -88,8 +88,7 @@ _TABLES = np.concatenate(
 ).astype(np.int32)
 
 
-@dataclass(frozen=True)
-class Launch:
+class Launch(NamedTuple):
     """One launch of a kernel.
 
     Args:

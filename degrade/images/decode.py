@@ -18,9 +18,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import struct
-import zlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from io import BytesIO
 from typing import Any, BinaryIO, TypeAlias
 
@@ -29,18 +27,18 @@ import PIL.Image
 from PIL.ImageFile import ImageFile
 
 from degrade.errors import UserError
+from degrade.images.errors import decoder_errors
 from degrade.images.image import Image, ImageError, Pixels
+from degrade.images.modes import MODE_NOTES, convert, is_8bit_mode, is_signed
+from degrade.images.orientation import exif_orientation, exif_transpose, tag_orientation
+from degrade.images.png_chunks import without_metadata
 from degrade.limits import VARIABLE, max_pixels
 from degrade.storage.remote import is_url, read_bytes
 
 __all__ = [
     "FORMATS",
     "ImageSource",
-    "convert_8bit",
     "decode",
-    "decoder_errors",
-    "exif_orientation",
-    "exif_transpose",
     "image_size",
     "is_8bit",
     "metadata_notes",
@@ -56,47 +54,8 @@ ImageSource: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO"
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "WEBP", "TIFF", "AVIF")
 """The formats read, recognised by content, not by suffix."""
 
-# Mode in Pillow -> the mode of 8-bit grey or RGB, with or without alpha, that loses nothing.
-_8BIT_MODES = {
-    "1": "L",
-    "L": "L",
-    "LA": "LA",
-    "La": "LA",
-    "P": "RGB",
-    "PA": "RGBA",
-    "RGB": "RGB",
-    "RGBX": "RGB",
-    "RGBA": "RGBA",
-    "RGBa": "RGBA",
-    "CMYK": "RGB",
-    "YCbCr": "RGB",
-}
-MODE_NOTES = {
-    "1": "1-bit expanded",
-    "P": "palette expanded",
-    "PA": "palette expanded",
-    "CMYK": "CMYK converted to RGB",
-    "YCbCr": "YCbCr converted to RGB",
-}
-# TIFF tags; EXIF uses the same number for the orientation.
-BITS, PHOTOMETRIC, ORIENTATION, PLANAR = 258, 262, 274, 284
-
-# What Pillow's decoders raise on malformed files.
-_DECODER_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    MemoryError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    PIL.Image.DecompressionBombError,
-)
+# TIFF tags.
+BITS, PLANAR = 258, 284
 
 # --- files ---------------------------------------------------------------------------------------
 
@@ -126,7 +85,7 @@ def read_image(source: ImageSource, *, limit: int | None = None) -> Image:
     with open_source(source) as (file, name):
         picture = open_header(file, name, limit)
         with decoder_errors(name, f"truncated or corrupt {picture.format}"):
-            return decode(picture, file, name)
+            return decode(picture, name)
 
 
 def image_size(source: ImageSource, *, limit: int | None = None) -> tuple[int, int]:
@@ -172,17 +131,6 @@ def open_source(source: ImageSource) -> Generator[tuple[BinaryIO, str]]:
         yield file, name
 
 
-@contextlib.contextmanager
-def decoder_errors(name: str, what: str) -> Generator[None]:
-    """Re-raise decoder errors as :class:`ImageError` with the file's name."""
-    try:
-        yield
-    except ImageError:
-        raise
-    except _DECODER_ERRORS as error:
-        raise ImageError(name, f"{what} ({str(error) or type(error).__name__})") from None
-
-
 def open_header(file: BinaryIO, name: str, limit: float | None) -> ImageFile:
     """Open without decoding, as ``PIL.Image.open`` does, but with a limit of pixels of our own:
     Pillow's is a setting of the process.
@@ -200,10 +148,7 @@ def open_header(file: BinaryIO, name: str, limit: float | None) -> ImageFile:
         if factory is None or accept is None or accept(prefix) is not True:
             continue
         with decoder_errors(name, f"corrupt or unsupported {kind}"):
-            file.seek(0)
-            # No file name: Pillow would map the file of that name into memory, of which ``file``
-            # may be only a part.
-            picture = factory(file, "")
+            picture = _open(kind, factory, file)
         width, height = picture.size
         most = max_pixels() if limit is None else limit
         if width * height > most:
@@ -216,31 +161,51 @@ def open_header(file: BinaryIO, name: str, limit: float | None) -> ImageFile:
     raise ImageError(name, f"not an image of a known format ({', '.join(FORMATS)})")
 
 
+def _open(kind: str, factory: Callable[..., ImageFile], file: BinaryIO) -> ImageFile:
+    """Open a file of a known format."""
+    no_profile = False
+    if kind == "PNG":
+        file, no_profile = without_metadata(file)
+    file.seek(0)
+    # No file name: Pillow would map the file of that name into memory, of which ``file`` may be
+    # only a part.
+    picture = factory(file, "")
+    if no_profile:
+        picture.info["icc_profile"] = b""
+    layout, _, bits = _layout(picture)[0].partition(";")
+    clear = picture.info.get("transparency")
+    if kind == "PNG" and layout == "L" and isinstance(clear, int):
+        # Pillow scales samples of fewer bits to 8, but not the one that is transparent.
+        most = 2 ** int(bits or 8) - 1
+        picture.info["transparency"] = (clear & most) * 255 // most
+    return picture
+
+
 # --- decoders ------------------------------------------------------------------------------------
 
 
-def decode(picture: ImageFile, file: BinaryIO, name: str) -> Image:
+def decode(picture: ImageFile, name: str) -> Image:
     """Decode an opened file; raises what the decoders raise, see :func:`decoder_errors`."""
     tags: dict[int, Any] = dict(getattr(picture, "tag_v2", {}))
-    layout, deep = _sample_layout(picture, tags)
+    layout, deep = _layout(picture)
     if tags and _is_inexact_tiff(picture, tags, deep):
         raise ImageError(
             name,
-            "a TIFF of floating-point, 12-bit, 32-bit or planar 16-bit samples; "
+            "a TIFF of signed, floating-point, 12-bit, 32-bit or planar 16-bit samples; "
             "save it as a 16-bit PNG",
         )
-    picture.load()
+    deep_colour = deep and is_8bit_mode(picture.mode) and picture.mode != "CMYK"
+    data = _file_bytes(picture) if deep_colour else b""
+    picture.load()  # which may close the file
     notes = [MODE_NOTES[picture.mode]] if picture.mode in MODE_NOTES else []
-    if picture.mode.startswith("I"):
-        pixels, alpha = _convert_gray16(picture, inverted=tags.get(PHOTOMETRIC) == 0)
-    elif deep and picture.mode != "CMYK":
-        pixels, alpha = _decode_colour16(picture, layout, file, name)
+    if deep_colour:
+        pixels, alpha = _decode_colour16(picture, layout, data, name)
     else:
-        pixels, alpha = convert_8bit(picture, name)
+        pixels, alpha = convert(picture, name)
     if deep:
         notes.append("16-bit" if pixels.dtype == np.uint16 else "16-bit reduced to 8 bits")
     # Both decoders apply the orientation of TIFFs themselves.
-    orientation = int(tags.get(ORIENTATION, 1)) if tags else exif_orientation(picture)
+    orientation = tag_orientation(tags) if tags else exif_orientation(picture)
     if not tags:
         pixels = exif_transpose(pixels, orientation)
         alpha = None if alpha is None else exif_transpose(alpha, orientation)
@@ -262,57 +227,40 @@ def metadata_notes(picture: ImageFile, orientation: int) -> list[str]:
 
 def is_8bit(picture: ImageFile) -> bool:
     """Whether a file has at most 8 bits a channel, so that Pillow alone decodes it."""
-    if picture.mode not in _8BIT_MODES:
-        return False
-    _, deep = _sample_layout(picture, dict(getattr(picture, "tag_v2", {})))
-    return not deep
+    return is_8bit_mode(picture.mode) and not _layout(picture)[1]
 
 
-def _sample_layout(picture: ImageFile, tags: dict[int, Any]) -> tuple[str, bool]:
+def _layout(picture: ImageFile) -> tuple[str, bool]:
     """Return the layout of samples in the file, in Pillow's words, and whether they have more than
     8 bits.
     """
     args: Any = picture.tile[0].args if picture.tile else ""
     parts: list[Any] = [*args] if isinstance(args, tuple) else [args]
     layout = str(parts[0])
+    tags: dict[int, Any] = dict(getattr(picture, "tag_v2", {}))
     if tags:
         return layout, max(tags.get(BITS, (1,))) > 8
     if picture.format == "PPM":
         return layout, picture.mode == "I" or (len(parts) > 1 and int(parts[1]) > 255)
-    return layout, ";16" in layout
+    # The 16 of a BMP's layout are bits of a pixel, 5 or 6 a channel.
+    return layout, picture.format == "PNG" and ";16" in layout
 
 
 def _is_inexact_tiff(picture: ImageFile, tags: dict[int, Any], deep: bool) -> bool:
     """Whether a TIFF has samples that the decoders would convert with loss."""
     floating = picture.mode in ("F", "I")
     planar = deep and tags.get(PLANAR) == 2
-    return floating or planar or 12 in tags.get(BITS, ())
+    return floating or is_signed(tags) or planar or 12 in tags.get(BITS, ())
 
 
-def convert_8bit(picture: PIL.Image.Image, name: str) -> tuple[Pixels, Pixels | None]:
-    """Return (h, w, C) uint8 pixels and (h, w) alpha of a Pillow image."""
-    if picture.mode not in _8BIT_MODES:
-        raise ImageError(name, f"pixel mode {picture.mode} is not supported; save it as RGB")
-    mode = _8BIT_MODES[picture.mode]
-    if "transparency" in picture.info and picture.mode in ("1", "L", "P", "RGB"):
-        mode += "A"
-    array = np.asarray(picture if picture.mode == mode else picture.convert(mode))
-    array = array[:, :, None] if array.ndim == 2 else array
-    return (array[..., :-1], array[..., -1]) if mode.endswith("A") else (array, None)
-
-
-def _convert_gray16(picture: ImageFile, inverted: bool) -> tuple[Pixels, Pixels | None]:
-    """As :func:`convert_8bit`, for 16-bit grey; ``inverted`` if white is 0."""
-    pixels = np.asarray(picture).astype(np.uint16)[:, :, None]
-    clear = picture.info.get("transparency")
-    alpha = None
-    if clear is not None:
-        alpha = np.where(pixels[..., 0] == clear, 0, 65535).astype(np.uint16)
-    return (65535 - pixels if inverted else pixels), alpha
+def _file_bytes(picture: ImageFile) -> bytes:
+    assert picture.fp is not None
+    picture.fp.seek(0)
+    return picture.fp.read()
 
 
 def _decode_colour16(
-    picture: ImageFile, layout: str, file: BinaryIO, name: str
+    picture: ImageFile, layout: str, data: bytes, name: str
 ) -> tuple[Pixels, Pixels | None]:
     """Decode 16-bit colour with OpenCV, checked against ``picture``, Pillow's 8 bits of it."""
     import cv2
@@ -320,8 +268,7 @@ def _decode_colour16(
     unsupported = ImageError(
         name, f"a 16-bit {picture.format} of an unsupported layout; save it as a 16-bit PNG"
     )
-    file.seek(0)
-    decoded = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     rough = np.asarray(picture.convert("RGB")).astype(np.int32)
     if decoded is None or decoded.dtype != np.uint16 or decoded.ndim != 3:
         raise unsupported
@@ -334,30 +281,6 @@ def _decode_colour16(
     has_alpha = picture.mode == "RGBA" or "transparency" in picture.info
     alpha = array[..., 3] if has_alpha else None
     return pixels[..., :1] if layout.startswith("LA") else pixels, alpha
-
-
-# --- orientation ---------------------------------------------------------------------------------
-
-
-def exif_orientation(picture: ImageFile) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 if there is none or it cannot be read."""
-    # Damaged metadata is no reason to refuse an image.
-    with contextlib.suppress(*_DECODER_ERRORS):
-        return int(picture.getexif().get(ORIENTATION, 1))
-    return 1
-
-
-def exif_transpose(array: Pixels, orientation: int) -> Pixels:
-    """Return an upright view of an (h, w, ...) array stored with an EXIF orientation of 1 to 8.
-
-    >>> exif_transpose(np.array([[1, 2, 3]], np.uint8), 6).tolist()
-    [[1], [2], [3]]
-    """
-    if orientation >= 5:
-        array = array.swapaxes(0, 1)
-    rows = -1 if orientation in (3, 4, 7, 8) else 1
-    columns = -1 if orientation in (2, 3, 6, 7) else 1
-    return array[::rows, ::columns]
 
 
 def read_only(array: Pixels) -> Pixels:

@@ -6,15 +6,24 @@ The names that a reader of images needs besides are repeated here: :func:`read_i
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
-from glob import glob, has_magic
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from degrade.images.decode import image_size, read_image
 from degrade.images.image import Image, ImageError, Pixels
+from degrade.images.search import (
+    SUFFIXES,
+    Pattern,
+    Search,
+    passed_over,
+    refused_format,
+    summary,
+)
 from degrade.limits import LIMIT
 from degrade.storage import remote
+from degrade.storage.names import escape
 
 __all__ = [
     "LIMIT",
@@ -27,43 +36,47 @@ __all__ = [
     "image_size",
     "list_images",
     "read_image",
+    "search_images",
 ]
 
-SUFFIXES = frozenset(
-    {
-        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
-        *(".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".avif"),
-    }
-)
-"""The suffixes of image files, in lower case."""
+_log = logging.getLogger(__name__)
 
 
-def find_images(source: str | os.PathLike[str]) -> list[Path]:
-    """Return the images that ``source`` names, sorted by path.
+def search_images(source: str | os.PathLike[str]) -> tuple[list[Path], dict[str, str]]:
+    """Return the images that ``source`` names, and what was passed over.
 
     Args:
         source: A file (whatever its suffix), a folder (searched recursively), or a glob (``**``
-            for any depth). Hidden files and folders, and files whose suffix is not in
-            ``SUFFIXES``, are skipped.
+            for any depth); see :mod:`degrade.images.search`.
+
+    Returns:
+        The images, sorted by path; and the reason for each image of another format and each
+        folder that was not searched, by path.
 
     Raises:
         ImageError: It does not exist, holds no images, or is a folder that cannot be read.
     """
     path = Path(source).expanduser()
     if path.is_file():
-        return [path]
-    if path.is_dir():
-        found = list(_walk(path))
-    elif has_magic(str(path)):
-        found = [Path(match) for match in glob(str(path), recursive=True) if os.path.isfile(match)]
-    else:
+        return [path], {}
+    pattern = Pattern(path) if path.is_dir() else Pattern.of(path)
+    if pattern is None or not pattern.folder.is_dir():
         raise ImageError(path, "does not exist")
-    images = [
-        file for file in found if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-    ]
-    if not images:
-        raise _no_images(path, len(found))
-    return sorted(images, key=lambda image: image.as_posix())
+    try:
+        found = Search(pattern)
+    except OSError as error:
+        raise ImageError(pattern.folder, (error.strerror or str(error)).lower()) from None
+    if not found.images:
+        raise _no_images(path, found.files, found.skipped)
+    return found.images, found.skipped
+
+
+def find_images(source: str | os.PathLike[str]) -> list[Path]:
+    """As :func:`search_images`; what was passed over is logged."""
+    images, skipped = search_images(source)
+    for line in summary(skipped):
+        _log.warning("%s: passed over %s", escape(os.fspath(source)), line)
+    return images
 
 
 def find_sources(source: str | os.PathLike[str]) -> list[Path | str]:
@@ -74,46 +87,43 @@ def find_sources(source: str | os.PathLike[str]) -> list[Path | str]:
         UserError: A store that cannot be read.
     """
     if isinstance(source, str) and remote.is_url(source):
-        root, names = list_images(source)
+        root, names, skipped = list_images(source)
+        for line in summary(skipped):
+            _log.warning("%s: passed over %s", source, line)
         return [remote.join(root, name) for name in names]
     return [*find_images((isinstance(source, str) and remote.local(source)) or source)]
 
 
-def list_images(url: str) -> tuple[str, list[str]]:
-    """As :func:`find_images`, for a URL.
+def list_images(url: str) -> tuple[str, list[str], dict[str, str]]:
+    """As :func:`search_images`, for a URL.
 
     Returns:
-        The URL of the folder that holds the images, and their paths relative to it.
+        The URL of the folder that holds the images; their paths relative to it; and the reason for
+        each image of another format, by such a path.
 
     Raises:
         ImageError: No images there.
         UserError: It does not exist, or the store cannot be read.
     """
     root, found = remote.list_files(url)
-    visible = [name for name in found if not any(part.startswith(".") for part in name.split("/"))]
-    images = [
-        name
-        for name in visible
-        if len(found) == 1 or PurePosixPath(name).suffix.lower() in SUFFIXES
-    ]
+    images: list[str] = []
+    skipped: dict[str, str] = {}
+    for name in found:
+        *folders, file = name.split("/")
+        if file.startswith(".") or any(part.startswith(".") for part in folders):
+            continue
+        if any(map(passed_over, folders)):
+            continue
+        if len(found) == 1 or PurePosixPath(file).suffix.lower() in SUFFIXES:
+            images.append(name)
+        elif reason := refused_format(file):
+            skipped[name] = reason
     if not images:
-        raise _no_images(url, len(found))
-    return root, images
+        raise _no_images(url, len(found), skipped)
+    return root, images, skipped
 
 
-def _no_images(place: str | Path, count: int) -> ImageError:
+def _no_images(place: str | Path, count: int, skipped: Mapping[str, str]) -> ImageError:
+    others = "".join(f"; passed over {line}" for line in summary(skipped))
     suffixes = " ".join(sorted(SUFFIXES))
-    return ImageError(place, f"no images here, of {count} files; looked for {suffixes}")
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        raise ImageError(error.filename or root, (error.strerror or str(error)).lower()) from None
-
-    seen: set[str] = set()
-    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
-        # Links are followed, so a folder may lie within itself.
-        real = os.path.realpath(folder)
-        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
-        yield from (Path(folder, name) for name in files if real not in seen)
-        seen.add(real)
+    return ImageError(place, f"no images here, of {count} files; looked for {suffixes}{others}")

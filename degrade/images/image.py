@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from degrade.errors import UserError
+from degrade.storage.names import escape
 
 __all__ = ["Image", "ImageError", "Pixels", "Uint8"]
 
@@ -38,7 +39,7 @@ class ImageError(UserError):
         self.path, self.reason = os.fspath(path), reason
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}" if self.reason else self.path
+        return f"{escape(self.path)}: {self.reason}" if self.reason else self.path
 
 
 @dataclass(frozen=True, eq=False)

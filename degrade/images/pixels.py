@@ -10,6 +10,7 @@ import os
 from typing import Any, Literal
 
 import numpy as np
+import PIL.Image
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -17,6 +18,7 @@ from torch import Tensor
 from degrade.canvas import mirror
 from degrade.images.decode import read_image
 from degrade.images.image import Image, Pixels, Uint8
+from degrade.images.pillow import from_pillow
 
 __all__ = [
     "Uint8",
@@ -100,12 +102,17 @@ def encode_png(pixels: Pixels) -> bytes:
 def batch_of(image: Any) -> Tensor:
     """Return one image, or several of one size, as a (B, C, H, W) tensor, uint8 or float.
 
+    A PIL image or an array has the pixels of the same image given as a file: PIL images are turned
+    upright, 16 bits are rounded to 8.
+
     Args:
-        image: A path; a PIL image; an (H, W), (H, W, C) or (B, H, W, C) array, or a (C, H, W) or
-            (B, C, H, W) tensor, uint8 or float in [0, 1]. Alpha is dropped.
+        image: A path; a PIL image; an (H, W), (H, W, C) or (B, H, W, C) array, uint8, uint16 (of
+            either byte order) or float in [0, 1]; or a (C, H, W) or (B, C, H, W) tensor, uint8 or
+            float in [0, 1]. Alpha is dropped.
 
     Raises:
-        ImageError: A file that cannot be read.
+        ImageError: A file that cannot be read, or a PIL image of a mode without an 8 or 16-bit
+            form.
         ValueError: Another type, shape, dtype or range.
 
     >>> batch_of(np.zeros((4, 5), np.uint8)).shape
@@ -119,27 +126,31 @@ def batch_of(image: Any) -> Tensor:
             shapes = "(C, H, W) or (B, C, H, W), C = 1 or 3"
             raise ValueError(f"a tensor of shape {tuple(image.shape)}; it should be {shapes}")
         return _in_range(batch[:, :3] if batch.shape[1] == 4 else batch)
-    if hasattr(image, "getbands"):
-        grey = image.mode in ("L", "1", "LA", "I;16")
-        image = np.asarray(image.convert("L" if grey else "RGB"))
+    if isinstance(image, PIL.Image.Image):
+        # Mode F has no range of its own: as a float array.
+        floating = image.mode == "F"
+        image = np.asarray(image) if floating else from_pillow(image).pixels
     if not isinstance(image, np.ndarray):
         kinds = "a path, a PIL image, an array or a tensor"
         raise ValueError(f"{type(image).__name__} is not an image; give {kinds}")
     if image.ndim == 2:
         image = image[:, :, None]
-    if image.ndim not in (3, 4) or image.shape[-1] not in (1, 3, 4):
+    if image.ndim not in (3, 4) or image.shape[-1] not in (1, 3, 4) or not image.size:
         shapes = "(H, W), (H, W, C) or (B, H, W, C), C = 1 or 3"
         raise ValueError(f"an array of shape {image.shape}; it should be {shapes}")
     return _in_range(_to_batch(image[..., :3] if image.shape[-1] == 4 else image))
 
 
 def _to_batch(pixels: NDArray[Any]) -> Tensor:
-    """(h, w, C) or (B, h, w, C) -> (B, C, h, w); 16 bits become floats."""
-    if pixels.dtype == np.uint16:
-        pixels = pixels.astype(np.float32) / 65535
+    """(h, w, C) or (B, h, w, C) -> (B, C, h, w); 16 bits become 8."""
+    dtype = pixels.dtype.newbyteorder("=")
+    if dtype.kind not in "uif" or dtype.itemsize > 8:
+        raise ValueError(f"pixels of {dtype}; they should be uint8, uint16, or float in [0, 1]")
+    if dtype == np.uint16:
+        pixels = to_uint8(pixels)
     batch = pixels[None] if pixels.ndim == 3 else pixels
     # A copy: decoded images are read-only, which PyTorch's tensors cannot be.
-    return torch.from_numpy(batch.copy()).permute(0, 3, 1, 2)
+    return torch.from_numpy(batch.astype(batch.dtype.newbyteorder("="))).permute(0, 3, 1, 2)
 
 
 def _in_range(batch: Tensor) -> Tensor:

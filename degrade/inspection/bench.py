@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import os
-import resource
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -91,8 +90,8 @@ class BenchResult:
     workers: int
     limit: str
     steps: tuple[StepTime, ...]
-    memory: float
-    worker_memory: float
+    memory: float | None
+    worker_memory: float | None
     device_memory: float | None
     backend: str = "reference"
     host_share: float = 0.0
@@ -167,6 +166,7 @@ def benchmark(
     workers = min(count for count, speed in end_to_end.items() if speed >= NEAR_BEST * best)
     # On a CPU each worker does both; elsewhere all workers load and the device degrades.
     loading = load if device == "cpu" else load * workers
+    memory, worker_memory = peak_memory()
     return BenchResult(
         recipe=recipe.name,
         scale=recipe.scale,
@@ -181,8 +181,8 @@ def benchmark(
         workers=workers,
         limit="loader" if loading < degrade else "degradation",
         steps=steps,
-        memory=peak_memory(resource.RUSAGE_SELF),
-        worker_memory=peak_memory(resource.RUSAGE_CHILDREN),
+        memory=memory,
+        worker_memory=worker_memory,
         device_memory=torch.cuda.max_memory_allocated(device) / 2**20 if cuda else None,
         host_share=min(host * degrade / (1000 * len(crops)), 1.0),
         launches=launches,

@@ -34,11 +34,13 @@ def print_benchmark(console: Console, found: BenchResult) -> None:
     console.print(_speeds(found, heading))
     console.print(_steps(found))
     console.print(f"\n{_cost(found)}", soft_wrap=True)
-    memory = f"Peak memory: this process {found.memory:.0f} MiB"
-    memory += f", largest worker {found.worker_memory:.0f} MiB"
-    if found.device_memory is not None:
-        memory += f", device {found.device_memory:.0f} MiB"
-    console.print(f"\n{memory}.", soft_wrap=True)
+    peaks = {
+        "this process": found.memory,
+        "largest worker": found.worker_memory,
+        "device": found.device_memory,
+    }
+    if counted := [f"{name} {peak:.0f} MiB" for name, peak in peaks.items() if peak is not None]:
+        console.print(f"\nPeak memory: {', '.join(counted)}.", soft_wrap=True)
     console.print(found.advice, markup=False, soft_wrap=True)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -112,7 +111,7 @@ def end_to_end_throughput(
     batches: Iterator[Any] = iter(
         loader
         if on_cpu
-        else pairs(loader, recipe, settings.seed, settings.device, backend=settings.backend)
+        else pairs(loader, recipe, settings.seed, settings.device, 0, settings.backend)
     )
     # Batches prefetched before the clock starts are discarded.
     for _ in range(2 * workers):
@@ -236,7 +235,19 @@ def synchronize(device: str) -> None:
         torch.mps.synchronize()
 
 
-def peak_memory(who: int) -> float:
-    """Return the peak resident memory of ``RUSAGE_SELF`` or ``RUSAGE_CHILDREN``, in MiB."""
+def peak_memory() -> tuple[float | None, float | None]:
+    """Return the peak resident memory of this process and of its largest child so far, in MiB.
+
+    None where the system does not count it: on Windows, whose Python has no module ``resource``.
+    """
+    try:
+        import resource
+    except ImportError:
+        return None, None
     # Linux counts in KiB, macOS in bytes.
-    return resource.getrusage(who).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    own, children = (
+        resource.getrusage(who).ru_maxrss / unit
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return own, children

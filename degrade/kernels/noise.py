@@ -20,7 +20,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from degrade.canvas import Canvas, Sizes, to_channels_last
+from degrade.canvas import Canvas, Sizes, divided, to_channels_last
 from degrade.kernels.base import Call, Data, Kernel, Records, Samples
 from degrade.rng import Key, normal_field, uniform_field
 
@@ -31,6 +31,7 @@ __all__ = [
     "add_normal",
     "add_poisson",
     "add_salt_pepper",
+    "add_steps",
     "channel_mixing",
     "gray_levels",
     "keys_of",
@@ -94,11 +95,18 @@ def add_poisson(samples: Samples, key: Key, scale: Real, peak: Real, gray: Mask)
         planes=np.where(gray, 1, samples.channels),
         steps=-1,
     )
-    for i in np.flatnonzero(peak):
-        steps = poisson_steps(float(np.float32(peak[i])))
-        call.records["steps"][i] = samples.data.add(steps)
-        call.records["dark"][i] = len(steps)
+    add_steps(call.records, samples.data)
     return call
+
+
+def add_steps(records: Records, data: Data) -> None:
+    """Put the steps of the peaks of Poisson records into a program's data."""
+    drawn = np.flatnonzero(records["peak"])
+    if not len(drawn):
+        return
+    peaks = tuple(records["peak"][drawn].tolist())
+    for i, steps in zip(drawn, poisson_steps(peaks), strict=True):
+        records["steps"][i], records["dark"][i] = data.add(steps), len(steps)
 
 
 def add_salt_pepper(samples: Samples, key: Key, amount: Real, salt: Real, gray: Mask) -> Call:
@@ -231,18 +239,25 @@ def poisson_quantile(mean: Tensor, u: Tensor) -> Tensor:
     return torch.where(mean < _SMALL, _invert(mean, u), _approximate(mean, u))
 
 
-@functools.lru_cache(maxsize=64)
-def poisson_steps(peak: float) -> NDArray[np.float32]:
-    """(dark levels, 28): where the distribution functions of the levels of small means step."""
-    means = np.arange(256, dtype=np.float32) / np.float32(255) * np.float32(peak)
-    dark = torch.from_numpy(means[means < _SMALL])
-    return torch.stack([total.clone() for total in _distribution(dark)], 1).numpy()
+@functools.lru_cache(16)
+def poisson_steps(peaks: tuple[float, ...]) -> list[NDArray[np.float32]]:
+    """(dark levels, 28) for each peak: where the distribution functions of the levels of small
+    means step.
+    """
+    levels = np.arange(256, dtype=np.float32) / np.float32(255)
+    means = [levels * np.float32(peak) for peak in peaks]
+    dark = [mean[mean < _SMALL] for mean in means]
+    found = _distribution(torch.from_numpy(np.concatenate(dark)))
+    steps = torch.stack([total.clone() for total in found], 1).numpy()
+    return np.split(steps, np.cumsum([len(mean) for mean in dark])[:-1])
 
 
 @functools.cache
 def poisson_tables() -> NDArray[np.float32]:
     """:func:`poisson_steps` of the peaks 1, 2, 4, ..., 256, one after the other."""
-    return np.concatenate([poisson_steps(float(1 << n)).ravel() for n in range(9)])
+    return np.concatenate(
+        [steps.ravel() for steps in poisson_steps(tuple(2.0**n for n in range(9)))]
+    )
 
 
 def _approximate(mean: Tensor, u: Tensor) -> Tensor:
@@ -331,8 +346,8 @@ def _poisson_records(canvas: Canvas, records: Records, data: Data) -> Canvas:
             v = torch.where(v == 0, gray_levels(levels, canvas.sizes[rows]), v)
         u = uniform_field(key[rows], *levels.shape[1:], device=levels.device).to(levels.dtype)
         column = v[:, None, None, None]
-        counts = poisson_quantile(levels.div(255).mul_(column), u)
-        return counts.div_(column).sub_(levels.div_(255))
+        counts = poisson_quantile(divided(levels, 255).mul_(column), u)
+        return counts.div_(column).sub_(divided(levels, 255))
 
     noise = _by_planes(records["planes"], pixels.shape[1], shot)
     noise = _like(canvas, noise.mul_(_column(records["scale"], noise)))

@@ -8,7 +8,8 @@ and 255 y is a whole number up to float rounding, so writing and reading changes
 """
 
 # torch: types are partial.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from degrade.canvas import Canvas
+from degrade.canvas import Canvas, divided
 from degrade.kernels.base import Data, Kernel, Records
 
 __all__ = ["CLIP", "QUANTIZE", "quantize"]
@@ -33,8 +34,9 @@ def quantize(pixels: Tensor, bits: int = 8) -> Tensor:
     """
     top = 2**bits - 1
     if not pixels.requires_grad:
-        return (pixels * top).round_().clamp_(0, top).div_(top)
-    return _Round.apply(pixels * top).clamp(0, top) / top
+        return divided((pixels * top).round_().clamp_(0, top), top)
+    rounded: Tensor = _Round.apply(pixels * top)
+    return divided(rounded.clamp(0, top), top)
 
 
 class _Round(torch.autograd.Function):

@@ -13,6 +13,7 @@ data to nodes and operators.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ __all__ = ["Spec", "load"]
 
 MOST_STEPS = 1000
 """Sequence of a recipe once its repeats are written out."""
+MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+"""A module's name."""
 MOST_DEPTH = 24
 """Limit of keys and indices from the root to a step: about ten nested groups."""
 
@@ -87,6 +90,7 @@ class Builder:
         self.document = document
         self.problems = document.problems
         self.rounds, self.count = 1, 0
+        self.modules: list[str] = []
         ops.discover()
 
     def wrong(self, path: KeyPath, address: str, message: str) -> None:
@@ -103,6 +107,7 @@ class Builder:
         description = data.get("description", "")
         if not isinstance(description, str):
             self.wrong(("description",), "description", "should be text")
+        self.modules = self.imports(data.get("import", []))
         stages = [key for key in data if key not in RESERVED]
         if not stages:
             self.wrong(
@@ -119,6 +124,20 @@ class Builder:
         )
         self.sizes(spec)
         return spec
+
+    def imports(self, given: Any) -> list[str]:
+        """Returns the modules that the recipe says it needs. They are not imported: code runs
+        where the user names it, never because a file does.
+        """
+        modules: list[Any] = given if isinstance(given, list) else [given]
+        if not all(isinstance(name, str) and MODULE.fullmatch(name) for name in modules):
+            self.wrong(
+                ("import",),
+                "import",
+                f"{given!r} should be the name of a module, such as my_module, or a list of names",
+            )
+            return []
+        return modules
 
     def sizes(self, spec: Spec) -> None:
         """Rejects a recipe whose LR image may not have the size HR / scale, or that may exceed the
@@ -236,7 +255,7 @@ class Builder:
             )
         self.count += self.rounds
         if kind not in REGISTRY:
-            self.wrong(path, here, f"no such operator{close(kind, [*REGISTRY, *CONTROL])}")
+            self.wrong(path, here, self.unknown(kind))
             return None
         if body is None:
             body = {}
@@ -255,6 +274,20 @@ class Builder:
                     )
                 self.wrong((*path, *at), ".".join([here, *map(str, at)]), message)
             return None
+
+    def unknown(self, kind: str) -> str:
+        """Returns why there is no such operator: a module that is not imported, or a typing
+        error.
+        """
+        if self.modules:
+            names, flags = ", ".join(self.modules), " ".join(f"--import {m}" for m in self.modules)
+            return (
+                f"no such operator; the recipe says it needs {names}. If you trust that code, add"
+                f" {flags}, or import it first in Python"
+            )
+        meant = close(kind, [*REGISTRY, *CONTROL])
+        own = "" if "?" in meant else "; one of your own needs --import MODULE"
+        return f"no such operator{meant}{own}"
 
     def steps(
         self, body: Any, path: KeyPath, scope: str, label: str, seen: dict[str, str]

@@ -20,9 +20,9 @@ from degrade.loading.search_path import locate
 
 __all__ = ["RESERVED", "inherit", "override", "read"]
 
-RESERVED = ("name", "scale", "description", "define", "extends", "hr")
+RESERVED = ("name", "scale", "description", "import", "define", "extends", "hr")
 """Keys of a recipe that are not stages of the LR image."""
-REPLACED = ("name", "scale", "description", "define")
+REPLACED = ("name", "scale", "description", "import", "define")
 """Keys whose value always replaces that of the base recipe."""
 
 

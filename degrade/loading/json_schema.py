@@ -37,6 +37,12 @@ def recipe_schema() -> Schema:
                 "description": "HR size / LR size",
             },
             "extends": {"type": "string", "description": "a recipe's name or file"},
+            "import": {
+                "type": ["string", "array"],
+                "items": {"type": "string"},
+                "description": "modules of operators that it needs; named in the error if they"
+                " were not given with --import, never imported by the recipe",
+            },
             "define": {"description": "anchors for use below; otherwise ignored"},
             "hr": {**stage, "description": "makes the target from the HR image"},
         },

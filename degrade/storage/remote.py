@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from degrade.errors import UserError
+from degrade.extras import install
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -108,12 +109,12 @@ def _file_system(root: str, pid: int) -> AbstractFileSystem:
     try:
         from fsspec.core import url_to_fs
     except ImportError:
-        raise UserError(f"{root}: needs fsspec; pip install 'degrade[cloud]'") from None
+        raise UserError(f"{root}: needs fsspec; {install('cloud')}") from None
     with remote_errors(root):
         try:
             store, _ = url_to_fs(root)
         except ImportError as error:
-            raise UserError(f"{root}: {error}; pip install 'degrade[cloud]' for S3") from None
+            raise UserError(f"{root}: {error}; for S3: {install('cloud')}") from None
     return store
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from degrade.errors import SynthError
 from degrade.execution import Backend, choose_for
-from degrade.images.files import find_images, list_images
+from degrade.images.files import list_images, search_images
 from degrade.images.samples import sample_images
 from degrade.recipe import Recipe
 from degrade.storage.destination import Destination, open_destination
@@ -36,6 +37,8 @@ class Job:
         shard: Pairs in a shard, in formats that have shards.
         url: The dataset's URL, if it is not stored on this disk.
         backend: What runs the recipe's programs.
+        passed_over: Images of other formats and folders among the sources that are not read, each
+            with the reason.
     """
 
     root: Path | str
@@ -48,6 +51,7 @@ class Job:
     shard: int = 1000
     url: str = ""
     backend: Backend = "reference"
+    passed_over: tuple[tuple[str, str], ...] = ()
 
     @property
     def staging_dir(self) -> Path:
@@ -115,7 +119,7 @@ def prepare(
     destination = open_destination(output)
     FORMATS[format](destination).require_packages()
     _check(settings, recipe.scale)
-    root, sources = _find_sources(settings.input, destination.folder, output)
+    root, sources, passed_over = _find_sources(settings.input, destination.folder, output)
     return Job(
         root,
         sources,
@@ -127,6 +131,7 @@ def prepare(
         shard,
         url=str(output) if is_url(output) else "",
         backend=choose_for(device, backend),
+        passed_over=tuple(sorted(passed_over.items())),
     )
 
 
@@ -140,24 +145,25 @@ def _check(settings: SynthSettings, scale: int) -> None:
 
 def _find_sources(
     input: str, folder: Path, output: Path | str
-) -> tuple[Path | str, tuple[str, ...]]:
-    """Return the root of the HR images, and their paths relative to it."""
+) -> tuple[Path | str, tuple[str, ...], dict[str, str]]:
+    """Return the root of the HR images, their paths relative to it, and what was passed over."""
     if is_url(input):
-        url, names = list_images(input)
-        return url, tuple(names)
+        url, names, skipped = list_images(input)
+        return url, tuple(names), skipped
+    skipped: dict[str, str] = {}
     if input:
         given = local(input) or Path(input)
+        images, skipped = search_images(given)
         # A dataset inside its own input must not become a source when the run is resumed.
-        files = [
-            path for path in find_images(given) if folder.resolve() not in path.resolve().parents
-        ]
+        files = [path for path in images if folder.resolve() not in path.resolve().parents]
         if not files:
             raise SynthError(f"--input {input}: holds no images but those of --output {output}")
         root = given if given.is_dir() else Path(*_common(files))
     else:
         files = sample_images()
         root = files[0].parent
-    return root, tuple(path.relative_to(root).as_posix() for path in files)
+    sources = tuple(path.relative_to(root).as_posix() for path in files)
+    return root, sources, {os.path.relpath(path, root): why for path, why in skipped.items()}
 
 
 def _common(files: list[Path]) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ whose files are missing or damaged, are dropped, and their pairs rendered again.
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import json
 import re
@@ -25,6 +24,7 @@ from typing import Any, Protocol, TextIO
 from degrade.errors import SynthError
 from degrade.recipe import Recipe
 from degrade.storage.files import inside, sweep, write_atomic
+from degrade.storage.lock import locked
 
 __all__ = ["FIXED", "NUMBER", "Manifest", "Row", "drawn", "pair_files", "read_rows"]
 
@@ -127,13 +127,7 @@ class Manifest:
                 is writing to it.
         """
         _check_folder(folder)
-        with open(folder / ".lock", "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise SynthError(
-                    f"{folder}: another degrade process is writing here; wait for it to end"
-                ) from None
+        with locked(folder, "another degrade process is writing here; wait for it to end"):
             if verifier is not None:
                 verifier.begin()
             _write_records(folder, recipe, settings, versions)
@@ -197,7 +191,9 @@ def _write_records(
                 f"{folder}: holds another run ({'; '.join(changed)}); choose another --output"
             )
     # synth.json first: it marks the folder, so a run killed between the two can be resumed.
-    record = json.dumps({**settings, "versions": versions}, indent=2) + "\n"
+    # What defines its operators is no setting: a module may move.
+    needs = {"import": list(recipe.imports)} if recipe.imports else {}
+    record = json.dumps({**settings, **needs, "versions": versions}, indent=2) + "\n"
     _write_if_changed(path, record)
     _write_if_changed(folder / "recipe.yaml", f"# SHA-256 {recipe.hash}\n{recipe.to_yaml()}")
 

@@ -18,11 +18,12 @@ class MemorySemaphore:
     """Bytes shared by threads, and by processes that receive it when they start.
 
     Args:
-        total: The bytes; by default half of the machine's memory.
+        total: The bytes; by default half of the machine's memory, or 4 GiB where Python does not
+            know it (Windows).
     """
 
     def __init__(self, total: int | None = None) -> None:
-        self.total = total or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+        self.total = total or machine_memory() // 2
         context = multiprocessing.get_context("spawn")
         self._free = context.Value("q", self.total, lock=False)
         self._changed = context.Condition()
@@ -40,3 +41,10 @@ class MemorySemaphore:
             with self._changed:
                 self._free.value += count
                 self._changed.notify_all()
+
+
+def machine_memory() -> int:
+    """Return the bytes of the machine's memory; 8 GiB where Python does not know it (Windows)."""
+    if hasattr(os, "sysconf"):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 8 * 2**30

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from degrade.data.patches import crop_origin
 from degrade.execution import Backend
-from degrade.images.files import Image, ImageError
+from degrade.images.alpha import fill_transparent
+from degrade.images.files import Image, ImageError, Pixels
 from degrade.images.pixels import (
     as_pixels,
     channel_notes,
@@ -157,13 +158,32 @@ def degrade_crops(
     device: str = "cpu",
     backend: Backend | None = None,
 ) -> list[PairPixels]:
-    """Return the pairs of HR crops of equal size; crop ``i`` uses row ``i`` of the plan."""
-    hr = torch.from_numpy(np.stack([crop.pixels for crop in crops])).permute(0, 3, 1, 2)
-    pair = recipe.apply(hr.to(device), plan, backend=backend)
-    return [
-        (with_alpha(hr, crop.alpha), with_alpha(lr, crop.alpha))
-        for crop, hr, lr in zip(crops, as_pixels(pair.hr), as_pixels(pair.lr), strict=True)
+    """Return the pairs of HR crops of equal size; crop ``i`` uses row ``i`` of the plan.
+
+    Where alpha is kept, colour is extended under transparent pixels before it is degraded; see
+    :mod:`degrade.images.alpha`.
+    """
+    filled = [
+        crop.pixels if crop.alpha is None else fill_transparent(crop.pixels, crop.alpha)
+        for crop in crops
     ]
+    hr = torch.from_numpy(np.stack(filled)).permute(0, 3, 1, 2)
+    pair = recipe.apply(hr.to(device), plan, backend=backend)
+    hrs, lrs = as_pixels(pair.hr), as_pixels(pair.lr)
+    return [
+        (with_alpha(_as_shown(hr, crop, fill), crop.alpha), with_alpha(lr, crop.alpha))
+        for crop, fill, hr, lr in zip(crops, filled, hrs, lrs, strict=True)
+    ]
+
+
+def _as_shown(hr: NDArray[np.uint8], crop: HRCrop, filled: Pixels) -> NDArray[np.uint8]:
+    """Undo what filling changed where the image is not entirely transparent: the target is the
+    source, wherever one sees it.
+    """
+    if crop.alpha is None or filled is crop.pixels:
+        return hr
+    change = (crop.pixels.astype(np.int16) - filled) * (crop.alpha > 0)[:, :, None]
+    return np.asarray((hr + change).clip(0, 255), np.uint8)
 
 
 def with_alpha(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> NDArray[np.uint8]:

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from degrade.errors import SynthError, UserError
+from degrade.extras import install
 from degrade.images.files import ImageError
 from degrade.synthesis.job import Job
 from degrade.synthesis.render import Rendered, Result, by_source, commit, device_tasks
@@ -112,7 +113,7 @@ def _init_ray(workers: int | None) -> Any:
     try:
         import ray
     except ImportError:
-        raise UserError("--engine ray: needs Ray; pip install 'degrade[cluster]'") from None
+        raise UserError(f"--engine ray: needs Ray; {install('cluster')}") from None
     if not ray.is_initialized():
         local: dict[str, Any] = (
             {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": workers or os.cpu_count() or 1}

@@ -22,7 +22,6 @@ import json
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
 from typing import Any
 
 from degrade.errors import SynthError
@@ -31,10 +30,12 @@ from degrade.images.files import ImageError
 from degrade.recipe import Recipe
 from degrade.storage.destination import RECORDS, Destination, open_destination
 from degrade.storage.files import sha256
+from degrade.storage.names import escape
 from degrade.synthesis.job import Job
 from degrade.synthesis.manifest import Manifest
 from degrade.synthesis.render import Engine
 from degrade.synthesis.writers import FORMATS, FolderWriter
+from degrade.versions import package_versions
 
 __all__ = ["Report", "settings_record", "synthesize", "versions"]
 
@@ -70,11 +71,8 @@ class Report:
 
 def versions(backend: Backend) -> dict[str, str]:
     """Return the versions and the backend that are recorded with a dataset."""
-    made_by = {
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in PACKAGES},
-    }
-    return {**made_by, "backend": backend}
+    python = {"python": platform.python_version()}
+    return {**python, **package_versions(PACKAGES), "backend": backend}
 
 
 def settings_record(job: Job, recipe: Recipe) -> dict[str, Any]:
@@ -120,6 +118,8 @@ def synthesize(
     try:
         with Manifest.open(job.output, recipe, record, versions(job.backend), writer) as manifest:
             _put_records(destination, RECORDS)
+            for source, reason in job.passed_over:
+                manifest.skip(escape(source), reason)
             _make_pairs(job, engine, manifest, writer, report, progress)
             manifest.finish()
             writer.finish(manifest.rows())

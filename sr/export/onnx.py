@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from degrade.errors import UserError
+from degrade.extras import install
 from sr.checkpoint import write
 from sr.models import Model
 
@@ -54,7 +55,7 @@ def onnx_bytes(model: Model) -> bytes:
         for package in ("onnx", "onnxscript"):
             import_module(package)
     except ImportError as error:
-        raise UserError(f"export to ONNX: {error}; run `pip install degrade[export]`") from None
+        raise UserError(f"export to ONNX: {error}; {install('export')}") from None
     free = {
         0: torch.export.Dim("batch"),
         2: torch.export.Dim("height"),
@@ -83,7 +84,7 @@ def difference(model: Model, data: bytes, height: int, width: int) -> float:
     try:
         import onnxruntime
     except ImportError as error:
-        raise UserError(f"export to ONNX: {error}; run `pip install degrade[export]`") from None
+        raise UserError(f"export to ONNX: {error}; {install('export')}") from None
     image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"lr": image.numpy()})

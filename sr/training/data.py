@@ -3,7 +3,8 @@
 Sample n of a run is image :math:`\\pi_e(n \\bmod N)` of epoch :math:`e = \\lfloor n / N \\rfloor`,
 with :math:`\\pi_e` a permutation drawn from (seed, e). Step s takes samples s b to (s + 1) b - 1;
 of w processes, rank r takes every w-th of these. So a resumed run continues the sequence, ranks
-never share a sample, and w ranks together see what one process would.
+never share a sample, and w ranks together see what one process would. No two samples of a run have
+the same index, so the data set's own epoch stays 0.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def dataloader(
         pin_memory=device.type == "cuda",
     )
     if recipe is not None:
-        yield from pairs(loader, recipe, config.seed, device)
+        yield from pairs(loader, recipe, config.seed, device, epoch=0)
         return
     for batch in loader:
         lr, hr = batch["lr"].to(device), batch["hr"].to(device)
@@ -134,7 +135,9 @@ def open_dataset(config: Config) -> PatchFolder | PairedFolder:
     """Open the data set of a run, each image once an epoch. Raises UserError if it is missing."""
     if config.recipe.startswith(PAIRS):
         try:
-            folder = PairedFolder(config.recipe.removeprefix(PAIRS), config.patch, config.seed)
+            folder = PairedFolder(
+                config.recipe.removeprefix(PAIRS), config.patch, config.seed, fixed=True
+            )
         except ValueError as error:
             raise UserError(str(error)) from None
         if folder.scale != config.scale:
@@ -147,5 +150,9 @@ def open_dataset(config: Config) -> PatchFolder | PairedFolder:
         raise UserError("--data is missing: a folder of HR images (may be given several times)")
     files = [path for source in config.data for path in find_sources(source)]
     return PatchFolder(
-        files, config.patch, seed=config.seed, cache=len(files) <= MAX_CACHED_IMAGES
+        files,
+        config.patch,
+        seed=config.seed,
+        cache=len(files) <= MAX_CACHED_IMAGES,
+        fixed=True,
     )

@@ -16,15 +16,15 @@ that a resume needs, so a killed run, once resumed, gives the same result.
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import json
 import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -33,6 +33,7 @@ from degrade.errors import UserError
 from degrade.images.pixels import encode_png
 from degrade.recipe import Recipe
 from degrade.storage.files import sweep
+from degrade.storage.lock import locked
 from sr import checkpoint, figures
 from sr.evaluation import evaluate
 from sr.examples import Example
@@ -77,7 +78,7 @@ class Run:
         self.best = -math.inf
         self.psnr: float | None = None
         self._tensorboard: SummaryWriter | None = None
-        self._lock: TextIO | None = None
+        self._lock = ExitStack()
         self._losses: list[dict[str, Tensor]] = []
         self._begun = time.monotonic()
 
@@ -141,17 +142,10 @@ class Run:
         samples = self.folder / "samples"
         try:
             samples.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.folder / ".lock", "w")  # noqa: SIM115
         except OSError as error:
             raise UserError(f"--out {self.folder}: {error.strerror}") from None
-        try:
-            # Not flock: data loader workers inherit it, and outlive a killed run by seconds.
-            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"{self.folder}: another process is training here; "
-                "wait for it to end, or choose another --out"
-            ) from None
+        refusal = "another process is training here; wait for it to end, or choose another --out"
+        self._lock.enter_context(locked(self.folder, refusal))
         sweep([*self.folder.glob(".*.tmp"), *samples.glob(".*.tmp")])
 
     def _identity(self) -> dict[str, Any]:
@@ -175,8 +169,7 @@ class Run:
         """Close the log and unlock the folder."""
         if self._tensorboard is not None:
             self._tensorboard.close()
-        if self._lock is not None:
-            self._lock.close()
+        self._lock.close()
 
     # --- steps -----------------------------------------------------------------------------------
 

@@ -68,7 +68,7 @@ class UrlFolderReader:
 
 
 def _urls_by_stem(url: str) -> dict[str, str]:
-    base, names = list_images(url)
+    base, names, _ = list_images(url)
     stems = [PurePosixPath(name).with_suffix("").as_posix() for name in names]
     doubled = shortened(stem for stem, count in Counter(stems).items() if count > 1)
     if doubled:

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from degrade.data.readers.base import EncodedImage, LazyHandle, name_order, shortened
 from degrade.errors import UserError
+from degrade.extras import install
 from degrade.images.files import ImageError
 
 __all__ = ["FILES", "LmdbReader", "key_of", "name_of", "open_lmdb", "read_keys"]
@@ -114,9 +115,7 @@ def open_lmdb(folder: Path) -> Any:
     try:
         import lmdb
     except ImportError:
-        raise UserError(
-            f"{folder}: LMDB needs the lmdb package; pip install 'degrade[shards]'"
-        ) from None
+        raise UserError(f"{folder}: LMDB needs the lmdb package; {install('shards')}") from None
     path = os.path.realpath(folder)
     try:
         stat = os.stat(folder / FILES[0])

@@ -6,15 +6,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import tarfile
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from degrade.data.readers.base import EncodedImage, LazyHandle, name_order
+from degrade.data.readers.base import EncodedImage, name_order
 from degrade.errors import UserError
 
 __all__ = ["IndexedTar", "WebDatasetReader"]
@@ -36,7 +35,6 @@ class IndexedTar:
                 self.extents = {m.name: (m.offset_data, m.size) for m in tar if m.isfile()}
         except (tarfile.TarError, EOFError, OSError) as error:
             raise UserError(f"{path}: is not a complete tar archive ({error})") from None
-        self._handle = LazyHandle(_open_file, path)
 
     def __contains__(self, name: str) -> bool:
         return name in self.extents
@@ -44,14 +42,14 @@ class IndexedTar:
     def read(self, name: str) -> bytes:
         """Return a member's contents. Raises UserError if the file ends within it."""
         start, size = self.extents[name]
-        data = os.pread(self._handle.get().fileno(), size, start)
+        with open(
+            self.path, "rb"
+        ) as file:  # not kept open: threads and processes share the reader
+            file.seek(start)
+            data = file.read(size)
         if len(data) != size:
             raise UserError(f"{self.path}: ends within {name}; it was cut short")
         return data
-
-
-def _open_file(path: Path) -> BinaryIO:
-    return open(path, "rb")
 
 
 class WebDatasetReader:

@@ -23,7 +23,8 @@ from typing import BinaryIO
 
 from PIL.ImageFile import ImageFile
 
-from degrade.images.decode import ImageSource, decoder_errors, open_header, open_source
+from degrade.images.decode import ImageSource, open_header, open_source
+from degrade.images.errors import decoder_errors
 from degrade.images.image import Image
 from degrade.images.regions.base import Box, FullDecode, RegionReader
 from degrade.images.regions.png import PngRegions
@@ -88,7 +89,7 @@ class OpenImage:
                 if reader is not None:
                     return reader
         small = self.area <= FULL_DECODE_PIXELS
-        return FullDecode(self._picture, self._file, self.name, small)
+        return FullDecode(self._picture, self.name, small)
 
     @cached_property
     def size(self) -> tuple[int, int]:
@@ -112,6 +113,6 @@ class OpenImage:
         if 2 * sum(height * width for _, _, height, width in boxes) > self.area:
             # Opened again: reading through the first reader has changed its header's state.
             picture = open_header(self._file, self.name, self.area)
-            reader = FullDecode(picture, self._file, self.name, small=True)
+            reader = FullDecode(picture, self.name, small=True)
         with self._decoder_errors():
             return reader.read(boxes)

@@ -8,23 +8,14 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from io import BytesIO
 from math import inf
-from typing import Any, BinaryIO, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from PIL.ImageFile import ImageFile
 
-from degrade.images.decode import (
-    MODE_NOTES,
-    ORIENTATION,
-    convert_8bit,
-    decode,
-    exif_orientation,
-    exif_transpose,
-    is_8bit,
-    metadata_notes,
-    open_header,
-    read_only,
-)
+from degrade.images.decode import decode, is_8bit, metadata_notes, open_header, read_only
 from degrade.images.image import Image, Pixels
+from degrade.images.modes import MODE_NOTES, convert
+from degrade.images.orientation import exif_orientation, exif_transpose, tag_orientation
 
 __all__ = [
     "Box",
@@ -97,7 +88,7 @@ def crop_image(image: Image, box: Box) -> Image:
 
 def decode_bytes(data: bytes, name: str) -> Image:
     """Decode a file made of parts of the one called ``name``."""
-    return decode(open_header(BytesIO(data), name, inf), BytesIO(data), name)
+    return decode(open_header(BytesIO(data), name, inf), name)
 
 
 class FullDecode:
@@ -107,8 +98,8 @@ class FullDecode:
     other images become an array, of which regions are copied.
     """
 
-    def __init__(self, picture: ImageFile, file: BinaryIO, name: str, small: bool) -> None:
-        self._picture, self._file, self._name = picture, file, name
+    def __init__(self, picture: ImageFile, name: str, small: bool) -> None:
+        self._picture, self._name = picture, name
         self._mode = picture.mode
         self._tags: Mapping[int, Any] = dict(getattr(picture, "tag_v2", {}))
         narrow = is_8bit(picture)
@@ -119,13 +110,13 @@ class FullDecode:
 
     @cached_property
     def _image(self) -> Image:
-        return decode(self._picture, self._file, self._name)
+        return decode(self._picture, self._name)
 
     @cached_property
     def _orientation(self) -> int:
         self._picture.load()
         if self._tags:
-            return int(self._tags.get(ORIENTATION, 1))
+            return tag_orientation(self._tags)
         return exif_orientation(self._picture)
 
     @property
@@ -149,6 +140,6 @@ class FullDecode:
         for box in boxes:
             top, left, height, width = box_as_stored(box, size, orientation)
             part = self._picture.crop((left, top, left + width, top + height))
-            pixels, alpha = convert_8bit(part, self._name)
+            pixels, alpha = convert(part, self._name)
             regions.append(transpose_image(Image(pixels, alpha, notes), orientation, more))
         return regions

@@ -12,14 +12,16 @@ import zlib
 from collections.abc import Iterator, Sequence
 from io import BytesIO
 from math import inf
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 from PIL.ImageFile import ImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from degrade.images.decode import exif_orientation, metadata_notes, open_header
+from degrade.images.decode import metadata_notes, open_header
 from degrade.images.image import Image, Uint8
+from degrade.images.orientation import exif_orientation
+from degrade.images.png_chunks import SIGNATURE, Chunk, chunk_bytes, chunk_data, find_chunks
 from degrade.images.regions.base import (
     Box,
     box_as_stored,
@@ -32,7 +34,6 @@ __all__ = ["InflateReader", "PngRegions"]
 
 BAND_BYTES = 2**20
 """Bytes of rows in memory at a time."""
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Channels by colour type."""
 # Bytes a pixel -> a colour type and depth of that many, whose decoded bytes are those of the file.
@@ -43,30 +44,22 @@ Chunks = Sequence[tuple[bytes, bytes]]
 """Type and data of PNG chunks."""
 
 
-class _ChunkPlace(NamedTuple):
-    """A chunk in the file: its type, the offset of its data, and their length."""
-
-    kind: bytes
-    start: int
-    length: int
-
-
 class PngRegions:
     """Reads a PNG's rows from the top, and keeps those of the regions."""
 
     memory_estimate = 8 * BAND_BYTES
 
-    def __init__(self, file: BinaryIO, name: str, chunks: Sequence[_ChunkPlace]) -> None:
+    def __init__(self, file: BinaryIO, name: str, chunks: Sequence[Chunk]) -> None:
         self._file, self._name = file, name
         kinds = [chunk.kind for chunk in chunks]
         first = kinds.index(b"IDAT")
         self._idat = [*itertools.takewhile(lambda c: c.kind == b"IDAT", chunks[first:])]
-        head = struct.unpack(">IIBB", self._data(chunks[0])[:10])
+        head = struct.unpack(">IIBB", chunk_data(self._file, chunks[0])[:10])
         self._width, self._height, self._depth, self._colour = head
         self._bits = self._depth * CHANNELS[self._colour]
         self._stride = (self._width * self._bits + 7) // 8
         self._palette = [
-            (chunk.kind, self._data(chunk))
+            (chunk.kind, chunk_data(self._file, chunk))
             for chunk in chunks[1:first]
             if chunk.kind in (b"PLTE", b"tRNS")
         ]
@@ -82,7 +75,7 @@ class PngRegions:
         animated = int(getattr(picture, "n_frames", 1)) > 1
         if picture.format != "PNG" or animated or picture.info.get("interlace"):
             return None
-        return cls(file, name, list(_chunks(file)))
+        return cls(file, name, list(find_chunks(file)))
 
     def read(self, boxes: Sequence[Box]) -> list[Image]:
         stored = [box_as_stored(box, self.size, self._orientation) for box in boxes]
@@ -125,11 +118,11 @@ class PngRegions:
         region = crop_image(image, (0, start - left, height, width))
         return transpose_image(region, self._orientation, self._notes)
 
-    def _one_pixel(self, before: Sequence[_ChunkPlace], after: Sequence[_ChunkPlace]) -> ImageFile:
+    def _one_pixel(self, before: Sequence[Chunk], after: Sequence[Chunk]) -> ImageFile:
         """Open a picture of one pixel with all of the file's metadata: EXIF may come last."""
         row = bytes(1 + (self._bits + 7) // 8)
         first, last = (
-            [(chunk.kind, self._data(chunk)) for chunk in chunks if chunk.kind not in _IMAGE_DATA]
+            [(c.kind, chunk_data(self._file, c)) for c in chunks if c.kind not in _IMAGE_DATA]
             for chunks in (before, after)
         )
         return open_header(BytesIO(self._png(1, 1, row, first, last)), self._name, inf)
@@ -157,11 +150,7 @@ class PngRegions:
         head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
         data = zlib.compress(rows, 0)
         chunks = [(b"IHDR", head), *before, (b"IDAT", data), *after, (b"IEND", b"")]
-        return SIGNATURE + b"".join(_chunk(kind, data) for kind, data in chunks)
-
-    def _data(self, chunk: _ChunkPlace) -> bytes:
-        self._file.seek(chunk.start)
-        return self._file.read(chunk.length)
+        return SIGNATURE + b"".join(chunk_bytes(kind, data) for kind, data in chunks)
 
     def _compressed(self) -> Iterator[bytes]:
         """Read the compressed rows, at most ``BAND_BYTES`` at a time."""
@@ -217,23 +206,3 @@ class InflateReader:
         if not data:
             raise EOFError("ends early")
         return self._decoder.decompress(data, most)
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    """Return a PNG chunk with its length and checksum."""
-    checksum = zlib.crc32(data, zlib.crc32(kind))
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
-
-
-def _chunks(file: BinaryIO) -> Iterator[_ChunkPlace]:
-    """Find the chunks, up to where the file ends."""
-    place = len(SIGNATURE)
-    kind = b""
-    while kind != b"IEND":
-        file.seek(place)
-        head = file.read(8)
-        if len(head) < 8:
-            return
-        length, kind = struct.unpack(">I4s", head)
-        yield _ChunkPlace(kind, place + 8, length)
-        place += 12 + length

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
-from degrade.images.decode import ORIENTATION, metadata_notes
+from degrade.images.decode import metadata_notes
 from degrade.images.image import Image
+from degrade.images.orientation import tag_orientation
 from degrade.images.regions.base import (
     Box,
     box_as_stored,
@@ -52,7 +53,7 @@ class TiffRegions:
         self._order: bytes = picture.tag_v2.prefix
         self._types: dict[int, int] = picture.tag_v2.tagtype
         self._tags = {tag: tags[tag] for tag in _CODING if tag in tags}
-        self._orientation = int(tags.get(ORIENTATION, 1))
+        self._orientation = tag_orientation(tags)
         self._notes = metadata_notes(picture, self._orientation)
         self._width, self._height = int(tags[_WIDTH]), int(tags[_HEIGHT])
         height, width = self._height, self._width

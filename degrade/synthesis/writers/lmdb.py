@@ -20,6 +20,7 @@ from typing import Any
 
 from degrade.data.readers.lmdb import key_of, open_lmdb
 from degrade.errors import SynthError, UserError
+from degrade.extras import install
 from degrade.synthesis.manifest import Row
 from degrade.synthesis.writers.folder import EncodedPair, PackedWriter, matches
 
@@ -157,7 +158,5 @@ def _import() -> Any:
     try:
         import lmdb
     except ImportError:
-        raise UserError(
-            "--format lmdb: needs the lmdb package; pip install 'degrade[shards]'"
-        ) from None
+        raise UserError(f"--format lmdb: needs the lmdb package; {install('shards')}") from None
     return lmdb

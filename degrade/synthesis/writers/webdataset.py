@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 from degrade.data.readers.webdataset import IndexedTar
 from degrade.errors import UserError
+from degrade.extras import install
 from degrade.storage.destination import Destination
 from degrade.synthesis.manifest import Row
 from degrade.synthesis.writers.folder import EncodedPair, PackedWriter, matches
@@ -184,6 +185,6 @@ def _tar_writer() -> Any:
         from webdataset.writer import TarWriter
     except ImportError:
         raise UserError(
-            "--format webdataset: needs the webdataset package; pip install 'degrade[shards]'"
+            f"--format webdataset: needs the webdataset package; {install('shards')}"
         ) from None
     return TarWriter
