@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from sr.models.base import Model
+from sr.models.compact import SRVGGNetCompact
 from sr.models.discriminator import Discriminator, ESRGANDiscriminator, UNetDiscriminator
 from sr.models.interpolation import Bicubic
 from sr.models.rrdb import RRDBNet
@@ -27,6 +28,7 @@ __all__ = [
     "Model",
     "RRDBNet",
     "SRResNet",
+    "SRVGGNetCompact",
     "SparseCoding",
     "build",
     "name_of",
@@ -44,6 +46,7 @@ MODELS.update(
         "srresnet": SRResNet,
         "msrresnet": MSRResNet,
         "rrdb": RRDBNet,
+        "compact": SRVGGNetCompact,
     }
 )
 
