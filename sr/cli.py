@@ -560,7 +560,8 @@ def compare_command(
     models: Annotated[
         str | None,
         typer.Option(
-            help="bicubic, trainers of sr train, and checkpoints, comma-separated. "
+            help="Comma-separated: bicubic, methods of sr train, checkpoints, weights of other "
+            "programs (.pth, .safetensors), onnx:FILE, python:MODULE:FUNCTION, command:PROGRAM. "
             "Default: bicubic,srcnn,srresnet."
         ),
     ] = None,
@@ -574,7 +575,7 @@ def compare_command(
         str | None,
         typer.Option(
             help="Test sets, comma-separated: recipes, RECIPE@0.75 for one at a severity, "
-            "pairs:DIR. Default: bicubic,realesrgan_light,bsrgan,realesrgan."
+            "pairs:DIR, lr:DIR. Default: bicubic,realesrgan_light,bsrgan,realesrgan."
         ),
     ] = None,
     severity: Annotated[
@@ -601,6 +602,14 @@ def compare_command(
     scale: Annotated[int | None, typer.Option(help="HR size / LR size. Default: 4.")] = None,
     steps: Annotated[
         int | None, typer.Option(help="Optimizer steps of each run. Default: the trainer's.")
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated, as for sr eval: psnr_y,ssim_y,lpips,dists,niqe."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="What SR is compared with: raw or recipe, as for sr eval."),
     ] = None,
     seeds: Annotated[
         int | None, typer.Option(help="Runs of each model on each recipe. Default: 1.")
@@ -669,6 +678,9 @@ def compare_command(
         "scale": scale,
         "steps": steps,
         "seeds": seeds,
+        "metrics": split_commas(metrics),
+        "target": target,
+        "modules": tuple(modules) or None,
         "severity": split_commas(severity),
         "draws": draws,
         "representatives": representatives,

@@ -48,7 +48,7 @@ LAYERS = (
     "sr.training",
     "sr.comparison.config sr.comparison.bootstrap sr.comparison.seal sr.comparison.workers",
     "sr.comparison.columns sr.comparison.runs",
-    "sr.comparison.cells",
+    "sr.comparison.rows sr.comparison.cells",
     "sr.comparison.matrix",
     "sr.comparison.statistics sr.comparison.compare",
     "sr.comparison",

@@ -211,6 +211,7 @@ def by_hand(given: list[list[list[float]]] | np.ndarray, seeds: int = 1) -> Matr
         ("psnr_y", "lpips"),
         {"psnr_y": scores, "lpips": scores},
         [],
+        lower=("lpips",),
     )
 
 
@@ -507,7 +508,7 @@ def test_page_in_a_browser(matrix: Matrix, tmp_path: Path) -> None:
 
 
 def test_page_of_equal_images(place: Path, tmp_path: Path) -> None:
-    """An infinite PSNR and a single image leave no NaN in the page or the files."""
+    """An exact result and a single image leave no NaN in the page or the files."""
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "flat.png").write_bytes(encode_png(np.full((32, 32, 3), 90, np.uint8)))
     flat = run_comparison(
@@ -521,9 +522,28 @@ def test_page_of_equal_images(place: Path, tmp_path: Path) -> None:
             settings={},
         )
     )
-    assert flat.scores["psnr_y"][0][0].tolist() == [[[math.inf]]]
-    assert flat.left_out("psnr_y", 0) == 1
+    # PSNR is bounded, so that equal images have a mean too.
+    assert flat.scores["psnr_y"][0][0].tolist() == [[[100]]]
     write_results(flat)
-    rows = list(csv.DictReader(io.StringIO((tmp_path / "matrix.csv").read_text())))
-    assert (rows[0]["mean"], rows[0]["images"], rows[0]["left_out"]) == ("", "0", "1")
     json.loads((tmp_path / "matrix.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_values_without_a_mean_are_left_out_of_all_rows(tmp_path: Path) -> None:
+    given = [[[20, 30, 9], [1, 2, 3]], [[24, math.nan, 9], [1, 2, 3]], [[19, 30, 9], [1, 2, 3]]]
+    matrix = by_hand(given)
+    assert [matrix.left_out("psnr_y", column) for column in (0, 1)] == [1, 0]
+    rows = list(csv.DictReader(io.StringIO(to_csv(matrix))))
+    assert [row["mean"] for row in rows if row["test"] == "a" and row["metric"] == "psnr_y"] == [
+        "14.5",
+        "16.5",
+        "14",
+    ]
+    assert {(row["test"], row["images"], row["left_out"]) for row in rows} == {
+        ("a", "2", "1"),
+        ("b", "3", "0"),
+    }
+    json.dumps(to_json(matrix), allow_nan=False)
+    json.dumps(report_data(matrix), allow_nan=False)
+    nothing = by_hand([[[math.nan, math.nan], [1, 2]]] * 3)
+    assert "a,psnr_y,,,,0,1,2" in to_csv(nothing)
+    json.dumps(report_data(nothing), allow_nan=False)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -13,10 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from test_sr_compare import place, settings  # noqa: F401  (place is a fixture)
 from typer.testing import CliRunner
 
 from degrade.errors import UserError
+from degrade.images.pixels import encode_png
 from degrade.recipe import Recipe
 from degrade.rng import Key
 from sr import checkpoint
@@ -27,8 +30,12 @@ from sr.comparison.columns import read_columns
 from sr.comparison.compare import cells_of, plan_comparison, run_comparison
 from sr.comparison.config import Comparison
 from sr.comparison.cost import estimate
+from sr.comparison.html_report import render, report_data
 from sr.comparison.runs import LAST, run_name
 from sr.comparison.seal import choose
+from sr.comparison.tables import to_csv
+from sr.figures import to_pixels
+from sr.models import build
 
 TINY = {"model.kernels": [3, 1, 3], "model.filters": [4, 4], "batch": 2, "patch": 24}
 GAN = {
@@ -221,6 +228,73 @@ def test_representatives(
     given = run_comparison(comparison.model_copy(update={"lines": str(lines)})).representatives
     assert given is not None
     assert given.lines[1].tolist() == [30, 30, 30]
+
+
+# --- any model, any test set ---------------------------------------------------------------------
+
+
+def test_a_foreign_model_is_a_row(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    torch.manual_seed(0)
+    network = build("rrdb", scale=2, channels=8, growth=4, blocks=1)
+    torch.save({"params_ema": network.state_dict()}, tmp_path / "theirs.pth")
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "def enlarge(lr):\n"
+        "    return torch.nn.functional.interpolate(lr, scale_factor=2, mode='nearest')\n"
+    )
+    models = ("bicubic", str(tmp_path / "theirs.pth"), "python:mine:enlarge")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        comparison = alone(place, tmp_path / "out", models=models, settings={})
+        found = run_comparison(comparison)
+        assert told(comparison) == []
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert [row.label for row in found.rows] == ["bicubic", "theirs", "mine:enlarge"]
+    assert found.rows[1].train == "none"
+    means = [found.by_image("psnr_y", row, 0).mean() for row in range(3)]
+    assert len(set(means)) == 3
+    assert "theirs" in render(found)
+
+
+def test_pairs_and_unpaired_images_are_columns(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    recipe = Recipe.load("bicubic", 2)
+    for folder in ("hr", "lr"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+    for i, path in enumerate(sorted((place / "test").iterdir())):
+        pair = recipe(path, seed=0, index=i)
+        for side in ("hr", "lr"):
+            pixels = to_pixels(getattr(pair, side))
+            (tmp_path / "set" / side / f"{i}.png").write_bytes(encode_png(pixels))
+    comparison = alone(
+        place,
+        tmp_path / "out",
+        models=("bicubic",),
+        settings={},
+        test=("bicubic", f"pairs:{tmp_path / 'set'}", f"lr:{tmp_path / 'set' / 'lr'}"),
+        metrics=("psnr_y", "blind_metric:brightness"),
+        modules=("blind_metric",),
+    )
+    (tmp_path / "blind_metric.py").write_text(
+        "from sr.metrics import Metric\n"
+        "def brightness():\n"
+        "    return Metric(lambda sr, hr, shave: float(sr.mean()), 'mean', blind=True, lower=True)"
+    )
+    sys.path.insert(0, str(tmp_path))
+    try:
+        found = run_comparison(comparison)
+    finally:
+        sys.path.remove(str(tmp_path))
+    psnr, blind = (
+        [found.scores[name][0][column].ravel() for column in range(3)] for name in found.metrics
+    )
+    np.testing.assert_allclose(psnr[0], psnr[1], atol=1e-6)
+    assert np.isnan(psnr[2]).all()
+    np.testing.assert_allclose(blind[1], blind[2], atol=1e-6)
+    assert list(found.lower) == ["blind_metric:brightness"]
+    page = report_data(found)
+    assert page["cells"]["psnr_y"][0][2]["value"]["mean"] is None
+    assert "\nbicubic,none,lr:" in to_csv(found)
 
 
 # --- processes and cost --------------------------------------------------------------------------

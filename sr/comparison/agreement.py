@@ -21,7 +21,7 @@ import numpy as np
 
 from sr.comparison.bootstrap import DRAWS, LEVEL, Interval, counts
 from sr.comparison.matrix import Matrix, Reals
-from sr.comparison.statistics import cell, difference, sign
+from sr.comparison.statistics import cell, difference
 
 __all__ = ["Flip", "flips", "kendall", "resampled_scores", "tau"]
 
@@ -56,7 +56,7 @@ def resampled_scores(matrix: Matrix, metric: str, column: int) -> Reals:
     """
     means: list[Reals] = []
     for row in range(len(matrix.rows)):
-        values = sign(metric) * cell(matrix, metric, row, column)
+        values = matrix.sign(metric) * cell(matrix, metric, row, column)
         seeds, images = values.shape
         if not images:
             return np.full((DRAWS, len(matrix.rows)), np.nan)
@@ -72,7 +72,7 @@ def tau(matrix: Matrix, metric: str) -> list[list[Interval]]:
     samples = [resampled_scores(matrix, metric, column) for column in columns]
     rows = range(len(matrix.rows))
     means = [
-        np.array([sign(metric) * float(v.mean()) if v.size else math.nan for v in values])
+        np.array([matrix.sign(metric) * float(v.mean()) if v.size else math.nan for v in values])
         for values in ([cell(matrix, metric, row, column) for row in rows] for column in columns)
     ]
 
@@ -98,7 +98,9 @@ def flips(matrix: Matrix, metric: str) -> list[Flip]:
         for b in range(a):
             gaps = [difference(matrix, metric, a, column, b) for column in columns]
             ahead = [
-                0 if one is None or not one.clear else sign(metric) * (1 if one.mean > 0 else -1)
+                0
+                if one is None or not one.clear
+                else matrix.sign(metric) * (1 if one.mean > 0 else -1)
                 for one in gaps
             ]
             for t in columns:

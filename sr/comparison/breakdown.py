@@ -35,7 +35,6 @@ from degrade.fields import Range
 from degrade.plan import Column
 from sr.comparison.bootstrap import LEVEL, Interval, counts, interval
 from sr.comparison.matrix import Matrix, Reals, TestSet
-from sr.comparison.statistics import sign
 
 __all__ = ["Group", "Parameter", "Share", "curve", "explained", "losses", "parameters", "ranked"]
 
@@ -148,11 +147,11 @@ def losses(matrix: Matrix, metric: str, row: int, column: int) -> tuple[Reals, s
     """Return what each sample loses, (D, N), mean over seeds, and against what, in words. NaN
     where a value is not finite.
     """
-    values = sign(metric) * matrix.scores[metric][row][column].mean(0)
+    values = matrix.sign(metric) * matrix.scores[metric][row][column].mean(0)
     values = np.where(np.isfinite(values), values, np.nan)
     plain = _plain(matrix, column)
     if plain is not None:
-        reference = sign(metric) * matrix.by_image(metric, row, plain)
+        reference = matrix.sign(metric) * matrix.by_image(metric, row, plain)
         return reference - values, f"the same image on {matrix.tests[plain].name}"
     if len(values) > 1:
         return values.mean(0) - values, "the image's mean over its draws"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,17 +25,18 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from degrade.data.pairs import PairedFolder
+from degrade.errors import UserError
 from degrade.images.files import find_images
 from sr import checkpoint
 from sr.comparison.columns import Column
 from sr.comparison.config import BICUBIC, Comparison
 from sr.evaluation import Results, evaluate
-from sr.examples import PAIRS, Example, hr_images
+from sr.examples import LR_ONLY, PAIRS, Example
 from sr.figures import most_detailed, to_pixels
-from sr.pretrained import MissingWeightsError, locate
+from sr.metrics import Metric, default_metrics, open_metrics
+from sr.models.external import is_external
 
-__all__ = ["Cell", "CellResults", "Crop", "count_images", "evaluate_cell", "read_cell"]
+__all__ = ["Cell", "CellResults", "Crop", "evaluate_cell", "opened", "read_cell"]
 
 CROPS = 4
 """Images of each test set of which a crop is kept for the report."""
@@ -78,9 +80,9 @@ class Cell:
         """Where its results are kept. Reads the model's file, once."""
         comparison, column = self.comparison, self.column
         data = [
-            *("cell 1", checkpoint.versions()["degrade"]),
+            *("cell 2", checkpoint.versions()["degrade"], comparison.target),
             *(comparison.scale, comparison.seed + self.draw, column.identity),
-            *(_content(self.model), _images(column.source), _measures_lpips()),
+            *(_content(self.model), _images(column.source), _protocols(comparison.metrics)),
         ]
         digest = hashlib.sha256(json.dumps(data).encode()).hexdigest()
         return Path(comparison.out) / "cells" / f"{digest[:24]}.npz"
@@ -88,17 +90,25 @@ class Cell:
 
 @dataclass(frozen=True, eq=False)
 class CellResults:
-    """What was measured, and the crops of some images by name."""
+    """What was measured, the crops of some images by name, and the metrics of which lower values
+    are better.
+    """
 
     results: Results
     crops: dict[str, Crop]
+    lower: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=256)
 def _content(model: str) -> str:
-    """The hash of a model's file."""
+    """The hash of a model's file; what it is called, where it has none."""
+    kind, _, place = model.partition(":")
+    if is_external(model) and not (kind == "onnx" and Path(place).is_file()):
+        return model
     if model == BICUBIC:
         return BICUBIC
+    if is_external(model):
+        return hashlib.sha256(Path(place).read_bytes()).hexdigest()
     with open(checkpoint.weights_file(model), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -106,24 +116,20 @@ def _content(model: str) -> str:
 @lru_cache(maxsize=64)
 def _images(source: str) -> list[tuple[str, int, int]]:
     """Name, size in bytes and time of change of each file of a test set."""
-    files = find_images(source.removeprefix(PAIRS))
+    files = find_images(source.removeprefix(PAIRS).removeprefix(LR_ONLY))
     stats = [(path, path.stat()) for path in files]
     return [(path.as_posix(), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
 
 
-def _measures_lpips() -> bool:
-    try:
-        locate("alexnet")
-    except MissingWeightsError:
-        return False
-    return True
+@lru_cache(maxsize=8)
+def opened(names: tuple[str, ...]) -> dict[str, Metric]:
+    """Return the metrics of their names, by default the usual ones. Raises UserError."""
+    return open_metrics(names) if names else default_metrics()
 
 
-def count_images(source: str) -> int:
-    """Return the number of images of a test set."""
-    if source.startswith(PAIRS):
-        return len(PairedFolder(source.removeprefix(PAIRS)))
-    return len(hr_images(source))
+def _protocols(names: tuple[str, ...]) -> dict[str, str]:
+    """How each metric is measured, weights included."""
+    return {name: metric.protocol for name, metric in opened(names).items()}
 
 
 # --- evaluate ------------------------------------------------------------------------------------
@@ -134,31 +140,45 @@ def evaluate_cell(cell: Cell, device: str) -> None:
     file = cell.file
     if file.is_file() and read_cell(cell) is not None:
         return
-    column, scale = cell.column, cell.comparison.scale
-    model = checkpoint.load(cell.model, scale, device)
-    count = count_images(column.source)
-    shown = set(range(0, count, max(1, count // CROPS))[:CROPS]) if cell.draw == 0 else set[int]()
+    column, comparison = cell.column, cell.comparison
+    model = checkpoint.load(cell.model, comparison.scale, device)
+    metrics = opened(comparison.metrics)
+    window = max(metric.window for metric in metrics.values())
+    examples = column.examples(comparison, cell.draw, window)
+    if examples.target is None:
+        metrics = {name: metric for name, metric in metrics.items() if metric.blind}
+    if not metrics:
+        raise UserError(
+            f"{column.name}: has no HR images, which all metrics need; "
+            "add --metrics psnr_y,niqe or pyiqa:NAME"
+        )
+    step = max(1, len(examples) // CROPS)
+    shown = set(examples.names[::step][:CROPS]) if cell.draw == 0 else set[str]()
     crops: dict[str, Crop] = {}
-    seen = 0
 
     def keep(example: Example, sr: Tensor) -> None:
-        nonlocal seen
-        if seen in shown:
-            cut = _cropper(example)
-            crops[example.name] = Crop(cut(example.hr), cut(example.lr), cut(sr))
-        seen += 1
+        if example.name in shown:
+            cut = _cropper(example, sr)
+            hr = sr if example.truth is None else example.truth
+            crops[example.name] = Crop(cut(hr), cut(example.lr), cut(sr))
 
-    examples = column.examples(cell.comparison.seed + cell.draw)
-    results = evaluate(model, cell.model, examples, column.recipe, on_image=keep)
+    results = evaluate(model, cell.model, examples, on_image=keep, metrics=metrics)
+    lower = tuple(name for name, metric in metrics.items() if metric.lower)
     file.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.write(file, _encode(CellResults(results, crops)))
+    checkpoint.write(file, _encode(CellResults(results, crops, lower)))
 
 
-def _cropper(example: Example) -> Callable[[Tensor], Pixels]:
-    """A function that cuts the most detailed square of HR out of images of HR's or LR's size."""
-    (height, width), scale = example.hr.shape[-2:], example.hr.shape[-1] // example.lr.shape[-1]
+def _cropper(example: Example, sr: Tensor) -> Callable[[Tensor], Pixels]:
+    """A function that cuts the most detailed square out of images of HR's or LR's size: of HR, or
+    without ground truth of LR, for all models alike.
+    """
+    (height, width), scale = sr.shape[-2:], sr.shape[-1] // example.lr.shape[-1]
     side = min(CROP_SIDE, height, width) // scale
-    y, x = (start // scale for start in most_detailed(example.hr, side * scale))
+    y, x = (
+        most_detailed(example.lr, side)
+        if example.truth is None
+        else (start // scale for start in most_detailed(example.truth, side * scale))
+    )
 
     def crop(image: Tensor) -> Pixels:
         k = scale * image.shape[-1] // width
@@ -176,7 +196,8 @@ def _encode(found: CellResults) -> bytes:
         for i, crop in enumerate(found.crops.values())
         for side in ("hr", "lr", "sr")
     }
-    text = json.dumps({**found.results.as_dict(), "crops": list(found.crops)})
+    more = {"crops": list(found.crops), "lower": found.lower}
+    text = json.dumps({**found.results.as_dict(), **more}, allow_nan=False)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, text=np.frombuffer(text.encode(), np.uint8), **pictures)
     return buffer.getvalue()
@@ -187,11 +208,18 @@ def read_cell(cell: Cell) -> CellResults | None:
     try:
         with np.load(cell.file, allow_pickle=False) as archive:
             data: dict[str, Any] = json.loads(archive["text"].tobytes())
-            results = Results(data["model"], data["protocol"], data["images"])
+            images = {name: _numbers(scores) for name, scores in data["images"].items()}
+            results = Results(data["model"], data["protocol"], images)
             crops = {
                 name: Crop(*(archive[f"{side}{i}"] for side in ("hr", "lr", "sr")))
                 for i, name in enumerate(data["crops"])
             }
-            return CellResults(results, crops) if results.images else None
+            found = CellResults(results, crops, tuple(data["lower"]))
+            return found if results.images else None
     except READ_ERRORS:
         return None
+
+
+def _numbers(scores: dict[str, float | None]) -> dict[str, float]:
+    """Values of JSON, where null stands for NaN."""
+    return {name: math.nan if value is None else value for name, value in scores.items()}

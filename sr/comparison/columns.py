@@ -4,6 +4,7 @@
 ``realesrgan``       the HR images of ``val``, degraded by a recipe, each with a draw of its own
 ``realesrgan@0.75``  the same with every variable at its quantile 0.75, mild at 0, severe near 1
 ``pairs:DIR``        pairs on disk
+``lr:DIR``           LR images on disk, without ground truth
 ===================  =======================================================================
 
 Beside them stand the representative degradations of :mod:`sr.comparison.seal`: the HR images, all
@@ -25,7 +26,7 @@ from degrade.plan import Plan
 from degrade.recipe import Recipe
 from degrade.rng import Key
 from sr.comparison.config import Comparison
-from sr.examples import PAIRS, Example, load_examples
+from sr.examples import LR_ONLY, PAIRS, Examples, load_examples
 
 __all__ = ["Column", "FixedRecipe", "SevereRecipe", "read_columns", "severity_of"]
 
@@ -57,8 +58,8 @@ class Column:
 
     Args:
         name: Its name in tables, unique in a comparison.
-        source: HR images, or ``pairs:DIR``.
-        data: The resolved recipe; None for pairs.
+        source: HR images, ``pairs:DIR`` or ``lr:DIR``.
+        data: The resolved recipe; None for images on disk.
         level: Severity of all its draws; None to draw.
         row: What all images are degraded with, by address; None to draw.
     """
@@ -97,9 +98,12 @@ class Column:
         random = recipe is not None and recipe.columns and self.level is None and self.row is None
         return comparison.draws if random else 1
 
-    def examples(self, seed: int) -> Iterator[Example]:
-        """Read the HR images one by one and degrade them, image i with key (seed, i)."""
-        return load_examples(self.source, self.recipe, seed)
+    def examples(self, comparison: Comparison, draw: int = 0, window: int = 1) -> Examples:
+        """Find the images, which are read one by one and degraded, image i with the key
+        (seed + draw, i).
+        """
+        seed = comparison.seed + draw
+        return load_examples(self.source, self.recipe, seed, comparison.target, window)
 
     def plan(self, images: int, seed: int) -> Plan | None:
         """What is drawn for each image: the rows behind :meth:`examples`."""
@@ -140,7 +144,7 @@ def read_columns(comparison: Comparison, names: Iterable[str]) -> list[Column]:
 
 
 def _columns(comparison: Comparison, name: str) -> Iterator[Column]:
-    if name.startswith(PAIRS):
+    if name.startswith((PAIRS, LR_ONLY)):
         yield Column(name, name)
         return
     base, level = severity_of(name)

@@ -20,20 +20,17 @@ import numpy as np
 from degrade.errors import UserError
 from degrade.images.files import find_images
 from degrade.recipe import Recipe
-from sr.comparison.cells import Cell, CellResults, evaluate_cell, read_cell
+from sr.checkpoint import label
+from sr.comparison.cells import Cell, CellResults, evaluate_cell, opened, read_cell
 from sr.comparison.columns import Column, read_columns
-from sr.comparison.config import BICUBIC, Comparison, settable
+from sr.comparison.config import BICUBIC, Comparison, is_trained, settable
 from sr.comparison.matrix import Matrix, Reals, Representatives, TestSet
-from sr.comparison.runs import (
-    PlannedRow,
-    TrainingRecipe,
-    model_label,
-    plan_rows,
-    training_phases,
-)
+from sr.comparison.rows import PlannedRow, plan_rows, training_phases
+from sr.comparison.runs import TrainingRecipe
 from sr.comparison.seal import choose, read_lines
 from sr.comparison.workers import ProgressCallback, Task, Workers, devices_of
-from sr.examples import hr_images
+from sr.examples import LR_ONLY, hr_images
+from sr.registry import import_named
 
 __all__ = ["Plan", "cells_of", "plan_comparison", "run_comparison"]
 
@@ -79,7 +76,8 @@ def run_comparison(comparison: Comparison, callback: ProgressCallback | None = N
     """
     report: ProgressCallback = callback or (lambda _name, _status: None)
     plan = plan_comparison(comparison, lambda words: report(words, None))
-    with Workers(plan.processes, plan.devices) as workers:
+    modules = comparison.modules
+    with Workers(plan.processes, plan.devices, modules) as workers:
         for phase in training_phases(plan.rows):
             workers.run(phase, report)
         workers.run(_evaluations(plan), report)
@@ -111,6 +109,7 @@ def plan_comparison(comparison: Comparison, report: Callable[[str], None] | None
     Raises:
         UserError: A setting or a file is wrong.
     """
+    import_named(comparison.modules)
     recipes = _training_recipes(comparison)
     columns = read_columns(comparison, comparison.test)
     _check(comparison, columns)
@@ -157,7 +156,7 @@ def _check(comparison: Comparison, columns: Iterable[Column]) -> None:
                 f"settings.{model}: {model} is not trained in this comparison; "
                 f"trained are: {', '.join(known) or 'none'}"
             )
-    if name := first_duplicate([model_label(model) for model in comparison.models]):
+    if name := first_duplicate([label(model) for model in comparison.models]):
         raise UserError(f"--models: two are called {name}; rename a file")
     if all(column.recipe is None for column in columns):
         tested: list[Path] = []
@@ -167,7 +166,12 @@ def _check(comparison: Comparison, columns: Iterable[Column]) -> None:
         )
     else:
         tested = hr_images(comparison.val)
-    if known:
+    opened(comparison.metrics)
+    for column in columns:
+        if not column.source.startswith(LR_ONLY):
+            window = max(metric.window for metric in opened(comparison.metrics).values())
+            column.examples(comparison, window=window)
+    if any(is_trained(model) for model in comparison.models):
         _check_training_images(comparison, tested)
 
 
@@ -199,13 +203,13 @@ def first_duplicate(names: Sequence[str]) -> str | None:
 
 def cells_of(plan: Plan, row: PlannedRow, column: Column) -> list[Cell]:
     """Return the cells of a row and a column, one a seed and draw, draws innermost."""
-    models = [str(run.file) for run in row.runs or row.row.runs] or [BICUBIC]
+    models = [run.model for run in row.runs or row.row.runs] or [BICUBIC]
     draws = column.draws(plan.comparison)
-    label = f"{row.row.label} on {column.name}"
-    names = [f"{label}, seed {i}" if len(models) > 1 else label for i in range(len(models))]
+    name = f"{row.row.label} on {column.name}"
+    names = [f"{name}, seed {i}" if len(models) > 1 else name for i in range(len(models))]
     return [
-        Cell(name, model, column, plan.comparison, draw)
-        for name, model in zip(names, models, strict=True)
+        Cell(each, model, column, plan.comparison, draw)
+        for each, model in zip(names, models, strict=True)
         for draw in range(draws)
     ]
 
@@ -223,25 +227,21 @@ def _collect(plan: Plan) -> Matrix:
     rows = [row.finished() for row in plan.rows]
     tests: list[TestSet] = []
     scores: dict[str, list[list[Reals]]] = {}
+    lower: set[str] = set()
     for column in plan.columns:
         found = [[_read(cell) for cell in cells_of(plan, row, column)] for row in plan.rows]
         tests.append(_test_set(column, comparison, found))
-        for metric in found[0][0].results.mean:
-            scores.setdefault(metric, [])
-        for metric, columns in scores.items():
-            draws = column.draws(comparison)
-            columns.append([_scores(cells, metric, draws) for cells in found])
-    missing = len(plan.columns)
-    filled = {name: _transposed(columns, missing) for name, columns in scores.items()}
+        lower |= set(found[0][0].lower)
+        draws = column.draws(comparison)
+        for metric in opened(comparison.metrics):
+            new = [_scores(cells, metric, draws) for cells in found]
+            scores.setdefault(metric, []).append(new)
+    filled = {
+        name: [list(row) for row in zip(*columns, strict=True)] for name, columns in scores.items()
+    }
     typical = _representatives(plan) if plan.typical else None
     recipes = [regime.recipe for regime in plan.recipes]
-    return Matrix(comparison, rows, tests, tuple(filled), filled, recipes, typical)
-
-
-def _transposed(columns: list[list[Reals]], count: int) -> list[list[Reals]]:
-    """Columns of rows as rows of columns. A metric that begins late misses the first columns."""
-    missing = [[np.full_like(row, np.nan) for row in columns[0]]] * (count - len(columns))
-    return [list(row) for row in zip(*missing, *columns, strict=True)]
+    return Matrix(comparison, rows, tests, tuple(filled), filled, recipes, typical, sorted(lower))
 
 
 def _scores(cells: Sequence[CellResults], metric: str, draws: int) -> Reals:

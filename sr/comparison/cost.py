@@ -11,16 +11,17 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 from sr import checkpoint
-from sr.comparison.cells import Cell, count_images, read_cell
+from sr.comparison.cells import Cell, opened, read_cell
 from sr.comparison.compare import Plan, cells_of
 from sr.comparison.config import BICUBIC
-from sr.comparison.runs import PlannedRow, PlannedRun
+from sr.comparison.rows import PlannedRow
+from sr.comparison.runs import PlannedRun
 from sr.evaluation import evaluate
-from sr.examples import Example
+from sr.examples import Examples
 from sr.models import Model, build
 from sr.training.config import Config
 from sr.training.loop import Status, train
@@ -107,10 +108,10 @@ def estimate(plan: Plan, report: Callable[[str], None]) -> Cost:
     )
     counts = [_cells_left(plan, row) for row in plan.rows]
     testing = 0.0
-    example = next(islice(plan.columns[0].examples(plan.comparison.seed), 1))
+    examples = plan.columns[0].examples(plan.comparison)
     for row, (_, _, images) in zip(plan.rows, counts, strict=True):
         if images:
-            testing += images * _seconds_an_image(plan, row, example)
+            testing += images * _seconds_an_image(plan, row, examples)
     devices = plan.devices
     shared = 1 if devices[0] == "cpu" else min(len(devices), plan.processes)
     begun = sum(run.steps_done > 0 for run in left)
@@ -146,7 +147,7 @@ def _cells_left(plan: Plan, row: PlannedRow) -> tuple[int, int, int]:
         for cell in cells_of(plan, row, column)
     ]
     left = [column for cell, column in cells if not _is_measured(cell)]
-    return len(cells), len(cells) - len(left), sum(count_images(c.source) for c in left)
+    return len(cells), len(cells) - len(left), sum(len(c.examples(plan.comparison)) for c in left)
 
 
 def _is_measured(cell: Cell) -> bool:
@@ -162,7 +163,7 @@ def _paces(runs: Iterable[PlannedRun], report: Callable[[str], None]) -> Iterabl
     known: dict[str, float] = {}
     for run in runs:
         config = run.config
-        kind = config.model_dump_json(exclude={"recipe", "seed", "out", "gan"})
+        kind = config.model_dump_json(exclude={"recipe", "seed", "out", "init"})
         if kind not in known:
             known[kind] = _pace_so_far(config) or _tried_pace(config, run.label, report)
         yield known[kind]
@@ -200,7 +201,7 @@ def _tried_pace(config: Config, label: str, report: Callable[[str], None]) -> fl
             "log_every": 1,
             "save_every": 10**9,
             "val": None,
-            "gan": config.gan.model_copy(update={"init": None}),
+            "init": None,
         }
         with suppress(_EnoughError):
             train(config.model_copy(update=changes), callback=note)
@@ -208,19 +209,23 @@ def _tried_pace(config: Config, label: str, report: Callable[[str], None]) -> fl
     return min((b - a for a, b in pairwise(times)), default=times[0] - begun)
 
 
-def _seconds_an_image(plan: Plan, row: PlannedRow, example: Example) -> float:
+def _seconds_an_image(plan: Plan, row: PlannedRow, examples: Examples) -> float:
     model = _model(plan, row)
+    metrics = {
+        name: metric
+        for name, metric in opened(plan.comparison.metrics).items()
+        if metric.blind or examples.target is not None
+    }
     begun = time.monotonic()
-    evaluate(model, row.row.label, [example], None)
+    evaluate(model, row.row.label, [examples[0]], metrics=metrics)
     return time.monotonic() - begun
 
 
 def _model(plan: Plan, row: PlannedRow) -> Model:
     """The row's first model; of one that is still to be trained, its architecture."""
     scale, device = plan.comparison.scale, plan.devices[0]
-    files = [run.file for run in row.runs if run.finished] or [run.file for run in row.row.runs]
-    if files or not row.runs:
-        return checkpoint.load(files[0] if files else BICUBIC, scale, device)
+    models = [run.model for run in row.runs if run.finished] or [run.model for run in row.row.runs]
+    if models or not row.runs:
+        return checkpoint.load(models[0] if models else BICUBIC, scale, device)
     config = row.runs[0].config
-    name = config.generator if config.method == "srgan" else config.method
-    return build(name, scale=scale, **config.model).to(device).eval()
+    return build(config.architecture, scale=scale, **config.model).to(device).eval()

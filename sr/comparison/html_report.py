@@ -6,6 +6,7 @@ names and descriptions cannot inject markup. The page loads nothing else.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +28,6 @@ from sr.comparison.statistics import (
     interval_as_dict,
     mean_of,
     ranking,
-    sign,
 )
 from sr.comparison.tables import seal_as_dict
 
@@ -77,7 +77,7 @@ def report_data(matrix: Matrix) -> Json:
         "plain": matrix.baseline,
         "protocol": dict(matrix.tests[0].protocol),
         "versions": checkpoint.versions(),
-        "metrics": [_metric(name) for name in metrics],
+        "metrics": [_metric(matrix, name) for name in metrics],
         "tests": [
             _test(matrix, column, metrics, found[column]) for column in range(len(matrix.tests))
         ],
@@ -98,9 +98,9 @@ def report_data(matrix: Matrix) -> Json:
     }
 
 
-def _metric(name: str) -> Json:
+def _metric(matrix: Matrix, name: str) -> Json:
     title, unit, digits = TITLES.get(name, (name, "", 4))
-    lower = sign(name) < 0
+    lower = matrix.sign(name) < 0
     return {"name": name, "title": title, "unit": unit, "digits": digits, "lower": lower}
 
 
@@ -173,7 +173,7 @@ def _gaps(matrix: Matrix, metric: str) -> list[Json | None]:
 
 def _breakdown(matrix: Matrix, row: int, column: int, found: Sequence[Parameter]) -> Json | None:
     """Losses of each sample, parameters by explained share, curves of the first of them."""
-    if not found:
+    if not found or "psnr_y" not in matrix.scores:
         return None
     loss, against = losses(matrix, "psnr_y", row, column)
     shares = ranked(loss, found)
@@ -221,7 +221,10 @@ def _crop(
     i = list(test.images).index(name)
     pictures = [crops[0].hr, crops[0].lr, *(crop.sr for crop in crops)]
     rows = range(len(matrix.rows))
-    psnr = [matrix.scores["psnr_y"][row][column][0, 0, i] for row in rows]
+    psnr = [
+        matrix.scores["psnr_y"][row][column][0, 0, i] if "psnr_y" in matrix.scores else math.nan
+        for row in rows
+    ]
     return {
         "image": name,
         "side": len(crops[0].hr),

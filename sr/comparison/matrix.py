@@ -91,6 +91,7 @@ class Matrix:
         scores: ``scores[metric][row][column]``: values by seed, draw and image, (S, D, N).
         trained: Recipes that models were trained on.
         representatives: Representative degradations, if any were asked for.
+        lower: Metrics of which lower values are better.
     """
 
     comparison: Comparison
@@ -100,6 +101,11 @@ class Matrix:
     scores: Mapping[str, Sequence[Sequence[Reals]]]
     trained: Sequence[Recipe]
     representatives: Representatives | None = None
+    lower: Sequence[str] = ()
+
+    def sign(self, metric: str) -> int:
+        """Return 1 for a metric of which higher values are better, else -1."""
+        return -1 if metric in self.lower else 1
 
     @cached_property
     def baseline(self) -> int | None:

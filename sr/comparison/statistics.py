@@ -19,7 +19,6 @@ from sr.comparison.bootstrap import Interval, interval
 from sr.comparison.matrix import Matrix, Reals
 
 __all__ = [
-    "LOWER_IS_BETTER",
     "Json",
     "cell",
     "difference",
@@ -29,19 +28,10 @@ __all__ = [
     "mean_of",
     "minus",
     "ranking",
-    "sign",
 ]
 
 Json = dict[str, Any]
 """An object of a JSON file."""
-
-LOWER_IS_BETTER = ("lpips",)
-"""Metrics of which lower values are better."""
-
-
-def sign(metric: str) -> int:
-    """Return 1 for a metric of which higher values are better, else -1."""
-    return -1 if metric in LOWER_IS_BETTER else 1
 
 
 def cell(matrix: Matrix, metric: str, row: int, column: int) -> Reals:
@@ -100,7 +90,7 @@ def ranking(matrix: Matrix, metric: str, column: int) -> list[int]:
     """Return the rank of each row by its mean, 1 the best."""
     rows = range(len(matrix.rows))
     values = [cell(matrix, metric, row, column) for row in rows]
-    means = [-sign(metric) * float(own.mean()) if own.size else 0.0 for own in values]
+    means = [-matrix.sign(metric) * float(own.mean()) if own.size else 0.0 for own in values]
     return [1 + sum(mean < own for mean in means) for own in means]
 
 

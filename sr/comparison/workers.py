@@ -26,6 +26,7 @@ import torch
 
 from degrade.errors import UserError
 from degrade.synthesis.worker import Plugin, import_plugins, plugins
+from sr.registry import import_named
 from sr.training.loop import Status
 
 if TYPE_CHECKING:
@@ -103,10 +104,13 @@ class Workers:
     Args:
         processes: Number of processes.
         devices: Devices, dealt to the processes in turn.
+        modules: Modules of models and metrics that each process imports.
     """
 
-    def __init__(self, processes: int, devices: Sequence[str]) -> None:
-        self.processes, self.devices = processes, devices
+    def __init__(
+        self, processes: int, devices: Sequence[str], modules: Sequence[str] = ()
+    ) -> None:
+        self.processes, self.devices, self.modules = processes, devices, modules
         self._pool: ProcessPoolExecutor | None = None
         self._signals = ExitStack()
 
@@ -162,7 +166,7 @@ class Workers:
         for device in islice(cycle(self.devices), self.processes):
             free.put(device)
         threads = max(1, (os.cpu_count() or 1) // self.processes)
-        arguments = free, threads, plugins()
+        arguments = free, threads, plugins(), self.modules
         return ProcessPoolExecutor(self.processes, context, initializer=_begin, initargs=arguments)
 
 
@@ -214,13 +218,16 @@ _device = "cpu"
 """Device of this worker process."""
 
 
-def _begin(free: SimpleQueue[str], threads: int, modules: list[Plugin]) -> None:
+def _begin(
+    free: SimpleQueue[str], threads: int, operators: list[Plugin], modules: Sequence[str]
+) -> None:
     """Initialize a worker process, which ignores Ctrl-C between tasks."""
     global _device
     _device = free.get()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(threads)
-    import_plugins(modules)
+    import_plugins(operators)
+    import_named(modules)
 
 
 def work(task: Task) -> str | None:

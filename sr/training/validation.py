@@ -19,8 +19,8 @@ from sr.metrics.lpips import load_lpips
 from sr.metrics.psnr_ssim import WINDOW, psnr, ssim
 from sr.models import Model
 from sr.pretrained import MissingWeightsError
+from sr.tiles import enlarge_tiled
 from sr.training.settings import Config
-from sr.upscale import enlarge_tiled
 
 __all__ = ["Scores", "Validation", "is_better"]
 
