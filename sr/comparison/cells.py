@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import math
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -101,15 +102,19 @@ class CellResults:
 
 @lru_cache(maxsize=256)
 def _content(model: str) -> str:
-    """The hash of a model's file; what it is called, where it has none."""
+    """The hash of a model's file or module; of bicubic and of commands what they are called."""
     kind, _, place = model.partition(":")
-    if is_external(model) and not (kind == "onnx" and Path(place).is_file()):
+    if model == BICUBIC or kind == "command":
         return model
-    if model == BICUBIC:
-        return BICUBIC
-    if is_external(model):
-        return hashlib.sha256(Path(place).read_bytes()).hexdigest()
-    with open(checkpoint.weights_file(model), "rb") as file:
+    if kind == "python":
+        module = sys.modules.get(place.partition(":")[0])
+        source = getattr(module, "__file__", None)
+        return model + ("" if source is None else _digest(source))
+    return _digest(place if is_external(model) else checkpoint.weights_file(model))
+
+
+def _digest(path: str | Path) -> str:
+    with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -1,8 +1,8 @@
 """Rows of a comparison: what has to be trained for them, and what is there already.
 
 A model that is trained has a row for each recipe and a run for each seed. An adversarial run
-begins from the same regime's generator, trained by a pixel loss: a run like any other, which may be
-a row too. Models that exist, of whatever program, are rows as they are.
+begins from the same regime's generator, trained by a pixel loss: a run like any other, which may
+be a row too. Models that exist, of whatever program, are rows as they are.
 """
 
 from __future__ import annotations
