@@ -25,11 +25,15 @@ from torch import Tensor
 from degrade.errors import UserError
 from degrade.storage.files import write_atomic
 from degrade.versions import package_versions
+from sr.foreign import MODEL_ERRORS, assemble, load_foreign
 from sr.models import Model, build, name_of
+from sr.models.external import external_label, is_external, open_external
 from sr.pretrained import read_tensors
 
 __all__ = [
     "ZOO",
+    "describe",
+    "label",
     "load",
     "load_state",
     "read_metadata",
@@ -110,45 +114,79 @@ def load(model: str | Path, scale: int | None = None, device: torch.device | str
     Bicubic(scale=3)
 
     Args:
-        model: A file; the name of a packaged model (``srcnn_x4``); a run's folder, for its best
-            checkpoint, else its last; or ``bicubic``.
+        model: A file of ours, or of weights of another program (:mod:`sr.foreign`); the name of a
+            packaged model (``srcnn_x4``); a run's folder, see :func:`weights_file`; ``bicubic``;
+            or ``onnx:FILE``, ``python:module:function``, ``command:PROGRAM``
+            (:mod:`sr.models.external`).
         scale: The scale that it must have. For ``bicubic`` the scale to build; by default 4.
         device: Device of the model.
 
     Raises:
-        UserError: The file is missing, damaged, of another format or of another scale.
+        UserError: The file is missing, damaged, of an unknown architecture or of another scale.
     """
     if str(model) == "bicubic":
         return build("bicubic", scale=scale or 4).to(device).eval()
+    if is_external(str(model)):
+        return open_external(str(model), scale).to(device).eval()
     path = weights_file(model)
-    metadata, tensors = read_metadata(path), _read_tensors(path)
-    try:
-        built = _build(metadata, tensors)
-    except MODEL_ERRORS as error:
-        raise UserError(f"{path}: its weights do not fit the model it names: {error}") from None
+    built = _load_own(path) if is_own(path) else load_foreign(path)
     if scale is not None and scale != built.scale:
         raise UserError(f"{path}: is for scale {built.scale}, not for {scale}")
     return built.to(device).eval()
 
 
-MODEL_ERRORS = (
-    *(ValueError, TypeError, RuntimeError),
-    *(LookupError, AttributeError, ArithmeticError),
-)
-"""What constructors raise for the settings of a damaged or hostile file."""
+def _load_own(path: Path) -> Model:
+    metadata, tensors = read_metadata(path), _read_tensors(path)
+    try:
+        config = json.loads(metadata["config"])
+        check_plausible(config, tensors)
+        return assemble(metadata["name"], config, tensors)
+    except MODEL_ERRORS as error:
+        raise UserError(f"{path}: its weights do not fit the model it names: {error}") from None
 
 
-def _build(metadata: Mapping[str, str], tensors: dict[str, Tensor]) -> Model:
-    """Build the model of a file. Its settings may ask for more memory than the machine has,
-    however small the file, so they are checked, and tried on the meta device first.
+def is_own(path: Path) -> bool:
+    """Whether a file is a checkpoint of ours, as far as its metadata say."""
+    try:
+        read_metadata(path)
+    except UserError:
+        return False
+    return True
+
+
+def describe(model: str | Path) -> dict[str, str]:
+    """Return the metadata of a model by the name that :func:`load` takes; of a model that is not
+    ours no more than ``name``, ``scale`` and ``file``. Raises UserError.
     """
-    name, config = metadata["name"], json.loads(metadata["config"])
-    check_plausible(config, tensors)
-    with torch.device("meta"):
-        check_shapes(build(name, **config), tensors)
-    model = build(name, **config)
-    model.load_state_dict(tensors)
-    return model
+    if not is_external(str(model)) and is_own(path := weights_file(model)):
+        return read_metadata(path)
+    loaded = load(model)
+    architecture = str(model) if is_external(str(model)) else type(loaded).__name__
+    return {"name": architecture, "scale": str(loaded.scale)}
+
+
+def label(model: str | Path) -> str:
+    """Return a model's name in tables and files: the file's name, of ``last`` and ``best`` that of
+    the run.
+
+    >>> [label(name) for name in ("runs/mine/last.safetensors", "4x.pth", "onnx:a/b.onnx")]
+    ['mine', '4x', 'b']
+    """
+    if is_external(str(model)):
+        return external_label(str(model))
+    path = Path(model)
+    if path.is_dir():
+        return path.resolve().name
+    if path.stem in CHECKPOINTS:
+        return path.resolve().parent.name
+    return path.stem if path.suffix in WEIGHTS else path.name
+
+
+WEIGHTS = (".safetensors", ".pth", ".pt", ".ckpt")
+CHECKPOINTS = ("best", "last")
+"""Files of a run's folder, the one that stands for the run first."""
+ADVERSARIAL = ("srgan", "gan")
+"""Trainers for which PSNR does not choose: what is best by it has hardly begun to be a GAN."""
 
 
 def check_plausible(config: Any, tensors: Mapping[str, Tensor]) -> None:
@@ -161,28 +199,22 @@ def check_plausible(config: Any, tensors: Mapping[str, Tensor]) -> None:
         raise ValueError(f"its config has {config:g}, but its tensors allow at most {most}")
 
 
-def check_shapes(model: Model, tensors: Mapping[str, Tensor]) -> None:
-    """Raises ValueError if the tensors are not those of a model, which may be on meta."""
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    wrong = [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]
-    if wrong:
-        name = wrong[0]
-        raise ValueError(
-            f"{name} should be {wanted.get(name, 'absent')}, is {found.get(name, 'absent')}"
-        )
-
-
 def weights_file(model: str | Path) -> Path:
-    """Return the file of a model's name, run folder or path. Raises UserError, which lists the
-    packaged names.
+    """Return the file of a model's name, run folder or path.
+
+    A run's folder stands for its best checkpoint, else its last; a run of an adversarial trainer
+    for its last one, which holds the moving average of the generator.
+
+    Raises:
+        UserError: There is no such file; lists the packaged names.
     """
     path = Path(model)
     if path.is_dir():
-        for name in ("best", "last"):
-            if (path / f"{name}.safetensors").is_file():
-                return path / f"{name}.safetensors"
-        raise UserError(f"{path}: no best.safetensors or last.safetensors in this folder")
+        found = [path / f"{name}.safetensors" for name in CHECKPOINTS]
+        found = [file for file in found if file.is_file()]
+        if not found:
+            raise UserError(f"{path}: no best.safetensors or last.safetensors in this folder")
+        return found[-1] if is_adversarial(read_metadata(found[-1])) else found[0]
     if path.is_file():
         return path
     packaged = ZOO / f"{model}.safetensors"
@@ -190,6 +222,15 @@ def weights_file(model: str | Path) -> Path:
         return packaged
     names = ["bicubic", *sorted(file.stem for file in ZOO.glob("*.safetensors"))]
     raise UserError(f"model {model}: no such file, nor one of {', '.join(names)}")
+
+
+def is_adversarial(metadata: Mapping[str, str]) -> bool:
+    """Whether a checkpoint's trainer had a discriminator."""
+    try:
+        training = json.loads(metadata.get("training", "{}"))
+        return training.get("method") in ADVERSARIAL
+    except (ValueError, AttributeError):
+        return False
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:

@@ -1,82 +1,204 @@
-"""Examples to evaluate on: HR images with the LR images that a recipe makes, or pairs on disk."""
+"""Examples to evaluate on: HR images with the LR images that a recipe makes, pairs on disk, or LR
+images without ground truth.
+
+Images are read when they are asked for, so a set of any size takes the memory of one image.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Literal, overload
 
 from torch import Tensor
 
 from degrade.data.pairs import PairedFolder
 from degrade.errors import UserError
-from degrade.images.files import find_images, read_image
+from degrade.images.files import SUFFIXES, ImageError, find_images, image_size, read_image
 from degrade.images.pixels import to_tensor
 from degrade.images.samples import sample_images
 from degrade.recipe import Recipe
 from degrade.rng import Key
+from degrade.storage.names import escape
 
-__all__ = ["PAIRS", "SAMPLES", "Example", "hr_images", "load_examples"]
+__all__ = [
+    "LR_ONLY",
+    "PAIRS",
+    "SAMPLES",
+    "Example",
+    "Examples",
+    "Target",
+    "hr_images",
+    "load_examples",
+    "relative_names",
+]
 
 PAIRS = "pairs:"
 """Prefix of the folder of pairs on disk."""
+LR_ONLY = "lr:"
+"""Prefix of a folder of LR images without ground truth."""
 SAMPLES = "samples"
 """The sample photographs, instead of a folder."""
 SAMPLE_CROP = 192
 """Side of the centre crop of a sample photograph."""
+SSIM_WINDOW = 11
+"""Smallest side that SSIM measures."""
+LISTED = 20
+"""Most files that an error names."""
+
+Target = Literal["raw", "recipe"]
+"""What SR is compared with: the HR image as it was, or the recipe's target (sharpened, say)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """An image to evaluate on: LR (1, 3, h, w) and HR (1, 3, h scale, w scale) in [0, 1]."""
+    """An image to evaluate on.
+
+    Args:
+        name: Relative path with suffix, unique in its set.
+        lr: LR image (1, 3, h, w) in [0, 1].
+        truth: HR image (1, 3, h scale, w scale); None if there is none.
+        grey: Whether the HR file is grey, so that it is measured on its own values.
+    """
 
     name: str
     lr: Tensor
-    hr: Tensor
+    truth: Tensor | None = None
+    grey: bool = False
+
+    @property
+    def hr(self) -> Tensor:
+        """The HR image. Raises UserError if there is none."""
+        if self.truth is None:
+            raise UserError(f"{self.name}: has no HR image")
+        return self.truth
 
 
-def hr_images(source: str | Path) -> list[Path]:
-    """Return the HR images of a folder; if it has ``X_HR`` beside ``X_LR``, only the former."""
-    files = find_images(source)
-    stems = {path.with_suffix("") for path in files}
-    paired = [path for path in files if path.stem.endswith("_HR") and _lr_path(path) in stems]
-    return paired or files
+class Examples(Sequence[Example]):
+    """A set to evaluate on, read image by image.
+
+    Args:
+        names: Name of each example.
+        read: Reads example i; raises UserError.
+        recipe: What makes the LR images; None for those on disk.
+        target: What HR is; None without ground truth.
+        notes: What was found about the set, in words.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        read: Callable[[int], Example],
+        recipe: Recipe | None = None,
+        target: Target | None = "raw",
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.names, self.read = tuple(names), read
+        self.recipe, self.target, self.notes = recipe, target, tuple(notes)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, i: int) -> Example: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Example]: ...
+    def __getitem__(self, i: int | slice) -> Example | list[Example]:
+        if isinstance(i, slice):
+            return [self.read(n) for n in range(len(self))[i]]
+        return self.read(range(len(self))[i])
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self.read(i) for i in range(len(self)))
 
 
-def _lr_path(path: Path) -> Path:
-    return path.with_name(path.stem.removesuffix("_HR") + "_LR")
-
-
-def load_examples(source: str | Path, recipe: Recipe | None, seed: int = 0) -> Iterator[Example]:
-    """Yield HR images with their LR images.
+def load_examples(
+    source: str | Path,
+    recipe: Recipe | None,
+    seed: int = 0,
+    target: Target = "raw",
+    window: int = SSIM_WINDOW,
+) -> Examples:
+    """Find the images of a set.
 
     Args:
         source: HR images, image i degraded with key (seed, i); ``samples`` for the centre crop of
-            each sample photograph; or ``pairs:DIR`` for pairs on disk.
-        recipe: Makes the LR images; None only for pairs.
+            each sample photograph; ``pairs:DIR`` for pairs on disk; or ``lr:DIR`` for LR images.
+        recipe: Makes the LR images; None only for pairs and LR images.
         seed: Seed of the keys.
+        target: Whether HR is the image as it was or the recipe's target.
+        window: Smallest side that the metrics can measure, after shaving off the scale.
 
     Raises:
-        UserError: No images, an image smaller than the scale, or no recipe.
+        UserError: No images, no recipe, or images that are too small, all of them by name.
     """
-    if str(source).startswith(PAIRS):
-        yield from _paired(str(source).removeprefix(PAIRS))
-        return
+    text = str(source)
+    if text.startswith(PAIRS):
+        return _paired(text.removeprefix(PAIRS), window)
+    if text.startswith(LR_ONLY):
+        return _unpaired(text.removeprefix(LR_ONLY))
     if recipe is None:
         raise UserError(
             f"--val {source}: a run on pairs has no recipe, so it is validated on pairs; "
             f"give --val {PAIRS}DIR"
         )
+    return _degraded(text, recipe, seed, target, window)
+
+
+# --- HR images and a recipe ----------------------------------------------------------------------
+
+
+def _degraded(source: str, recipe: Recipe, seed: int, target: Target, window: int) -> Examples:
     samples = source == SAMPLES
-    for i, path in enumerate(sample_images() if samples else hr_images(source)):
-        image = to_tensor(read_image(path))
+    files = sample_images() if samples else hr_images(source)
+    names = [path.name for path in files] if samples else relative_names(source, files)
+    if not samples:
+        _check_sizes([(str(path), _size(path)) for path in files], recipe.scale, window)
+
+    def read(i: int) -> Example:
+        pixels = read_image(files[i]).pixels
+        image = to_tensor(pixels)
         if samples:
             image = _center_crop(image, SAMPLE_CROP)
         hr = recipe.crop(image.expand(3, -1, -1)[None])
-        if min(hr.shape[-2:]) == 0:
-            raise UserError(f"{path}: each side must be at least the scale, {recipe.scale} pixels")
         pair = recipe.apply(hr, recipe.plan(Key.of(seed, i)))
-        yield Example(path.stem, pair.lr, pair.hr)
+        truth = pair.hr_raw if target == "raw" else pair.hr
+        return Example(names[i], pair.lr, truth, grey=pixels.shape[-1] == 1)
+
+    return Examples(names, read, recipe, target, _left_out(source) if not samples else ())
+
+
+def hr_images(source: str | Path) -> list[Path]:
+    """Return the HR images of a folder: all but the ``X_LR`` that lie beside an ``X_HR``."""
+    files = find_images(source)
+    high = {path.with_name(path.stem.removesuffix("_HR")) for path in files if _is_hr(path)}
+    return [path for path in files if _lr_partner(path) not in high]
+
+
+def _left_out(source: str | Path) -> list[str]:
+    count = len(find_images(source)) - len(hr_images(source))
+    return [f"{count} files X_LR beside X_HR are left out"] if count else []
+
+
+def _is_hr(path: Path) -> bool:
+    return path.stem.endswith("_HR")
+
+
+def _lr_partner(path: Path) -> Path | None:
+    """``a/X`` of ``a/X_LR.png`` or ``a/X_LR4.png``; None for other files."""
+    match = re.fullmatch(r"(.+)_LR(x?\d)?", path.stem)
+    return path.with_name(match[1]) if match else None
+
+
+def relative_names(source: str | Path, files: Sequence[Path]) -> list[str]:
+    """Return the files' paths as text, relative to the folder given, or to that common to all."""
+    root = Path(source).expanduser()
+    if not root.is_dir():
+        root = Path(os.path.commonpath([path.parent for path in files]))
+    return [escape(path.relative_to(root).as_posix()) for path in files]
 
 
 def _center_crop(image: Tensor, side: int) -> Tensor:
@@ -84,12 +206,91 @@ def _center_crop(image: Tensor, side: int) -> Tensor:
     return image[..., top : top + side, left : left + side]
 
 
-def _paired(root: str) -> Iterator[Example]:
+# --- images on disk ------------------------------------------------------------------------------
+
+
+def _paired(root: str, window: int) -> Examples:
     try:
         folder = PairedFolder(root)
     except ValueError as error:
         raise UserError(str(error)) from None
-    for i in range(len(folder)):
-        item = folder[i]
-        lr, hr = (item[name].expand(3, -1, -1)[None] for name in ("lr", "hr"))
-        yield Example(Path(item["path"]).stem, lr, hr)
+    reader = folder.reader
+    labels = [reader.label(i) for i in range(len(folder))]
+    names = [_with_suffix(name, label) for name, label in zip(reader.names, labels, strict=True)]
+    sizes: list[tuple[str, tuple[int, int] | None]] = []
+    for i, label in enumerate(labels):
+        file = reader.read(i)[1]
+        sizes.append((label, None if isinstance(file, str) else _size(file)))
+    _check_sizes(sizes, folder.scale, window)
+
+    def read(i: int) -> Example:
+        lr, hr = (_decoded(file, labels[i]) for file in reader.read(i))
+        wanted = [size * folder.scale for size in lr.shape[-2:]]
+        if list(hr.shape[-2:]) != wanted:
+            raise ImageError(
+                labels[i], f"HR is {list(hr.shape[-2:])}; at x{folder.scale} it should be {wanted}"
+            )
+        planes = (image.expand(3, -1, -1)[None] for image in (lr, hr))
+        return Example(names[i], *planes, grey=len(hr) == 1)
+
+    return Examples(names, read)
+
+
+def _decoded(file: Path | str | bytes, label: str) -> Tensor:
+    """(C, h, w) of a file or of its bytes, whose errors name where they are stored."""
+    try:
+        return to_tensor(read_image(file))
+    except ImageError as error:
+        if not isinstance(file, bytes):
+            raise
+        raise ImageError(label, error.reason) from None
+
+
+def _with_suffix(name: str, label: str) -> str:
+    """The name of a pair with its HR file's suffix, which databases do not know."""
+    suffix = PurePosixPath(label).suffix
+    known = suffix.lower() in SUFFIXES and not name.endswith(suffix)
+    return escape(name + suffix if known else name)
+
+
+def _unpaired(source: str) -> Examples:
+    files = find_images(source)
+    names = relative_names(source, files)
+
+    def read(i: int) -> Example:
+        pixels = read_image(files[i]).pixels
+        lr = to_tensor(pixels).expand(3, -1, -1)[None]
+        return Example(names[i], lr, None, grey=pixels.shape[-1] == 1)
+
+    return Examples(names, read, target=None)
+
+
+# --- sizes ---------------------------------------------------------------------------------------
+
+
+def _size(file: Path | bytes) -> tuple[int, int] | None:
+    """Height and width; None for a file that cannot be read, which is said when it is read."""
+    try:
+        return image_size(file)
+    except ImageError:
+        return None
+
+
+def _check_sizes(
+    sizes: Sequence[tuple[str, tuple[int, int] | None]], scale: int, window: int
+) -> None:
+    """Raises UserError that names all images of which too little remains."""
+    least = max(scale, window + 2 * scale)
+    least += -least % scale
+    small = [
+        f"{label}: {size[1]} x {size[0]} pixels"
+        for label, size in sizes
+        if size is not None and min(size) < least
+    ]
+    if small:
+        more = [f"and {len(small) - LISTED} more"] if len(small) > LISTED else []
+        raise UserError(
+            "\n".join([*small[:LISTED], *more])
+            + f"\nto be measured at x{scale}, each side must be at least {least} pixels "
+            f"(a window of {window}, and {scale} shaved off each side); leave out these images"
+        )

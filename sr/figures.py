@@ -95,7 +95,7 @@ def plot_curves(history: Sequence[Mapping[str, float]], heading: str) -> bytes:
         panel.set_ylabel(name)
         panel.grid(alpha=0.3)
         low, high = min(y for _, y in points), max(y for _, y in points)
-        if 0 < 3 * low < high and not name.startswith(("psnr", "ssim")):
+        if 0 < 3 * low < high and not name.startswith(("psnr", "ssim", "d_")):
             panel.set_yscale("log")
     panels[-1].set_xlabel("step")
     panels[-1].set_xlim(left=0)

@@ -1,8 +1,8 @@
-"""Published weights of classification networks, for losses and metrics.
+"""Published weights of networks and parameters of metrics, for losses and metrics.
 
 :func:`fetch` is the only function of the package that uses the network; :func:`locate` finds a
 file, or says how to get it. Files are read with ``weights_only=True``, and a download whose
-SHA-256 does not begin with the digits in its name is deleted.
+SHA-256 does not begin with the known digits is deleted.
 """
 
 from __future__ import annotations
@@ -21,8 +21,18 @@ URLS = {
     "vgg19": "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
     "vgg16": "https://download.pytorch.org/models/vgg16-397923af.pth",
     "alexnet": "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+    "niqe": "https://raw.githubusercontent.com/XPixelGroup/BasicSR/master/basicsr/metrics/"
+    "niqe_pris_params.npz",
 }
-"""torchvision's ImageNet weights (BSD-3)."""
+"""torchvision's ImageNet weights (BSD-3), and the parameters of NIQE's authors (12 kB; permission
+to use and distribute with their notice, see http://live.ece.utexas.edu/research/quality)."""
+SHA256 = {
+    "vgg19": "dcbb9e9d",
+    "vgg16": "397923af",
+    "alexnet": "7be5be79",
+    "niqe": "2a7c182a68c9e7f1",
+}
+"""The first digits of the files' hashes."""
 
 
 class MissingWeightsError(RuntimeError):
@@ -49,16 +59,18 @@ def fetch(name: str) -> Path:
     """
     if name not in URLS:
         raise ValueError(f"weights {name!r}: unknown; they must be one of {', '.join(URLS)}")
+    path = _cached(name)
+    if path.is_file():
+        return path
     try:
-        torch.hub.load_state_dict_from_url(
-            URLS[name], str(cache()), map_location="cpu", check_hash=True, weights_only=True
-        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(URLS[name], str(path), SHA256[name])
     except (OSError, RuntimeError) as error:
         raise MissingWeightsError(
             f"{URLS[name]}: {error}; download it elsewhere and pass the file, "
             f"or copy it into {cache()}"
         ) from error
-    return _cached(name)
+    return path
 
 
 def locate(name: str, file: str | Path | None = None) -> Path:

@@ -41,7 +41,7 @@ from degrade.loading.search_path import names
 from degrade.recipe import Recipe
 from degrade.storage.files import write_atomic
 from degrade.synthesis.writers import FORMATS
-from sr.losses.pixel import PIXEL
+from sr.losses import LOSSES
 from sr.models import MODELS
 
 ROOT = Path(__file__).parent.parent
@@ -102,7 +102,7 @@ def folder(tmp_path, monkeypatch):
         text for _, title, text in blocks(ROOT / "docs/looking.md") if title == "options.yml"
     ]
     (tmp_path / "options.yml").write_text(options, "utf-8")
-    before = [(registry, dict(registry)) for registry in (REGISTRY, FORMATS, MODELS, PIXEL)]
+    before = [(registry, dict(registry)) for registry in (REGISTRY, FORMATS, MODELS, LOSSES)]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SR_CACHE", str(tmp_path / "cache"))
     yield tmp_path

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
 import pickle
 import random
+import shutil
+import subprocess
+import sys
+import tempfile
 import warnings
 from collections import Counter
 
@@ -14,6 +20,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from degrade.data.cache import DecodedImages
 from degrade.data.patches import PatchFolder, augmented, crop
 from degrade.images.files import ImageError, read_image
 from degrade.images.pixels import encode_png, reflected
@@ -149,6 +156,44 @@ def test_cache_changes_nothing(folder):
             before = whole[0]["hr"].clone()
             whole[0]["hr"].zero_()
             assert torch.equal(whole[0]["hr"], before)
+
+
+def test_cache_is_bounded_and_shared_and_ends(folder):
+    """Of four images the first two fit; workers and copies find them; no file stays."""
+    sizes = [read_image(folder / f"{i}.png").pixels.nbytes for i in range(4)]
+    patches = PatchFolder(folder, 32, seed=7, repeat=3, cache=sum(sizes[:2]) + 1)
+    assert {i: patches[i]["hr"].numpy().tobytes() for i in range(12)} == items(folder)
+    place = patches.cache.folder
+    kept = [path for path in place.iterdir() if not path.suffix]
+    assert len(kept) == 2
+    assert patches.cache.full
+    loader = DataLoader(patches, 4, num_workers=2)
+    found = [hr.numpy().tobytes() for batch in loader for hr in batch["hr"]]
+    assert found == [items(folder)[i] for i in range(12)]
+    copy = pickle.loads(pickle.dumps(patches))
+    assert copy.cache.folder == place
+    del copy, loader
+    assert place.exists()
+    del patches
+    gc.collect()
+    assert not place.exists()
+    assert torch.equal(PatchFolder(folder, 32, seed=7, repeat=3)[0]["hr"], hr0(folder))
+
+
+def hr0(folder):
+    patches = PatchFolder(folder, 32, seed=7, repeat=3, cache=True)
+    shutil.rmtree(patches.cache.folder)  # a cache that cannot be written is left out
+    return patches[0]["hr"]
+
+
+def test_caches_of_killed_processes_are_swept(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f"degrade-decoded-{dead.pid}-x").mkdir()
+    (tmp_path / f"degrade-decoded-{os.getpid()}-x").mkdir()
+    DecodedImages(1)
+    assert [path.name for path in tmp_path.iterdir()] == [f"degrade-decoded-{os.getpid()}-x"]
 
 
 # --- what is drawn -------------------------------------------------------------------------------

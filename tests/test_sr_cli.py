@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -111,15 +112,16 @@ def test_eval_writes_what_it_measured_and_how(data: Path, tmp_path: Path):
     ]
     sr("eval", "--model", "bicubic", "--scale", 3, "--data", data, *files)
     found = json.loads((tmp_path / "e.json").read_text())
-    assert found.keys() == {"model", "protocol", "mean", "images"}
+    assert found.keys() == {"model", "protocol", "mean", "left_out", "images"}
     assert {"psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb"} <= found["mean"].keys()
-    assert found["images"].keys() == {"0", "1"}
+    assert found["images"].keys() == {"0.png", "1.png"}
+    assert found["protocol"]["metrics"].keys() >= found["mean"].keys()
     assert found["protocol"]["shave"] == 3
     assert found["protocol"]["recipe"] == "bicubic"
     mean = sum(row["psnr_y"] for row in found["images"].values()) / 2
     assert found["mean"]["psnr_y"] == pytest.approx(mean)
     rows = list(csv.DictReader((tmp_path / "e.csv").open()))
-    assert [row["image"] for row in rows] == ["0", "1", "mean"]
+    assert [row["image"] for row in rows] == ["0.png", "1.png", ""]
     assert float(rows[2]["psnr_y"]) == pytest.approx(mean, abs=1e-3)
     assert min(image_size(tmp_path / "e.png")) > 256
 
@@ -129,9 +131,14 @@ def test_eval_takes_hr_files_where_pairs_lie_together(tmp_path: Path, data: Path
         (tmp_path / f"{name}.png").write_bytes((data / "0.png").read_bytes())
     assert [path.stem for path in hr_images(tmp_path)] == ["a_HR", "b_HR"]
     (tmp_path / "b_LR.png").unlink()
-    assert [path.stem for path in hr_images(tmp_path)] == ["a_HR"]
-    (tmp_path / "a_LR.png").unlink()
     assert [path.stem for path in hr_images(tmp_path)] == ["a_HR", "b_HR"]
+    for name in ("c", "d_LR", "e_LR4", "e_HR"):
+        (tmp_path / f"{name}.png").write_bytes((data / "0.png").read_bytes())
+    wanted = ["a_HR", "b_HR", "c", "d_LR", "e_HR"]
+    assert [path.stem for path in hr_images(tmp_path)] == wanted, "a lone pair is not all"
+    examples = load_examples(tmp_path, Recipe.load("bicubic", 2))
+    assert examples.names == tuple(f"{name}.png" for name in wanted)
+    assert examples.notes == ("2 files X_LR beside X_HR are left out",)
 
 
 @pytest.mark.skipif(not SET5.is_dir(), reason="the images of Set5 are not here")
@@ -167,19 +174,22 @@ def test_upscale(data: Path, tmp_path: Path, model: Path):
         tmp_path / "up",
     )
     assert "162 x 194" in output
-    assert image_size(tmp_path / "up" / "0_x2.png") == (194, 162)
+    assert image_size(tmp_path / "up" / "0_tiny_x2.png") == (194, 162)
     whole = tmp_path / "whole"
     sr("upscale", data / "0.png", "--model", model, "--tile", 0, "--out", whole)
     a, b = (
-        read_image(folder / "0_x2.png").pixels.astype(int) for folder in (tmp_path / "up", whole)
+        read_image(folder / "0_tiny_x2.png").pixels.astype(int)
+        for folder in (tmp_path / "up", whole)
     )
     assert abs(a - b).max() <= 1, "a last bit may fall on either side of a rounding"
     assert (a != b).mean() < 1e-3
 
 
 def test_upscale_does_not_write_a_file_twice(data: Path, tmp_path: Path, model: Path):
+    (tmp_path / "0.png").write_bytes((data / "0.png").read_bytes())
     with pytest.raises(UserError, match="written twice"):
-        sr("upscale", data / "0.png", data / "0.png", "--model", model, "--out", tmp_path)
+        sr("upscale", data / "0.png", tmp_path / "0.png", "--model", model, "--out", tmp_path)
+    assert "162 x 194" in sr("upscale", *[data / "0.png"] * 2, "-m", model, "--out", tmp_path)
 
 
 def test_wrong_scale(data: Path, model: Path):
@@ -227,6 +237,54 @@ def test_spandrel_file_carries_its_config(tmp_path: Path, model: Path):
     checkpoint.save(tmp_path / "r.safetensors", plain)
     sr("export", "--model", tmp_path / "r.safetensors", "--spandrel", tmp_path / "t.safetensors")
     assert KEY not in load_file(tmp_path / "t.safetensors")
+
+
+SPANDREL = [
+    ("srcnn", {"scale": 3, "filters": [4, 3]}, True),
+    ("srresnet", {"scale": 2, "channels": 4, "blocks": 1}, True),
+    ("msrresnet", {"scale": 4, "channels": 4, "blocks": 1}, True),
+    ("compact", {"scale": 2, "channels": 4, "convolutions": 1}, False),
+    *(("rrdb", {"scale": s, "channels": 8, "blocks": 1, "growth": 32}, False) for s in (2, 4)),
+    ("rrdb", {"scale": 2, "channels": 8, "blocks": 1, "unshuffle": 1}, True),
+]
+
+
+@pytest.mark.parametrize(("name", "config", "key"), SPANDREL, ids=str)
+def test_spandrel_files_are_read_again(
+    name: str,
+    config: dict[str, object],
+    key: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """What was written gives the same results, or it is not written."""
+    from safetensors.torch import load_file
+
+    from sr.export import spandrel
+
+    file, model = tmp_path / "a.safetensors", build(name, **config)
+    _, worst = spandrel.to_spandrel(model, file)
+    assert worst < 1e-5
+    assert (spandrel.KEY in load_file(file)) is key
+    original = spandrel.to_state
+
+    def damaged(model: Any) -> dict[str, torch.Tensor]:
+        state = original(model)
+        last = [place for place in state if place != spandrel.KEY][-1]
+        return {**state, last: state[last] + 1}
+
+    file.unlink()
+    monkeypatch.setattr(spandrel, "to_state", damaged)
+    with pytest.raises(UserError, match="not written, what is read again differs"):
+        spandrel.to_spandrel(model, file)
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("kind", ["--onnx", "--spandrel"])
+def test_what_is_no_network_is_not_exported(tmp_path: Path, kind: str):
+    name = "python:torch.nn.functional:relu"
+    with pytest.raises(UserError, match="is not a network of sr"):
+        sr("export", "--model", name, kind, tmp_path / "a")
 
 
 @pytest.mark.slow

@@ -6,11 +6,14 @@ import torch
 from torch.nn import functional as F
 
 import sr.pretrained
+from sr.losses import LOSSES
 from sr.losses.adversarial import discriminator_loss, generator_loss
+from sr.losses.artifacts import artifact_map
+from sr.losses.frequency import focal_frequency
 from sr.losses.perceptual import BACKBONES, ContentLoss, content_loss
-from sr.losses.pixel import PIXEL, charbonnier, total_variation
+from sr.losses.pixel import charbonnier, total_variation
 from sr.metrics.lpips import LPIPS, Layers, alexnet, distance, heads, load_lpips, vgg16
-from sr.models import Discriminator, build
+from sr.models import DISCRIMINATORS, Discriminator, build
 from sr.pretrained import MissingWeightsError, fetch, locate
 
 
@@ -33,12 +36,12 @@ def no_weights(monkeypatch, tmp_path):
 # --- pixels and logits ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", PIXEL)
+@pytest.mark.parametrize("name", ["l1", "mse", "charbonnier", "ffl"])
 def test_pixel_losses(name):
     a, b = image(2, 3, 8, 8), image(2, 3, 8, 8, seed=1)
-    assert PIXEL[name](a, b) > PIXEL[name](a, (a + b) / 2) > PIXEL[name](a, a)
+    assert LOSSES[name](a, b) > LOSSES[name](a, (a + b) / 2) > LOSSES[name](a, a)
     torch.testing.assert_close(
-        PIXEL[name](a.repeat(3, 1, 1, 1), b.repeat(3, 1, 1, 1)), PIXEL[name](a, b)
+        LOSSES[name](a.repeat(3, 1, 1, 1), b.repeat(3, 1, 1, 1)), LOSSES[name](a, b)
     )
 
 
@@ -98,6 +101,118 @@ def test_gan_step():
         optimiser.step()
         losses.append(loss.item())
     assert losses[1] < losses[0]
+
+
+def test_objectives_are_the_papers():
+    real, fake = image(6, 1).double() * 6 - 3, image(6, 1, seed=1).double() * 6 - 3
+    ones, zeros = torch.ones_like(real), torch.zeros_like(real)
+    square, cross = F.mse_loss, F.binary_cross_entropy_with_logits
+    expected = {
+        "vanilla": (cross(fake, ones), cross(real, ones) + cross(fake, zeros)),
+        "lsgan": (square(fake, ones), square(real, ones) + square(fake, zeros)),
+        "hinge": (-fake.mean(), F.relu(1 - real).mean() + F.relu(1 + fake).mean()),
+    }
+    for name, (g, d) in expected.items():
+        torch.testing.assert_close(generator_loss(fake, None, name), g)
+        torch.testing.assert_close(discriminator_loss(real, fake, objective=name), d)
+
+
+def test_relativistic_losses_are_those_of_basicsr():
+    """Formulas of ``ESRGANModel.optimize_parameters``."""
+    real, fake = image(6, 1).double() * 6 - 3, image(6, 1, seed=1).double() * 6 - 3
+    ones, zeros = torch.ones_like(real), torch.zeros_like(real)
+    cross = F.binary_cross_entropy_with_logits
+    g = (cross(real - fake.mean(), zeros) + cross(fake - real.mean(), ones)) / 2
+    torch.testing.assert_close(generator_loss(fake, real), g)
+    d = (cross(real - fake.mean(), ones) + cross(fake - real.mean(), zeros)) / 2
+    torch.testing.assert_close(discriminator_loss(real, fake, relativistic=True), d)
+
+
+def test_focal_frequency_is_the_papers():
+    sr, hr = image(2, 3, 8, 6), image(2, 3, 8, 6, seed=1)
+    difference = np.fft.fft2(sr.numpy(), norm="ortho") - np.fft.fft2(hr.numpy(), norm="ortho")
+    for alpha in (1.0, 2.0):
+        weight = np.abs(difference) ** alpha
+        weight /= weight.max((-2, -1), keepdims=True)
+        expected = (weight * np.abs(difference) ** 2).mean()
+        assert focal_frequency(sr, hr, alpha).item() == pytest.approx(expected, rel=1e-5)
+    same = sr.clone().requires_grad_()
+    focal_frequency(same, sr).backward()
+    assert same.grad.isfinite().all(), "equal images"
+
+
+def test_artifact_map_is_the_papers():
+    """BasicSR's ``get_refined_artifact_map``, pixel by pixel."""
+    sr, hr, average = (image(2, 3, 12, 10, seed=seed).double() for seed in range(3))
+    residual = (hr - sr).abs().sum(1)
+    padded = np.pad(residual.numpy(), ((0, 0), (3, 3), (3, 3)), mode="reflect")
+    of_average = (hr - average).abs().sum(1)
+    found = artifact_map(sr, hr, average)
+    for b in range(2):
+        patch = residual[b].numpy().var(ddof=1) ** 0.2
+        for y in range(12):
+            for x in range(10):
+                local = padded[b, y : y + 7, x : x + 7].var(ddof=1)
+                expected = patch * local * float(residual[b, y, x] >= of_average[b, y, x])
+                assert found[b, 0, y, x].item() == pytest.approx(expected, rel=1e-9)
+    exact = hr.clone().requires_grad_()
+    LOSSES["ldl"]()(exact, hr, average).backward()
+    assert exact.grad.isfinite().all()
+
+
+def test_unet_discriminator_is_basicsrs():
+    torch.manual_seed(0)
+    network = DISCRIMINATORS["unet"](channels=4).eval()
+    hr = image(2, 3, 16, 24)
+
+    def conv(x, i, stride=1):
+        layer = network.get_submodule(f"conv{i}")
+        return F.conv2d(x, layer.weight, layer.bias, stride, 1)
+
+    def twice(x):
+        return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+    def act(x):
+        return F.leaky_relu(x, 0.2)
+
+    with torch.no_grad():
+        downs = [act(conv(hr, 0))]
+        for i in (1, 2, 3):
+            downs.append(act(conv(downs[-1], i, 2)))
+        x = downs.pop()
+        for i in (4, 5, 6):
+            x = act(conv(twice(x), i)) + downs.pop()
+        expected = conv(act(conv(act(conv(x, 7)), 8)), 9)
+        torch.testing.assert_close(network(hr), expected)
+    assert network(hr).shape == (2, 1, 16, 24)
+    for i in range(1, 9):  # the spectral norm, by few steps of the power iteration
+        weight = network.get_submodule(f"conv{i}").weight.flatten(1)
+        assert 0.9 < torch.linalg.matrix_norm(weight, 2) < 1.5
+    with pytest.raises(ValueError, match="multiples of 8"):
+        network(image(1, 3, 12, 12))
+
+
+def test_esrgan_discriminator_is_basicsrs():
+    names = {name for name, _ in DISCRIMINATORS["esrgan"](channels=4).named_parameters()}
+    convs = {f"conv{i}_{j}.weight" for i in range(5) for j in range(2)} | {"conv0_0.bias"}
+    norms = {
+        f"bn{i}_{j}.{kind}" for i in range(5) for j in range(2) for kind in ("weight", "bias")
+    }
+    dense = {f"linear{i}.{kind}" for i in (1, 2) for kind in ("weight", "bias")}
+    assert names == convs | dense | {name for name in norms if not name.startswith("bn0_0")}
+    network = DISCRIMINATORS["esrgan"](channels=4).eval()
+    with torch.no_grad():
+        x = hr = image(1, 3, 128, 128)
+        for i in range(5):
+            for j in range(2):
+                x = network.get_submodule(f"conv{i}_{j}")(x)
+                if (i, j) != (0, 0):
+                    x = network.get_submodule(f"bn{i}_{j}")(x)
+                x = F.leaky_relu(x, 0.2)
+        assert x.shape == (1, 32, 4, 4)
+        x = F.leaky_relu(network.linear1(x.flatten(1)), 0.2)
+        torch.testing.assert_close(network(hr), network.linear2(x))
+    assert network(image(2, 3, 48, 48)).shape == (2, 1), "other sizes"
 
 
 # --- content -------------------------------------------------------------------------------------
@@ -182,6 +297,21 @@ def test_vgg54(tmp_path):
         assert a.shape == (1, 512, 2, 2)
         assert a.min() >= 0
         torch.testing.assert_close(loss(sr, hr), 0.006 * F.mse_loss(a, b))
+
+
+def test_vgg_layers_before_their_relu(tmp_path):
+    """BasicSR's names and numbers; weighted L1 distances are summed."""
+    file, layers = vgg19_file(tmp_path)
+    loss = content_loss("vgg19", file, {"conv5_4": 1.0, "conv1_2": 0.1}, "l1")
+    sr, hr = image(1, 3, 32, 32), image(1, 3, 32, 32, seed=1)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    a, b = ((x - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1) for x in (sr, hr))
+    with torch.no_grad():
+        shallow, deep = (F.l1_loss(layers[:end](a), layers[:end](b)) for end in (3, 35))
+        assert layers[:3](a).min() < 0, "before the ReLU"
+        torch.testing.assert_close(loss(sr, hr), 0.1 * shallow + deep)
+    with pytest.raises(ValueError, match="conv6_1: not in vgg19; it has conv1_1"):
+        content_loss("vgg19", file, {"conv6_1": 1.0})
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
-"""PSNR and SSIM against torchmetrics, and against the published bicubic rows."""
+"""Metrics against other implementations and the published bicubic rows; metrics as plug-ins."""
 
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +9,18 @@ import pytest
 import torch
 from skimage import data
 
+from degrade.errors import UserError
 from sr.color import rgb_to_y
-from sr.metrics.psnr_ssim import psnr, ssim
+from sr.metrics import FIDELITY, METRICS, Metric, open_metrics
+from sr.metrics.dists import DISTS, WEIGHTS
+from sr.metrics.lpips import published, vgg16
+from sr.metrics.niqe import NaturalModel, load_natural_model, niqe
+from sr.metrics.psnr_ssim import ms_ssim, psnr, ssim
 from sr.models import build
+from sr.pretrained import cache
 
 SET5 = Path(__file__).parents[2] / "shared/data/set5"
+NIQE = (cache() / "niqe_pris_params.npz").is_file()
 
 
 def pair(rows=3):
@@ -137,3 +146,187 @@ def test_published_bicubic(scale, decibels, similarity):
     mean = np.mean(scores, 0)
     assert mean[0] == pytest.approx(decibels, abs=0.02)
     assert mean[1] == pytest.approx(similarity, abs=0.001)
+
+
+# --- MS-SSIM, DISTS, NIQE ------------------------------------------------------------------------
+
+
+def by_hand(x, y):
+    """MS-SSIM of two planes in levels, with SciPy."""
+    from scipy.ndimage import correlate1d
+
+    taps = np.exp(-((np.arange(11) - 5.0) ** 2) / (2 * 1.5**2))
+    taps /= taps.sum()
+
+    def blur(plane):
+        return correlate1d(correlate1d(plane, taps, 0), taps, 1)[5:-5, 5:-5]
+
+    result = 1.0
+    for j, weight in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)):
+        a, b = blur(x), blur(y)
+        cross, square = blur(x * y) - a * b, blur(x * x) + blur(y * y) - a * a - b * b
+        term = (2 * cross + 7.65**2) / (square + 7.65**2)
+        if j == 4:
+            term *= (2 * a * b + 2.55**2) / (a * a + b * b + 2.55**2)
+        result *= max(0, term.mean()) ** weight
+        h, w = (n // 2 * 2 for n in x.shape)
+        x, y = (
+            (z[:h:2, :w:2] + z[1:h:2, :w:2] + z[:h:2, 1:w:2] + z[1:h:2, 1:w:2]) / 4 for z in (x, y)
+        )
+    return result
+
+
+def test_ms_ssim():
+    hr = torch.from_numpy(data.astronaut()[:197, :181].copy()).permute(2, 0, 1)[None] / 255
+    sr = hr + 0.1 * torch.randn(hr.shape, generator=torch.Generator().manual_seed(0))
+    planes = (levels(x, "y")[0, 0, 2:-2, 2:-2].numpy() for x in (sr, hr))
+    assert ms_ssim(sr, hr, 2).item() == pytest.approx(by_hand(*planes), abs=1e-6)
+    assert ms_ssim(hr, hr, 0).item() == pytest.approx(1)
+    assert ms_ssim(1 - hr, hr, 0).item() >= 0
+    with pytest.raises(ValueError, match="176 x 176 must remain"):
+        ms_ssim(sr, hr, 10)
+
+
+def test_dists_equals_torchmetrics(monkeypatch):
+    """With random weights of VGG16: its own are not on every machine."""
+    pytest.importorskip("torchmetrics")
+    from torchmetrics.functional.image import dists as theirs
+
+    torch.manual_seed(0)
+    body = vgg16()
+    layers = torch.nn.Sequential(*body.body, torch.nn.MaxPool2d(2, 2))
+    monkeypatch.setattr(theirs, "_TORCHVISION_AVAILABLE", True)
+    stand_in = types.SimpleNamespace(features=layers)
+    monkeypatch.setattr(theirs, "vgg16", lambda weights: stand_in, raising=False)
+    monkeypatch.setattr(
+        theirs, "VGG16_Weights", types.SimpleNamespace(DEFAULT=None), raising=False
+    )
+    state = torch.load(published("DISTS", WEIGHTS), weights_only=True)
+    ours = DISTS(body, state["alpha"].flatten(), state["beta"].flatten())
+    sr, hr = (torch.rand(2, 3, 48, 40, generator=torch.Generator().manual_seed(i)) for i in (0, 1))
+    wanted = theirs.DISTSNetwork()(sr, hr)
+    torch.testing.assert_close(ours(sr, hr), wanted, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(ours(hr, hr), torch.zeros(2), atol=1e-5, rtol=0)
+
+
+def natural_model():
+    """A model of the right shape, but not of photographs: the authors' file is not shipped."""
+    x = np.arange(-3.0, 4)
+    side = np.exp(-(x**2) / (2 * (7 / 6) ** 2))
+    window = np.outer(side, side)
+    mean, covariance = np.linspace(0.5, 2, 36), np.diag(np.linspace(0.01, 1, 36))
+    return NaturalModel(mean, covariance, window / window.sum())
+
+
+@pytest.mark.parametrize(
+    ("photo", "area", "wanted"),
+    [
+        ("chelsea", (slice(None), slice(300)), (14.7396, 14.7275)),
+        ("coffee", (slice(100, 300), slice(100, 500)), (19.9664, 19.0883)),
+    ],
+)
+def test_niqe_equals_basicsr(photo, area, wanted):
+    """Values of BasicSR's ``niqe`` on the same model, after its own conversion to Y."""
+    pixels = getattr(data, photo)()[area]
+    image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None] / 255
+    for shave, value in zip((0, 4), wanted, strict=True):
+        assert niqe(image, natural_model(), shave) == pytest.approx(value, rel=1e-3)
+
+
+def test_niqe_has_no_value_of_flat_or_small_images():
+    model = natural_model()
+    for image in (torch.zeros(1, 3, 200, 200), torch.rand(1, 3, 100, 100)):
+        assert np.isnan(niqe(image, model))
+
+
+def test_niqe_says_where_its_parameters_come_from(tmp_path):
+    for name, content in (("missing", None), ("bad", b"x"), ("other", "npz")):
+        path = tmp_path / name
+        if content == "npz":
+            with open(path, "wb") as file:
+                np.savez(file, mu_pris_param=np.zeros(3))
+        elif content is not None:
+            path.write_bytes(content)
+        with pytest.raises(RuntimeError, match="sr fetch niqe"):
+            load_natural_model(path)
+
+
+@pytest.mark.skipif(not NIQE, reason="the parameters of NIQE are not on this machine")
+def test_niqe_of_the_authors_parameters():
+    """BasicSR: 2.6255 on this photograph."""
+    image = torch.from_numpy(data.chelsea().copy()).permute(2, 0, 1)[None] / 255
+    assert open_metrics(["niqe"])["niqe"](image, image, 0) == pytest.approx(2.62554, abs=1e-3)
+
+
+# --- plug-ins ------------------------------------------------------------------------------------
+
+
+def test_every_metric_says_how_it_measures():
+    for name, metric in open_metrics([*FIDELITY, "ms_ssim"]).items():
+        assert metric.protocol, name
+        assert "\n" not in metric.protocol
+        assert not metric.lower
+        image = torch.rand(1, 3, metric.window + 4, metric.window + 4)
+        assert np.isfinite(metric(image, image, 2)), name
+        assert np.isfinite(metric(image[:, :1], image[:, :1], 2)), name
+        if metric.window > 1:
+            with pytest.raises(ValueError, match="must remain"):
+                metric(image, image, 3)
+
+
+def test_equal_images_have_a_finite_psnr():
+    image = torch.rand(1, 3, 8, 8)
+    for name in ("psnr_y", "psnr_rgb"):
+        metric = open_metrics([name])[name]
+        assert metric(image, image, 1) == 100
+        assert "100" in metric.protocol
+
+
+def difference():
+    return Metric(
+        lambda sr, hr, shave: float((sr - hr).abs().mean()), "mean difference", lower=True
+    )
+
+
+def test_a_metric_of_ones_own(monkeypatch):
+    name = f"{__name__}:difference"
+    assert open_metrics([name])[name](torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4), 0) == 1
+    monkeypatch.setitem(METRICS, "mine", difference)
+    assert open_metrics(["psnr_y", "mine"])["mine"].lower
+    monkeypatch.setitem(METRICS, "no_value", lambda: Metric(lambda *_: float("inf"), "none"))
+    assert np.isnan(open_metrics(["no_value"])["no_value"](torch.ones(1), torch.ones(1), 0))
+
+
+def test_all_unknown_metrics_are_named():
+    name = f"{__name__}:pair"
+    with pytest.raises(
+        UserError, match=r"(?s)psnry.*did you mean psnr_y.*no_module.*--import.*pair"
+    ):
+        open_metrics(["psnry", "no_module:f", name])
+
+
+@pytest.mark.parametrize("mode", ["FR", "NR"])
+def test_pyiqa(monkeypatch, mode):
+    """With a stand-in for the package, which is not a dependency."""
+
+    class Found:
+        lower_better, metric_mode = mode == "NR", mode
+
+        def __call__(self, sr, hr=None):
+            assert sr.shape[1] == 3
+            return torch.tensor([0.5 if hr is None else 0.25])
+
+    def create(name, as_loss, device):
+        assert name == "known", "no such metric"
+        return Found()
+
+    monkeypatch.setitem(sys.modules, "pyiqa", types.SimpleNamespace(create_metric=create))
+    metric = open_metrics(["pyiqa:known"])["pyiqa:known"]
+    assert metric.blind is metric.lower is (mode == "NR")
+    grey = torch.zeros(1, 1, 4, 4)
+    assert metric(grey, grey, 0) == (0.5 if mode == "NR" else 0.25)
+    with pytest.raises(UserError, match="no such metric"):
+        open_metrics(["pyiqa:other"])
+    monkeypatch.setitem(sys.modules, "pyiqa", None)
+    with pytest.raises(UserError, match="pip install pyiqa"):
+        open_metrics(["pyiqa:known"])

@@ -21,6 +21,8 @@ MODELS_TO_TRY = [
     *(("srresnet", {"scale": scale, **SMALL}) for scale in (1, 2, 3, 4, 8)),
     *(("msrresnet", {"scale": scale, **SMALL}) for scale in (2, 3, 4)),
     *(("rrdb", {"scale": scale, "growth": 4, **SMALL}) for scale in (1, 2, 4)),
+    *(("rrdb", {"scale": scale, "unshuffle": 1, "growth": 4, **SMALL}) for scale in (1, 2, 8)),
+    *(("compact", {"scale": scale, "channels": 8, "convolutions": 2}) for scale in (1, 2, 4)),
 ]
 each_model = pytest.mark.parametrize(("name", "config"), MODELS_TO_TRY, ids=str)
 
@@ -124,6 +126,7 @@ def test_one_step_lowers_the_loss(name, config):
         ("srresnet", {}, 1_549_462),
         ("msrresnet", {}, 1_517_571),  # BasicSR's own, counted
         ("rrdb", {}, 16_697_987),  # likewise
+        ("compact", {}, 621_424),  # likewise
         ("bicubic", {}, 0),
     ],
 )
@@ -157,7 +160,7 @@ def test_keys():
         f"conv{i}.{part}" for i in (1, 2, 3) for part in ("weight", "bias")
     ]
     # spandrel takes any file with body.0.weight for Compact
-    assert not any("body.0.weight" in build(name).state_dict() for name in MODELS)
+    assert [name for name in MODELS if "body.0.weight" in build(name).state_dict()] == ["compact"]
 
 
 def test_srcnn_rates_and_init():
@@ -302,7 +305,7 @@ def test_enlarge_keeps_its_precision_under_autocast():
 @pytest.mark.parametrize(
     ("name", "config", "message"),
     [
-        ("vdsr", {}, "model 'vdsr': must be one of bicubic, sparse, srcnn"),
+        ("vdsr", {}, "model 'vdsr': unknown; there are bicubic, compact"),
         ("srcnn", {"depth": 20}, "model srcnn: no setting depth; it has scale, kernels"),
         (
             "srcnn",
@@ -312,6 +315,7 @@ def test_enlarge_keeps_its_precision_under_autocast():
         ("srcnn", {"kernels": [9, 2, 5]}, "must be three odd sizes"),
         ("srcnn", {"color": "lab"}, "color 'lab': must be one of y, rgb"),
         ("rrdb", {"scale": 3}, "must be one of 1, 2, 4"),
+        ("rrdb", {"scale": 4, "unshuffle": 3}, "unshuffle 3: times the scale it must be 1, 2, 4"),
         ("sparse", {"nonzeros": 0}, "nonzeros 0: must be in"),
     ],
 )

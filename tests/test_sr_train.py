@@ -32,7 +32,7 @@ from sr.training.loop import Status, launch, train
 from sr.training.optimization import split
 from sr.training.run import read_history
 from sr.training.trainers import build_trainer
-from sr.training.trainers.srgan import SRGANTrainer
+from sr.training.trainers.gan import GANTrainer
 
 SRCNN = {"model.kernels": [3, 1, 3], "model.filters": [6, 4]}
 TINY = {
@@ -139,8 +139,8 @@ def test_the_scale_is_the_recipes_own_unless_said():
 
 
 def test_unknown_method_and_setting_of_a_model(data: Path, tmp_path: Path):
-    with pytest.raises(UserError, match="srcnn"):
-        configure("edsr", {})
+    with pytest.raises(UserError, match="did you mean srcnn"):
+        configure("srcn", {})
     with pytest.raises(UserError, match="no setting depth"):
         train(config("srcnn", data, tmp_path, model__depth=3))
 
@@ -171,13 +171,10 @@ def test_processes_share_out_each_step(world: int):
 
 
 def test_pairs_do_not_depend_on_where_the_run_began(data: Path, tmp_path: Path):
-    made, recipe, cpu = (
-        config("srcnn", data, tmp_path, patch=24),
-        Recipe.load("realesrgan", 2),
-        torch.device("cpu"),
-    )
-    from_start = list(dataloader(made, recipe, open_dataset(made), 0, cpu))
-    resumed = list(dataloader(made, recipe, open_dataset(made), 4, cpu))
+    made, recipe = config("srcnn", data, tmp_path, patch=24), Recipe.load("realesrgan", 2)
+    fabric = launch(made)
+    from_start = list(dataloader(made, recipe, open_dataset(made), 0, fabric))
+    resumed = list(dataloader(made, recipe, open_dataset(made), 4, fabric))
     assert len(resumed) == 2
     for a, b in zip(from_start[4:], resumed, strict=True):
         assert torch.equal(a.lr, b.lr)
@@ -254,7 +251,7 @@ def test_curves_of_short_runs_are_seen(rows: int):
 
 def test_without_images_of_its_own_a_run_is_validated_on_samples(data: Path, tmp_path: Path):
     run = train(config("srcnn", data, tmp_path, steps=1, val="samples"))
-    assert len(run.examples) == 5
+    assert run.psnr is not None
     assert (tmp_path / "samples" / "0000001.png").exists()
     assert (tmp_path / "best.safetensors").exists()
 
@@ -296,7 +293,7 @@ def test_steps_lower_the_pixel_loss(method: str, data: Path, tmp_path: Path):
     made = config(method, data, tmp_path, rate=1e-3, schedule="constant", loss="mse", **small)
     fabric = launch(made)
     trainer = build_trainer(made, fabric)
-    pair = next(dataloader(made, Recipe.load("bicubic", 2), open_dataset(made), 0, fabric.device))
+    pair = next(dataloader(made, Recipe.load("bicubic", 2), open_dataset(made), 0, fabric))
     losses = [float(trainer.step(pair)["loss"]) for _ in range(20)]
     assert losses[-1] < losses[0]
 
@@ -308,15 +305,17 @@ def test_a_step_lowers_the_loss_it_is_for(data: Path, tmp_path: Path):
     made = config("srgan", data, tmp_path, gan__pretrain=0, schedule="constant", rate=1e-4, ema=0)
     fabric = launch(made)
     gan = build_trainer(made, fabric)
-    assert isinstance(gan, SRGANTrainer)
-    pair = next(dataloader(made, Recipe.load("bicubic", 2), open_dataset(made), 0, fabric.device))
-    for state, loss in (
-        (gan.generator, gan.generator_terms),
-        (gan.discriminator, gan.discriminator_terms),
+    assert isinstance(gan, GANTrainer)
+    pair = next(dataloader(made, Recipe.load("bicubic", 2), open_dataset(made), 0, fabric))
+    with torch.no_grad():
+        images = (pair.hr_raw, gan.generator.network(pair.lr))
+    for state, part, loss in (
+        (gan.generator, pair, gan.generator_terms),
+        (gan.discriminator, images, gan.discriminator_terms),
     ):
-        before = state.optimizer_step([pair], loss, 0.0)["loss"]
+        before = state.optimizer_step([part], loss, 0.0)["loss"]
         with torch.no_grad():
-            after = torch.stack(list(loss(pair).values())).sum()
+            after = torch.stack(list(loss(part)[0].values())).sum()
         assert after < before
 
 
@@ -324,15 +323,17 @@ def test_generator_steps_leave_the_discriminator_alone(data: Path, tmp_path: Pat
     made = config("srgan", data, tmp_path, gan__pretrain=1)
     fabric = launch(made)
     gan = build_trainer(made, fabric)
-    assert isinstance(gan, SRGANTrainer)
-    pair = next(dataloader(made, Recipe.load("bicubic", 2), open_dataset(made), 0, fabric.device))
+    assert isinstance(gan, GANTrainer)
+    pair = next(dataloader(made, Recipe.load("bicubic", 2), open_dataset(made), 0, fabric))
     parameters = [tensor.clone() for tensor in gan.discriminator.module.parameters()]
     assert set(gan.step(pair)) == {"pixel", "loss"}, "while pretraining"
     assert all(
         torch.equal(a, b)
         for a, b in zip(parameters, gan.discriminator.module.parameters(), strict=True)
     )
-    assert set(gan.step(pair)) == {"adversarial", "content", "tv", "loss", "discriminator"}
+    assert set(gan.step(pair)) == {
+        *("adversarial", "content", "tv", "loss", "discriminator", "d_hr", "d_sr")
+    }
     assert not all(
         torch.equal(a, b)
         for a, b in zip(parameters, gan.discriminator.module.parameters(), strict=True)
@@ -392,9 +393,7 @@ def test_generator_to_begin_with(data: Path, tmp_path: Path):
 
 def test_split_keeps_rows_together(data: Path, tmp_path: Path):
     made = config("srcnn", data, tmp_path)
-    pair = next(
-        dataloader(made, Recipe.load("bicubic", 2), open_dataset(made), 0, torch.device("cpu"))
-    )
+    pair = next(dataloader(made, Recipe.load("bicubic", 2), open_dataset(made), 0, launch(made)))
     parts = split(pair, 2)
     assert torch.equal(torch.cat([part.lr for part in parts]), pair.lr)
     assert [len(part.plan) for part in parts] == [2, 2]

@@ -5,7 +5,7 @@ Commands import what they need when they run, so that ``degrade --help`` does no
 
 from __future__ import annotations
 
-from degrade.cli import datasets, look, recipes
+from degrade.cli import ablate, datasets, look, recipes
 from degrade.cli.common import (
     Commands,
     Modules,
@@ -21,6 +21,7 @@ from degrade.cli.common import (
 __all__ = [
     "Commands",
     "Modules",
+    "ablate",
     "app",
     "check_device",
     "datasets",

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from degrade.data.cache import CACHE_BYTES, DecodedImages
 from degrade.data.epochs import EpochDataset, Epochs
 from degrade.images.files import Image, ImageError, find_sources, image_size, read_image, without
 from degrade.images.pixels import Uint8, channel_notes, in_channels, reflected
@@ -152,7 +153,8 @@ class PatchFolder(EpochDataset[Patch]):
         channels: 3 (grey is repeated) or 1 (colour becomes 0.299 R + 0.587 G + 0.114 B).
         check: What to read on opening: ``none``, every file's ``header``, or each file in
             ``full``.
-        cache: Whether to keep decoded images in memory, in each worker its own. For small sets.
+        cache: Whether to keep decoded images, which workers share, or most bytes of them; True:
+            2 GiB. Images beyond are read anew; see :mod:`degrade.data.cache`.
         limit: Most pixels an image may have, by default :func:`degrade.limits.max_pixels`.
         margin: Pixels read around each patch, mirrored at the image's border, for a degradation
             to see; :func:`degrade.pairs` and :class:`degrade.DegradedFolder` cut them off again.
@@ -178,7 +180,7 @@ class PatchFolder(EpochDataset[Patch]):
         small: Literal["reflect", "skip"] = "reflect",
         channels: Literal[1, 3] = 3,
         check: Literal["none", "header", "full"] = "header",
-        cache: bool = False,
+        cache: bool | int = False,
         limit: int | None = None,
         margin: int = 0,
         fixed: bool = False,
@@ -203,11 +205,10 @@ class PatchFolder(EpochDataset[Patch]):
         self.augment = augment
         self.small = small
         self.channels: Literal[1, 3] = channels
-        self.cache = cache
+        self.cache = DecodedImages(CACHE_BYTES if cache is True else int(cache))
         self.limit = limit
         self.paths = _paths(root, exclude)
         self.skipped: list[tuple[str, str]] = []
-        self._decoded: dict[Path | str, tuple[Uint8, str]] = {}
         if check != "none":
             self._skip_unusable(_full_size if check == "full" else image_size)
         if not self.paths:
@@ -233,8 +234,11 @@ class PatchFolder(EpochDataset[Patch]):
         path = self.paths[index % len(self.paths)]
         key = Key.of(self.seed, index, epoch)
         y, x, flip, rotate = key.uniforms(_DRAWS)[0]
-        if self.cache or self.augment is not None:
-            pixels, notes = self._read(path)
+        decoded = self.cache.get(str(path), partial(self._read, path))
+        if decoded is None and self.augment is not None:
+            decoded = self._read(path)
+        if decoded is not None:
+            pixels, notes = decoded
             if self.augment is not None:
                 pixels = self._augmented(reflected(pixels, self.size), key, path)
             shape = pixels.shape[:2]
@@ -252,17 +256,9 @@ class PatchFolder(EpochDataset[Patch]):
             "notes": notes,
         }
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_decoded": {}}
-
     def _read(self, path: Path | str) -> tuple[Uint8, str]:
-        found = self._decoded.get(path)
-        if found is None:
-            image = read_image(path, limit=self.limit)
-            found = in_channels(image, self.channels), self._notes(image)
-            if self.cache:
-                self._decoded[path] = found
-        return found
+        image = read_image(path, limit=self.limit)
+        return in_channels(image, self.channels), self._notes(image)
 
     def _read_patch(self, path: Path | str, y: float, x: float) -> tuple[Uint8, str]:
         """Decode only the patch at ``y``, ``x``, and its margin, if the image is large."""

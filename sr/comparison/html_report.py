@@ -7,28 +7,29 @@ names and descriptions cannot inject markup. The page loads nothing else.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from degrade.fields import Range
 from degrade.inspection.html import Album, fill
-from degrade.plan import Column
 from degrade.recipe import Recipe
 from sr import checkpoint
-from sr.comparison.bootstrap import DRAWS, LEVEL, interval
-from sr.comparison.matrix import Crop, Matrix, TestSet
+from sr.comparison.agreement import flips, tau
+from sr.comparison.bootstrap import DRAWS, LEVEL, Interval
+from sr.comparison.breakdown import Parameter, curve, losses, parameters, ranked
+from sr.comparison.cells import Crop
+from sr.comparison.matrix import Matrix, Reals, TestSet
 from sr.comparison.runs import Row
 from sr.comparison.statistics import (
-    LOWER_IS_BETTER,
     Json,
     cell,
     difference,
     finite_or_none,
     gap,
     interval_as_dict,
+    mean_of,
     ranking,
 )
+from sr.comparison.tables import seal_as_dict
 
 __all__ = ["render", "report_data"]
 
@@ -36,12 +37,20 @@ TITLES = {
     "psnr_y": ("PSNR on Y", "dB", 2),
     "ssim_y": ("SSIM on Y", "", 4),
     "lpips": ("LPIPS", "", 4),
+    "dists": ("DISTS", "", 4),
+    "niqe": ("NIQE", "", 3),
 }
-"""Metrics of the report: title, unit, digits."""
+"""Titles, units and digits of metrics; others have their names."""
+HIDDEN = ("psnr_rgb", "ssim_rgb")
+"""Metrics that the report leaves to matrix.csv: they say what those on Y say."""
 LOSSLESS_CROPS = 160
 """Up to this many crops of 96 pixels are stored without loss, at most 28 kB each."""
 PICTURE_BYTES = 3_500_000
 """Bytes of all pictures if there are more crops."""
+CURVES = 6
+"""Parameters, the most telling first, of which a curve is drawn."""
+MARKS = 400
+"""Most samples of a test set that are drawn as marks."""
 _TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 
 
@@ -54,25 +63,33 @@ def report_data(matrix: Matrix) -> Json:
     """Return the data of the template."""
     comparison = matrix.comparison
     album = Album()
-    metrics = [name for name in TITLES if name in matrix.metrics]
+    metrics = [name for name in matrix.metrics if name not in HIDDEN]
     crops = _crops(matrix, album)
+    found = [parameters(test) for test in matrix.tests]
     return {
         "scale": comparison.scale,
         "seeds": comparison.seeds,
+        "draws": comparison.draws,
         "data": list(comparison.data),
         "val": comparison.val,
-        "images": len(matrix.tests[0].images),
         "resamples": DRAWS,
         "level": LEVEL,
         "plain": matrix.baseline,
-        "protocol": matrix.results[0][0][0].protocol,
+        "protocol": dict(matrix.tests[0].protocol),
         "versions": checkpoint.versions(),
-        "metrics": [_metric(name) for name in metrics],
-        "tests": [_test(test) for test in matrix.tests],
+        "metrics": [_metric(matrix, name) for name in metrics],
+        "tests": [
+            _test(matrix, column, metrics, found[column]) for column in range(len(matrix.tests))
+        ],
         "rows": [_row(row) for row in matrix.rows],
         "cells": {metric: _cells(matrix, metric) for metric in metrics},
         "gaps": {metric: _gaps(matrix, metric) for metric in metrics},
-        "gains": {metric: _gains(matrix, metric) for metric in metrics},
+        "breakdown": [
+            [_breakdown(matrix, row, column, found[column]) for column in range(len(matrix.tests))]
+            for row in range(len(matrix.rows))
+        ],
+        "agreement": {metric: _agreement(matrix, metric) for metric in metrics},
+        "seal": seal_as_dict(matrix),
         "crops": crops,
         "curves": _curves(matrix),
         "recipes": _recipes(matrix),
@@ -81,34 +98,39 @@ def report_data(matrix: Matrix) -> Json:
     }
 
 
-def _metric(name: str) -> Json:
-    title, unit, digits = TITLES[name]
-    lower = name in LOWER_IS_BETTER
+def _metric(matrix: Matrix, name: str) -> Json:
+    title, unit, digits = TITLES.get(name, (name, "", 4))
+    lower = matrix.sign(name) < 0
     return {"name": name, "title": title, "unit": unit, "digits": digits, "lower": lower}
 
 
-def _test(test: TestSet) -> Json:
-    parameters = [_parameter(test, column) for column in test.recipe.columns]
+def _test(matrix: Matrix, column: int, metrics: Sequence[str], found: Sequence[Parameter]) -> Json:
+    test = matrix.tests[column]
     return {
         "name": test.name,
-        "hash": test.recipe.hash,
-        "parameters": [parameter for parameter in parameters if parameter is not None],
+        "hash": test.hash,
+        "base": test.base,
+        "level": test.level,
+        "images": len(test.images),
+        "left_out": max(matrix.left_out(metric, column) for metric in metrics),
+        "parameters": [_parameter(parameter) for parameter in found],
     }
 
 
-def _parameter(test: TestSet, column: Column) -> Json | None:
-    """The value of a random variable for each image; None if all images have the same."""
-    values = test.plan[column.address]
-    distinct = sorted(set(values[~np.isnan(values)].tolist()))
-    if len(distinct) < 2:
-        return None
-    data: Json = {"address": column.address, "unit": ""}
-    if isinstance(column.variable, Range):
-        numbers = [finite_or_none(value) for value in values]
-        return {**data, "unit": column.variable.unit, "values": numbers}
-    places = [None if math.isnan(value) else distinct.index(value) for value in values.tolist()]
-    names = [column.variable.label(value) for value in distinct]
-    return {**data, "values": places, "names": names}
+def _parameter(parameter: Parameter) -> Json:
+    """Its groups, and for each sample the group and, for few samples, the value."""
+    few = parameter.values.size <= MARKS
+    return {
+        "address": parameter.address,
+        "unit": parameter.unit,
+        "groups": [[group.label, finite_or_none(group.center)] for group in parameter.groups],
+        "member": parameter.member.ravel().tolist(),
+        "values": _numbers(parameter.values) if few else None,
+    }
+
+
+def _numbers(values: Reals) -> list[float | None]:
+    return [finite_or_none(float(value)) for value in values.ravel()]
 
 
 def _row(row: Row) -> Json:
@@ -134,7 +156,7 @@ def _cells(matrix: Matrix, metric: str) -> list[list[Json]]:
 def _cell(matrix: Matrix, metric: str, row: int, column: int, rank: int) -> Json:
     baseline, matched = matrix.baseline, matrix.matched(row, column)
     return {
-        "value": interval_as_dict(interval(cell(matrix, metric, row, column))),
+        "value": interval_as_dict(mean_of(cell(matrix, metric, row, column))),
         "rank": rank,
         "bicubic": interval_as_dict(difference(matrix, metric, row, column, baseline)),
         "matched": interval_as_dict(difference(matrix, metric, row, column, matched)),
@@ -146,18 +168,40 @@ def _gaps(matrix: Matrix, metric: str) -> list[Json | None]:
     return [interval_as_dict(gap(matrix, metric, row)) for row in range(len(matrix.rows))]
 
 
-def _gains(matrix: Matrix, metric: str) -> list[list[list[float | None]]] | None:
-    """Per image, a row minus bicubic; None without bicubic."""
-    baseline, values = matrix.baseline, matrix.values[metric]
-    if baseline is None:
+# --- what explains it ----------------------------------------------------------------------------
+
+
+def _breakdown(matrix: Matrix, row: int, column: int, found: Sequence[Parameter]) -> Json | None:
+    """Losses of each sample, parameters by explained share, curves of the first of them."""
+    if not found or "psnr_y" not in matrix.scores:
         return None
-    return [
-        [
-            [finite_or_none(a - b) for a, b in zip(own, base, strict=True)]
-            for own, base in zip(columns, values[baseline], strict=True)
-        ]
-        for columns in values
-    ]
+    loss, against = losses(matrix, "psnr_y", row, column)
+    shares = ranked(loss, found)
+    return {
+        "against": against,
+        "losses": _numbers(loss),
+        "ranking": [
+            [share.parameter, *_ends(share.share), finite_or_none(share.rho)] for share in shares
+        ],
+        "curves": {
+            share.parameter: [[*_ends(one), n] for one, n in curve(loss, found[share.parameter])]
+            for share in shares[:CURVES]
+        },
+    }
+
+
+def _ends(found: Interval) -> list[float | None]:
+    return [finite_or_none(end) for end in (found.mean, found.low, found.high)]
+
+
+def _agreement(matrix: Matrix, metric: str) -> Json:
+    return {
+        "tau": [[_ends(one) for one in row] for row in tau(matrix, metric)],
+        "flips": [list(vars(flip).values()) for flip in flips(matrix, metric)],
+    }
+
+
+# --- pictures, curves, recipes -------------------------------------------------------------------
 
 
 def _crops(matrix: Matrix, album: Album) -> list[list[Json]]:
@@ -165,24 +209,34 @@ def _crops(matrix: Matrix, album: Album) -> list[list[Json]]:
     count = sum(len(test.crops) for test in matrix.tests) * (len(matrix.rows) + 2)
     lossless = count <= LOSSLESS_CROPS
     return [
-        [_crop(matrix, column, name, crop, album, lossless) for name, crop in test.crops.items()]
+        [_crop(matrix, column, name, crops, album, lossless) for name, crops in test.crops.items()]
         for column, test in enumerate(matrix.tests)
     ]
 
 
 def _crop(
-    matrix: Matrix, column: int, name: str, crop: Crop, album: Album, lossless: bool
+    matrix: Matrix, column: int, name: str, crops: Sequence[Crop], album: Album, lossless: bool
 ) -> Json:
     test = matrix.tests[column]
-    i = test.images.index(name)
-    drawn = test.plan.row(i, precise=False)
+    i = list(test.images).index(name)
+    pictures = [crops[0].hr, crops[0].lr, *(crop.sr for crop in crops)]
+    rows = range(len(matrix.rows))
+    psnr = [
+        matrix.scores["psnr_y"][row][column][0, 0, i] if "psnr_y" in matrix.scores else math.nan
+        for row in rows
+    ]
     return {
         "image": name,
-        "side": len(crop.hr),
-        "pictures": [album.add(picture, lossless) for picture in (crop.hr, crop.lr, *crop.sr)],
-        "psnr": [finite_or_none(row[column][i]) for row in matrix.values["psnr_y"]],
-        "drawn": [f"{a} {text}" for a, text in drawn.items() if not a.endswith(".p")],
+        "side": len(crops[0].hr),
+        "pictures": [album.add(picture, lossless) for picture in pictures],
+        "psnr": [finite_or_none(float(value)) for value in psnr],
+        "drawn": _drawn(test, i),
     }
+
+
+def _drawn(test: TestSet, i: int) -> list[str]:
+    drawn = test.plans[0].row(i, precise=False) if test.plans else {}
+    return [f"{a} {text}" for a, text in drawn.items() if not a.endswith(".p")]
 
 
 def _curves(matrix: Matrix) -> list[Json]:
@@ -197,7 +251,11 @@ def _curves(matrix: Matrix) -> list[Json]:
 
 
 def _recipes(matrix: Matrix) -> list[Json]:
-    tested = {test.recipe.hash: test.recipe for test in matrix.tests}
+    tested = {
+        test.recipe.hash: test.recipe
+        for test in matrix.tests
+        if test.recipe is not None and test.level is None
+    }
     trained = {recipe.hash: recipe for recipe in matrix.trained}
 
     def use(recipe: Recipe) -> str:

@@ -1,51 +1,82 @@
 """Matrix: the results of a comparison, models by test sets.
 
-``values[metric][row][column]`` holds one value an image. A row is a model with the recipe it was
-trained on, a column is a test set: the same HR images degraded by one recipe.
+.. math:: V_{m, r, t, s, d, i}
+
+is a metric of model m trained on recipe r with seed s, on draw d of image i of test set t:
+``scores[metric][row][column]``, (S, D, N). A row is a model with the recipe it was trained on, a
+column is a test set: the same HR images degraded by one recipe. Metrics that a test set does not
+have, and values that have no mean, such as the infinite PSNR of equal images, are NaN.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from degrade.plan import Plan
 from degrade.recipe import Recipe
+from sr.comparison.cells import Crop
 from sr.comparison.config import BICUBIC, Comparison
 from sr.comparison.runs import Row
-from sr.evaluation import Results
 
-__all__ = ["Crop", "Matrix", "TestSet"]
+__all__ = ["Matrix", "Reals", "Representatives", "TestSet"]
 
-
-@dataclass(frozen=True, eq=False)
-class Crop:
-    """The same crop of HR, of LR and of each row's SR, (side, side, 3) 8-bit each."""
-
-    hr: NDArray[np.uint8]
-    lr: NDArray[np.uint8]
-    sr: list[NDArray[np.uint8]]
+Reals = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class TestSet:
-    """A column: the recipe of its LR images, the images' names, what was drawn for each, and
-    crops of some of them by name.
+    """A column.
+
+    Args:
+        name: Its name.
+        recipe: What made the LR images; None for pairs on disk.
+        images: The images' names.
+        plans: What was drawn for each image, one plan a draw; empty if nothing was.
+        crops: Of some images by name, one for each row.
+        protocol: How its values were measured.
+        base: Name of the recipe, where the severity is fixed.
+        level: This severity.
     """
 
-    recipe: Recipe
-    images: list[str]
-    plan: Plan
-    crops: dict[str, Crop]
+    name: str
+    recipe: Recipe | None
+    images: Sequence[str]
+    plans: Sequence[Plan] = ()
+    crops: Mapping[str, Sequence[Crop]] = field(default_factory=dict[str, Sequence[Crop]])
+    protocol: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    base: str = ""
+    level: float | None = None
 
     __test__ = False  # pytest collects classes by this prefix
 
     @property
-    def name(self) -> str:
-        return self.recipe.name
+    def hash(self) -> str | None:
+        return None if self.recipe is None else self.recipe.hash
+
+
+@dataclass(frozen=True, eq=False)
+class Representatives:
+    """Representative degradations, each of all images (:mod:`sr.comparison.seal`).
+
+    Args:
+        recipes: Name of the recipe that each was drawn from.
+        drawn: What was drawn, as text by address.
+        scores: PSNR on Y of each row, (K, N): K degradations, N images, mean over seeds.
+        lines: Acceptance and excellence line, (K,) each.
+        about: What the lines are, in words.
+    """
+
+    recipes: Sequence[str]
+    drawn: Sequence[dict[str, str]]
+    scores: Sequence[Reals]
+    lines: tuple[Reals, Reals]
+    about: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,18 +88,24 @@ class Matrix:
         rows: Models.
         tests: Test sets, the columns.
         metrics: Names.
-        values: ``values[metric][row][column]``: one value an image, the mean over the seeds.
-        results: ``results[row][column]``: one evaluation a seed.
+        scores: ``scores[metric][row][column]``: values by seed, draw and image, (S, D, N).
         trained: Recipes that models were trained on.
+        representatives: Representative degradations, if any were asked for.
+        lower: Metrics of which lower values are better.
     """
 
     comparison: Comparison
-    rows: list[Row]
-    tests: list[TestSet]
+    rows: Sequence[Row]
+    tests: Sequence[TestSet]
     metrics: tuple[str, ...]
-    values: dict[str, list[list[list[float]]]]
-    results: list[list[list[Results]]]
-    trained: list[Recipe]
+    scores: Mapping[str, Sequence[Sequence[Reals]]]
+    trained: Sequence[Recipe]
+    representatives: Representatives | None = None
+    lower: Sequence[str] = ()
+
+    def sign(self, metric: str) -> int:
+        """Return 1 for a metric of which higher values are better, else -1."""
+        return -1 if metric in self.lower else 1
 
     @cached_property
     def baseline(self) -> int | None:
@@ -79,8 +116,24 @@ class Matrix:
         """Index of the row of the same model trained on the recipe of a column; None without
         one.
         """
-        own, recipe = self.rows[row], self.tests[column].recipe
-        if not own.runs:
+        own, digest = self.rows[row], self.tests[column].hash
+        if not own.runs or digest is None:
             return None
-        same = (row.model == own.model and row.hash == recipe.hash for row in self.rows)
+        same = (row.model == own.model and row.hash == digest for row in self.rows)
         return next((i for i, found in enumerate(same) if found), None)
+
+    def kept(self, metric: str, column: int) -> NDArray[np.bool_]:
+        """Return the images whose value is finite for every row, (N,): the others have no mean,
+        and rows stay comparable only if all leave out the same.
+        """
+        rows = [np.isfinite(row[column]).all((0, 1)) for row in self.scores[metric]]
+        return np.logical_and.reduce(rows)
+
+    def left_out(self, metric: str, column: int) -> int:
+        """Return how many images :meth:`kept` leaves out."""
+        return int((~self.kept(metric, column)).sum())
+
+    def by_image(self, metric: str, row: int, column: int) -> Reals:
+        """Return the values by image, means over seeds and draws, (N,); NaN where not finite."""
+        values = self.scores[metric][row][column].mean((0, 1))
+        return np.where(np.isfinite(values), values, np.nan)

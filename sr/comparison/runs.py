@@ -10,43 +10,42 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from degrade.images.files import find_images
 from degrade.recipe import Recipe
 from sr import checkpoint
-from sr.comparison.config import Comparison
-from sr.training.config import Config, configure
+from sr.comparison.workers import Task
+from sr.training.config import Config
 from sr.training.loop import Status, train
-from sr.training.run import BEST, LAST, STATE, read_history
+from sr.training.run import LAST, STATE, read_history
 
 __all__ = [
+    "LAST",
     "UNTRAINED",
-    "ProgressCallback",
+    "PlannedRun",
     "Row",
     "TrainedModel",
     "TrainingRecipe",
-    "checkpoint_row",
-    "model_label",
-    "prepare_row",
+    "is_finished",
     "run_name",
+    "steps_of",
+    "training_of",
+    "training_tasks",
+    "wanted_steps",
 ]
 
 UNTRAINED = "none"
 """Label of the training recipe of models that were not trained."""
 NOT_HASHED = {
     *("out", "data", "val", "recipe", "device", "workers", "tensorboard"),
-    *("log_every", "val_every", "save_every"),
+    *("log_every", "val_every", "save_every", "keep_every", "cache"),
 }
 """Settings that do not change what a run learns, or that :func:`run_name` hashes separately."""
-CURVE_POINTS = 60
-"""Points of a training curve."""
-
-ProgressCallback = Callable[[str, Status | None], None]
-"""Called with the name of the run or evaluation in progress and, for a run, its status."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +58,26 @@ class TrainingRecipe:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A checkpoint: its file, the run's seed, its metadata, its training curve."""
+    """A model that exists.
+
+    Args:
+        file: Its checkpoint.
+        seed: Seed of its run.
+        metadata: Of the checkpoint.
+        curve: Its training curve.
+        spec: What it is loaded by, where it has no checkpoint: ``onnx:FILE``.
+    """
 
     file: Path
     seed: int
     metadata: dict[str, str]
     curve: list[dict[str, float]]
+    spec: str = ""
+
+    @property
+    def model(self) -> str:
+        """What :func:`sr.checkpoint.load` loads."""
+        return self.spec or str(self.file)
 
     @staticmethod
     def read(file: Path, seed: int) -> TrainedModel:
@@ -100,93 +113,110 @@ class Row:
         return self.model if self.train == UNTRAINED else f"{self.model} / {self.train}"
 
 
-def checkpoint_row(model: str, scale: int) -> Row:
-    """Return the row of a checkpoint. Raises UserError if it is missing, damaged or of another
-    scale.
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run that a row needs: finished, begun or still to come.
+
+    Args:
+        label: Its name in messages.
+        config: What ``sr train`` does.
+        found: A finished run that is used instead.
+        needs: The run whose weights this one begins from.
     """
-    file = checkpoint.weights_file(model)
-    checkpoint.load(file, scale)
-    run = TrainedModel.read(file, 0)
-    recipe, digest = run.metadata.get("recipe", UNTRAINED), run.metadata.get("hash", "")
-    return Row(model_label(model), recipe, digest, (run,))
+
+    label: str
+    config: Config
+    found: TrainedModel | None = None
+    needs: PlannedRun | None = None
+
+    @property
+    def file(self) -> Path:
+        return self.found.file if self.found is not None else Path(self.config.out) / LAST
+
+    @property
+    def model(self) -> str:
+        return str(self.file)
+
+    @property
+    def steps_done(self) -> int:
+        """Steps of its last checkpoint; 0 before the first."""
+        return 0 if not self.file.is_file() else steps_of(checkpoint.read_metadata(self.file))
+
+    @property
+    def finished(self) -> bool:
+        return self.found is not None or self.steps_done >= self.config.steps
+
+    def trained(self) -> TrainedModel:
+        """Return the finished run's model."""
+        return self.found or TrainedModel.read(self.file, self.config.seed)
 
 
-def model_label(model: str) -> str:
-    """Return a model's name in tables: the file's name, of ``last`` and ``best`` the folder's."""
-    path = Path(model)
-    if path.name in (LAST, BEST):
-        return path.parent.name
-    return path.name.removesuffix(".safetensors")
+# --- names and metadata --------------------------------------------------------------------------
 
 
-def prepare_row(
-    comparison: Comparison, model: str, regime: TrainingRecipe
-) -> Callable[[ProgressCallback], Row]:
-    """Check a row's settings and files, and return the function that trains what is missing.
-    Raises UserError.
-    """
-    seeds = range(comparison.seeds)
-    configs = [_config(comparison, model, regime, seed) for seed in seeds]
-    reused = [_reused(comparison, model, regime.recipe, seed) for seed in seeds]
-
-    def train_row(callback: ProgressCallback) -> Row:
-        name = f"{model} / {regime.recipe.name}"
-        runs = [
-            run or _trained(config, f"{name}, seed {config.seed}", callback)
-            for run, config in zip(reused, configs, strict=True)
-        ]
-        return Row(model, regime.recipe.name, regime.recipe.hash, tuple(runs))
-
-    return train_row
+def steps_of(metadata: Mapping[str, str]) -> int:
+    """Return the steps that a checkpoint's run had done."""
+    text = metadata.get("step", "0")
+    return int(text) if text.isdecimal() else 0
 
 
-def run_name(config: Config, recipe: Recipe) -> str:
+def training_of(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings of the run that wrote a checkpoint; empty if it does not say."""
+    try:
+        found: Any = json.loads(metadata.get("training", "{}"))
+    except ValueError:
+        return {}
+    return cast(dict[str, Any], found) if isinstance(found, dict) else {}
+
+
+def wanted_steps(metadata: Mapping[str, str]) -> int:
+    """Return the steps of a checkpoint's run when it is finished."""
+    wanted = training_of(metadata).get("steps", 0)
+    return wanted if isinstance(wanted, int) else 0
+
+
+def is_finished(metadata: Mapping[str, str]) -> bool:
+    """Return whether a checkpoint is of a finished run."""
+    return steps_of(metadata) >= wanted_steps(metadata)
+
+
+def run_name(config: Config, recipe: Recipe, begins: str = "") -> str:
     """Return the name of a run's folder: trainer, recipe, seed, and a hash of everything that the
-    result depends on. HR images are hashed by name and size in bytes, not by folder.
+    result depends on. HR images are hashed by relative path and size in bytes, not by folder.
+
+    Args:
+        config: The run.
+        recipe: The recipe that it is trained on.
+        begins: Identity of the run whose weights it begins from.
     """
-    files = [path for source in config.data for path in find_images(source)]
     data = config.model_dump(mode="json", exclude=NOT_HASHED)
-    data |= {"recipe": recipe.hash, "data": [[path.name, path.stat().st_size] for path in files]}
+    images = [image for source in config.data for image in _images(source)]
+    data |= {"recipe": recipe.hash, "data": images}
+    if begins:
+        data["begins"] = begins
     digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
-    return f"{config.method}-{recipe.name}-{config.seed}-{digest[:12]}"
+    name = f"{config.method}-{recipe.name}-{config.seed}"
+    return f"{re.sub(r'[^A-Za-z0-9._-]', '-', name)}-{digest[:12]}"
 
 
-def _config(comparison: Comparison, model: str, regime: TrainingRecipe, seed: int) -> Config:
-    flags = {
-        "recipe": regime.source,
-        "data": comparison.data,
-        "scale": comparison.scale,
-        "steps": comparison.steps,
-        "seed": seed,
-        "device": comparison.device,
-        "tensorboard": False,
-    }
-    config = configure(model, flags, None, comparison.settings.get(model))
-    folder = Path(comparison.out) / "runs" / run_name(config, regime.recipe)
-    log_every = max(1, config.steps // CURVE_POINTS)
-    return config.model_copy(update={"val": None, "out": str(folder), "log_every": log_every})
+def _images(source: str) -> Iterator[list[Any]]:
+    root = Path(source)
+    for path in find_images(source):
+        name = path.relative_to(root).as_posix() if root.is_dir() else path.name
+        yield [name, path.stat().st_size]
 
 
-def _reused(comparison: Comparison, model: str, recipe: Recipe, seed: int) -> TrainedModel | None:
-    """The first checkpoint of ``comparison.reuse`` that fits."""
-    wanted = (model, recipe.hash, str(comparison.scale), seed)
-    for source in map(Path, comparison.reuse):
-        runs = sorted(source.glob(f"*/{LAST}"))
-        for file in runs or [checkpoint.weights_file(source)]:
-            metadata = checkpoint.read_metadata(file)
-            training = json.loads(metadata.get("training", "{}"))
-            name, seen = training.get("method", metadata["name"]), training.get("seed", 0)
-            if (name, metadata.get("hash"), metadata["scale"], seen) == wanted:
-                return TrainedModel.read(file, seed)
-    return None
+# --- training ------------------------------------------------------------------------------------
 
 
-def _trained(config: Config, label: str, callback: ProgressCallback) -> TrainedModel:
-    """The model of a run, trained or resumed unless it is finished."""
+def training_tasks(runs: Iterable[PlannedRun]) -> list[Task]:
+    """Return one task for each folder of runs: a generator may be a row too."""
+    distinct = {run.config.out: run for run in runs}
+    return [Task(f"training {run.label}", _train, run.config) for run in distinct.values()]
+
+
+def _train(config: Config, device: str, callback: Callable[[Status], None] | None) -> None:
+    """Train or resume a run. ``device`` is that of the worker."""
     folder = Path(config.out)
-    file = folder / LAST
-    if not file.is_file() or int(checkpoint.read_metadata(file)["step"]) < config.steps:
-        name = f"training {label}"
-        callback(name, None)
-        train(config, (folder / STATE).is_file(), lambda status: callback(name, status))
-    return TrainedModel.read(file, config.seed)
+    given = config.model_copy(update={"device": device})
+    train(given, (folder / STATE).is_file(), callback)

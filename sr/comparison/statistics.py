@@ -1,8 +1,8 @@
 """Statistics of a matrix: means, paired differences, generalization gaps and rankings, with
-bootstrap intervals (:mod:`sr.comparison.bootstrap`).
+bootstrap intervals over seeds and images (:mod:`sr.comparison.bootstrap`).
 
-.. math:: \\Delta_i = V_{m, r, t, i} - V_{\\mathrm{bicubic}, t, i}, \\qquad
-          G_{m, r} = \\operatorname{mean}_{t \\neq r, i} (V_{m, t, t, i} - V_{m, r, t, i})
+.. math:: \\Delta_{s, i} = V_{m, r, t, s, i} - V_{\\mathrm{bicubic}, t, i}, \\qquad
+          G_{m, r} = \\operatorname{mean}_{t \\neq r, s, i} (V_{m, t, t, s, i} - V_{m, r, t, s, i})
 
 G is the generalization gap: what a model loses, on recipes that it was not trained on, against
 the same model trained on them.
@@ -14,32 +14,43 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sr.comparison.bootstrap import Interval, interval
-from sr.comparison.matrix import Matrix
+from sr.comparison.matrix import Matrix, Reals
 
 __all__ = [
-    "LOWER_IS_BETTER",
     "Json",
     "cell",
     "difference",
     "finite_or_none",
     "gap",
     "interval_as_dict",
+    "mean_of",
+    "minus",
     "ranking",
 ]
 
 Json = dict[str, Any]
 """An object of a JSON file."""
 
-LOWER_IS_BETTER = ("lpips",)
-"""Metrics of which lower values are better."""
+
+def cell(matrix: Matrix, metric: str, row: int, column: int) -> Reals:
+    """Return the values by seed and image, means over the draws, (S, N): images that every row
+    has a finite value for.
+    """
+    return matrix.scores[metric][row][column].mean(1)[:, matrix.kept(metric, column)]
 
 
-def cell(matrix: Matrix, metric: str, row: int, column: int) -> NDArray[np.float64]:
-    """Return the values of the images, (N,)."""
-    return np.array(matrix.values[metric][row][column])
+def mean_of(values: Reals) -> Interval:
+    """Return the interval of (S, N) values; all NaN if there are none."""
+    return interval(values) if values.size else Interval(math.nan, math.nan, math.nan)
+
+
+def minus(own: Reals, other: Reals) -> Reals:
+    """Return a row minus another, (S, N): seed by seed if they have equally many, else against
+    the other's mean over seeds.
+    """
+    return own - (other if len(own) == len(other) else other.mean(0))
 
 
 def difference(
@@ -50,24 +61,36 @@ def difference(
     """
     if other is None or other == row:
         return None
-    return interval(cell(matrix, metric, row, column) - cell(matrix, metric, other, column))
+    own, theirs = (cell(matrix, metric, each, column) for each in (row, other))
+    return mean_of(minus(own, theirs))
 
 
 def gap(matrix: Matrix, metric: str, row: int) -> Interval | None:
-    """Return the generalization gap of a row; None if no other recipe has a run of the model."""
-    losses = [
-        cell(matrix, metric, other, column) - cell(matrix, metric, row, column)
-        for column in range(len(matrix.tests))
-        if (other := matrix.matched(row, column)) is not None and other != row
+    """Return the generalization gap of a row; None if no other recipe has a run of the model.
+    Images left out of a column are left out of all.
+    """
+    others = [
+        (column, other)
+        for column, test in enumerate(matrix.tests)
+        if test.level is None
+        and (other := matrix.matched(row, column)) is not None
+        and other != row
     ]
-    return interval(np.mean(losses, 0)) if losses else None
+    if not others:
+        return None
+    kept = np.logical_and.reduce([matrix.kept(metric, column) for column, _ in others])
+    losses = [
+        minus(*(matrix.scores[metric][each][column].mean(1)[:, kept] for each in (other, row)))
+        for column, other in others
+    ]
+    return mean_of(np.mean(losses, 0))
 
 
 def ranking(matrix: Matrix, metric: str, column: int) -> list[int]:
     """Return the rank of each row by its mean, 1 the best."""
-    sign = 1 if metric in LOWER_IS_BETTER else -1
     rows = range(len(matrix.rows))
-    means = [sign * float(cell(matrix, metric, row, column).mean()) for row in rows]
+    values = [cell(matrix, metric, row, column) for row in rows]
+    means = [-matrix.sign(metric) * float(own.mean()) if own.size else 0.0 for own in values]
     return [1 + sum(mean < own for mean in means) for own in means]
 
 

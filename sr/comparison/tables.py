@@ -6,17 +6,17 @@ import csv
 import io
 import math
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
 from degrade.console import Console
 from sr import checkpoint
-from sr.comparison.bootstrap import DRAWS, LEVEL, interval
+from sr.comparison.agreement import flips, tau
+from sr.comparison.bootstrap import DRAWS, LEVEL, Interval
 from sr.comparison.matrix import Matrix
 from sr.comparison.runs import Row
+from sr.comparison.seal import seal_of
 from sr.comparison.statistics import (
     Json,
     cell,
@@ -24,6 +24,7 @@ from sr.comparison.statistics import (
     finite_or_none,
     gap,
     interval_as_dict,
+    mean_of,
     ranking,
 )
 
@@ -33,29 +34,32 @@ __all__ = ["print_matrix", "to_csv", "to_json"]
 
 
 def to_csv(matrix: Matrix) -> str:
-    """Return one line for each model, training recipe, test recipe and metric."""
+    """Return one line for each model, training recipe, test set and metric that it has."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["model", "train", "test", "metric", "mean", "low", "high", "images"])
+    writer.writerow(
+        ["model", "train", "test", "metric", "mean", "low", "high", "images", "seeds", "left_out"]
+    )
     for i, row in enumerate(matrix.rows):
         for column, test in enumerate(matrix.tests):
             for metric in matrix.metrics:
                 values = cell(matrix, metric, i, column)
-                numbers = _interval_text(values)
-                writer.writerow([row.model, row.train, test.name, metric, *numbers, len(values)])
+                seeds, images = values.shape
+                counts = [images, seeds, matrix.left_out(metric, column)]
+                numbers = _interval_text(mean_of(values))
+                writer.writerow([row.model, row.train, test.name, metric, *numbers, *counts])
     return buffer.getvalue()
 
 
-def _interval_text(values: NDArray[np.float64]) -> list[str]:
+def _interval_text(found: Interval) -> list[str]:
     """Mean and ends of the interval; empty where it has none."""
-    found = interval(values)
     ends = (found.mean, found.low, found.high)
     return ["" if math.isnan(end) else f"{end:.6g}" for end in ends]
 
 
 def to_json(matrix: Matrix) -> Json:
     """Return the results and everything that they depend on; non-finite numbers are null."""
-    over = "images, after the mean over seeds"
+    over = "seeds and images" if matrix.comparison.seeds > 1 else "images, of one seed"
     return {
         "comparison": matrix.comparison.model_dump(mode="json"),
         "versions": checkpoint.versions(),
@@ -63,18 +67,24 @@ def to_json(matrix: Matrix) -> Json:
         "metrics": list(matrix.metrics),
         "tests": [_test_as_dict(matrix, column) for column in range(len(matrix.tests))],
         "rows": [_row_as_dict(matrix, i, row) for i, row in enumerate(matrix.rows)],
+        "ranks": {metric: agreement_as_dict(matrix, metric) for metric in matrix.metrics},
+        "seal": seal_as_dict(matrix),
     }
 
 
 def _test_as_dict(matrix: Matrix, column: int) -> Json:
     test = matrix.tests[column]
+    plans = [[plan.row(i) for i in range(len(test.images))] for plan in test.plans]
+    left_out = {metric: matrix.left_out(metric, column) for metric in matrix.metrics}
     return {
         "test": test.name,
-        "hash": test.recipe.hash,
+        "hash": test.hash,
+        "level": test.level,
         "seed": matrix.comparison.seed,
-        "protocol": matrix.results[0][column][0].protocol,
-        "images": test.images,
-        "plan": [test.plan.row(i) for i in range(len(test.images))],
+        "protocol": dict(test.protocol),
+        "images": list(test.images),
+        "left_out": {metric: count for metric, count in left_out.items() if count},
+        "plans": plans,
     }
 
 
@@ -95,19 +105,61 @@ def _cell_as_dict(matrix: Matrix, row: int, column: int) -> Json:
 
 
 def _metric_as_dict(matrix: Matrix, metric: str, row: int, column: int) -> Json:
-    own = interval_as_dict(interval(cell(matrix, metric, row, column))) or {}
+    own = interval_as_dict(mean_of(cell(matrix, metric, row, column))) or {}
     baseline = difference(matrix, metric, row, column, matrix.baseline)
     matched = difference(matrix, metric, row, column, matrix.matched(row, column))
-    by_seed = [
-        [finite_or_none(scores[metric]) for scores in results.images.values()]
-        for results in matrix.results[row][column]
-    ]
+    scores = matrix.scores[metric][row][column]
     return {
         **own,
         "rank": ranking(matrix, metric, column)[row],
         "against_bicubic": interval_as_dict(baseline),
         "against_matched": interval_as_dict(matched),
-        "by_seed": by_seed,
+        "by_seed_draw_image": [
+            [[finite_or_none(value) for value in draw] for draw in seed] for seed in scores
+        ],
+    }
+
+
+def agreement_as_dict(matrix: Matrix, metric: str) -> Json:
+    """Kendall's tau of every two test sets, and the rows that change places."""
+    names = [test.name for test in matrix.tests]
+    return {
+        "kendall_tau": [[interval_as_dict(one) for one in row] for row in tau(matrix, metric)],
+        "flips": [
+            {
+                "better": matrix.rows[flip.better].label,
+                "worse": matrix.rows[flip.worse].label,
+                "on": names[flip.here],
+                "reversed_on": names[flip.there],
+            }
+            for flip in flips(matrix, metric)
+        ],
+    }
+
+
+def seal_as_dict(matrix: Matrix) -> Json | None:
+    """The representative degradations with their lines, and every row's acceptance."""
+    found = matrix.representatives
+    if found is None:
+        return None
+    low, high = found.lines
+    rows = [seal_of(scores.mean(1), found.lines) for scores in found.scores]
+    return {
+        "lines": found.about,
+        "degradations": [
+            {"recipe": recipe, "drawn": drawn, "acceptance": a, "excellence": e}
+            for recipe, drawn, a, e in zip(
+                found.recipes, found.drawn, low.tolist(), high.tolist(), strict=True
+            )
+        ],
+        "rows": [
+            {
+                "row": row.label,
+                "psnr_y": [finite_or_none(value) for value in scores.mean(1)],
+                **(vars(own) if own is not None else {}),
+            }
+            for row, scores, own in zip(matrix.rows, found.scores, rows, strict=True)
+        ],
     }
 
 
@@ -125,8 +177,9 @@ def print_matrix(console: Console, matrix: Matrix, metric: str = "psnr_y") -> No
     columns = range(len(matrix.tests))
     ranks = [ranking(matrix, metric, column) for column in columns]
     for i, row in enumerate(matrix.rows):
-        means = [float(cell(matrix, metric, i, column).mean()) for column in columns]
+        means = [mean_of(cell(matrix, metric, i, column)).mean for column in columns]
         styles = ["bold" if ranks[column][i] == 1 else "" for column in columns]
-        cells = [Text(f"{mean:.2f}", style) for mean, style in zip(means, styles, strict=True)]
-        table.add_row(row.label, *cells)
+        texts = ["-" if math.isnan(mean) else f"{mean:.2f}" for mean in means]
+        cells = [Text(text, style) for text, style in zip(texts, styles, strict=True)]
+        table.add_row(Text(row.label), *cells)
     console.print(table)

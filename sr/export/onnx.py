@@ -17,7 +17,7 @@ import torch
 from degrade.errors import UserError
 from degrade.extras import install
 from sr.checkpoint import write
-from sr.models import Model, name_of
+from sr.models import Model
 
 __all__ = ["onnx_bytes", "to_onnx"]
 
@@ -74,7 +74,7 @@ def onnx_bytes(model: Model) -> bytes:
         )
     except (RuntimeError, torch.onnx.OnnxExporterError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{name_of(model)}: cannot be exported to ONNX: {reason}") from None
+        raise UserError(f"{type(model).__name__}: cannot be exported to ONNX: {reason}") from None
     assert program is not None
     return program.model_proto.SerializeToString()
 

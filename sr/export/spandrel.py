@@ -3,7 +3,7 @@
 
 Spandrel detects a model by its keys and shapes, which for SRCNN do not determine the scale. So a
 file for spandrel has one more tensor, ``sr_config``: the model's name and config as JSON bytes.
-RRDBNet of ESRGAN's growth does not need it, because its keys are ESRGAN's.
+RRDBNet of ESRGAN's growth and SRVGGNetCompact do not need it, because spandrel knows their keys.
 """
 
 # torch, safetensors, spandrel: types are partial.
@@ -21,33 +21,79 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from degrade.errors import UserError
 from sr.checkpoint import write
+from sr.foreign import assemble, detect
 from sr.models import Model, build, name_of
 
 __all__ = ["KEY", "from_state", "install", "to_spandrel", "to_state"]
 
 KEY = "sr_config"
+TOLERANCE = 1e-4
+"""Largest difference of results, of pixels in [0, 1]."""
+SIZES = ((16, 24), (21, 13))
+"""Sizes at which they are compared."""
 GROWTH = 32
 """Growth of ESRGAN's dense blocks, which spandrel assumes."""
 
 
-def to_spandrel(model: Model, path: str | Path) -> str:
-    """Write a file for spandrel. Return the code that loads it. Raises UserError."""
-    from safetensors.torch import save
+def to_spandrel(model: Model, path: str | Path) -> tuple[str, float]:
+    """Write a file for spandrel, after a model of these bytes, found by keys and shapes as
+    spandrel does, has given the same results.
 
-    state = to_state(model)
-    write(path, save(state))
+    Returns:
+        The code that loads the file, and the largest difference of results.
+
+    Raises:
+        UserError: If the model cannot be written, or the difference is larger than 1e-4.
+    """
+    from safetensors.torch import load, save
+
+    try:
+        state = to_state(model)
+    except ValueError as error:
+        raise UserError(f"{path}: not written: {error}") from None
+    data = save(state)
+    worst = _difference(model, _read_again(load(data)))
+    if not worst <= TOLERANCE:
+        raise UserError(
+            f"{path}: not written, what is read again differs by {worst:.2g}, "
+            f"more than {TOLERANCE:g}"
+        )
+    write(path, data)
     loader = "spandrel.ModelLoader().load_from_file(..)"
-    if KEY not in state:
-        return loader
-    return f"import sr.export.spandrel; sr.export.spandrel.install(); {loader}"
+    if KEY in state:
+        loader = f"import sr.export.spandrel; sr.export.spandrel.install(); {loader}"
+    return loader, worst
+
+
+def _read_again(state: dict[str, Tensor]) -> Model:
+    if KEY in state:
+        return from_state(state)
+    found = detect(state)
+    if found is None:
+        raise UserError("to spandrel: its keys are of no known network")
+    return assemble(*found).eval()
+
+
+@torch.no_grad()
+def _difference(model: Model, again: Model) -> float:
+    """Largest difference of results, at two sizes."""
+    model = model.eval()
+    images = (
+        torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)) for size in SIZES
+    )
+    return max(float((model(lr) - again(lr)).abs().max()) for lr in images)
 
 
 def to_state(model: Model) -> dict[str, Tensor]:
     """Return the weights, and :data:`KEY` if spandrel needs it."""
     state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     name = name_of(model)
-    if name != "rrdb" or model.config["growth"] != GROWTH:
+    known = name == "compact" or (
+        name == "rrdb" and model.config["growth"] == GROWTH and "unshuffle" not in model.config
+    )
+    if not known:
         text = json.dumps({"name": name, "config": model.config}).encode()
         state[KEY] = torch.tensor(list(text), dtype=torch.uint8)
     return state

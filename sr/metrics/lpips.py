@@ -23,9 +23,19 @@ import torch
 from torch import Tensor, nn
 
 from degrade.extras import install
-from sr.pretrained import MissingWeightsError, features
+from degrade.storage.files import sha256
+from sr.metrics.base import Metric, as_rgb
+from sr.pretrained import MissingWeightsError, features, locate
 
-__all__ = ["LPIPS", "distance", "heads", "load_lpips"]
+__all__ = [
+    "LPIPS",
+    "Layers",
+    "distance",
+    "heads",
+    "load_lpips",
+    "lpips_metric",
+    "vgg16",
+]
 
 Net = Literal["alexnet", "vgg16"]
 
@@ -146,14 +156,36 @@ def load_lpips(net: Net = "alexnet", file: str | Path | None = None) -> LPIPS:
     return LPIPS(body, heads(net))
 
 
-def heads(net: Net) -> list[Tensor]:
-    """Load the published heads, (C_l,) for each layer, from torchmetrics' wheel. Raises
+def lpips_metric() -> Metric:
+    """Return LPIPS on AlexNet as a metric. Nothing is shaved, as in the literature. Raises
     MissingWeightsError.
     """
-    spec = find_spec("torchmetrics")
-    folder = Path(spec.origin or "").parent if spec else Path()
-    path = folder / "functional/image/lpips_models" / HEADS[net]
-    if spec is None or not path.is_file():
-        raise MissingWeightsError(f"the heads of LPIPS come with torchmetrics: {install('train')}")
+    measure = load_lpips()
+    hashes = [sha256(path)[:8] for path in (locate("alexnet"), published("LPIPS", HEADS_PATH))]
+    return Metric(
+        lambda sr, hr, _shave: float(measure(as_rgb(sr), as_rgb(hr))),
+        f"LPIPS 0.1 on AlexNet, of RGB, nothing shaved; weights {hashes[0]}, heads {hashes[1]}",
+        window=MIN_SIDE,
+        lower=True,
+    )
+
+
+HEADS_PATH = f"lpips_models/{HEADS['alexnet']}"
+
+
+def heads(net: Net) -> list[Tensor]:
+    """Load the published heads, (C_l,) for each layer. Raises MissingWeightsError."""
+    path = published("LPIPS", f"lpips_models/{HEADS[net]}")
     state = torch.load(path, map_location="cpu", weights_only=True)
     return [state[key].flatten() for key in sorted(state)]
+
+
+def published(metric: str, file: str) -> Path:
+    """Return a file of published weights in torchmetrics' wheel. Raises MissingWeightsError."""
+    spec = find_spec("torchmetrics")
+    path = Path(spec.origin or "").parent / "functional/image" / file if spec else Path()
+    if not path.is_file():
+        raise MissingWeightsError(
+            f"the weights of {metric} come with torchmetrics: {install('train')}"
+        )
+    return path

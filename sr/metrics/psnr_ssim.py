@@ -22,14 +22,33 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sr.color import rgb_to_y
+from sr.metrics.base import Metric
 
-__all__ = ["Channel", "psnr", "ssim"]
+__all__ = [
+    "WINDOW",
+    "Channel",
+    "ms_ssim",
+    "ms_ssim_metric",
+    "psnr",
+    "psnr_metric",
+    "ssim",
+    "ssim_metric",
+]
 
 Channel = Literal["y", "rgb"]
 
 PEAK = 255.0
 WINDOW = 11
+"""Side of the window of SSIM."""
 SIGMA = 1.5
+SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Exponents of MS-SSIM, from the original size to its 16th."""
+EQUAL = 100.0
+"""PSNR in dB that equal images count as in means. One level in one pixel of 0.15 megapixels."""
+PROTOCOL = {
+    "y": "Y = 16 + 65.481 R + 128.553 G + 24.966 B (BT.601), not rounded; grey files as they are",
+    "rgb": "R, G, B; grey files as they are",
+}
 
 
 def psnr(sr: Tensor, hr: Tensor, shave: int, channel: Channel = "y") -> Tensor:
@@ -64,14 +83,73 @@ def ssim(sr: Tensor, hr: Tensor, shave: int, channel: Channel = "y") -> Tensor:
 
     On ``rgb`` it is the mean of the three channels. Arguments and errors as in :func:`psnr`.
     """
-    a, b = _prepare(sr, hr, shave, channel, least=WINDOW)
+    luminance, structure = _similarity(*_prepare(sr, hr, shave, channel, least=WINDOW))
+    return (luminance * structure).flatten(1).mean(1)
+
+
+def ms_ssim(sr: Tensor, hr: Tensor, shave: int, channel: Channel = "y") -> Tensor:
+    """Return the multi-scale structural similarity: (B,) float64, at most 1.
+
+    .. math:: l_5^{w_5} \\prod_{j=1}^5 s_j^{w_j}
+
+    with means of luminance l and structure s as in :func:`ssim` at five sizes, each half of the
+    one before (means of 2 x 2 pixels). Negative means count as 0. Each side must be at least 176
+    after shaving. Arguments and errors as in :func:`psnr`.
+
+    References:
+        Multiscale structural similarity for image quality assessment (Wang et al., 2003)
+        https://doi.org/10.1109/ACSSC.2003.1292216
+    """
+    last = len(SCALE_WEIGHTS) - 1
+    x, y = _prepare(sr, hr, shave, channel, least=WINDOW * 2**last)
+    result = torch.ones(len(x), dtype=x.dtype, device=x.device)
+    for j, weight in enumerate(SCALE_WEIGHTS):
+        luminance, structure = _similarity(x, y)
+        term = luminance * structure if j == last else structure
+        result = result * term.flatten(1).mean(1).clamp_min(0) ** weight
+        if j < last:
+            x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
+    return result
+
+
+def _similarity(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Luminance and structure of every window, (B, C, H - 10, W - 10) each."""
     rows, channels = a.shape[:2]
     x, y = (image.reshape(rows * channels, 1, *image.shape[2:]) for image in (a, b))
     mean_x, mean_y, xx, yy, xy = _blur(torch.cat([x, y, x * x, y * y, x * y])).chunk(5)
     c1, c2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     structure = (2 * (xy - mean_x * mean_y) + c2) / (xx - mean_x**2 + yy - mean_y**2 + c2)
-    return (luminance * structure).reshape(rows, -1).mean(1)
+    size = luminance.shape[2:]
+    return luminance.reshape(rows, channels, *size), structure.reshape(rows, channels, *size)
+
+
+def psnr_metric(channel: Channel) -> Metric:
+    """Return :func:`psnr` as a metric; equal images count as 100 dB."""
+    return Metric(
+        lambda sr, hr, shave: float(psnr(sr, hr, shave, channel)),
+        f"PSNR, peak 255, of {PROTOCOL[channel]}; more than {EQUAL:g} dB counts as {EQUAL:g}",
+        most=EQUAL,
+    )
+
+
+def ssim_metric(channel: Channel) -> Metric:
+    """Return :func:`ssim` as a metric."""
+    return Metric(
+        lambda sr, hr, shave: float(ssim(sr, hr, shave, channel)),
+        f"SSIM, 11 x 11 Gaussian of sigma 1.5, valid region, K = 0.01, 0.03, of "
+        f"{PROTOCOL[channel]}",
+        window=WINDOW,
+    )
+
+
+def ms_ssim_metric() -> Metric:
+    """Return :func:`ms_ssim` on Y as a metric."""
+    return Metric(
+        lambda sr, hr, shave: float(ms_ssim(sr, hr, shave)),
+        f"MS-SSIM, five sizes by means of 2 x 2, windows as for SSIM, of {PROTOCOL['y']}",
+        window=WINDOW * 2 ** (len(SCALE_WEIGHTS) - 1),
+    )
 
 
 def _eight_bit(image: Tensor) -> Tensor:

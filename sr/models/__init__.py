@@ -6,15 +6,20 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from torch import nn
+
 from sr.models.base import Model
-from sr.models.discriminator import Discriminator
+from sr.models.compact import SRVGGNetCompact
+from sr.models.discriminator import Discriminator, ESRGANDiscriminator, UNetDiscriminator
 from sr.models.interpolation import Bicubic
 from sr.models.rrdb import RRDBNet
 from sr.models.sparse import SparseCoding
 from sr.models.srcnn import SRCNN
 from sr.models.srresnet import MSRResNet, SRResNet
+from sr.registry import Registry
 
 __all__ = [
+    "DISCRIMINATORS",
     "MODELS",
     "SRCNN",
     "Bicubic",
@@ -23,20 +28,37 @@ __all__ = [
     "Model",
     "RRDBNet",
     "SRResNet",
+    "SRVGGNetCompact",
     "SparseCoding",
     "build",
     "name_of",
 ]
 
-MODELS: dict[str, Callable[..., Model]] = {
-    "bicubic": Bicubic,
-    "sparse": SparseCoding,
-    "srcnn": SRCNN,
-    "srresnet": SRResNet,
-    "msrresnet": MSRResNet,
-    "rrdb": RRDBNet,
-}
-"""Constructors by name."""
+MODELS: Registry[Callable[..., Model]] = Registry(
+    "model", "sr.models", lambda found: isinstance(found, type) and issubclass(found, Model)
+)
+"""Constructors by name; also entry points of the group ``sr.models``, and ``module:Class``."""
+MODELS.update(
+    {
+        "bicubic": Bicubic,
+        "sparse": SparseCoding,
+        "srcnn": SRCNN,
+        "srresnet": SRResNet,
+        "msrresnet": MSRResNet,
+        "rrdb": RRDBNet,
+        "compact": SRVGGNetCompact,
+    }
+)
+
+DISCRIMINATORS: Registry[Callable[..., nn.Module]] = Registry(
+    "discriminator",
+    "sr.discriminators",
+    lambda found: isinstance(found, type) and issubclass(found, nn.Module),
+)
+"""Discriminators by name, likewise."""
+DISCRIMINATORS.update(
+    {"srgan": Discriminator, "esrgan": ESRGANDiscriminator, "unet": UNetDiscriminator}
+)
 
 
 def build(name: str, **config: Any) -> Model:
@@ -48,27 +70,31 @@ def build(name: str, **config: Any) -> Model:
     Raises:
         ValueError: If the name, a setting or a setting's value is unknown.
     """
-    if name not in MODELS:
-        raise ValueError(f"model {name!r}: must be one of {', '.join(MODELS)}")
-    known = inspect.signature(MODELS[name]).parameters
+    constructor = MODELS.find(name)
+    known = inspect.signature(constructor).parameters
     wrong = [setting for setting in config if setting not in known]
     if wrong:
         raise ValueError(f"model {name}: no setting {', '.join(wrong)}; it has {', '.join(known)}")
     try:
-        return MODELS[name](**config)
+        return constructor(**config)
     except ValueError as error:
         raise ValueError(f"model {name}: {error}") from None
 
 
 def name_of(model: Model) -> str:
-    """Return the registered name of a model's class. Raises ValueError.
+    """Return the name by which :func:`build` finds a model's class. Raises ValueError.
 
     >>> name_of(build("rrdb", blocks=1))
     'rrdb'
     """
+    kind = type(model)
     for name, constructor in MODELS.items():
-        if constructor is type(model):
+        if constructor is kind:
             return name
-    raise ValueError(
-        f"{type(model).__name__}: not a registered model; registered are {', '.join(MODELS)}"
-    )
+    name = f"{kind.__module__}:{kind.__qualname__}"
+    if not MODELS.knows(name) or MODELS.find(name) is not kind:
+        raise ValueError(
+            f"{kind.__name__}: not at the top of a module, and not registered; "
+            f"registered are {', '.join(MODELS)}"
+        )
+    return name

@@ -1,10 +1,14 @@
-"""Discriminator of SRGAN: a VGG-like classifier of photographs and super-resolved images.
+"""Discriminators: classifiers of photographs and super-resolved images, of SRGAN, ESRGAN and
+Real-ESRGAN.
 
-Eight convolutions of size 3, from 64 to 512 channels, every second with stride 2, then two dense
-layers. Other than in the paper, the features are average-pooled to 6 x 6 before the dense layers:
-the same for the paper's 96 x 96 patches, and any other size is possible.
+SRGAN's has eight convolutions of size 3, from 64 to 512 channels, every second with stride 2, then
+two dense layers; ESRGAN's ten, those with stride of size 4. Other than in the papers, the features
+are average-pooled to a fixed size before the dense layers: the same for the papers' patches of 96
+and 128, and any other size is possible. Real-ESRGAN's is a U-Net, with a logit for each pixel.
 
 References:
+    | ESRGAN (Wang et al., 2018), Real-ESRGAN (Wang et al., 2021); BasicSR
+    | ``archs/discriminator_arch.py``, whose names the layers have
     | Photo-realistic single image super-resolution using a generative adversarial network (Ledig
     | et al., CVPR 2017), figure 4
     | Spectral normalization for generative adversarial networks (Miyato et al., 2018)
@@ -16,9 +20,10 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-__all__ = ["Discriminator"]
+__all__ = ["Discriminator", "ESRGANDiscriminator", "UNetDiscriminator"]
 
 WIDTHS = (1, 1, 2, 2, 4, 4, 8, 8)
 """Channels of the convolutions relative to the first."""
@@ -63,3 +68,83 @@ class Discriminator(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return self.logit(self.act(self.hidden(self.pool(self.features(image)).flatten(1))))
+
+
+class ESRGANDiscriminator(nn.Module):
+    """HR (B, 3, H, W) in [0, 1] -> logits (B, 1).
+
+    Args:
+        channels: Channels of the first convolution.
+    """
+
+    def __init__(self, channels: int = 64) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {"channels": channels}
+        before = 3
+        for i, width in enumerate((1, 2, 4, 8, 8)):
+            after = width * channels
+            self.add_module(f"conv{i}_0", nn.Conv2d(before, after, 3, padding=1, bias=i == 0))
+            if i > 0:
+                self.add_module(f"bn{i}_0", nn.BatchNorm2d(after))
+            self.add_module(f"conv{i}_1", nn.Conv2d(after, after, 4, 2, 1, bias=False))
+            self.add_module(f"bn{i}_1", nn.BatchNorm2d(after))
+            before = after
+        self.linear1 = nn.Linear(before * 4 * 4, 100)
+        self.linear2 = nn.Linear(100, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = image
+        for name, layer in self.named_children():
+            if name.startswith("linear"):
+                continue
+            x = layer(x)
+            if name.startswith("bn") or name == "conv0_0":
+                x = leaky(x)
+        x = F.adaptive_avg_pool2d(x, 4).flatten(1)
+        return self.linear2(leaky(self.linear1(x)))
+
+
+class UNetDiscriminator(nn.Module):
+    """HR (B, 3, H, W) in [0, 1], sides multiples of 8 -> logits (B, 1, H, W), with spectral
+    normalization.
+
+    Args:
+        channels: Channels of the first convolution.
+    """
+
+    def __init__(self, channels: int = 64) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {"channels": channels}
+        c = channels
+        self.conv0 = nn.Conv2d(3, c, 3, padding=1)
+        self.conv1, self.conv2, self.conv3 = (
+            spectral_norm(nn.Conv2d(c * k, c * 2 * k, 4, 2, 1, bias=False)) for k in (1, 2, 4)
+        )
+        self.conv4, self.conv5, self.conv6 = (
+            spectral_norm(nn.Conv2d(c * 2 * k, c * k, 3, padding=1, bias=False)) for k in (4, 2, 1)
+        )
+        self.conv7, self.conv8 = (
+            spectral_norm(nn.Conv2d(c, c, 3, padding=1, bias=False)) for _ in range(2)
+        )
+        self.conv9 = nn.Conv2d(c, 1, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        if any(side % 8 for side in image.shape[2:]):
+            raise ValueError(
+                f"patches of {list(image.shape[2:])}: this discriminator needs multiples of 8"
+            )
+        x0 = leaky(self.conv0(image))
+        x1 = leaky(self.conv1(x0))
+        x2 = leaky(self.conv2(x1))
+        x = leaky(self.conv4(twice(leaky(self.conv3(x2))))) + x2
+        x = leaky(self.conv5(twice(x))) + x1
+        x = leaky(self.conv6(twice(x))) + x0
+        return self.conv9(leaky(self.conv8(leaky(self.conv7(x)))))
+
+
+def leaky(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, 0.2)
+
+
+def twice(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)

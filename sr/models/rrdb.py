@@ -24,34 +24,52 @@ from sr.models.srresnet import scaled_kaiming
 
 __all__ = ["RRDBNet"]
 
+ENLARGEMENTS = {1: 0, 2: 1, 4: 2, 8: 3}
+"""Enlargements by 2 by the factor of the network itself."""
+
 
 class RRDBNet(Model):
     """ESRGAN's generator. The network itself is x4; for x2 and x1 its input is pixel-unshuffled.
+    Older models have as many enlargements by 2 as their scale needs, and no unshuffling.
 
     Sides that the unshuffling does not divide are padded at the right and bottom by repeating the
     edge, and the result is cropped.
 
     Args:
-        scale: 1, 2 or 4.
+        scale: 1, 2, 4 or 8.
         channels: Width of the body (BasicSR: ``num_feat``).
         blocks: Number of RRDBs (``num_block``); 23 in ESRGAN, 6 in Real-ESRGAN's anime model.
         growth: Channels that each dense convolution adds (``num_grow_ch``).
+        unshuffle: Factor of the unshuffling; by default 4 / scale, as in BasicSR.
     """
 
     def __init__(
-        self, scale: int = 4, channels: int = 64, blocks: int = 23, growth: int = 32
+        self,
+        scale: int = 4,
+        channels: int = 64,
+        blocks: int = 23,
+        growth: int = 32,
+        unshuffle: int | None = None,
     ) -> None:
-        unshuffle = 4 // check_scale(scale, (1, 2, 4))
-        top = coarsen(coarsen(2 + 1, 2) + 1, 2)
-        reach = (1 + 15 * blocks + 1 + top + 1) * unshuffle - 1
         config = {"scale": scale, "channels": channels, "blocks": blocks, "growth": growth}
-        super().__init__(scale, reach, config)
-        self.multiple = unshuffle
+        if unshuffle is None:
+            unshuffle = 4 // check_scale(scale, (1, 2, 4))
+        else:
+            check_scale(scale, (1, 2, 4, 8))
+            config["unshuffle"] = unshuffle
+        doublings = ENLARGEMENTS.get(scale * unshuffle)
+        if doublings is None:
+            raise ValueError(f"unshuffle {unshuffle}: times the scale it must be 1, 2, 4 or 8")
+        top = 2
+        for _ in range(doublings):
+            top = coarsen(top + 1, 2)
+        super().__init__(scale, (1 + 15 * blocks + 1 + top + 1) * unshuffle - 1, config)
+        self.multiple, self.doublings = unshuffle, doublings
         self.conv_first = nn.Conv2d(3 * unshuffle**2, channels, 3, padding=1)
         self.body = nn.Sequential(*(RRDB(channels, growth) for _ in range(blocks)))
         self.conv_body = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv_up1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv_up2 = nn.Conv2d(channels, channels, 3, padding=1)
+        for i in range(1, doublings + 1):
+            self.add_module(f"conv_up{i}", nn.Conv2d(channels, channels, 3, padding=1))
         self.conv_hr = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv_last = nn.Conv2d(channels, 3, 3, padding=1)
 
@@ -63,8 +81,9 @@ class RRDBNet(Model):
             image = F.pixel_unshuffle(F.pad(image, padding, mode="replicate"), self.multiple)
         x = self.conv_first(image)
         x = x + self.conv_body(self.body(x))
-        x = leaky(self.conv_up1(F.interpolate(x, scale_factor=2.0, mode="nearest")))
-        x = leaky(self.conv_up2(F.interpolate(x, scale_factor=2.0, mode="nearest")))
+        for i in range(1, self.doublings + 1):
+            doubled = F.interpolate(x, scale_factor=2.0, mode="nearest")
+            x = leaky(self.get_submodule(f"conv_up{i}")(doubled))
         x = self.conv_last(leaky(self.conv_hr(x)))
         return x[..., : height * self.scale, : width * self.scale]
 

@@ -9,14 +9,18 @@ the same index, so the data set's own epoch stays 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
+from degrade.data.batches import degrade_batch
 from degrade.data.pairs import PairedFolder, PatchFolder, pairs
 from degrade.errors import UserError
 from degrade.images.files import find_sources
@@ -24,12 +28,18 @@ from degrade.plan import Plan
 from degrade.recipe import Pair, Recipe
 from degrade.rng import Key
 from sr.examples import PAIRS
-from sr.training.config import Config
+from sr.training.prefetch import prefetched
+from sr.training.settings import Config
 
-__all__ = ["ShardedBatchSampler", "dataloader", "open_dataset"]
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
-MAX_CACHED_IMAGES = 600
-"""Data sets of at most this many images stay decoded in memory."""
+__all__ = ["ShardedBatchSampler", "dataloader", "open_dataset", "worker_count"]
+
+MARGIN = 4
+"""Margin of patches in LR pixels, unless the config says another: what ``bicubic`` looks at."""
+MOST_WORKERS = 8
+"""Of a process, unless the config asks for more."""
 
 
 class ShardedBatchSampler(Sampler[list[int]]):
@@ -85,9 +95,7 @@ def dataloader(
     recipe: Recipe | None,
     dataset: PatchFolder | PairedFolder,
     start: int,
-    device: torch.device,
-    rank: int = 0,
-    world: int = 1,
+    fabric: Fabric,
 ) -> Iterator[Pair]:
     """Return the batches from step ``start`` on, this rank's share of each.
 
@@ -96,13 +104,12 @@ def dataloader(
         recipe: Makes LR images; None for ``pairs:``.
         dataset: From :func:`open_dataset`.
         start: Steps done.
-        device: Where to degrade and to train.
-        rank: Rank of this process.
-        world: Number of processes.
+        fabric: Where to degrade and to train; rank and number of processes.
 
     Raises:
         UserError: The batch is not divisible by processes and parts, or the patch by the scale.
     """
+    device, world = fabric.device, fabric.world_size
     if config.batch % (world * config.accumulate):
         raise UserError(
             f"batch {config.batch}: should be a multiple of {world} processes x "
@@ -110,25 +117,69 @@ def dataloader(
         )
     if config.patch % config.scale:
         raise UserError(f"patch {config.patch}: should be a multiple of the scale {config.scale}")
+    if (config.margin or 0) % config.scale:
+        raise UserError(
+            f"margin {config.margin}: should be a multiple of the scale {config.scale}"
+        )
     images = len(dataset)
     dataset.repeat = config.steps * config.batch // images + 2
-    sampler = ShardedBatchSampler(
-        images, config.batch, start, config.steps, config.seed, rank, world
-    )
+    source: Dataset[Any] = dataset
+    if recipe is not None and config.degrade == "workers":
+        source = DegradedPatches(dataset, recipe, config.seed)
     loader = DataLoader(
-        dataset,
-        batch_sampler=sampler,
-        num_workers=config.workers,
+        source,
+        batch_sampler=ShardedBatchSampler(
+            images, config.batch, start, config.steps, config.seed, fabric.global_rank, world
+        ),
+        num_workers=worker_count(config, device, int(os.environ.get("LOCAL_WORLD_SIZE", 1))),
         pin_memory=device.type == "cuda",
+        worker_init_fn=ignore_interrupt,
     )
-    if recipe is not None:
-        yield from pairs(loader, recipe, config.seed, device, epoch=0)
-        return
+    if recipe is None or config.degrade == "workers":
+        batches = ready_made(loader, config.seed, device)
+    else:
+        batches = pairs(loader, recipe, config.seed, device, epoch=0)
+    return prefetched(batches, device)
+
+
+def worker_count(config: Config, device: torch.device, processes: int = 1) -> int:
+    """Return the number of data loader workers of each of a machine's processes."""
+    if config.workers is not None:
+        return config.workers
+    if device.type == "cpu":
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(MOST_WORKERS, (cores or 1) // processes)
+
+
+def ignore_interrupt(_worker: int) -> None:
+    """Leave Ctrl-C, which a terminal sends to all processes, to the one that saves the run."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class DegradedPatches(Dataset[dict[str, Any]]):
+    """The pairs that :func:`degrade.data.pairs.pairs` yields, degraded in the workers."""
+
+    def __init__(self, patches: Dataset[Any], recipe: Recipe, seed: int) -> None:
+        self.patches, self.recipe, self.seed = patches, recipe, seed
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        item = self.patches[index]
+        batch = {"hr": item["hr"][None], "index": [index], "margin": item["margin"]}
+        pair = degrade_batch(batch, self.recipe, self.seed)
+        return {"lr": pair.lr[0], "hr": pair.hr[0], "given": pair.given[0], "index": index}
+
+
+def ready_made(
+    loader: Iterable[dict[str, Any]], seed: int, device: torch.device
+) -> Iterator[Pair]:
+    """Yield the pairs of a loader that need no degradation, on the device."""
     for batch in loader:
-        lr, hr = batch["lr"].to(device), batch["hr"].to(device)
+        lr, hr = (batch[name].to(device, non_blocking=True) for name in ("lr", "hr"))
+        given = batch["given"].to(device, non_blocking=True) if "given" in batch else hr
         index = batch["index"].numpy()
-        plan = Plan((), np.empty((len(index), 0)), Key.of(config.seed, index))
-        yield Pair(lr, hr, hr, plan, index)
+        plan = Plan((), np.empty((len(index), 0)), Key.of(seed, index))
+        yield Pair(lr, hr, given, plan, index)
 
 
 def open_dataset(config: Config) -> PatchFolder | PairedFolder:
@@ -149,10 +200,12 @@ def open_dataset(config: Config) -> PatchFolder | PairedFolder:
     if not config.data:
         raise UserError("--data is missing: a folder of HR images (may be given several times)")
     files = [path for source in config.data for path in find_sources(source)]
+    margin = MARGIN * config.scale if config.margin is None else config.margin
     return PatchFolder(
         files,
         config.patch,
         seed=config.seed,
-        cache=len(files) <= MAX_CACHED_IMAGES,
+        cache=int(config.cache * 2**30),
+        margin=margin,
         fixed=True,
     )

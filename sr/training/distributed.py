@@ -26,14 +26,18 @@ from torch.distributed.rendezvous import rendezvous
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
 
-__all__ = ["agree_on_nonce", "init_process_group", "restarted"]
+__all__ = ["agree_on_nonce", "barrier", "init_process_group", "is_main", "restarted"]
 
 POLL_INTERVAL = 0.01
 """Seconds between two polls of the store by rank 0."""
 
 
 def init_process_group(backend: str) -> None:
-    """Initialize torch's default process group, which Fabric then uses. Raises RuntimeError."""
+    """Initialize torch's default process group, which Fabric then uses, unless an earlier run of
+    this process did. Raises RuntimeError.
+    """
+    if torch.distributed.is_initialized():
+        return
     store, rank, world = next(iter(rendezvous("env://")))
     nonce = agree_on_nonce(store, rank, world)
     torch.distributed.init_process_group(
@@ -43,6 +47,17 @@ def init_process_group(backend: str) -> None:
     # the process ("terminate called without an active exception"), so they are joined first. NCCL
     # warns otherwise.
     atexit.register(torch.distributed.destroy_process_group)
+
+
+def is_main() -> bool:
+    """Return whether this is the process that writes: torchrun's rank 0, or the only one."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def barrier() -> None:
+    """Wait until every process is here, so that all see what the first one wrote."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
 
 
 def restarted() -> bool:

@@ -16,18 +16,22 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from degrade.errors import UserError
 from degrade.recipe import Pair, Recipe
-from sr.examples import PAIRS, load_examples
+from sr.examples import PAIRS
 from sr.training import distributed
-from sr.training.config import Config
 from sr.training.data import dataloader, open_dataset
+from sr.training.optimization import Losses
+from sr.training.precision import precision_plugin
 from sr.training.run import Run
+from sr.training.settings import Config
 from sr.training.trainers import build_trainer
+from sr.training.validation import Validation
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -74,28 +78,68 @@ def train(
     """
     fabric = launch(config)
     recipe = None if config.recipe.startswith(PAIRS) else Recipe.load(config.recipe, config.scale)
-    examples = [] if config.val is None else list(load_examples(config.val, recipe))
     dataset = open_dataset(config)
-    trainer = build_trainer(config, fabric)
-    run = Run(config, recipe, len(dataset), examples, fabric.is_global_zero)
+    main = fabric.is_global_zero
+    validation = None
+    if main and config.val is not None:
+        validation = Validation(config, recipe or recipe_of_pairs(config))
+    run = Run(config, recipe, len(dataset), main)
     timer = StepTimer(fabric.device)
-    rank, world = fabric.global_rank, fabric.world_size
     with closing(run), interruptible() as stop:
-        run.begin(trainer, resume)
-        start = trainer.done
-        batches = dataloader(config, recipe, dataset, start, fabric.device, rank, world)
+        state = run.open(resume)
+        trainer = build_trainer(config if state is None else without_init(config), fabric)
+        run.begin(trainer, state)
+        batches = dataloader(config, recipe, dataset, trainer.done, fabric)
+        losses: list[Losses] = []
+        step, steps = trainer.done, config.steps
+        owed = due(config.val_every, step, steps) and not run.validated(step)
+        if validation is not None and owed:  # it was killed between a save and its validation
+            run.record(trainer.model, step, validation(trainer.model, step))
         for pair in timer.time(batches):
-            losses = trainer.step(pair)
-            done = trainer.done
-            if done == config.steps:
+            losses.append(trainer.step(pair))
+            step = trainer.done
+            if step == steps:
                 trainer.finish()
-            if run.on_step_end(trainer, losses) and callback is not None:
-                loss = run.history[-1]["loss"]
-                callback(Status(done, config.steps, loss, run.psnr, timer.share))
-            if stop:
+            saves = due(config.save_every, step, steps)
+            if saves or due(config.log_every, step, steps):
+                means = run.log(step, losses)
+                losses.clear()
+                if callback is not None:
+                    callback(Status(step, steps, means["loss"], run.psnr, timer.share))
+            if config.keep_every and due(config.keep_every, step, steps):
+                run.keep(trainer.model, step)
+            if saves or stop:
                 run.save(trainer)
+            if stop:
                 raise KeyboardInterrupt
+            if validation is not None and due(config.val_every, step, steps):
+                run.record(trainer.model, step, validation(trainer.model, step))
+        if validation is not None:
+            run.save(trainer)  # with the last validation
+    distributed.barrier()
     return run
+
+
+def recipe_of_pairs(config: Config) -> Recipe | None:
+    """Return the recipe that lies with ``pairs:DIR``, as ``degrade synth`` leaves it, to validate
+    on HR images; None if there is none.
+    """
+    file = Path(config.recipe.removeprefix(PAIRS)) / "recipe.yaml"
+    return Recipe.load(file, config.scale) if file.is_file() else None
+
+
+def due(every: int, step: int, steps: int) -> bool:
+    """Return whether something is due after a step: every so often, and at the end.
+
+    >>> [step for step in range(8) if due(3, step, 7)]
+    [3, 6, 7]
+    """
+    return step > 0 and (step % every == 0 or step == steps)
+
+
+def without_init(config: Config) -> Config:
+    """Return the config of a resumed run, whose weights are in its state."""
+    return config.model_copy(update={"init": None})
 
 
 @contextmanager
@@ -142,7 +186,7 @@ def launch(config: Config) -> Fabric:
             accelerator=accelerator,
             devices=[int(number)] if number else local,
             num_nodes=nodes,
-            precision=config.precision,
+            plugins=precision_plugin(config.precision, accelerator),
             # A discriminator passes twice through its batch normalization before a backward.
             strategy=DDPStrategy(forward_sync_buffers=False) if world > 1 else "auto",
         )
@@ -155,6 +199,8 @@ def launch(config: Config) -> Fabric:
         raise UserError(
             f"{fabric.world_size} processes joined, but torchrun started {world}; check --nnodes"
         )
+    if fabric.device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # patches have one size
     return fabric
 
 

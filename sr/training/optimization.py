@@ -16,14 +16,15 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from degrade.recipe import Pair
-from sr.training.config import Config
+from sr.training.settings import Config
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Losses", "TrainState", "lr_lambda", "split"]
 
 Losses = dict[str, Tensor]
+Part = TypeVar("Part")
 
 
 def lr_lambda(config: Config, progress: float, steps: int) -> float:
@@ -56,7 +58,7 @@ def split(pair: Pair, parts: int) -> list[Pair]:
         return [pair]
     size = len(pair.lr) // parts
     rows = [np.arange(i * size, (i + 1) * size) for i in range(parts)]
-    return [Pair(pair.lr[r], pair.hr[r], pair.hr_raw[r], pair.plan.take(r)) for r in rows]
+    return [Pair(pair.lr[r], pair.hr[r], pair.given[r], pair.plan.take(r)) for r in rows]
 
 
 class TrainState:
@@ -79,14 +81,17 @@ class TrainState:
         config: Config,
         ema: bool = True,
     ) -> None:
+        if config.sync_bn and fabric.world_size > 1 and fabric.device.type == "cuda":
+            module = cast(nn.Module, nn.SyncBatchNorm.convert_sync_batchnorm(module))
         self.fabric, self.module, self.config = fabric, module, config
         optimizer = _optimizer(groups, config)
         # The faster layout of most convolutions; torch's stub does not know this form of the call.
         module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.base_lrs = [float(group["lr"]) for group in optimizer.param_groups]
-        self.network, self.optimizer = fabric.setup(module, optimizer)
+        compiled = cast(nn.Module, torch.compile(module)) if config.compile else module
+        self.network, self.optimizer = fabric.setup(compiled, optimizer)
         averaged = ema and config.ema > 0
-        self.ema = copy.deepcopy(module).requires_grad_(False) if averaged else None
+        self.ema = copy.deepcopy(module).eval().requires_grad_(False) if averaged else None
         self.done = 0
 
     @property
@@ -95,12 +100,20 @@ class TrainState:
         return self.module if self.ema is None else self.ema
 
     def optimizer_step(
-        self, parts: Sequence[Pair], loss: Callable[[Pair], Losses], progress: float
+        self,
+        parts: Sequence[Part],
+        loss: Callable[[Part], tuple[Losses, Losses]],
+        progress: float,
     ) -> Losses:
         """Step the optimizer on the sum of the losses, averaged over the parts.
 
+        Args:
+            parts: Of the batch.
+            loss: From a part to its losses, and to other scalars that are logged with them.
+            progress: Share of the phase that is done.
+
         Returns:
-            The losses, and ``loss``, their sum; detached.
+            The losses; ``loss``, their sum; and the other scalars; detached.
         """
         factor = lr_lambda(self.config, progress, self.done)
         for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
@@ -108,19 +121,26 @@ class TrainState:
         self.optimizer.zero_grad()
         losses = [self._backward(part, loss, i, len(parts)) for i, part in enumerate(parts)]
         if self.config.clip:
-            self.fabric.clip_gradients(self.network, self.optimizer, max_norm=self.config.clip)
+            # A gradient that is not finite ends the run at the next log, by its loss; in float16
+            # it is common, and the scaler skips the step.
+            self.fabric.clip_gradients(
+                self.network, self.optimizer, max_norm=self.config.clip, error_if_nonfinite=False
+            )
         self.optimizer.step()
         self.done += 1
         self._update_ema()
         return {name: torch.stack([terms[name] for terms in losses]).mean() for name in losses[0]}
 
-    def _backward(self, part: Pair, loss: Callable[[Pair], Losses], i: int, parts: int) -> Losses:
+    def _backward(
+        self, part: Part, loss: Callable[[Part], tuple[Losses, Losses]], i: int, parts: int
+    ) -> Losses:
         """Accumulate the gradient of part i; processes are synchronized at the last one."""
         with self.fabric.no_backward_sync(self.network, enabled=i + 1 < parts):
-            terms = loss(part)
+            terms, others = loss(part)
             total = torch.stack(list(terms.values())).sum()
             self.fabric.backward(total / parts)
-        return {**{name: term.detach() for name, term in terms.items()}, "loss": total.detach()}
+        logged = {**terms, "loss": total, **others}
+        return {name: value.detach() for name, value in logged.items()}
 
     @torch.no_grad()
     def _update_ema(self) -> None:
@@ -131,11 +151,15 @@ class TrainState:
             return
         decay = min(self.config.ema, (1 + self.done) / (10 + self.done))
         pairs = zip(self.ema.state_dict().values(), self.module.state_dict().values(), strict=True)
+        averages: list[Tensor] = []
+        values: list[Tensor] = []
         for average, value in pairs:
             if average.is_floating_point():
-                average.lerp_(value, 1 - decay)
+                averages.append(average)
+                values.append(value)
             else:
                 average.copy_(value)
+        get_ema_multi_avg_fn(decay)(averages, values, self.done)
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next step depends on."""
@@ -143,6 +167,7 @@ class TrainState:
             "network": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.ema is None else self.ema.state_dict(),
+            "scaler": self.fabric.strategy.precision.state_dict(),
             "done": self.done,
         }
 
@@ -152,10 +177,12 @@ class TrainState:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema is not None:
             self.ema.load_state_dict(state["average"] or state["network"])
+        if state.get("scaler"):
+            self.fabric.strategy.precision.load_state_dict(state["scaler"])
         self.done = int(state["done"])
 
 
 def _optimizer(groups: list[dict[str, Any]], config: Config) -> torch.optim.Optimizer:
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, config.rate, momentum=config.momentum)
-    return torch.optim.Adam(groups, config.rate, betas=(config.momentum, 0.999))
+    return torch.optim.Adam(groups, config.rate, betas=(config.momentum, config.beta2))

@@ -1,10 +1,11 @@
-"""Progress bar of a training run: steps, loss, PSNR, steps per second, share of time degrading."""
+"""Progress of a training run: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
-import os
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from rich.progress import (
@@ -19,11 +20,15 @@ from rich.progress import (
 from rich.text import Text
 
 from degrade.console import Console
+from sr.training import distributed
 
 if TYPE_CHECKING:
     from sr.training.loop import Status
 
-__all__ = ["training_progress"]
+__all__ = ["Lines", "training_progress"]
+
+INTERVAL = 30.0
+"""Least seconds between two lines where there is no terminal."""
 
 
 class _StepsPerSecond(ProgressColumn):
@@ -34,7 +39,13 @@ class _StepsPerSecond(ProgressColumn):
 
 @contextmanager
 def training_progress(console: Console) -> Generator[Callable[[Status], None]]:
-    """Show a bar on ``console``, on rank 0 only; yields the callback of :func:`train`."""
+    """Show progress on ``console``, on rank 0 only; yields the callback of :func:`train`."""
+    if not distributed.is_main():
+        yield lambda _status: None
+        return
+    if not console.is_terminal:
+        yield Lines(lambda line: console.print(line, markup=False, soft_wrap=True))
+        return
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
@@ -42,12 +53,54 @@ def training_progress(console: Console) -> Generator[Callable[[Status], None]]:
         TimeRemainingColumn(),
         TextColumn("{task.description}", markup=False),
     )
-    with Progress(*columns, console=console, disable=os.environ.get("RANK", "0") != "0") as bar:
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task("", total=None)
 
         def update(status: Status) -> None:
-            psnr = "" if status.psnr is None else f", {status.psnr:.2f} dB"
-            text = f"loss {status.loss:.3g}{psnr}, degrading {status.degrading:.0%}"
-            bar.update(task, completed=status.done, total=status.steps, description=text)
+            bar.update(
+                task, completed=status.done, total=status.steps, description=describe(status)
+            )
 
         yield update
+
+
+def describe(status: Status) -> str:
+    """Return the loss, the PSNR if there is one, and the share of time spent degrading."""
+    psnr = "" if status.psnr is None else f", {status.psnr:.2f} dB"
+    return f"loss {status.loss:.3g}{psnr}, degrading {status.degrading:.0%}"
+
+
+class Lines:
+    """A line for the first status, the last, and one every 30 seconds, or as seldom as statuses
+    come.
+
+    >>> from sr.training.loop import Status
+    >>> Lines(print)(Status(done=100, steps=400, loss=0.02, psnr=None, degrading=0.1))
+    step 100/400, loss 0.02, degrading 10%
+
+    Args:
+        write: Writes a line.
+        clock: Seconds.
+    """
+
+    def __init__(
+        self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.write, self.clock = write, clock
+        self._first: tuple[float, int] | None = None
+        self._last = 0.0
+
+    def __call__(self, status: Status) -> None:
+        now = self.clock()
+        if self._first is None or status.done <= self._first[1]:  # of a first or another run
+            self._first, self._last = (now, status.done), now
+        elif now - self._last < INTERVAL and status.done < status.steps:
+            return
+        self._last = now
+        begun, start = self._first
+        speed = ""
+        if status.done > start and now > begun:
+            rate = (status.done - start) / (now - begun)
+            left = timedelta(seconds=round((status.steps - status.done) / rate))
+            speed = f", {rate:.1f} it/s, {left} left"
+        self.write(f"step {status.done}/{status.steps}{speed}, {describe(status)}")

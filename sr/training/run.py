@@ -1,10 +1,10 @@
-"""Folder of a training run, and what is written there when.
+"""Folder of a training run, and what is written there; the loop says when.
 
 .. code-block:: text
 
     config.yaml  recipe.yaml  versions.json
     curves.csv  curves.png  samples/0000500.png  tensorboard/
-    last.safetensors  best.safetensors  last.state.pt
+    last.safetensors  best.safetensors  last.state.pt  checkpoints/0005000.safetensors
 
 Only rank 0 writes, and a lock keeps other runs out. The state is written last and holds everything
 that a resume needs, so a killed run, once resumed, gives the same result.
@@ -21,7 +21,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,12 +35,11 @@ from degrade.recipe import Recipe
 from degrade.storage.files import sweep
 from degrade.storage.lock import locked
 from sr import checkpoint, figures
-from sr.evaluation import evaluate
-from sr.examples import Example
 from sr.models import Model
 from sr.training import distributed
-from sr.training.config import Config
-from sr.training.trainers.base import Trainer
+from sr.training.settings import Config
+from sr.training.trainers import Trainer
+from sr.training.validation import Scores, is_better
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -48,8 +47,6 @@ if TYPE_CHECKING:
 __all__ = ["BEST", "LAST", "STATE", "Run", "history_csv", "read_history"]
 
 STATE, LAST, BEST = "last.state.pt", "last.safetensors", "best.safetensors"
-SHEET_IMAGES = 3
-"""Images of samples/*.png."""
 
 
 class Run:
@@ -59,35 +56,31 @@ class Run:
         config: The run.
         recipe: None for pairs on disk.
         images: Number of training images.
-        examples: Validation images; may be empty.
         writes: Whether this process writes the folder.
     """
 
     def __init__(
-        self,
-        config: Config,
-        recipe: Recipe | None,
-        images: int,
-        examples: Sequence[Example],
-        writes: bool = True,
+        self, config: Config, recipe: Recipe | None, images: int, writes: bool = True
     ) -> None:
         self.config, self.recipe = config, recipe
-        self.images, self.examples, self.writes = images, examples, writes
+        self.images, self.writes = images, writes
         self.folder = Path(config.out)
         self.history: list[dict[str, float]] = []
-        self.best = -math.inf
+        self.best: float | None = None
+        """Best value of ``best_by``."""
+        self.best_by: str | None = None
         self.psnr: float | None = None
+        """Last validated, in dB on Y."""
         self._tensorboard: SummaryWriter | None = None
         self._lock = ExitStack()
-        self._losses: list[dict[str, Tensor]] = []
         self._begun = time.monotonic()
 
     # --- begin and close -------------------------------------------------------------------------
 
-    def begin(self, trainer: Trainer, resume: bool) -> None:
-        """Restore the last checkpoint, or start in a folder without one.
+    def open(self, resume: bool) -> dict[str, Any] | None:
+        """Lock the folder, and return the state of the last checkpoint, or None for a new run.
 
-        Processes that torchrun restarted restore the last checkpoint of their launch.
+        Processes that torchrun restarted continue the checkpoint of their launch.
 
         Raises:
             UserError: The folder holds another run, is in use, has no checkpoint to resume, or
@@ -98,7 +91,7 @@ class Run:
         state = checkpoint.load_state(path) if resume or restarted else {}
         resume = resume or (restarted and state.get("launch") == launch_id())
         if resume:
-            self._restore(path, state, trainer)
+            self._check_identity(path, state)
         if self.writes:
             self._lock_folder()
         if not resume and path.exists():
@@ -106,6 +99,12 @@ class Run:
                 f"{self.folder}: already contains a run; "
                 "continue it with --resume, or choose another --out"
             )
+        return state if resume else None
+
+    def begin(self, trainer: Trainer, state: Mapping[str, Any] | None) -> None:
+        """Restore a state, and write what the run is. Raises UserError."""
+        if state is not None:
+            self._restore(state, trainer)
         if not self.writes:
             return
         self._write("config.yaml", self.config.to_yaml())
@@ -119,20 +118,25 @@ class Run:
                 str(self.folder / "tensorboard"), purge_step=trainer.done
             )
 
-    def _restore(self, path: Path, state: dict[str, Any], trainer: Trainer) -> None:
-        wanted = self._identity()
-        for name, value in wanted.items():
+    def _check_identity(self, path: Path, state: Mapping[str, Any]) -> None:
+        for name, value in self._identity().items():
             found = state.get(name)
             if type(found) is not type(value) or found != value:
                 raise UserError(
                     f"{path}: its {name} is {found!r}, this run's is {value!r}; "
                     "choose another --out"
                 )
+
+    def _restore(self, state: Mapping[str, Any], trainer: Trainer) -> None:
+        path = self.folder / STATE
         try:
             trainer.load(state["method"])
             if trainer.done < 0:
                 raise ValueError(f"{trainer.done} steps done")
-            self.best, self.history = float(state["best"]), checked_history(state["history"])
+            self.best_by = state.get("best_by", "psnr_y")
+            best = state["best"]
+            self.best = None if best is None or not math.isfinite(best) else float(best)
+            self.history = checked_history(state["history"])
             self._begun -= float(state["seconds"])
         except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise UserError(f"{path}: is of another model, or is damaged: {error}") from None
@@ -171,89 +175,67 @@ class Run:
             self._tensorboard.close()
         self._lock.close()
 
-    # --- steps -----------------------------------------------------------------------------------
+    # --- what the loop writes --------------------------------------------------------------------
 
-    def on_step_end(self, trainer: Trainer, losses: dict[str, Tensor]) -> bool:
-        """Log, validate and save when due. Return whether losses were logged.
+    def log(self, step: int, losses: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+        """Add the means of the losses of some steps to the history, and return them. A non-finite
+        loss is so found before a checkpoint is saved.
 
         Raises:
-            UserError: A loss is not finite, or the folder cannot be written.
+            UserError: A loss is not finite.
         """
-        config, step = self.config, trainer.done
-        last = step == config.steps
-        self._losses.append(losses)
-        saves = last or step % config.save_every == 0
-        # A non-finite loss must be found before a checkpoint is saved.
-        logs = saves or step % config.log_every == 0
-        if logs:
-            self._log(step)
-        if self.writes and self.examples and (last or step % config.val_every == 0):
-            self._validate(trainer)
-        if saves:
-            self.save(trainer)
-        return logs
-
-    def _log(self, step: int) -> None:
-        """Append the mean losses since the last log; until then they stay on their device."""
-        names = dict.fromkeys(name for losses in self._losses for name in losses)
-        losses = {
-            name: float(torch.stack([step[name] for step in self._losses if name in step]).mean())
+        names = dict.fromkeys(name for one in losses for name in one)
+        means = {
+            name: float(torch.stack([one[name] for one in losses if name in one]).mean())
             for name in names
         }
-        self._losses.clear()
-        self._check_finite(step, losses)
-        self.history.append({"step": step, "seconds": time.monotonic() - self._begun, **losses})
-        if self._tensorboard is not None:
-            for name, loss in losses.items():
-                self._tensorboard.add_scalar(f"train/{name}", loss, step)
-
-    def _check_finite(self, step: int, losses: dict[str, float]) -> None:
-        for name, loss in losses.items():
+        for name, loss in means.items():
             if not math.isfinite(loss):
                 raise UserError(
                     f"step {step}: the loss {name} is {loss}; the last checkpoint in "
                     f"{self.folder} is from before. Try a lower learning rate (--set rate=..), "
                     "gradient clipping (--set clip=1) or --set precision=32-true"
                 )
+        self.history.append({"step": step, "seconds": time.monotonic() - self._begun, **means})
+        self._log_scalars("train", means, step)
+        return means
 
-    def _validate(self, trainer: Trainer) -> None:
-        """Evaluate the model, write samples, and save it if it is the best so far."""
-        shown: list[tuple[str, Tensor, Tensor, Tensor]] = []
+    def validated(self, step: int) -> bool:
+        """Return whether the history has a validation after ``step`` steps."""
+        return any(row["step"] == step and "psnr_y" in row for row in self.history)
 
-        def keep(example: Example, sr: Tensor) -> None:
-            if len(shown) < SHEET_IMAGES:
-                shown.append((example.name, example.lr, sr, example.hr))
-
-        model, step = trainer.model, trainer.done
-        mean = self._evaluate(model, keep)
-        self.psnr = mean["psnr_y"]
-        scores = {"psnr_y": mean["psnr_y"], "ssim_y": mean["ssim_y"]}
+    def record(self, model: Model, step: int, scores: Scores) -> None:
+        """Write a validation: its row, its sheet, and the model if it is the best so far."""
+        self.psnr = scores.means["psnr_y"]
         if not self.history or self.history[-1]["step"] != step:
             self.history.append({"step": step, "seconds": time.monotonic() - self._begun})
-        self.history[-1] |= scores
+        self.history[-1] |= scores.means
         heading = f"{self.folder.name}, step {step}: {self.psnr:.2f} dB Y"
-        sheet = figures.comparison_sheet(shown, heading)
+        sheet = figures.comparison_sheet(scores.shown, heading)
         checkpoint.write(self.folder / "samples" / f"{step:07d}.png", encode_png(sheet))
+        self._log_scalars("val", scores.means, step)
         if self._tensorboard is not None:
-            for name, value in scores.items():
-                self._tensorboard.add_scalar(f"val/{name}", value, step)
             self._tensorboard.add_image("val/samples", sheet, step, dataformats="HWC")
-        if self.psnr > self.best:
-            self.best = self.psnr
-            metadata = self._metadata(step) | {"psnr_y": self.psnr}
-            checkpoint.save(self.folder / BEST, model, metadata)
+        metric = scores.chosen_by
+        if metric is None:
+            return
+        best = self.best if self.best_by == metric else None
+        if is_better(metric, scores.means[metric], best):
+            self.best, self.best_by = scores.means[metric], metric
+            notes = self._metadata(step) | {"selected_by": metric, **scores.means}
+            checkpoint.save(self.folder / BEST, model, notes)
 
-    def _evaluate(
-        self, model: Model, on_image: Callable[[Example, Tensor], None]
-    ) -> dict[str, float]:
-        """Mean metrics over the validation images; the model's mode is restored."""
-        training = model.training
-        name, recipe = self.folder.name, self.recipe
-        results = evaluate(
-            model.eval(), name, self.examples, recipe, on_image=on_image, lpips=False
-        )
-        model.train(training)
-        return results.mean
+    def _log_scalars(self, group: str, values: Mapping[str, float], step: int) -> None:
+        if self._tensorboard is not None:
+            for name, value in values.items():
+                self._tensorboard.add_scalar(f"{group}/{name}", value, step)
+
+    def keep(self, model: Model, step: int) -> None:
+        """Write a numbered checkpoint, which no later one replaces."""
+        if self.writes:
+            (self.folder / "checkpoints").mkdir(exist_ok=True)
+            path = self.folder / "checkpoints" / f"{step:07d}.safetensors"
+            checkpoint.save(path, model, self._metadata(step))
 
     def save(self, trainer: Trainer) -> None:
         """Write the curves, the last checkpoint and, after them, the state."""
@@ -269,6 +251,7 @@ class Run:
             "launch": launch_id(),
             "method": trainer.state(),
             "best": self.best,
+            "best_by": self.best_by,
             "history": self.history,
             "seconds": time.monotonic() - self._begun,
         }
@@ -280,6 +263,8 @@ class Run:
             "recipe": recipe,
             "hash": self.recipe_id,
             "step": step,
+            "steps": self.config.steps,
+            "trainer": self.config.trainer,
             "training": self.config.model_dump(mode="json", exclude={"out", "data", "val"}),
         }
 

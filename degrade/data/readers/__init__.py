@@ -1,7 +1,9 @@
 """Readers of paired datasets: folders, WebDataset shards and LMDB databases.
 
 ==========  ============================================================================
-folder      ``hr/NAME.png`` and ``lr/NAME.png``; or ``gt`` and ``lq``
+folder      ``hr/NAME.png`` and ``lr/NAME.png``, or ``gt`` and ``lq``; ``x_HR`` beside ``x_LR``,
+            ``NAME_HR.png`` beside ``NAME_LR4.png``, ``lr=DIR,hr=DIR``: see
+            :mod:`degrade.data.readers.layouts`
 webdataset  ``*.tar`` with ``KEY.hr.png``, ``KEY.lr.png`` and, for the name, ``KEY.json``
 lmdb        BasicSR's ``hr.lmdb`` and ``lr.lmdb``, or ``gt.lmdb`` and ``lq.lmdb``
 ==========  ============================================================================
@@ -18,6 +20,7 @@ from pathlib import Path
 
 from degrade.data.readers.base import EncodedImage, PairReader
 from degrade.data.readers.folder import FolderReader, UrlFolderReader
+from degrade.data.readers.layouts import explicit_sides, find_layout, match_pairs
 from degrade.data.readers.lmdb import FILES, LmdbReader
 from degrade.data.readers.webdataset import WebDatasetReader
 from degrade.storage.remote import is_url, join, list_files, local, local_copy
@@ -44,6 +47,9 @@ def open_pairs(root: str | Path) -> PairReader:
     """
     if isinstance(root, str) and is_url(root):
         return _open_url(root)
+    sides = explicit_sides(str(root))
+    if sides is not None:
+        return FolderReader(match_pairs(*sides), sides[1])
     folder = (isinstance(root, str) and local(root)) or Path(root)
     if folder.suffix == ".tar" and folder.is_file():
         return WebDatasetReader([folder])
@@ -51,11 +57,14 @@ def open_pairs(root: str | Path) -> PairReader:
         if (folder / f"{low}.lmdb").is_dir() and (folder / f"{high}.lmdb").is_dir():
             return LmdbReader(folder / f"{low}.lmdb", folder / f"{high}.lmdb")
         if (folder / low).is_dir() and (folder / high).is_dir():
-            return FolderReader(folder / low, folder / high)
+            return FolderReader(match_pairs(folder / low, folder / high), folder / high)
     shards = sorted(folder.glob("*.tar")) if folder.is_dir() else []
-    if not shards:
+    if shards:
+        return WebDatasetReader(shards)
+    found = find_layout(folder)
+    if found is None:
         raise _no_pairs(folder)
-    return WebDatasetReader(shards)
+    return FolderReader(*found)
 
 
 def _open_url(url: str) -> PairReader:
@@ -75,7 +84,8 @@ def _open_url(url: str) -> PairReader:
 
 def _no_pairs(place: Path | str) -> ValueError:
     return ValueError(
-        f"{place}: has no folders lr and hr (nor lq and gt), no lr.lmdb and hr.lmdb, and no *.tar"
+        f"{place}: has no folders lr and hr (nor lq and gt), no lr.lmdb and hr.lmdb, no *.tar "
+        "and no X_HR beside X_LR; for any two folders give lr=DIR,hr=DIR"
     )
 
 

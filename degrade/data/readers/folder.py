@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from degrade.data.readers.base import EncodedImage, name_order, shortened
-from degrade.images.files import find_images, list_images
+from degrade.data.readers.layouts import FilePair
+from degrade.images.files import list_images
 from degrade.storage.remote import join
 
-__all__ = ["FolderReader", "UrlFolderReader", "match_pairs"]
+__all__ = ["FolderReader", "UrlFolderReader"]
 
 
 class FolderReader:
-    """Files of the same relative path and stem in two folders.
+    """Files that were matched; see :mod:`degrade.data.readers.layouts`.
 
     Args:
-        low: The LR folder.
-        high: The HR folder.
-
-    Raises:
-        ValueError: files without a partner, which it names.
+        files: LR and HR files.
+        high: The folder to which names are relative.
     """
 
-    def __init__(self, low: Path, high: Path) -> None:
-        self.files = match_pairs(low, high)
-        self.names = [path.relative_to(high).with_suffix("").as_posix() for _, path in self.files]
+    def __init__(self, files: Sequence[FilePair], high: Path) -> None:
+        self.files = list(files)
+        paths = [path.relative_to(high) for _, path in files]
+        stems = Counter(path.with_suffix("") for path in paths)
+        self.names = [
+            (path.with_suffix("") if stems[path.with_suffix("")] == 1 else path).as_posix()
+            for path in paths
+        ]
 
     def read(self, i: int) -> tuple[EncodedImage, EncodedImage]:
         return self.files[i]
@@ -64,21 +69,8 @@ class UrlFolderReader:
 
 def _urls_by_stem(url: str) -> dict[str, str]:
     base, names, _ = list_images(url)
-    return {PurePosixPath(name).with_suffix("").as_posix(): join(base, name) for name in names}
-
-
-def match_pairs(low: Path, high: Path) -> list[tuple[Path, Path]]:
-    """Return the LR and HR files of the same relative path and stem, sorted.
-
-    Raises:
-        ValueError: files without a partner, which it names.
-    """
-    low_files, high_files = (
-        {path.relative_to(folder).with_suffix(""): path for path in find_images(folder)}
-        for folder in (low, high)
-    )
-    unmatched = map(str, low_files.keys() ^ high_files.keys())
-    some = shortened(unmatched)
-    if some:
-        raise ValueError(f"{low.parent}: {some}: only in one of {low.name} and {high.name}")
-    return [(low_files[stem], high_files[stem]) for stem in sorted(low_files)]
+    stems = [PurePosixPath(name).with_suffix("").as_posix() for name in names]
+    doubled = shortened(stem for stem, count in Counter(stems).items() if count > 1)
+    if doubled:
+        raise ValueError(f"{url}: {doubled}: several files of this name; rename them")
+    return {stem: join(base, name) for stem, name in zip(stems, names, strict=True)}

@@ -5,19 +5,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from torch import Tensor, nn
 
 from degrade.errors import UserError
 from degrade.recipe import Pair
+from sr import checkpoint
+from sr.losses import build_loss
 from sr.models import Model, build
-from sr.training.config import Config
+from sr.pretrained import MissingWeightsError
 from sr.training.optimization import Losses
+from sr.training.settings import Config
 
-__all__ = ["Trainer", "build_model", "seeded"]
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["FurtherLosses", "Trainer", "build_model", "build_pixel_loss", "seeded"]
 
 
 class Trainer(Protocol):
@@ -48,15 +55,72 @@ class Trainer(Protocol):
         ...
 
 
-def build_model(name: str, config: Config) -> Model:
-    """Build a model of the run's scale and settings, initialized from the run's seed. Raises
-    UserError.
+def build_model(config: Config) -> Model:
+    """Build a run's model, with the weights of ``config.init``, else initialized from the run's
+    seed. Raises UserError.
     """
     try:
         with seeded(config.seed):
-            return build(name, scale=config.scale, **config.model)
+            model = build(config.architecture, scale=config.scale, **config.model)
     except (ValueError, TypeError) as error:
         raise UserError(str(error)) from None
+    if config.init is None:
+        return model
+    trained = checkpoint.load(config.init, config.scale)
+    try:
+        model.load_state_dict(trained.state_dict())
+    except RuntimeError as error:
+        raise UserError(
+            f"init {config.init}: not a {config.architecture} of these settings: {error}"
+        ) from None
+    return model
+
+
+def build_pixel_loss(config: Config, fabric: Fabric) -> Callable[[Tensor, Tensor], Tensor]:
+    """Build ``config.loss``. Raises UserError."""
+    return _build(config.loss, fabric)
+
+
+def _build(name: str, fabric: Fabric) -> Callable[..., Tensor]:
+    try:
+        loss = build_loss(name)
+    except MissingWeightsError as error:
+        raise UserError(f"loss {name}: {error}") from None
+    if isinstance(loss, nn.Module):
+        loss.to(fabric.device).eval().requires_grad_(False)
+    return loss
+
+
+class FurtherLosses:
+    """The weighted losses of ``config.losses``.
+
+    Raises:
+        UserError: A loss is unknown, or needs what is missing: weights, or a moving average.
+    """
+
+    def __init__(self, config: Config, fabric: Fabric) -> None:
+        self.fabric = fabric
+        self.losses = {
+            name: (weight, _build(name, fabric))
+            for name, weight in config.losses.items()
+            if weight
+        }
+        for name, (_, loss) in self.losses.items():
+            if getattr(loss, "needs_average", False) and not config.ema:
+                raise UserError(f"losses.{name}: needs a moving average; --set ema=0.999")
+
+    def terms(self, sr: Tensor, hr: Tensor, average: Callable[[], Tensor]) -> Losses:
+        """Return the weighted losses by name, in float32. ``average`` returns the image of the
+        moving average of the weights.
+        """
+        found: Losses = {}
+        for name, (weight, loss) in self.losses.items():
+            more: tuple[Tensor, ...] = ()
+            if getattr(loss, "needs_average", False):
+                with self.fabric.autocast():
+                    more = (average().float(),)
+            found[name] = weight * loss(sr, hr, *more)
+        return found
 
 
 @contextmanager

@@ -1,17 +1,19 @@
-"""Training with a pixel loss: SRCNN, SRResNet, MSRResNet, RRDBNet."""
+"""Training with a pixel loss."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
+from torch import Tensor
+
 from degrade.recipe import Pair
 from sr.color import rgb_to_ycbcr
-from sr.losses.pixel import PIXEL
 from sr.models import Model
 from sr.models.srcnn import crop
-from sr.training.config import Config
 from sr.training.optimization import Losses, TrainState, split
-from sr.training.trainers.base import build_model
+from sr.training.settings import Config
+from sr.training.trainers.base import FurtherLosses, build_model, build_pixel_loss
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -20,17 +22,19 @@ __all__ = ["PixelTrainer"]
 
 
 class PixelTrainer:
-    """Minimizes a pixel loss between SR and HR."""
+    """Minimizes a pixel loss between SR and HR, and further losses if there are any."""
 
     def __init__(self, config: Config, fabric: Fabric) -> None:
         self.config = config
         self.done = 0
-        network = build_model(config.method, config)
+        network = build_model(config)
         groups = network.param_groups(config.rate)
-        if config.method == "srcnn":
+        if config.architecture == "srcnn":
             groups[-1]["lr"] = config.rate * config.last_rate
         self.generator = TrainState(fabric, network.train(), groups, config)
         self.on_y = network.config.get("color") == "y"
+        self.pixel = build_pixel_loss(config, fabric)
+        self.further = FurtherLosses(config, fabric)
 
     @property
     def model(self) -> Model:
@@ -43,13 +47,20 @@ class PixelTrainer:
         self.done += 1
         return losses
 
-    def loss_terms(self, pair: Pair) -> Losses:
-        """Return the pixel loss, on Y where the model works on Y."""
+    def loss_terms(self, pair: Pair) -> tuple[Losses, Losses]:
+        """Return the losses, on Y where the model works on Y."""
         lr, hr = pair.lr, pair.hr
         if self.on_y:
             lr, hr = (rgb_to_ycbcr(image)[:, :1] for image in (lr, hr))
-        margin = cast(Model, self.generator.module).margin
-        return {"pixel": PIXEL[self.config.loss](self.generator.network(lr), crop(hr, margin))}
+        hr = crop(hr, cast(Model, self.generator.module).margin)
+        sr = self.generator.network(lr)
+
+        @torch.no_grad()
+        def average() -> Tensor:
+            image = self.generator.ema_model(lr)
+            return crop(image, (image.shape[-1] - sr.shape[-1]) // 2)
+
+        return {"pixel": self.pixel(sr, hr), **self.further.terms(sr, hr, average)}, {}
 
     def finish(self) -> None:
         pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -10,17 +10,26 @@ from torch import Tensor
 from degrade.errors import UserError
 from degrade.recipe import Pair
 from sr.color import rgb_to_ycbcr
-from sr.losses.pixel import PIXEL
+from sr.losses.pixel import mse
 from sr.models import Model, SparseCoding
 from sr.models.interpolation import enlarge
-from sr.training.config import Config
 from sr.training.optimization import Losses
+from sr.training.settings import Config
 from sr.training.trainers.base import build_model
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 __all__ = ["SparseTrainer"]
+
+
+def _sparse(model: Model) -> SparseCoding:
+    if not isinstance(model, SparseCoding):
+        raise UserError(
+            f"trainer sparse: trains the model sparse, not {type(model).__name__}; "
+            "--set trainer=pixel"
+        )
+    return model
 
 
 class SparseTrainer:
@@ -30,7 +39,7 @@ class SparseTrainer:
 
     def __init__(self, config: Config, fabric: Fabric) -> None:
         self.config, self.done = config, 0
-        self._model = cast(SparseCoding, build_model("sparse", config))
+        self._model = _sparse(build_model(config))
         self._low: list[Tensor] = []
         self._high: list[Tensor] = []
 
@@ -43,7 +52,7 @@ class SparseTrainer:
         self._low.append(low)
         self._high.append(high)
         self.done += 1
-        return {"loss": PIXEL["mse"](enlarge(low[:, None], self.config.scale)[:, 0], high)}
+        return {"loss": mse(enlarge(low[:, None], self.config.scale)[:, 0], high)}
 
     def finish(self) -> None:
         planes = zip(torch.cat(self._low), torch.cat(self._high), strict=True)

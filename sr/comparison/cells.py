@@ -1,0 +1,230 @@
+"""Cells of a comparison: one model on one test set, evaluated image by image and kept on disk.
+
+A cell's file is named by a hash of everything that its numbers depend on, as a run's folder is: a
+comparison that was killed goes on where it stopped, and one with a new row or column evaluates
+only what is new. No more than one image is in memory at a time.
+"""
+
+# numpy: archives are untyped.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from degrade.errors import UserError
+from degrade.images.files import find_images
+from sr import checkpoint
+from sr.comparison.columns import Column
+from sr.comparison.config import BICUBIC, Comparison
+from sr.evaluation import Results, evaluate
+from sr.examples import LR_ONLY, PAIRS, Example
+from sr.figures import most_detailed, to_pixels
+from sr.metrics import Metric, default_metrics, open_metrics
+from sr.models.external import is_external
+
+__all__ = ["Cell", "CellResults", "Crop", "evaluate_cell", "opened", "read_cell"]
+
+CROPS = 4
+"""Images of each test set of which a crop is kept for the report."""
+CROP_SIDE = 96
+"""Side of these crops."""
+READ_ERRORS = (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile)
+"""What reading a damaged cell raises."""
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """The same crop of HR, LR and SR, (side, side, 3) 8-bit each."""
+
+    hr: Pixels
+    lr: Pixels
+    sr: Pixels
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A model on a test set.
+
+    Args:
+        label: What is evaluated on what, for messages.
+        model: What :func:`sr.checkpoint.load` loads.
+        column: The test set.
+        comparison: Gives scale, seeds and folder.
+        draw: Number of the draw of each image: seed + draw degrades.
+    """
+
+    label: str
+    model: str
+    column: Column
+    comparison: Comparison
+    draw: int = 0
+
+    @property
+    def file(self) -> Path:
+        """Where its results are kept. Reads the model's file, once."""
+        comparison, column = self.comparison, self.column
+        data = [
+            *("cell 2", checkpoint.versions()["degrade"], comparison.target),
+            *(comparison.scale, comparison.seed + self.draw, column.identity),
+            *(_content(self.model), _images(column.source), _protocols(comparison.metrics)),
+        ]
+        digest = hashlib.sha256(json.dumps(data).encode()).hexdigest()
+        return Path(comparison.out) / "cells" / f"{digest[:24]}.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class CellResults:
+    """What was measured, the crops of some images by name, and the metrics of which lower values
+    are better.
+    """
+
+    results: Results
+    crops: dict[str, Crop]
+    lower: tuple[str, ...] = ()
+
+
+@lru_cache(maxsize=256)
+def _content(model: str) -> str:
+    """The hash of a model's file or module; of bicubic and of commands what they are called."""
+    kind, _, place = model.partition(":")
+    if model == BICUBIC or kind == "command":
+        return model
+    if kind == "python":
+        module = sys.modules.get(place.partition(":")[0])
+        source = getattr(module, "__file__", None)
+        return model + ("" if source is None else _digest(source))
+    return _digest(place if is_external(model) else checkpoint.weights_file(model))
+
+
+def _digest(path: str | Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _images(source: str) -> list[tuple[str, int, int]]:
+    """Name, size in bytes and time of change of each file of a test set."""
+    files = find_images(source.removeprefix(PAIRS).removeprefix(LR_ONLY))
+    stats = [(path, path.stat()) for path in files]
+    return [(path.as_posix(), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+
+
+@lru_cache(maxsize=8)
+def opened(names: tuple[str, ...]) -> dict[str, Metric]:
+    """Return the metrics of their names, by default the usual ones. Raises UserError."""
+    return open_metrics(names) if names else default_metrics()
+
+
+def _protocols(names: tuple[str, ...]) -> dict[str, str]:
+    """How each metric is measured, weights included."""
+    return {name: metric.protocol for name, metric in opened(names).items()}
+
+
+# --- evaluate ------------------------------------------------------------------------------------
+
+
+def evaluate_cell(cell: Cell, device: str) -> None:
+    """Evaluate a cell and write its results, unless they are there. Raises UserError."""
+    file = cell.file
+    if file.is_file() and read_cell(cell) is not None:
+        return
+    column, comparison = cell.column, cell.comparison
+    model = checkpoint.load(cell.model, comparison.scale, device)
+    metrics = opened(comparison.metrics)
+    window = max(metric.window for metric in metrics.values())
+    examples = column.examples(comparison, cell.draw, window)
+    if examples.target is None:
+        metrics = {name: metric for name, metric in metrics.items() if metric.blind}
+    if not metrics:
+        raise UserError(
+            f"{column.name}: has no HR images, which all metrics need; "
+            "add --metrics psnr_y,niqe or pyiqa:NAME"
+        )
+    step = max(1, len(examples) // CROPS)
+    shown = set(examples.names[::step][:CROPS]) if cell.draw == 0 else set[str]()
+    crops: dict[str, Crop] = {}
+
+    def keep(example: Example, sr: Tensor) -> None:
+        if example.name in shown:
+            cut = _cropper(example, sr)
+            hr = sr if example.truth is None else example.truth
+            crops[example.name] = Crop(cut(hr), cut(example.lr), cut(sr))
+
+    results = evaluate(model, cell.model, examples, on_image=keep, metrics=metrics)
+    lower = tuple(name for name, metric in metrics.items() if metric.lower)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.write(file, _encode(CellResults(results, crops, lower)))
+
+
+def _cropper(example: Example, sr: Tensor) -> Callable[[Tensor], Pixels]:
+    """A function that cuts the most detailed square out of images of HR's or LR's size: of HR, or
+    without ground truth of LR, for all models alike.
+    """
+    (height, width), scale = sr.shape[-2:], sr.shape[-1] // example.lr.shape[-1]
+    side = min(CROP_SIDE, height, width) // scale
+    y, x = (
+        most_detailed(example.lr, side)
+        if example.truth is None
+        else (start // scale for start in most_detailed(example.truth, side * scale))
+    )
+
+    def crop(image: Tensor) -> Pixels:
+        k = scale * image.shape[-1] // width
+        return to_pixels(image[..., y * k : (y + side) * k, x * k : (x + side) * k])
+
+    return crop
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def _encode(found: CellResults) -> bytes:
+    pictures = {
+        f"{side}{i}": getattr(crop, side)
+        for i, crop in enumerate(found.crops.values())
+        for side in ("hr", "lr", "sr")
+    }
+    more = {"crops": list(found.crops), "lower": found.lower}
+    text = json.dumps({**found.results.as_dict(), **more}, allow_nan=False)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, text=np.frombuffer(text.encode(), np.uint8), **pictures)
+    return buffer.getvalue()
+
+
+def read_cell(cell: Cell) -> CellResults | None:
+    """Read a cell's results; None if they are missing or damaged."""
+    try:
+        with np.load(cell.file, allow_pickle=False) as archive:
+            data: dict[str, Any] = json.loads(archive["text"].tobytes())
+            images = {name: _numbers(scores) for name, scores in data["images"].items()}
+            results = Results(data["model"], data["protocol"], images)
+            crops = {
+                name: Crop(*(archive[f"{side}{i}"] for side in ("hr", "lr", "sr")))
+                for i, name in enumerate(data["crops"])
+            }
+            found = CellResults(results, crops, tuple(data["lower"]))
+            return found if results.images else None
+    except READ_ERRORS:
+        return None
+
+
+def _numbers(scores: dict[str, float | None]) -> dict[str, float]:
+    """Values of JSON, where null stands for NaN."""
+    return {name: math.nan if value is None else value for name, value in scores.items()}

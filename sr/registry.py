@@ -1,0 +1,93 @@
+"""Registries: things by name, the built-in ones and those of other packages.
+
+.. code-block:: text
+
+    srcnn              built in, or added: MODELS["mine"] = Mine
+    mine               an entry point of an installed package, in the registry's group
+    my_module:Mine     an attribute of a module that is imported
+
+A name never imports a module by itself, so that a config or a checkpoint of a stranger runs no
+code. The command line imports what its arguments name (:func:`import_named`).
+"""
+
+# importlib.metadata: types of entry points are partial.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from importlib import metadata
+from typing import Any, TypeVar
+
+from degrade.cli import import_modules
+from degrade.errors import close
+
+__all__ = ["Registry", "import_named"]
+
+T = TypeVar("T")
+
+
+class Registry(dict[str, T]):
+    """Things of one kind by name.
+
+    Args:
+        kind: The noun in messages: ``model``.
+        group: Group of the entry points: ``sr.models``.
+        accepts: Whether an object is of the kind; what entry points and modules bring must be.
+    """
+
+    def __init__(self, kind: str, group: str, accepts: Callable[[Any], bool]) -> None:
+        super().__init__()
+        self.kind, self.group, self.accepts = kind, group, accepts
+
+    def find(self, name: str) -> T:
+        """Return the thing called ``name``.
+
+        Raises:
+            ValueError: The name is unknown, its module is not imported, or it is of another kind.
+        """
+        if name in self:
+            return self[name]
+        module, colon, attribute = name.partition(":")
+        if colon:
+            if module not in sys.modules:
+                raise ValueError(
+                    f"{self.kind} {name}: {module} is not imported; give --import {module}, "
+                    f"or `import {module}` in Python"
+                )
+            return self._checked(name, getattr(sys.modules[module], attribute, None))
+        for entry in metadata.entry_points(group=self.group):
+            if entry.name == name:
+                self[name] = self._checked(name, entry.load())
+                return self[name]
+        raise ValueError(
+            f"{self.kind} {name!r}: unknown{close(name, self.names())}, "
+            f"or MODULE:NAME for one of your own"
+        )
+
+    def names(self) -> list[str]:
+        """Return the names that are registered or installed."""
+        installed = [entry.name for entry in metadata.entry_points(group=self.group)]
+        return [*dict.fromkeys([*self, *installed])]
+
+    def knows(self, name: str) -> bool:
+        """Return whether :meth:`find` would find ``name``."""
+        try:
+            self.find(name)
+        except ValueError:
+            return False
+        return True
+
+    def _checked(self, name: str, found: Any) -> T:
+        if not self.accepts(found):
+            what = "no such name" if found is None else f"a {type(found).__name__}"
+            raise ValueError(f"{self.kind} {name}: {what}, not a {self.kind} of {self.group}")
+        return found
+
+
+def import_named(names: Iterable[str]) -> None:
+    """Import modules, and the modules of names such as ``my_module:Mine``, from the working
+    directory too. Raises UserError.
+    """
+    import_modules([name.partition(":")[0] for name in names])

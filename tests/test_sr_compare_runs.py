@@ -1,0 +1,402 @@
+"""sr compare: what it trains, reuses, resumes and tests on, and what it costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_sr_compare import place, settings  # noqa: F401  (place is a fixture)
+from typer.testing import CliRunner
+
+from degrade.errors import UserError
+from degrade.images.pixels import encode_png
+from degrade.recipe import Recipe
+from degrade.rng import Key
+from sr import checkpoint
+from sr.cli import app
+from sr.comparison import workers
+from sr.comparison.cells import read_cell
+from sr.comparison.columns import read_columns
+from sr.comparison.compare import cells_of, plan_comparison, run_comparison
+from sr.comparison.config import Comparison
+from sr.comparison.cost import estimate
+from sr.comparison.html_report import render, report_data
+from sr.comparison.runs import LAST, run_name
+from sr.comparison.seal import choose
+from sr.comparison.tables import to_csv
+from sr.figures import to_pixels
+from sr.models import build
+
+TINY = {"model.kernels": [3, 1, 3], "model.filters": [4, 4], "batch": 2, "patch": 24}
+GAN = {
+    "srgan": {
+        **{"model.blocks": 1, "model.channels": 4, "batch": 2, "patch": 24, "steps": 2},
+        **{"gan.perceptual": "none", "gan.discriminator": {"channels": 4, "dense": 8}},
+    },
+    "srresnet": {"batch": 2, "patch": 24},
+}
+
+
+def alone(place: Path, tmp_path: Path, **more: Any) -> Comparison:  # noqa: F811
+    """One model on one recipe, in a folder of its own."""
+    base = {"train": ("bicubic",), "test": ("bicubic",), "out": str(tmp_path), "steps": 3}
+    return settings(place, **{**base, "settings": {"srcnn": TINY}, **more})
+
+
+def told(comparison: Comparison) -> list[str]:
+    """What a comparison trains and tests."""
+    names: list[str] = []
+    run_comparison(
+        comparison, lambda name, status: None if status is not None else names.append(name)
+    )
+    return names
+
+
+# --- reuse ---------------------------------------------------------------------------------------
+
+
+def test_a_run_and_its_folder_are_reused_alike(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    first = run_comparison(alone(place, tmp_path / "first", models=("srcnn",)))
+    file = first.rows[0].runs[0].file
+    # A checkpoint that was best by some validation is not what a matrix uses.
+    shutil.copy(file, file.parent / "best.safetensors")
+    for source in (file, file.parent, file.parent.parent):
+        again = alone(place, tmp_path / "again", models=("srcnn",), reuse=(str(source),))
+        row = run_comparison(again).rows[0]
+        assert row.runs[0].file == file, source
+    with pytest.raises(UserError, match=r"--reuse .*: no last.safetensors here or one folder"):
+        run_comparison(alone(place, tmp_path / "again", reuse=(str(tmp_path),)))
+
+
+def test_unfinished_runs_are_not_taken_for_finished_ones(
+    place: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    run = run_comparison(alone(place, tmp_path / "first", models=("srcnn",))).rows[0].runs[0]
+    model = checkpoint.load(run.file)
+    metadata = dict(run.metadata) | {"step": "2"}
+    notes = {name: metadata[name] for name in ("recipe", "hash", "step", "training")}
+    checkpoint.save(run.file, model, notes)
+    # Its own comparison goes on with it, another one trains anew and says why.
+    plan = plan_comparison(alone(place, tmp_path / "first", models=("srcnn",)))
+    assert [run.finished for run in plan.rows[0].runs] == [False]
+    other = alone(place, tmp_path / "other", models=("srcnn",), reuse=(str(run.file.parent),))
+    names = told(other)
+    assert names[0] == f"not reused: {run.file.parent} has done 2 of 3 steps"
+    assert names[1] == "training srcnn / bicubic, seed 0"
+    with pytest.raises(UserError, match=r"this run has done 2 of 3 steps; finish it with"):
+        run_comparison(alone(place, tmp_path / "row", models=(str(run.file.parent),), settings={}))
+
+
+def test_names_of_runs_know_subfolders(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    config = plan_comparison(alone(place, tmp_path)).rows[1].runs[0].config
+    recipe = Recipe.load("bicubic", 2)
+    names = set[str]()
+    for layout in (("a/0.png", "b/1.png"), ("b/0.png", "a/1.png"), ("0.png", "1.png")):
+        folder = tmp_path / str(len(names))
+        for name, source in zip(layout, sorted((place / "train").iterdir()), strict=True):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, folder / name)
+        names.add(run_name(config.model_copy(update={"data": (str(folder),)}), recipe))
+    assert len(names) == 3
+
+
+# --- adversarial runs ----------------------------------------------------------------------------
+
+
+def test_a_gan_begins_from_its_own_regimes_generator(
+    place: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    noisy = str(place / "noisy.yaml")
+    comparison = alone(
+        place,
+        tmp_path,
+        models=("srgan",),
+        train=("bicubic", noisy),
+        steps=2,
+        settings=GAN,
+    )
+    plan = plan_comparison(comparison)
+    for row in plan.rows:
+        [run] = row.runs
+        assert run.needs is not None
+        assert run.needs.config.recipe == run.config.recipe
+        assert run.needs.config.model == run.config.model
+    # The generator's settings are part of what the run depends on.
+    other = {**GAN, "srresnet": {**GAN["srresnet"], "rate": 0.01}}
+    changed = plan_comparison(comparison.model_copy(update={"settings": other}))
+    assert changed.rows[0].runs[0].config.out != plan.rows[0].runs[0].config.out
+
+    names = told(comparison)
+    assert [name for name in names if name.startswith("training")] == [
+        *(f"training srresnet / {recipe}, seed 0" for recipe in ("bicubic", "noisy")),
+        *(f"training srgan / {recipe}, seed 0" for recipe in ("bicubic", "noisy")),
+    ]
+    assert told(comparison) == []
+    given = {"srgan": {**GAN["srgan"], "gan.pretrain": 1}}
+    own = plan_comparison(comparison.model_copy(update={"settings": given}))
+    assert own.rows[0].runs[0].needs is None
+
+
+# --- cells ---------------------------------------------------------------------------------------
+
+
+def test_a_stopped_comparison_tests_only_what_is_left(
+    place: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    comparison = alone(place, tmp_path, test=("bicubic", str(place / "noisy.yaml")))
+
+    def stop(name: str, _status: object) -> None:
+        if name == "testing bicubic on noisy":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_comparison(comparison, stop)
+    assert told(comparison) == ["testing bicubic on noisy", "testing srcnn / bicubic on noisy"]
+    assert told(comparison) == []
+
+
+def test_damaged_cells_are_made_again(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    comparison = alone(place, tmp_path, models=("bicubic",), settings={})
+    before = run_comparison(comparison)
+    plan = plan_comparison(comparison)
+    [cell] = cells_of(plan, plan.rows[0], plan.columns[0])
+    whole = cell.file.read_bytes()
+    for damage in (b"", whole[:100], b"\0" * len(whole)):
+        cell.file.write_bytes(damage)
+        assert read_cell(cell) is None
+        assert told(comparison) == ["testing bicubic on bicubic"]
+    after = run_comparison(comparison)
+    assert np.array_equal(after.scores["psnr_y"][0][0], before.scores["psnr_y"][0][0])
+
+
+def test_severity_and_draws(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    noisy = str(place / "noisy.yaml")
+    comparison = alone(
+        place,
+        tmp_path,
+        models=("bicubic",),
+        settings={},
+        test=("bicubic", noisy, f"{noisy}@0.5"),
+        severity=(0.0, 0.9),
+        draws=2,
+    )
+    names = [column.name for column in read_columns(comparison, comparison.test)]
+    assert names == ["bicubic", "noisy", "noisy@0", "noisy@0.9", "noisy@0.5"]
+    found = run_comparison(comparison)
+    shapes = [scores.shape for scores in found.scores["psnr_y"][0]]
+    assert shapes == [(1, 1, 3), (1, 2, 3), (1, 1, 3), (1, 1, 3), (1, 1, 3)]
+    mild, severe = (found.by_image("psnr_y", 0, column).mean() for column in (2, 3))
+    assert mild > severe + 3
+    plans = found.tests[1].plans
+    recipe = Recipe.load(noisy, 2)
+    for seed, plan in enumerate(plans):
+        assert np.array_equal(plan.values, recipe.plan(Key.of(seed, np.arange(3))).values)
+    level = found.tests[3]
+    assert (level.base, level.level, level.hash) == ("noisy", 0.9, recipe.hash)
+
+
+def test_representatives(
+    place: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sr.comparison.compare.choose", partial(choose, candidates=20))
+    comparison = alone(
+        place, tmp_path, test=("bicubic", str(place / "noisy.yaml")), representatives=3
+    )
+    found = run_comparison(comparison).representatives
+    assert found is not None
+    assert [scores.shape for scores in found.scores] == [(3, 3), (3, 3)]
+    assert set(found.recipes) == {"noisy"}
+    assert "stand-ins: acceptance is bicubic" in found.about
+    np.testing.assert_allclose(found.lines[0], found.scores[0].mean(1))
+    lines = tmp_path / "lines.csv"
+    lines.write_text("acceptance,excellence\n" + "20,30\n" * 3)
+    given = run_comparison(comparison.model_copy(update={"lines": str(lines)})).representatives
+    assert given is not None
+    assert given.lines[1].tolist() == [30, 30, 30]
+
+
+# --- any model, any test set ---------------------------------------------------------------------
+
+
+def test_a_foreign_model_is_a_row(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    torch.manual_seed(0)
+    network = build("rrdb", scale=2, channels=8, growth=4, blocks=1)
+    torch.save({"params_ema": network.state_dict()}, tmp_path / "theirs.pth")
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "def enlarge(lr):\n"
+        "    return torch.nn.functional.interpolate(lr, scale_factor=2, mode='nearest')\n"
+    )
+    models = ("bicubic", str(tmp_path / "theirs.pth"), "python:mine:enlarge")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        comparison = alone(place, tmp_path / "out", models=models, settings={})
+        found = run_comparison(comparison)
+        assert told(comparison) == []
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert [row.label for row in found.rows] == ["bicubic", "theirs", "enlarge"]
+    assert found.rows[1].train == "none"
+    means = [found.by_image("psnr_y", row, 0).mean() for row in range(3)]
+    assert len(set(means)) == 3
+    assert "theirs" in render(found)
+
+
+def test_pairs_and_unpaired_images_are_columns(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    recipe = Recipe.load("bicubic", 2)
+    for folder in ("hr", "lr"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+    for i, path in enumerate(sorted((place / "test").iterdir())):
+        pair = recipe(path, seed=0, index=i)
+        for side in ("hr", "lr"):
+            pixels = to_pixels(getattr(pair, side))
+            (tmp_path / "set" / side / f"{i}.png").write_bytes(encode_png(pixels))
+    comparison = alone(
+        place,
+        tmp_path / "out",
+        models=("bicubic",),
+        settings={},
+        test=("bicubic", f"pairs:{tmp_path / 'set'}", f"lr:{tmp_path / 'set' / 'lr'}"),
+        metrics=("psnr_y", "blind_metric:brightness"),
+        modules=("blind_metric",),
+    )
+    (tmp_path / "blind_metric.py").write_text(
+        "from sr.metrics import Metric\n"
+        "def brightness():\n"
+        "    return Metric(lambda sr, hr, shave: float(sr.mean()), 'mean', blind=True, lower=True)"
+    )
+    sys.path.insert(0, str(tmp_path))
+    try:
+        found = run_comparison(comparison)
+    finally:
+        sys.path.remove(str(tmp_path))
+    psnr, blind = (
+        [found.scores[name][0][column].ravel() for column in range(3)] for name in found.metrics
+    )
+    np.testing.assert_allclose(psnr[0], psnr[1], atol=1e-6)
+    assert np.isnan(psnr[2]).all()
+    np.testing.assert_allclose(blind[1], blind[2], atol=1e-6)
+    assert list(found.lower) == ["blind_metric:brightness"]
+    page = report_data(found)
+    assert page["cells"]["psnr_y"][0][2]["value"]["mean"] is None
+    assert "\nbicubic,none,lr:" in to_csv(found)
+
+
+# --- processes and cost --------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_processes_give_what_one_gives(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    one = run_comparison(alone(place, tmp_path / "one", seeds=2))
+    names: list[str] = []
+    two = run_comparison(
+        alone(place, tmp_path / "two", seeds=2, jobs=2), lambda name, _status: names.append(name)
+    )
+    assert sorted(name.split("  ")[1] for name in names if name.startswith("training")) == [
+        "(1 of 2)",
+        "(2 of 2)",
+    ]
+    for row in (0, 1):
+        # Threads of a convolution may sum in another order.
+        np.testing.assert_allclose(
+            two.scores["psnr_y"][row][0], one.scores["psnr_y"][row][0], atol=0.01
+        )
+
+
+def fail(argument: str, device: str, _callback: object) -> None:
+    """A task of a worker process."""
+    if argument == "stopped":
+        raise KeyboardInterrupt
+    raise UserError(f"{argument} on {device}")
+
+
+def test_errors_of_a_process_are_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some errors cannot be pickled, and an interrupted worker prints no traceback."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        assert workers.work(workers.Task("one", fail, "bad")) == "bad on cpu"
+        words = workers.work(workers.Task("one", fail, "stopped"))
+        assert words == "one: stopped; run the same command again to go on"
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_nothing_begins_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+
+    def note(task: workers.Task) -> str | None:
+        begun.append(task.name)
+        return "wrong" if task.name == "2" else None
+
+    monkeypatch.setattr(workers, "work", note)
+    tasks = [workers.Task(str(i), fail, "") for i in range(20)]
+    with ThreadPoolExecutor(2) as pool:
+        for _, problem in workers.work_all(pool, tasks, 2):
+            if problem:
+                break
+    assert len(begun) <= 5
+
+
+def test_ranks_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    def environment(**values: str) -> None:
+        for name in (*workers.TORCHRUN, "TORCHELASTIC_RUN_ID"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+
+    environment()
+    assert workers.torchrun_processes() is None
+    launch = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    environment(**launch, RANK="1", GROUP_WORLD_SIZE="1")
+    assert workers.torchrun_processes() == 0
+    environment(**launch, RANK="0", GROUP_WORLD_SIZE="1")
+    assert workers.torchrun_processes() == 2
+    # The runs that rank 0 begins must not wait for others.
+    assert not set(workers.TORCHRUN) & set(os.environ)
+    environment(**launch, RANK="0", GROUP_WORLD_SIZE="2")
+    with pytest.raises(UserError, match="torchrun started 2 nodes; sr compare uses one"):
+        workers.torchrun_processes()
+
+
+def test_cost(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    file = tmp_path / "comparison.yaml"
+    comparison = alone(
+        place, tmp_path / "out", seeds=2, train=("bicubic", str(place / "noisy.yaml"))
+    )
+    file.write_text(json.dumps(comparison.model_dump(mode="json")))
+    tried: list[str] = []
+    cost = estimate(plan_comparison(comparison), tried.append)
+    assert tried == ["trying some steps of srcnn / bicubic, seed 0"]
+    assert (cost.finished, cost.begun, cost.new, cost.steps) == (0, 0, 4, 12)
+    assert (cost.cells, cost.measured, cost.images) == (5, 0, 15)
+    assert 0 < cost.training < 600
+    assert 0 < cost.testing < 600
+    assert not (tmp_path / "out").exists()
+    printed = CliRunner().invoke(app, ["compare", "--config", str(file), "--dry-run"])
+    assert printed.exit_code == 0, printed.output
+    assert "4 trainings: 0 finished, 0 begun, 4 to begin; 12 steps to do" in printed.output
+    assert "5 evaluations: 0 finished, 5 to do; 15 images to enlarge" in printed.output
+    run_comparison(comparison)
+    after = estimate(plan_comparison(comparison), tried.append)
+    assert (after.finished, after.new, after.measured, after.training) == (4, 0, 5, 0)
+
+
+def test_last_is_what_a_matrix_uses(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    matrix = run_comparison(alone(place, tmp_path))
+    assert matrix.rows[1].runs[0].file.name == LAST

@@ -1,0 +1,82 @@
+"""Names of models, losses and trainers: built in, installed, or of an imported module."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from degrade.errors import UserError
+from sr.models import MODELS, Model, build, name_of
+from sr.models.srcnn import SRCNN
+from sr.registry import import_named
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module with a model and things that are none, in the working directory."""
+    (tmp_path / "own_models.py").write_text(
+        "from sr.models.srcnn import SRCNN\n"
+        "class Net(SRCNN): pass\n"
+        "class Hidden: pass\n"
+        "def call(): raise AssertionError('was run')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "own_models", raising=False)
+    yield "own_models"
+    sys.modules.pop("own_models", None)
+
+
+def test_a_name_imports_nothing_by_itself(own: str):
+    with pytest.raises(ValueError, match="own_models is not imported; give --import own_models"):
+        build(f"{own}:Net", scale=2)
+    assert own not in sys.modules
+    import_named([f"{own}:Net"])
+    model = build(f"{own}:Net", scale=2)
+    assert name_of(model) == f"{own}:Net"
+
+
+@pytest.mark.parametrize("name", ["Hidden", "call", "nothing", "Net.forward"])
+def test_only_models_are_models(own: str, name: str):
+    import_named([own])
+    with pytest.raises(ValueError, match="not a model"):
+        build(f"{own}:{name}")
+    with pytest.raises(ValueError, match="not a model"):
+        build("os:abort")
+
+
+def test_an_installed_package_brings_models(own: str, monkeypatch: pytest.MonkeyPatch):
+    def entry_points(group: str) -> list[SimpleNamespace]:
+        assert group == "sr.models"
+        loads = {"theirs": "Net", "broken": "call"}
+        return [
+            SimpleNamespace(
+                name=name, load=lambda what=what: getattr(importlib.import_module(own), what)
+            )
+            for name, what in loads.items()
+        ]
+
+    monkeypatch.setattr(metadata, "entry_points", entry_points)
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    try:
+        assert "theirs" in MODELS.names()
+        model = build("theirs", scale=2)
+        assert isinstance(model, SRCNN)
+        assert name_of(model) == "theirs"
+        with pytest.raises(ValueError, match="not a model"):
+            build("broken")
+    finally:
+        MODELS.pop("theirs", None)
+
+
+def test_unknown_names_and_modules(own: str):
+    with pytest.raises(ValueError, match="did you mean srcnn"):
+        build("srcn")
+    with pytest.raises(UserError, match="--import no_such_module"):
+        import_named(["no_such_module:Net"])
+    assert issubclass(MODELS.find("srcnn"), Model)  # pyright: ignore[reportArgumentType]  # a class

@@ -1,0 +1,501 @@
+"""What a run writes and when, where it starts, and what chooses its best checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from degrade.errors import UserError
+from degrade.images.files import read_image
+from degrade.images.pixels import encode_png
+from degrade.images.samples import sample_images
+from degrade.recipe import Recipe
+from sr import checkpoint
+from sr.training import precision, validation
+from sr.training.advice import advice
+from sr.training.config import Config, configure
+from sr.training.data import dataloader, open_dataset, worker_count
+from sr.training.loop import Status, launch, train
+from sr.training.prefetch import AHEAD, prefetched
+from sr.training.progress import Lines
+from sr.training.run import BEST, LAST, STATE, read_history
+from sr.training.trainers import build_trainer
+from sr.training.trainers.gan import GANTrainer
+
+TINY = {"model.channels": 4, "model.blocks": 1}
+GAN = {**TINY, "perceptual": "none", "gan.discriminator": {"channels": 4, "dense": 8}}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("hr")
+    for i, path in enumerate(sample_images()[:3]):
+        pixels = np.ascontiguousarray(read_image(path).pixels[100:148, 120:160])
+        (folder / f"{i}.png").write_bytes(encode_png(pixels))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def config(method: str, data: Path, out: Path, **changes: object) -> Config:
+    flags = {"scale": 2, "data": (str(data),), "out": str(out), "device": "cpu", "steps": 4}
+    quick = {"batch": 2, "patch": 24, "log_every": 1, "save_every": 2, "tensorboard": False}
+    own = GAN if method == "srgan" else TINY
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    return configure(method, flags, changes={"val": None, **quick, **own, **named})
+
+
+def metadata(file: Path) -> dict[str, str]:
+    return checkpoint.read_metadata(file)
+
+
+# --- best ----------------------------------------------------------------------------------------
+
+
+class Distance(nn.Module):
+    """Stands in for LPIPS, whose weights are not here."""
+
+    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        return (sr - hr).abs().mean()[None]
+
+
+def test_psnr_does_not_choose_a_gans_best(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SR_CACHE", str(tmp_path / "cache"))
+    settings = {"val": str(data), "val_every": 1, "gan__pretrain": 2}
+    run = train(config("srgan", data, tmp_path / "plain", **settings))
+    assert run.psnr is not None
+    assert run.best is None
+    assert not (tmp_path / "plain" / BEST).exists()
+    assert metadata(tmp_path / "plain" / LAST)["trainer"] == "gan"
+    with pytest.raises(UserError, match=r"best_by lpips: .*sr fetch alexnet"):
+        train(config("srgan", data, tmp_path / "none", best_by="lpips", **settings))
+
+    monkeypatch.setattr(validation, "load_lpips", Distance)
+    run = train(config("srgan", data, tmp_path / "lpips", **settings))
+    best = metadata(tmp_path / "lpips" / BEST)
+    rows = read_history(tmp_path / "lpips" / "curves.csv")
+    later = {row["step"]: row["lpips"] for row in rows if row["step"] > 2}
+    assert best["selected_by"] == "lpips"
+    assert int(best["step"]) == min(later, key=later.__getitem__), "pretraining never counts"
+    assert run.best == pytest.approx(min(later.values()), abs=1e-6)
+
+
+def test_psnr_chooses_where_pixels_are_the_loss(data: Path, tmp_path: Path):
+    train(config("srresnet", data, tmp_path / "run", val=str(data), val_every=2))
+    best = metadata(tmp_path / "run" / BEST)
+    assert (best["selected_by"], best["trainer"], best["steps"]) == ("psnr_y", "pixel", "4")
+    train(config("srresnet", data, tmp_path / "none", val=str(data), best_by="none"))
+    assert not (tmp_path / "none" / BEST).exists()
+
+
+def test_an_exact_image_is_no_infinite_best(tmp_path: Path, data: Path):
+    (tmp_path / "black").mkdir()
+    black = np.zeros((32, 32, 3), np.uint8)
+    (tmp_path / "black" / "0.png").write_bytes(encode_png(black))
+    made = config("srresnet", data, tmp_path / "run", val=str(tmp_path / "black"))
+    measure = validation.Validation(made, Recipe.load("bicubic", 2))
+    scores = measure(checkpoint.load("bicubic", 2), 1)
+    assert scores.means["psnr_y"] == validation.HIGHEST_PSNR
+    assert scores.means["ssim_y"] == pytest.approx(1)
+
+
+# --- when things are written ---------------------------------------------------------------------
+
+
+def test_a_checkpoint_comes_before_the_validation(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made = config("srresnet", data, tmp_path / "run", val=str(data), val_every=2)
+    whole = config("srresnet", data, tmp_path / "whole", val=str(data), val_every=2)
+    train(whole)
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("the power fails")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(validation.Validation, "__call__", fails)
+        with pytest.raises(RuntimeError):
+            train(made)
+    assert checkpoint.load_state(tmp_path / "run" / STATE)["method"]["done"] == 2
+    train(made, resume=True)
+    rows = [read_history(tmp_path / name / "curves.csv") for name in ("run", "whole")]
+    for a, b in zip(*rows, strict=True):
+        assert {**a, "seconds": 0} == {**b, "seconds": 0}, "the validation that was owed is made"
+    assert metadata(tmp_path / "run" / BEST)["step"] == metadata(tmp_path / "whole" / BEST)["step"]
+
+
+def test_small_validation_images_are_named_before_anything_starts(data: Path, tmp_path: Path):
+    (tmp_path / "val").mkdir()
+    for name, side in (("a", 12), ("b", 40), ("c", 14)):
+        pixels = np.zeros((40, side, 3), np.uint8)
+        (tmp_path / "val" / f"{name}.png").write_bytes(encode_png(pixels))
+    with pytest.raises(UserError, match=r"(?s)at least 15 pixels.*a.*12 x 40.*c.*14 x 40") as told:
+        train(config("srresnet", data, tmp_path / "run", val=str(tmp_path / "val")))
+    assert "40 x 40" not in str(told.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_on_pairs_is_validated_by_the_recipe_that_lies_there(data: Path, tmp_path: Path):
+    recipe = Recipe.load("bicubic", 2)
+    for folder in ("lr", "hr"):
+        (tmp_path / "pairs" / folder).mkdir(parents=True)
+    for path in data.iterdir():
+        pair = recipe(path)
+        for folder, image in (("lr", pair.lr), ("hr", pair.hr)):
+            levels = (image[0] * 255).round().permute(1, 2, 0).numpy().astype(np.uint8)
+            (tmp_path / "pairs" / folder / path.name).write_bytes(encode_png(levels))
+    source = f"pairs:{tmp_path / 'pairs'}"
+    made = config("srresnet", data, tmp_path / "run", recipe=source, val=str(data))
+    with pytest.raises(UserError, match="give --val pairs:DIR"):
+        train(made)
+    (tmp_path / "pairs" / "recipe.yaml").write_text(recipe.to_yaml())
+    assert train(made).psnr is not None
+
+
+def test_numbered_checkpoints_stay(data: Path, tmp_path: Path):
+    train(config("srresnet", data, tmp_path / "run", keep_every=2))
+    kept = sorted((tmp_path / "run" / "checkpoints").iterdir())
+    assert [int(metadata(path)["step"]) for path in kept] == [2, 4]
+    assert [path.name for path in kept] == ["0000002.safetensors", "0000004.safetensors"]
+
+
+def test_what_a_checkpoint_is_of(data: Path, tmp_path: Path):
+    train(config("srresnet", data, tmp_path / "run"))
+    found = metadata(tmp_path / "run" / LAST)
+    assert (found["step"], found["steps"], found["trainer"]) == ("4", "4", "pixel")
+    assert json.loads(found["training"])["architecture"] == "srresnet"
+
+
+# --- where a run starts --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["srresnet", "srgan"])
+def test_every_trainer_starts_from_a_checkpoint_and_resumes_without_it(
+    method: str, data: Path, tmp_path: Path
+):
+    train(config("srresnet", data, tmp_path / "first", steps=1))
+    first = checkpoint.load(tmp_path / "first").state_dict()
+    made = config(method, data, tmp_path / "next", init=str(tmp_path / "first"))
+    started = build_trainer(made, launch(made)).model.state_dict()
+    assert all(torch.equal(first[name], started[name]) for name in first)
+    train(made.model_copy(update={"steps": 2}))
+    (tmp_path / "first" / LAST).unlink()
+    train(made, resume=True)
+    with pytest.raises(UserError, match="first"):
+        train(made.model_copy(update={"out": str(tmp_path / "again")}))
+
+
+def test_earlier_names_of_settings_are_known(data: Path, tmp_path: Path):
+    made = config("srgan", data, tmp_path, **{"gan.init": "x", "generator": "rrdb"})
+    assert (made.init, made.architecture) == ("x", "rrdb")
+    (tmp_path / "c.yaml").write_text("gan: {init: y, pretrain: 3}\ngenerator: msrresnet\n")
+    read = configure("srgan", {}, tmp_path / "c.yaml")
+    assert (read.init, read.architecture, read.gan.pretrain) == ("y", "msrresnet", 3)
+
+
+def test_folders_say_what_is_in_them():
+    assert configure("srcnn", {"scale": 2}).out == "runs/srcnn_x2_bicubic"
+    assert configure("srcnn", {"recipe": "realesrgan"}).out == "runs/srcnn_x4_realesrgan"
+    assert configure("srcnn", {"out": "mine"}).out == "mine"
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"rate": float("inf")}, ["rate"]),
+        ({"rate": True, "steps": True}, ["rate", "steps"]),
+        ({"loss": "l3", "losses": {"nothing": 1.0}}, ["loss", "losses", "l3", "nothing"]),
+        ({"architecture": "srresnt"}, ["architecture", "did you mean srresnet"]),
+        ({"gan.layers": {"conv5_4": 1}, "perceptual": "none"}, ["gan", "vgg19"]),
+        ({"trainer": "gam"}, ["trainer", "did you mean gan"]),
+    ],
+)
+def test_wrong_settings_are_named(changes: dict[str, object], names: list[str]):
+    with pytest.raises(UserError) as told:
+        configure("srresnet", {}, changes=changes)
+    assert all(name in str(told.value) for name in names)
+
+
+def test_advice():
+    assert "random weights" in " ".join(advice(configure("srgan", {})))
+    for changes in ({"init": "x"}, {"gan.pretrain": 5}):
+        assert "random weights" not in " ".join(advice(configure("srgan", {}, changes=changes)))
+    assert "recipe bicubic" in advice(configure("srcnn", {}))[0]
+
+
+def test_a_cpu_without_bfloat16_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    made = configure("srcnn", {"device": "cpu", "precision": "bf16-mixed"})
+    for flags, told in (("fpu avx2", True), ("fpu avx512_bf16", False)):
+        (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags}\n")
+        monkeypatch.setattr(precision, "CPUINFO", tmp_path / "cpuinfo")
+        assert ("bfloat16" in " ".join(advice(made))) == told
+
+
+def test_lines_where_there_is_no_terminal():
+    written: list[str] = []
+    now = [0.0]
+    lines = Lines(written.append, lambda: now[0])
+    for done in range(50, 1001, 50):
+        lines(Status(done, 1000, 0.5, 30.0, 0.1))
+        now[0] += 7.0
+    assert written[0] == "step 50/1000, loss 0.5, 30.00 dB, degrading 10%"
+    assert written[1].startswith("step 300/1000, 7.1 it/s, 0:01:38 left")
+    assert written[-1].startswith("step 1000/1000")
+    assert len(written) == 5
+
+
+# --- numbers -------------------------------------------------------------------------------------
+
+
+def test_a_gradient_that_is_not_finite_ends_with_a_sentence(data: Path, tmp_path: Path):
+    made = config("srresnet", data, tmp_path / "run", rate=1e30, clip=1e30, optimizer="sgd")
+    with pytest.raises(UserError, match=r"the loss \w+ is (nan|inf)"):
+        train(made)
+
+
+def test_the_gradient_scaler_is_saved(data: Path, tmp_path: Path):
+    made = config("srresnet", data, tmp_path / "run", precision="16-mixed", steps=2)
+    train(made)
+    saved = checkpoint.load_state(tmp_path / "run" / STATE)
+    scaler = saved["method"]["generator"]["scaler"]
+    assert scaler["_growth_tracker"] == 2
+    fabric = launch(made)
+    build_trainer(made, fabric).load(saved["method"])
+    assert fabric.strategy.precision.state_dict() == scaler
+
+
+@pytest.mark.parametrize("bits", ["32-true", "bf16-mixed"])
+def test_images_are_not_rounded_by_mixed_precision(bits: str, data: Path, tmp_path: Path):
+    made = config("srresnet", data, tmp_path, precision=bits)
+    fabric = launch(made)
+    trainer = build_trainer(made, fabric)
+    seen: list[torch.dtype] = []
+    trainer.model.register_forward_pre_hook(lambda _m, args: seen.append(args[0].dtype))
+    pair = next(dataloader(made, Recipe.load("bicubic", 2), open_dataset(made), 0, fabric))
+    trainer.step(pair)
+    assert seen == [torch.float32]
+
+
+def test_one_pass_of_the_generator_a_step_and_what_d_says(data: Path, tmp_path: Path):
+    made = config("srgan", data, tmp_path, accumulate=2, ema=0)
+    fabric = launch(made)
+    gan = build_trainer(made, fabric)
+    assert isinstance(gan, GANTrainer)
+    passes: list[int] = []
+    gan.generator.module.register_forward_hook(lambda *_: passes.append(1))
+    pair = next(dataloader(made, Recipe.load("bicubic", 2), open_dataset(made), 0, fabric))
+    losses = gan.step(pair)
+    assert len(passes) == 2, "one a part"
+    assert all(0 < float(losses[name]) < 1 for name in ("d_hr", "d_sr"))
+
+
+def test_workers_make_the_pairs_that_the_device_makes(data: Path, tmp_path: Path):
+    recipe = Recipe.load("realesrgan", 2)
+    batches = []
+    for place in ("device", "workers"):
+        made = config("srresnet", data, tmp_path, degrade=place)
+        batches.append(list(dataloader(made, recipe, open_dataset(made), 2, launch(made))))
+    for a, b in zip(*batches, strict=True):
+        for name in ("lr", "hr", "hr_raw"):
+            torch.testing.assert_close(getattr(a, name), getattr(b, name), rtol=0, atol=1e-6)
+        assert (a.index == b.index).all()
+
+
+def test_number_of_workers():
+    made = configure("srcnn", {})
+    assert worker_count(made, torch.device("cpu")) == 0
+    assert 0 < worker_count(made, torch.device("cuda"), 1) <= 8
+    assert worker_count(made.model_copy(update={"workers": 3}), torch.device("cpu")) == 3
+
+
+@pytest.mark.parametrize("loss", ["l1", "ffl", "ldl"])
+def test_further_losses(loss: str, data: Path, tmp_path: Path):
+    for method in ("srresnet", "srgan"):
+        made = config(method, data, tmp_path, losses={loss: 0.5}, ema=0.9)
+        fabric = launch(made)
+        pair = next(dataloader(made, Recipe.load("bicubic", 2), open_dataset(made), 0, fabric))
+        losses = build_trainer(made, fabric).step(pair)
+        assert losses[loss] > 0
+        assert losses["loss"] > losses[loss]
+    if loss == "ldl":
+        made = config("srresnet", data, tmp_path, losses={loss: 0.5}, ema=0)
+        with pytest.raises(UserError, match=r"losses\.ldl: needs a moving average"):
+            build_trainer(made, fabric)
+
+
+@pytest.mark.parametrize("preset", ["esrgan", "realesrgan"])
+def test_presets_train(preset: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A small network by a paper's settings, without VGG's weights."""
+    flags = {"recipe": "bicubic", "scale": 2, "data": (str(data),), "out": str(tmp_path)}
+    small = {"model": {"channels": 8, "blocks": 1, "growth": 4}, "batch": 2, "patch": 32}
+    made = configure(
+        preset,
+        {**flags, "device": "cpu"},
+        changes={
+            **small,
+            "gan.perceptual": "none",
+            "gan.layers": {},
+            "gan.discriminator": {"channels": 4},
+        },
+    )
+    fabric = launch(made)
+    pair = next(dataloader(made, Recipe.load("bicubic", 2), open_dataset(made), 0, fabric))
+    losses = build_trainer(made, fabric).step(pair)
+    assert {"adversarial", "content", "pixel", "discriminator"} <= losses.keys()
+    again = configure(preset, flags, changes={**small, "device": "cpu"})
+    monkeypatch.setenv("SR_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(UserError, match="sr fetch vgg19"):
+        build_trainer(again, fabric)
+    assert configure("gan", flags, preset=preset).architecture == "rrdb"
+    assert configure("msrresnet", flags, preset=preset).architecture == "msrresnet"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="process groups")
+def test_ctrl_c_prints_how_to_go_on_and_no_traceback(data: Path, tmp_path: Path):
+    """The terminal sends it to the workers too."""
+    settings = ["batch=2", "patch=24", "log_every=1", "tensorboard=false", "model.filters=[4,3]"]
+    words = ["train", "srcnn", "--data", str(data), "--scale", "2", "--device", "cpu"]
+    words += ["--workers", "2", "--steps", "1000000", "--out", "run", "--set", "val=null"]
+    command = [sys.executable, "-m", "sr", *words]
+    command += [word for setting in settings for word in ("--set", setting)]
+    run = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert run.stderr is not None
+    seen = ""
+    while "step" not in seen:
+        line = run.stderr.readline()
+        assert line, seen
+        seen += line
+    os.killpg(run.pid, signal.SIGINT)
+    _, rest = run.communicate(timeout=120)
+    assert run.returncode == 130
+    assert "Traceback" not in seen + rest
+    assert "sr train srcnn --out run --resume" in rest
+    assert checkpoint.load_state(tmp_path / "run" / STATE)["method"]["done"] > 0
+
+
+# --- prefetching ---------------------------------------------------------------------------------
+
+
+class Image:
+    """An image on a GPU that is not here."""
+
+    def __init__(self) -> None:
+        self.streams: list[object] = []
+
+    def record_stream(self, stream: object) -> None:
+        self.streams.append(stream)
+
+
+class Stream:
+    """A stream, or an event on one."""
+
+    def __init__(self, *_: object) -> None:
+        self.waited: list[object] = []
+
+    def wait_event(self, event: object) -> None:
+        self.waited.append(event)
+
+    def record(self, stream: object) -> None:
+        self.stream = stream
+
+
+@pytest.fixture
+def training_stream(monkeypatch: pytest.MonkeyPatch) -> Stream:
+    """Stands in for CUDA."""
+    stream = Stream()
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "Event", Stream)
+    monkeypatch.setattr(torch.cuda, "device", lambda _device: nullcontext())
+    monkeypatch.setattr(torch.cuda, "stream", lambda _stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: stream)
+    return stream
+
+
+def batches(made: list[int], count: int, fails: int | None = None) -> Iterator[Any]:
+    for n in range(count):
+        if n == fails:
+            raise UserError("a file is gone")
+        made.append(n)
+        yield SimpleNamespace(n=n, lr=Image(), hr=Image(), given=Image())
+
+
+def test_batches_are_made_ahead_in_order(training_stream: Stream):
+    made: list[int] = []
+    found = []
+    for pair in prefetched(batches(made, 20), torch.device("cuda")):
+        assert pair.lr.streams == [training_stream], "its memory waits for the training stream"
+        assert len(made) <= len(found) + 1 + AHEAD + 1
+        found.append(pair.n)
+    assert found == list(range(20))
+    assert len(training_stream.waited) == 20
+
+
+def test_errors_of_making_a_batch_come_where_it_would(training_stream: Stream):
+    found: list[int] = []
+    walk = prefetched(batches([], 9, fails=5), torch.device("cuda"))
+
+    def collect() -> None:
+        for pair in walk:
+            found.append(pair.n)
+
+    with pytest.raises(UserError, match="a file is gone"):
+        collect()
+    assert found == [0, 1, 2, 3, 4]
+    assert not any(thread.name == "prefetch" for thread in threading.enumerate())
+
+
+def test_a_walk_that_stops_ends_the_thread(training_stream: Stream):
+    made: list[int] = []
+    walk = prefetched(batches(made, 10**9), torch.device("cuda"))
+    assert [next(walk).n for _ in range(3)] == [0, 1, 2]
+    walk.close()
+    assert len(made) <= 3 + AHEAD + 2
+    assert not any(thread.name == "prefetch" for thread in threading.enumerate())
+
+
+# --- compiled networks ---------------------------------------------------------------------------
+
+
+def test_compiled_networks_train_the_same_weights(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    weights = []
+    for compiled in (False, True):
+        made = config("srgan", data, tmp_path, compile=compiled, ema=0.9, accumulate=2)
+        fabric = launch(made)
+        if compiled:  # the graph alone: a compiler takes minutes
+            monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+        trainer = build_trainer(made, fabric)
+        pair = next(dataloader(made, Recipe.load("bicubic", 2), open_dataset(made), 0, fabric))
+        for _ in range(2):
+            trainer.step(pair)
+        weights.append(trainer.model.state_dict())
+    assert weights[0].keys() == weights[1].keys()
+    for name in weights[0]:
+        torch.testing.assert_close(weights[0][name], weights[1][name], rtol=1e-4, atol=1e-5)
