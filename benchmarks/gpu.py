@@ -106,12 +106,15 @@ def tests(options: argparse.Namespace) -> Iterator[Row]:
     """The laws of kernels, operators and recipes on the device."""
     folder = Path(__file__).parent.parent / "tests"
     files = [str(folder / f"test_{name}.py") for name in ("triton", "laws", "no_sync")]
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
     command += [files[0], "-k", "clip"] if options.dry else [*files, "-m", "not slow", "-n", "8"]
     command += [] if options.dry else ["--device", "cuda"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    print(done.stdout[-3000:], file=sys.stderr)
-    yield "laws", done.stdout.strip().splitlines()[-1]
+    *_, last = done.stdout.strip().splitlines()
+    yield "laws", last.strip("= ")
+    for line in done.stdout.splitlines():
+        if line.startswith("FAILED"):
+            yield "law", line
 
 
 def agree(options: argparse.Namespace) -> Iterator[Row]:

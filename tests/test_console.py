@@ -168,7 +168,9 @@ def run(
     return run
 
 
-@pytest.mark.parametrize(("main", "command"), COMMANDS, ids=lambda value: getattr(value, "__module__", str(value)[:60]))
+@pytest.mark.parametrize(
+    ("main", "command"), COMMANDS, ids=lambda value: getattr(value, "__module__", str(value)[:60])
+)
 def test_every_command_names_what_is_wrong(
     run: Callable[..., tuple[Any, str]],
     main: Callable[[], None],

@@ -149,7 +149,7 @@ def test_integers_of_any_library(five: Any, tmp_path: Path) -> None:
     assert torch.equal(folder[five]["lq"], same[5]["lq"])
 
 
-@pytest.mark.parametrize("bad", NOT, ids=repr)
+@pytest.mark.parametrize("bad", NOT, ids=lambda value: type(value).__name__)
 def test_what_is_no_integer(bad: Any) -> None:
     folder = PatchFolder(sample_images(), 32)
     calls = {

@@ -74,7 +74,13 @@ CASES: list[tuple[str, dict[str, Any], Any]] = [
     *(("msrresnet", {"scale": s, "channels": 6, "blocks": 2}, msrresnet) for s in (4, 3, 2)),
     *(("compact", {"scale": s, "channels": 6, "convolutions": 3}, compact) for s in (4, 2)),
 ]
-each_case = pytest.mark.parametrize(("name", "config", "forward"), CASES, ids=str)
+
+
+def _name(value: object) -> str:
+    return getattr(value, "__name__", str(value))
+
+
+each_case = pytest.mark.parametrize(("name", "config", "forward"), CASES, ids=_name)
 
 
 def weights(name: str, config: dict[str, Any]) -> Tensors:
