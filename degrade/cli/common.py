@@ -139,7 +139,8 @@ def run(application: typer.Typer, hint: str) -> None:
             raise
         fail(advice)
     except OSError as error:  # a full disk, a folder that may not be written
-        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        what = error.filename or "standard output"  # files are opened by name
+        fail(f"{what}: {error.strerror or error}")
     except (StoppedError, KeyboardInterrupt):
         err.print("\nstopped", style="yellow", end="")
         err.print(f"; {hint}")
