@@ -255,10 +255,13 @@ def test_a_terminal_has_a_bar() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no signal to a group of processes")
+MANY = ("--workers", "2", "--per-image", "200")
+
+
 def test_ctrl_c_prints_one_line(tmp_path: Path) -> None:
     """Even while workers start, which takes seconds."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "degrade", "synth", "-o", str(tmp_path / "x"), "--workers", "2"],
+        [sys.executable, "-m", "degrade", "synth", "-o", str(tmp_path / "x"), *MANY],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -435,5 +435,5 @@ def test_only_regular_files_are_imported(kind: str, tmp_path: Path) -> None:
             os.mkfifo(path)
         else:
             path.symlink_to("/dev/zero")
-        with pytest.raises(RecipeError, match="is not a regular file"):
+        with pytest.raises(RecipeError, match="should be a regular file"):
             read_options(path)

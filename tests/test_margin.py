@@ -160,7 +160,7 @@ def test_synth(photo: Path, tmp_path: Path) -> None:
             assert torch.equal((item[side] * 255).round(), (live[i][name] * 255).round())
     assert all(pair.equal and pair.on_disk for pair in replay_pairs(tmp_path / "made"))
     assert json.loads((tmp_path / "made/synth.json").read_text())["margin"] == 8
-    with pytest.raises(SynthError, match="margin was 8, now 4"):
+    with pytest.raises(SynthError, match="margin 8, now 4"):
         synth(tmp_path / "made", photo, margin=4)
 
 

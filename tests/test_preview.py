@@ -210,7 +210,7 @@ def test_page_is_self_contained(described: dict[str, Any]):
 
 
 def test_hostile_recipe_stays_text():
-    loaded = recipe(name=HOSTILE, description=HOSTILE)
+    loaded = recipe(description=HOSTILE)
     html = preview(
         loaded, sample_images()[:1], PreviewSettings(draws=1, measured=1, plans=5, size=32)
     )
@@ -400,7 +400,7 @@ def test_clicks_and_keys(described: dict[str, Any], tmp_path: Path):
 
 @browser
 def test_hostile_recipe_in_a_browser(tmp_path: Path):
-    loaded = recipe(name=HOSTILE, description=HOSTILE)
+    loaded = recipe(description=HOSTILE)
     file = tmp_path / "page.html"
     small = PreviewSettings(draws=1, measured=1, plans=5, size=32)
     file.write_text(preview(loaded, sample_images()[:1], small), encoding="utf-8")

@@ -325,7 +325,7 @@ def test_seeds_and_checkpoints(matrix: Matrix, place: Path, tmp_path: Path) -> N
             {"settings": {"srgan": {}}},
             "settings.srgan: srgan is not trained in this comparison; trained are: srcnn",
         ),
-        ({"settings": {"srcnn": {"rate": -1}}}, "rate: Input should be greater than 0"),
+        ({"settings": {"srcnn": {"rate": -1}}}, "rate: should be greater than 0"),
     ],
 )
 def test_errors_before_anything_is_trained(
@@ -340,7 +340,7 @@ def test_errors_before_anything_is_trained(
 
 
 def test_errors_of_the_settings(place: Path) -> None:
-    with pytest.raises(UserError, match="scale: Input should be less than or equal to 8"):
+    with pytest.raises(UserError, match="scale: should be less than or equal to 8"):
         settings(place, scale=9)
     with pytest.raises(UserError, match="batch: should begin with one of srcnn and a dot"):
         override(settings(place), {"batch": 8})

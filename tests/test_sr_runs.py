@@ -152,7 +152,7 @@ def test_small_validation_images_are_named_before_anything_starts(data: Path, tm
     for name, side in (("a", 12), ("b", 40), ("c", 14)):
         pixels = np.zeros((40, side, 3), np.uint8)
         (tmp_path / "val" / f"{name}.png").write_bytes(encode_png(pixels))
-    with pytest.raises(UserError, match=r"(?s)at least 15 pixels.*a.*12 x 40.*c.*14 x 40") as told:
+    with pytest.raises(UserError, match=r"(?s)a.*12 x 40.*c.*14 x 40.*at least") as told:
         train(config("srresnet", data, tmp_path / "run", val=str(tmp_path / "val")))
     assert "40 x 40" not in str(told.value)
     assert not (tmp_path / "run").exists()
@@ -395,7 +395,7 @@ def test_ctrl_c_prints_how_to_go_on_and_no_traceback(data: Path, tmp_path: Path)
     _, rest = run.communicate(timeout=120)
     assert run.returncode == 130
     assert "Traceback" not in seen + rest
-    assert "sr train srcnn --out run --resume" in rest
+    assert "sr train srcnn --output run --resume" in rest
     assert checkpoint.load_state(tmp_path / "run" / STATE)["method"]["done"] > 0
 
 

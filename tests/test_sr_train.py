@@ -476,7 +476,7 @@ def test_checkpoints_say_what_they_are(data: Path, tmp_path: Path):
     with pytest.raises(UserError, match="no such file, nor one of bicubic"):
         checkpoint.load("srcnn_x9")
     (tmp_path / "junk.safetensors").write_bytes(b"junk")
-    with pytest.raises(UserError, match="not a safetensors file"):
+    with pytest.raises(UserError, match="not weights of a model"):
         checkpoint.load(tmp_path / "junk.safetensors")
     train(config("srcnn", data, tmp_path / "run", steps=1))
     with pytest.raises(UserError, match="for scale 2, not for 3"):

@@ -46,7 +46,7 @@ def ablations(recipe: Recipe, by: By = "operator") -> list[Ablation]:
     """Return a recipe without each of its operators, or without each of its steps.
 
     >>> [one.left_out for one in ablations(Recipe.load("bd"))]
-    ['blur', 'decimate', 'quantize']
+    ['blur', 'quantize', 'decimate']
     """
     steps = [
         (f"{stage.label}.{step.label}", step.kind)

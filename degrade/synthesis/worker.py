@@ -86,16 +86,16 @@ def deaf_children() -> Generator[None]:
     """Start processes that Ctrl-C does not reach, so that only this one speaks of it. On Windows
     they are reached.
     """
-    if not hasattr(signal, "pthread_sigmask"):
+    if hasattr(signal, "pthread_sigmask"):
+        # A blocked signal stays blocked in a new program, from its first instruction; here, one
+        # that came meanwhile is delivered after.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    else:
         yield
-        return
-    # A blocked signal stays blocked in a new program, from its first instruction; here, one that
-    # came meanwhile is delivered after.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def init_worker(
