@@ -186,6 +186,8 @@ def train_command(
     modules: Modules = [],  # noqa: B006
 ) -> None:
     """Train a model; on several devices: torchrun --nproc-per-node N -m sr train .."""
+    from degrade.errors import UserError
+
     for name in (method, model or ""):
         if ":" in name and not all(name.partition(":")[::2]):
             raise UserError(f"{name}: should be a method, or MODULE:CLASS for a model of your own")

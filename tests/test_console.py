@@ -254,10 +254,10 @@ def test_a_terminal_has_a_bar() -> None:
     assert "3/3" in console.file.getvalue()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="no signal to a group of processes")
 MANY = ("--workers", "2", "--per-image", "200")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no signal to a group of processes")
 def test_ctrl_c_prints_one_line(tmp_path: Path) -> None:
     """Even while workers start, which takes seconds."""
     process = subprocess.Popen(

@@ -119,8 +119,8 @@ for package in ("degrade", "sr"):
 import degrade, sr
 for package in (degrade, sr):
     for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        native = found.name.rpartition(".")[2] in ("avx512", "avx2", "neon")  # no modules
-        if not native and not fnmatch.fnmatch(found.name, "*.__main__") and ".triton" not in found.name:
+        left_out = "*.__main__", "*.triton*", "*.avx512", "*.avx2", "*.neon"
+        if not any(fnmatch.fnmatch(found.name, pattern) for pattern in left_out):
             importlib.import_module(found.name)
 from degrade.cli import main as degrade_main
 from sr.cli import main as sr_main

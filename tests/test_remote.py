@@ -491,7 +491,9 @@ def test_pairs_are_read_from_s3(photos: Path, bucket: str, tmp_path: Path, forma
         "srcnn",
         {"recipe": f"pairs:{bucket}/pairs", "patch": 16, "steps": 1, "batch": 2, "val": None},
     )
-    [pair] = dataloader(config, None, open_dataset(config), 0, Fabric("cpu", devices=1))
+    [pair] = dataloader(
+        config, None, open_dataset(config), 0, Fabric(accelerator="cpu", devices=1)
+    )
     assert pair.lr.shape == (2, 3, 4, 4)
 
 
