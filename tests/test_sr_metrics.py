@@ -189,9 +189,8 @@ def test_ms_ssim():
 
 def test_dists_equals_torchmetrics(monkeypatch):
     """With random weights of VGG16: its own are not on every machine."""
-    pytest.importorskip("torchmetrics")
-    from torchmetrics.functional.image import dists as theirs
-
+    reason = "torchmetrics is not installed, or older than its DISTS"
+    theirs = pytest.importorskip("torchmetrics.functional.image.dists", reason=reason)
     torch.manual_seed(0)
     body = vgg16()
     layers = torch.nn.Sequential(*body.body, torch.nn.MaxPool2d(2, 2))
