@@ -31,11 +31,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import cv2
 import numpy as np
 import torch
 from bench import Entry, Made, header, loaded, peak_memory, photographs, race, report, threads
@@ -188,7 +190,6 @@ def race_kair(options: argparse.Namespace) -> None:
 def compose(size: int, full: bool) -> Any:
     """``full``: what comes nearest to Real-ESRGAN's two orders. Else seven plain operators."""
     import albumentations as A
-    import cv2
 
     small = size // 4
     if not full:
@@ -247,27 +248,32 @@ def compose(size: int, full: bool) -> Any:
 
 
 def race_albumentations(options: argparse.Namespace) -> None:
-    threads(1)
+    """Theirs works an image a call, so that its threads are a pool's, each with an image."""
     for size in options.sizes:
-        images = photographs(8, size, options.images)
+        images = photographs(16, size, options.images)
         arrays = [np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in images]
-        entries = [Entry("ours, no sharpening", ours("realesrgan", images, False), 8)]
-        for name, full in (("7 operators", False), ("two orders", True)):
-            pipeline = compose(size, full)
-            entries.append(
-                Entry(
-                    name,
-                    lambda _, f=pipeline, x=arrays: [f(image=image)["image"] for image in x],
-                    8,
-                )
-            )
-        race(entries, options.rounds)
-        for entry in entries[1:]:
-            report(
-                f"albumentations, {size} px, one process, one thread",
-                [entries[0], entry],
-                entry.name,
-            )
+        for count in options.threads:
+            threads(count)
+            cv2.setNumThreads(1)
+            with ThreadPoolExecutor(count) as pool:
+                entries = [Entry("ours, no sharpening", ours("realesrgan", images, False), 16)]
+                for name, full in (("7 operators", False), ("two orders", True)):
+                    pipeline = compose(size, full)
+                    entries.append(
+                        Entry(
+                            name,
+                            lambda _, f=pipeline, x=arrays: list(pool.map(augmented(f), x)),
+                            16,
+                        )
+                    )
+                race(entries, options.rounds)
+            for entry in entries[1:]:
+                title = f"albumentations, {size} px, one process, threads: {count}"
+                report(title, [entries[0], entry], entry.name)
+
+
+def augmented(pipeline: Any) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda image: pipeline(image=image)["image"]
 
 
 # --- pepedd --------------------------------------------------------------------------------------
