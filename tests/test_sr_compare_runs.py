@@ -133,6 +133,16 @@ def test_a_gan_begins_from_its_own_regimes_generator(
         assert run.needs is not None
         assert run.needs.config.recipe == run.config.recipe
         assert run.needs.config.model == run.config.model
+    # A network that is set up for either is that of both.
+    size = {"model.blocks": 1, "model.channels": 6}
+    plain = {name: value for name, value in GAN["srgan"].items() if name not in size}
+    for of in GAN:
+        given = {"srgan": plain, "srresnet": GAN["srresnet"]}
+        given[of] = {**given[of], **size}
+        sized = plan_comparison(comparison.model_copy(update={"settings": given}))
+        [run] = sized.rows[0].runs
+        assert run.needs is not None
+        assert run.config.model == run.needs.config.model == {"blocks": 1, "channels": 6}
     # The generator's settings are part of what the run depends on.
     other = {**GAN, "srresnet": {**GAN["srresnet"], "rate": 0.01}}
     changed = plan_comparison(comparison.model_copy(update={"settings": other}))

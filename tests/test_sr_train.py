@@ -379,7 +379,7 @@ def test_generator_to_begin_with(data: Path, tmp_path: Path):
     made = config("srgan", data, tmp_path / "second", gan__init=str(tmp_path / "first"), steps=1)
     start = build_trainer(made, launch(made)).model
     assert equal(start.state_dict(), weights(tmp_path / "first"))
-    with pytest.raises(UserError, match="not a srresnet of these settings"):
+    with pytest.raises(UserError, match=r"has channels \d+; .*--set 'model.channels=\d+'"):
         train(
             config(
                 "srgan",

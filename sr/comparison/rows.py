@@ -133,15 +133,15 @@ def _run(
     settings = dict(comparison.settings.get(model, {}))
     label = f"{model} / {regime.recipe.name}, seed {seed}"
     config = _config(comparison, model, regime, seed, settings)
+    generator = config.architecture
+    if config.trainer == "gan":  # the networks of both are built alike
+        settings = {**_of_the_network(comparison.settings.get(generator, {})), **settings}
+        config = _config(comparison, model, regime, seed, settings)
     found = _reused(comparison, model, regime.recipe, seed, reusable)
     needs = None
     from_noise = config.init is None and not config.gan.pretrain
     if config.trainer == "gan" and found is None and from_noise:
-        generator = config.architecture
-        own = {
-            **comparison.settings.get(generator, {}),
-            **{name: value for name, value in settings.items() if name.split(".")[0] == "model"},
-        }
+        own = {**comparison.settings.get(generator, {}), **_of_the_network(settings)}
         needs = PlannedRun(
             f"{generator} / {regime.recipe.name}, seed {seed}",
             _config(comparison, generator, regime, seed, own),
@@ -150,6 +150,10 @@ def _run(
         # Hashed by the name of the run, not by its place.
         config = _config(comparison, model, regime, seed, settings, needs)
     return PlannedRun(label, config, found, needs)
+
+
+def _of_the_network(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name.split(".")[0] == "model"}
 
 
 def _config(

@@ -69,11 +69,23 @@ def build_model(config: Config) -> Model:
     trained = checkpoint.load(config.init, config.scale)
     try:
         model.load_state_dict(trained.state_dict())
-    except RuntimeError as error:
-        raise UserError(
-            f"init {config.init}: not a {config.architecture} of these settings: {error}"
-        ) from None
+    except RuntimeError:
+        raise UserError(_mismatch(config, model, trained)) from None
     return model
+
+
+def _mismatch(config: Config, model: Model, trained: Model) -> str:
+    """What keeps a run from beginning with the weights of ``config.init``."""
+    if type(trained) is not type(model):
+        own, other = type(model).__name__, type(trained).__name__
+        return f"init {config.init}: a {other}; the run trains a {own}"
+    differ = {
+        name: value for name, value in trained.config.items() if value != model.config.get(name)
+    }
+    has = ", ".join(f"{name} {value}" for name, value in differ.items())
+    own = ", ".join(f"{name} {model.config.get(name)}" for name in differ)
+    remedy = " ".join(f"--set 'model.{name}={value}'" for name, value in differ.items())
+    return f"init {config.init}: has {has}; the run's model has {own}: {remedy}"
 
 
 def build_pixel_loss(config: Config, fabric: Fabric) -> Callable[[Tensor, Tensor], Tensor]:
