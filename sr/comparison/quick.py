@@ -25,14 +25,31 @@ TEST = ("chelsea", "coffee")
 QUICK: dict[str, Any] = {
     "models": (BICUBIC, "srcnn"),
     "out": "comparison-quick",
-    "steps": 800,
-    "settings": {"srcnn": {"batch": 8, "model.kernels": [9, 1, 5], "model.filters": [32, 16]}},
+    "settings": {
+        "srcnn": {
+            **{"steps": 800, "batch": 8},
+            **{"model.kernels": [9, 1, 5], "model.filters": [32, 16]},
+        },
+        "srresnet": {
+            **{"steps": 2000, "batch": 8, "patch": 64, "rate": 1e-3},
+            **{"model.channels": 32, "model.blocks": 4},
+        },
+        "rrdb": {
+            **{"steps": 1000, "batch": 8, "patch": 64, "rate": 5e-4},
+            **{"model.channels": 32, "model.blocks": 2, "model.growth": 16},
+        },
+        "srgan": {
+            **{"steps": 400, "batch": 8, "patch": 64},
+            **{"gan.perceptual": "none", "gan.discriminator": {"channels": 16, "dense": 128}},
+        },
+    },
 }
 
 
 def quick_comparison(flags: Mapping[str, Any]) -> Comparison:
     """Return a comparison of bicubic with SRCNN 9-1-5 of half the filters, 800 steps of 8
-    patches, and write its images into its folder. Flags take precedence.
+    patches, and write its images into its folder. Flags take precedence. Of the other methods
+    that may be asked for, networks and runs are as small.
 
     Raises:
         UserError: A flag is wrong, or the images cannot be written.
