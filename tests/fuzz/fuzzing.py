@@ -8,6 +8,7 @@ told to, other ones each time, and remembers in ``.hypothesis`` what failed::
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -49,13 +50,19 @@ def witnessed(home: Path) -> Iterator[list[str]]:
 
     That is: to write or remove files outside ``home``, to open those whose name has "secret" in
     it, to run, unpickle or connect to anything.
+
+    The collector of garbage waits: what earlier tests left behind removes its own files when it
+    goes, which nobody inside has done.
     """
     done: list[str] = []
+    gc.collect()
+    gc.disable()
     _WITNESSES.append((str(home.resolve()) + os.sep, done))
     try:
         yield done
     finally:
         _WITNESSES.pop()
+        gc.enable()
 
 
 _WITNESSES: list[tuple[str, list[str]]] = []
