@@ -32,6 +32,13 @@ def train_command(
     data: Annotated[
         list[str], typer.Option(help="HR training images: folder, file or glob; repeatable.")
     ] = [],  # noqa: B006
+    exclude: Annotated[
+        list[str],
+        typer.Option(
+            help="Text file of images to leave out, as degrade doctor --exclude writes; one for "
+            "each --data, in their order."
+        ),
+    ] = [],  # noqa: B006
     scale: Annotated[
         int | None, typer.Option(help="HR size / LR size. Default: the recipe's.")
     ] = None,
@@ -121,6 +128,7 @@ def train_command(
     flags: dict[str, Any] = {
         "recipe": recipe,
         "data": tuple(data) or None,
+        "exclude": tuple(exclude) or None,
         "scale": scale,
         "steps": steps,
         "val": val,

@@ -265,7 +265,9 @@ class Run:
             "step": step,
             "steps": self.config.steps,
             "trainer": self.config.trainer,
-            "training": self.config.model_dump(mode="json", exclude={"out", "data", "val"}),
+            "training": self.config.model_dump(
+                mode="json", exclude={"out", "data", "exclude", "val"}
+            ),
         }
 
     def _write(self, name: str, text: str) -> None:
