@@ -10,7 +10,9 @@ import pytest
 from degrade.cli import read_changes
 from degrade.errors import UserError
 from sr.comparison.config import read_comparison
-from sr.training.config import configure
+from sr.models import build
+from sr.training.config import DEFAULTS, configure
+from sr.training.listing import list_settings
 
 READERS: dict[str, Callable[[Path], object]] = {
     "training": lambda path: configure("srcnn", {}, path),
@@ -77,6 +79,21 @@ def test_all_problems_at_once_by_line(tmp_path: Path) -> None:
     places = [line.partition(": ")[0] for line in str(caught.value).splitlines()]
     assert places[:2] == ["steps", "clip"], "flags have no line"
     assert [place.rpartition(":")[2] for place in places[2:]] == ["1", "3", "4"]
+
+
+@pytest.mark.parametrize("method", [*DEFAULTS, "compact", "gan", "bicubic"])
+def test_listed_settings_are_those_there_are(method: str) -> None:
+    """Each is taken by its name, and its default changes nothing."""
+    listed = list(list_settings(method))
+    changes = read_changes([f"{setting.name}={setting.default}" for setting in listed])
+    made, again = configure(method, {}), configure(method, {}, None, changes)
+    assert again.model_dump(exclude={"model", "gan"}) == made.model_dump(exclude={"model", "gan"})
+    assert build(made.architecture, scale=made.scale, **again.model).config.items() >= (
+        build(made.architecture, scale=made.scale, **made.model).config.items()
+    )
+    for setting in listed:
+        assert setting.meaning or setting.name.startswith("model."), setting.name
+        assert setting.values, setting.name
 
 
 def test_settings_of_the_command_line() -> None:

@@ -10,7 +10,7 @@ import typer
 from degrade.cli import Modules, import_modules, read_changes
 from sr.cli.common import AnyDevice, err, out
 
-__all__ = ["tile_command", "train_command"]
+__all__ = ["settings_command", "tile_command", "train_command"]
 
 
 def train_command(
@@ -107,7 +107,8 @@ def train_command(
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="Any setting: rate=1e-3, 'model.kernels=[9, 1, 5]' (quoted); repeatable.",
+            help="Any of [b]sr settings METHOD[/b]: rate=1e-3, 'model.kernels=[9, 1, 5]' "
+            "(quoted); repeatable.",
         ),
     ] = [],  # noqa: B006
     modules: Modules = [],  # noqa: B006
@@ -164,6 +165,26 @@ def train_command(
     if done.writes:
         best = "" if done.best is None else f", best {done.best_by} {done.best:.4g}"
         out.print(f"{settings.steps} steps{best}. Look at {done.folder}", soft_wrap=True)
+
+
+def settings_command(
+    method: Annotated[
+        str, typer.Argument(help="As for sr train; its defaults are shown.")
+    ] = "srresnet",
+    modules: Modules = [],  # noqa: B006
+) -> None:
+    """List the settings of sr train METHOD: values, default and meaning of each."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    import_modules([*modules, *([method.partition(":")[0]] if ":" in method else [])])
+    from sr.training.listing import list_settings
+
+    for setting in list_settings(method):
+        head = Text(setting.name, "bold")
+        out.print(head.append(f"  {setting.values}, default {setting.default}", "not bold"))
+        if setting.meaning:
+            out.print(Padding(Text(setting.meaning), (0, 0, 0, 4)))
 
 
 def tile_command(

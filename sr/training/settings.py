@@ -97,9 +97,9 @@ class Config(Settings):
         exclude: Text files of images to leave out, as ``degrade doctor --exclude`` writes: one
             for each of ``data``, in their order, or none.
         val: HR images to validate on, or ``pairs:DIR``; the best checkpoint is chosen on them.
-            ``samples``, the default of :func:`configure` unless the recipe is ``pairs:``, are
-            crops of the sample photographs. None: no validation. HR images of a run on ``pairs:``
-            are degraded by the recipe that lies there.
+            ``samples``, the default unless the recipe is ``pairs:``, are crops of the sample
+            photographs. None: no validation. HR images of a run on ``pairs:`` are degraded by the
+            recipe that lies there.
         out: Folder of the run; by default ``runs/METHOD_xSCALE_RECIPE``.
         init: Checkpoint of the initial weights. A resumed run does not need it.
         seed: Seed of the weights, of the order of the images and of every degradation.
