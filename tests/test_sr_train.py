@@ -481,6 +481,15 @@ def test_a_run_is_not_written_over(data: Path, tmp_path: Path):
         train(config("srcnn", data, tmp_path, steps=1))
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "recipe.yaml", "best.safetensors", "curves.csv"])
+def test_nobodys_files_are_written_over(name: str, data: Path, tmp_path: Path):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=f"{name}: is already there, and is of no run"):
+        train(config("srcnn", data, tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
+
+
 def test_nothing_to_train_on(data: Path, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     for changes, message in (

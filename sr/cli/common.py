@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,6 +18,7 @@ __all__ = [
     "Overlap",
     "Tile",
     "app",
+    "check_new",
     "err",
     "main",
     "out",
@@ -80,6 +83,21 @@ def options(
     ] = False,
 ) -> None:
     context.with_resource(restored_import_path())
+
+
+def check_new(path: Path | None, force: bool, mark: bytes = b"") -> None:
+    """Raise UserError, before long work, if a file is there and ``force`` is not set. One that has
+    ``mark`` in its first KiB is an earlier one of ours, and may be written over.
+    """
+    from degrade.errors import UserError
+
+    if path is None or force or not os.path.lexists(path):
+        return
+    if mark and path.is_file():
+        with path.open("rb") as file:
+            if mark in file.read(1024):
+                return
+    raise UserError(f"{path}: is already there; give another name, or --force")
 
 
 def split_commas(text: str | None) -> tuple[str, ...] | None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from degrade.cli import Modules, check_device, import_modules
-from sr.cli.common import Device, ModelName, Overlap, Tile, out, split_commas
+from degrade.cli.common import MARK, signed
+from sr.cli.common import Device, ModelName, Overlap, Tile, check_new, out, split_commas
 
 if TYPE_CHECKING:
     from sr.evaluation import Results
@@ -69,6 +70,9 @@ def eval_command(
         Path | None,
         typer.Option(metavar="FILE", help="Write LR, bicubic, SR, HR with zooms as PNG."),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files that sr eval did not write.")
+    ] = False,
     modules: Modules = [],  # noqa: B006
 ) -> None:
     """Print PSNR and SSIM on Y and RGB, LPIPS if its weights are installed, or other metrics.
@@ -92,6 +96,9 @@ def eval_command(
     import_modules(modules)
     if target not in ("raw", "recipe"):
         raise UserError(f"--target {target}: should be raw or recipe")
+    check_new(json_file, force, b'{\n  "model": ')
+    check_new(csv_file, force, b"image,")
+    check_new(figure, force, MARK)
     names = split_commas(metrics)
     opened = default_metrics() if names is None else open_metrics(names)
     loaded = load(model, scale, check_device(device))
@@ -132,7 +139,7 @@ def eval_command(
         write(csv_file, results.to_csv().encode())
     if figure is not None and shown:
         heading = f"{model}, {results.protocol['recipe']} x{loaded.scale}"
-        write(figure, encode_png(comparison_sheet(shown, heading)))
+        write(figure, signed(encode_png(comparison_sheet(shown, heading))))
         out.print(f"Look at {figure}", soft_wrap=True, markup=False)
     if failures:
         raise UserError(

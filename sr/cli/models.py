@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sr.cli.common import ModelName, out
+from sr.cli.common import ModelName, check_new, out
 
 __all__ = ["export_command", "fetch_command", "list_command"]
 
@@ -27,6 +27,9 @@ def export_command(
     scale: Annotated[int | None, typer.Option(help="Scale of bicubic. Default: 4.")] = None,
     author: Annotated[str, typer.Option(help="Author id for OpenModelDB.")] = "unknown",
     license: Annotated[str, typer.Option(help="SPDX license for OpenModelDB.")] = "Apache-2.0",
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files that are already there.")
+    ] = False,
 ) -> None:
     """Write a model for other programs."""
     import json
@@ -40,6 +43,8 @@ def export_command(
 
     if onnx is None and spandrel is None and openmodeldb is None:
         raise UserError("export: give --onnx FILE, --spandrel FILE or --openmodeldb FILE")
+    for path in (onnx, spandrel, openmodeldb):
+        check_new(path, force)
     loaded = load(model, scale)
     if isinstance(loaded, ExternalModel):
         raise UserError(f"export: {model} is not a network of sr, so it cannot be written anew")
