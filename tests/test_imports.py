@@ -220,7 +220,8 @@ def test_adapted_libraries_wait_until_they_are_used(module: str) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_start_up_is_fast() -> None:
+@pytest.mark.parametrize("program", ["degrade", "sr"])
+def test_start_up_is_fast(program: str) -> None:
     """``--help`` takes 0.5 s on an idle core; here CPU time, with slack, since a test's machine
     is not idle.
     """
@@ -228,7 +229,7 @@ def test_start_up_is_fast() -> None:
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     begin = time.perf_counter()
-    code = "import sys; sys.argv = ['degrade', '--help']; from degrade.cli import main; main()"
+    code = f"import sys; sys.argv = ['x', '--help']; from {program}.cli import main; main()"
     subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -223,6 +223,27 @@ def test_export_for_openmodeldb(tmp_path: Path, model: Path):
         sr("export", "--model", model)
 
 
+FILES = ["--onnx", "--spandrel", "--openmodeldb", "--json", "--csv", "--figure"]
+"""Options that name a file to write."""
+
+
+@pytest.mark.parametrize("option", FILES)
+def test_nobodys_file_is_written_over(option: str, tmp_path: Path, model: Path, data: Path):
+    file = tmp_path / "file"
+    file.write_bytes(b"a diary")
+    evaluates = FILES.index(option) > 2
+    command = ["eval", "--data", data, "--metrics", "psnr_y"] if evaluates else ["export"]
+    command += ["--model", model, option, file]
+    with pytest.raises(UserError, match=r"file: is already there; give another name, or --force"):
+        sr(*command)
+    assert file.read_bytes() == b"a diary"
+    if option != "--onnx":
+        sr(*command, "--force")
+        assert file.read_bytes() != b"a diary"
+    if evaluates:
+        sr(*command)  # its own
+
+
 def test_spandrel_file_carries_its_config(tmp_path: Path, model: Path):
     from safetensors.torch import load_file
 

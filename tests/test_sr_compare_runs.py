@@ -111,6 +111,22 @@ def test_names_of_runs_know_subfolders(place: Path, tmp_path: Path) -> None:  # 
     assert len(names) == 3
 
 
+def test_images_left_out_by_a_list_are_as_if_not_there(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    config = plan_comparison(alone(place, tmp_path)).rows[1].runs[0].config
+    recipe = Recipe.load("bicubic", 2)
+    whole, left, listed = tmp_path / "whole", tmp_path / "left", tmp_path / "list.txt"
+    shutil.copytree(place / "train", whole)
+    shutil.copytree(place / "train", left)
+    gone = sorted(left.iterdir())[0]
+    gone.unlink()
+    listed.write_text(f"{gone.name}\n")
+    names = [
+        run_name(config.model_copy(update={"data": (str(folder),), "exclude": lists}), recipe)
+        for folder, lists in [(left, ()), (whole, (str(listed),)), (whole, ())]
+    ]
+    assert names[0] == names[1] != names[2]
+
+
 # --- adversarial runs ----------------------------------------------------------------------------
 
 

@@ -10,7 +10,9 @@ import pytest
 from degrade.cli import read_changes
 from degrade.errors import UserError
 from sr.comparison.config import read_comparison
-from sr.training.config import configure
+from sr.models import build
+from sr.training.config import DEFAULTS, configure
+from sr.training.listing import list_settings
 
 READERS: dict[str, Callable[[Path], object]] = {
     "training": lambda path: configure("srcnn", {}, path),
@@ -45,6 +47,10 @@ TRAINING = {
     "gan:\n  tv: -.inf": "c.yaml:2: gan.tv: should be finite",
     "gan:\n  tw: 1": "c.yaml:2: gan.tw: no such setting; there are adversarial",
     "model: {kernels: [9, .nan]}": "c.yaml:1: model: should be finite",
+    "architecture: srrsnet": "c.yaml:1: architecture: model 'srrsnet': unknown; did you mean",
+    "losses:\n  l2: 1": "losses.l2: loss 'l2': unknown; there are charbonnier",
+    "gan: {smoothing: 0.1, objective: hinge}": "c.yaml:1: gan: smoothing 0.1: needs objective",
+    "exclude: [a.txt]": "exclude: lists 1, data: folders 0; give one list for each folder",
 }
 
 
@@ -63,6 +69,7 @@ def test_wrong_settings_of_training(text: str, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         configure("srcnn", {}, tmp_path / "c.yaml")
     assert TRAINING[text] in str(caught.value)
+    assert "Value error" not in str(caught.value), "pydantic's words for ours"
 
 
 def test_all_problems_at_once_by_line(tmp_path: Path) -> None:
@@ -72,6 +79,21 @@ def test_all_problems_at_once_by_line(tmp_path: Path) -> None:
     places = [line.partition(": ")[0] for line in str(caught.value).splitlines()]
     assert places[:2] == ["steps", "clip"], "flags have no line"
     assert [place.rpartition(":")[2] for place in places[2:]] == ["1", "3", "4"]
+
+
+@pytest.mark.parametrize("method", [*DEFAULTS, "compact", "gan", "bicubic"])
+def test_listed_settings_are_those_there_are(method: str) -> None:
+    """Each is taken by its name, and its default changes nothing."""
+    listed = list(list_settings(method))
+    changes = read_changes([f"{setting.name}={setting.default}" for setting in listed])
+    made, again = configure(method, {}), configure(method, {}, None, changes)
+    assert again.model_dump(exclude={"model", "gan"}) == made.model_dump(exclude={"model", "gan"})
+    assert build(made.architecture, scale=made.scale, **again.model).config.items() >= (
+        build(made.architecture, scale=made.scale, **made.model).config.items()
+    )
+    for setting in listed:
+        assert setting.meaning or setting.name.startswith("model."), setting.name
+        assert setting.values, setting.name
 
 
 def test_settings_of_the_command_line() -> None:

@@ -138,6 +138,29 @@ def test_the_scale_is_the_recipes_own_unless_said():
     assert configure("srcnn", {"recipe": "realesrgan_x2", "scale": 4}).scale == 4
 
 
+def test_images_are_left_out_by_a_list_for_each_folder(data: Path, tmp_path: Path):
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("0.png", "1.png"):
+        (other / name).write_bytes((data / name).read_bytes())
+    first, none = tmp_path / "first.txt", tmp_path / "none.txt"
+    first.write_text("1.png\n3.png\n")
+    none.write_text("")
+    for folders, lists, left in [
+        ([data], [], ["0", "1", "2", "3", "4"]),
+        ([data], [first], ["0", "2", "4"]),
+        ([data, other], [first, none], ["0", "2", "4", "0", "1"]),
+        ([other, data], [none, first], ["0", "1", "0", "2", "4"]),
+    ]:
+        made = config("srcnn", data, tmp_path).model_copy(
+            update={"data": tuple(map(str, folders)), "exclude": tuple(map(str, lists))}
+        )
+        assert [Path(path).stem for path in open_dataset(made).paths] == left
+    alone = made.model_copy(update={"data": (str(data / "0.png"),), "exclude": (str(first),)})
+    with pytest.raises(UserError, match=r"first\.txt: names none of the 1 images"):
+        open_dataset(alone)
+
+
 def test_unknown_method_and_setting_of_a_model(data: Path, tmp_path: Path):
     with pytest.raises(UserError, match="did you mean srcnn"):
         configure("srcn", {})
@@ -456,6 +479,15 @@ def test_a_run_is_not_written_over(data: Path, tmp_path: Path):
     train(config("srcnn", data, tmp_path, steps=1))
     with pytest.raises(UserError, match="--resume"):
         train(config("srcnn", data, tmp_path, steps=1))
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "recipe.yaml", "best.safetensors", "curves.csv"])
+def test_nobodys_files_are_written_over(name: str, data: Path, tmp_path: Path):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=f"{name}: is already there, and is of no run"):
+        train(config("srcnn", data, tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
 
 
 def test_nothing_to_train_on(data: Path, tmp_path: Path):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from degrade.images.files import find_images
+from degrade.images.files import find_sources
 from degrade.recipe import Recipe
 from sr import checkpoint
 from sr.comparison.workers import Task
@@ -42,7 +42,7 @@ __all__ = [
 UNTRAINED = "none"
 """Label of the training recipe of models that were not trained."""
 NOT_HASHED = {
-    *("out", "data", "val", "recipe", "device", "workers", "tensorboard"),
+    *("out", "data", "exclude", "val", "recipe", "device", "workers", "tensorboard"),
     *("log_every", "val_every", "save_every", "keep_every", "cache"),
 }
 """Settings that do not change what a run learns, or that :func:`run_name` hashes separately."""
@@ -190,7 +190,7 @@ def run_name(config: Config, recipe: Recipe, begins: str = "") -> str:
         begins: Identity of the run whose weights it begins from.
     """
     data = config.model_dump(mode="json", exclude=NOT_HASHED)
-    images = [image for source in config.data for image in _images(source)]
+    images = [image for source in config.sources for image in _images(*source)]
     data |= {"recipe": recipe.hash, "data": images}
     if begins:
         data["begins"] = begins
@@ -199,9 +199,9 @@ def run_name(config: Config, recipe: Recipe, begins: str = "") -> str:
     return f"{re.sub(r'[^A-Za-z0-9._-]', '-', name)}-{digest[:12]}"
 
 
-def _images(source: str) -> Iterator[list[Any]]:
+def _images(source: str, exclude: str | None) -> Iterator[list[Any]]:
     root = Path(source)
-    for path in find_images(source):
+    for path in map(Path, find_sources(source, exclude)):
         name = path.relative_to(root).as_posix() if root.is_dir() else path.name
         yield [name, path.stat().st_size]
 

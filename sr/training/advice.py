@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from sr.examples import PAIRS
 from sr.training.precision import slow_bfloat16
 from sr.training.settings import Config
 
@@ -24,6 +25,10 @@ def advice(config: Config, resume: bool = False) -> list[str]:
     )
     validated = "not validated" if config.val is None else f"validated on {config.val}"
     lines = [f"{name} x{config.scale}, recipe {config.recipe}, {validated}, into {config.out}"]
+    if config.recipe.startswith(PAIRS) and config.data:
+        lines.append(
+            f"--data {' '.join(config.data)}: not used; {config.recipe} has its own images"
+        )
     if config.trainer == "gan" and config.init is None and not config.gan.pretrain and not resume:
         lines.append(
             f"{config.method}: its generator starts from random weights, of which GANs make "

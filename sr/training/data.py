@@ -199,7 +199,7 @@ def open_dataset(config: Config) -> PatchFolder | PairedFolder:
         return folder
     if not config.data:
         raise UserError("--data is missing: a folder of HR images (may be given several times)")
-    files = [path for source in config.data for path in find_sources(source)]
+    files = [path for source in config.sources for path in find_sources(*source)]
     margin = MARGIN * config.scale if config.margin is None else config.margin
     return PatchFolder(
         files,

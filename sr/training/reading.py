@@ -78,11 +78,13 @@ def validate(kind: type[AnySettings], data: Mapping[str, Any], document: Documen
 
 
 def _problem(kind: type[Settings], error: ErrorDetails, document: Document) -> Problem:
-    path = error["loc"]
+    path = tuple(part for part in error["loc"] if part != "[key]")
     *_, last = path or ("",)
     value = error["input"]
     message = f"{error['msg'].removeprefix('Input ')} (is {_shorten(value)})"
-    if error["type"] == "extra_forbidden":
+    if error["type"] == "value_error":  # ours, which names the value
+        message = str(error.get("ctx", {})["error"])
+    elif error["type"] == "extra_forbidden":
         group = kind.model_fields[str(path[0])].annotation if len(path) > 1 else kind
         known = (
             group.model_fields if isinstance(group, type) and issubclass(group, Settings) else {}

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["BEST", "LAST", "STATE", "Run", "history_csv", "read_history"]
 
 STATE, LAST, BEST = "last.state.pt", "last.safetensors", "best.safetensors"
+VERSIONS = "versions.json"
 
 
 class Run:
@@ -93,13 +94,24 @@ class Run:
         if resume:
             self._check_identity(path, state)
         if self.writes:
+            if not (self.folder / VERSIONS).exists():
+                self._check_new()
             self._lock_folder()
         if not resume and path.exists():
             raise UserError(
                 f"{self.folder}: already contains a run; "
-                "continue it with --resume, or choose another --out"
+                "continue it with --resume, or choose another --output"
             )
         return state if resume else None
+
+    def _check_new(self) -> None:
+        """Refuse to write over files that are not of a run."""
+        for name in ("config.yaml", "recipe.yaml", LAST, BEST, "curves.csv", "curves.png"):
+            if os.path.lexists(self.folder / name):
+                raise UserError(
+                    f"{self.folder / name}: is already there, and is of no run; choose another "
+                    "--out"
+                )
 
     def begin(self, trainer: Trainer, state: Mapping[str, Any] | None) -> None:
         """Restore a state, and write what the run is. Raises UserError."""
@@ -107,10 +119,11 @@ class Run:
             self._restore(state, trainer)
         if not self.writes:
             return
+        # First, because it makes the folder a run's.
+        self._write(VERSIONS, json.dumps(checkpoint.versions(), indent=2) + "\n")
         self._write("config.yaml", self.config.to_yaml())
         if self.recipe is not None:
             self._write("recipe.yaml", f"# hash: {self.recipe.hash}\n{self.recipe.to_yaml()}")
-        self._write("versions.json", json.dumps(checkpoint.versions(), indent=2) + "\n")
         if self.config.tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -124,7 +137,7 @@ class Run:
             if type(found) is not type(value) or found != value:
                 raise UserError(
                     f"{path}: its {name} is {found!r}, this run's is {value!r}; "
-                    "choose another --out"
+                    "choose another --output"
                 )
 
     def _restore(self, state: Mapping[str, Any], trainer: Trainer) -> None:
@@ -147,8 +160,10 @@ class Run:
         try:
             samples.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"--out {self.folder}: {error.strerror}") from None
-        refusal = "another process is training here; wait for it to end, or choose another --out"
+            raise UserError(f"--output {self.folder}: {error.strerror}") from None
+        refusal = (
+            "another process is training here; wait for it to end, or choose another --output"
+        )
         self._lock.enter_context(locked(self.folder, refusal))
         sweep([*self.folder.glob(".*.tmp"), *samples.glob(".*.tmp")])
 
@@ -265,7 +280,9 @@ class Run:
             "step": step,
             "steps": self.config.steps,
             "trainer": self.config.trainer,
-            "training": self.config.model_dump(mode="json", exclude={"out", "data", "val"}),
+            "training": self.config.model_dump(
+                mode="json", exclude={"out", "data", "exclude", "val"}
+            ),
         }
 
     def _write(self, name: str, text: str) -> None:

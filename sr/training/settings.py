@@ -94,10 +94,12 @@ class Config(Settings):
         recipe: Name or file of a recipe, or ``pairs:DIR`` for pairs on disk.
         scale: HR size / LR size; by default the recipe's.
         data: HR images: folders, files or globs. Not for ``pairs:``.
+        exclude: Text files of images to leave out, as ``degrade doctor --exclude`` writes: one
+            for each of ``data``, in their order, or none.
         val: HR images to validate on, or ``pairs:DIR``; the best checkpoint is chosen on them.
-            ``samples``, the default of :func:`configure` unless the recipe is ``pairs:``, are
-            crops of the sample photographs. None: no validation. HR images of a run on ``pairs:``
-            are degraded by the recipe that lies there.
+            ``samples``, the default unless the recipe is ``pairs:``, are crops of the sample
+            photographs. None: no validation. HR images of a run on ``pairs:`` are degraded by the
+            recipe that lies there.
         out: Folder of the run; by default ``runs/METHOD_xSCALE_RECIPE``.
         init: Checkpoint of the initial weights. A resumed run does not need it.
         seed: Seed of the weights, of the order of the images and of every degradation.
@@ -151,6 +153,7 @@ class Config(Settings):
     recipe: str = "bicubic"
     scale: Annotated[int, Field(ge=1, le=8)] = 4
     data: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     val: str | None = None
     out: str = "runs/run"
     init: str | None = None
@@ -189,6 +192,20 @@ class Config(Settings):
     keep_every: Count = 0
     tensorboard: bool = True
     gan: Gan = Gan()
+
+    @model_validator(mode="after")
+    def _agree(self) -> Config:
+        if self.exclude and len(self.exclude) != len(self.data):
+            raise ValueError(
+                f"exclude: lists {len(self.exclude)}, data: folders {len(self.data)}; give one "
+                "list for each folder, in their order (pairs: has none)"
+            )
+        return self
+
+    @property
+    def sources(self) -> list[tuple[str, str | None]]:
+        """Each of ``data`` with its list of images to leave out."""
+        return list(zip(self.data, self.exclude or [None] * len(self.data), strict=True))
 
     def to_yaml(self) -> str:
         """Return the config as a file that ``sr train --config`` reads."""

@@ -18,7 +18,7 @@ from degrade.synthesis.run import settings_record, synthesize, versions
 from degrade.synthesis.settings import SynthSettings
 
 WRITING = "another degrade process is writing here; wait for it to end"
-TRAINING = "another process is training here; wait for it to end, or choose another --out"
+TRAINING = "another process is training here; wait for it to end, or choose another --output"
 
 
 def test_synth(datasets: Callable[[str], Run], tmp_path: Path) -> None:
