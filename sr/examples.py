@@ -17,7 +17,14 @@ from torch import Tensor
 
 from degrade.data.pairs import PairedFolder
 from degrade.errors import UserError
-from degrade.images.files import SUFFIXES, ImageError, find_images, image_size, read_image
+from degrade.images.files import (
+    SUFFIXES,
+    ImageError,
+    check_hr,
+    find_images,
+    image_size,
+    read_image,
+)
 from degrade.images.pixels import to_tensor
 from degrade.images.samples import sample_images
 from degrade.recipe import Recipe
@@ -174,6 +181,7 @@ def _degraded(source: str, recipe: Recipe, seed: int, target: Target, window: in
 def hr_images(source: str | Path) -> list[Path]:
     """Return the HR images of a folder: all but the ``X_LR`` that lie beside an ``X_HR``."""
     files = find_images(source)
+    check_hr(files)
     high = {path.with_name(path.stem.removesuffix("_HR")) for path in files if _is_hr(path)}
     return [path for path in files if _lr_partner(path) not in high]
 

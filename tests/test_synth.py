@@ -24,7 +24,8 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from degrade import PatchFolder, Recipe
+from degrade import PairedFolder, PatchFolder, Recipe
+from degrade.data.tiles import cut_tiles
 from degrade.errors import SynthError, UserError
 from degrade.execution import choose_for
 from degrade.images.files import list_images, read_image
@@ -313,6 +314,34 @@ def test_a_dataset_as_hr_images(photos: Path, tmp_path: Path, names: str) -> Non
         with pytest.raises(UserError, match=message):
             read()
     assert make(out / high, tmp_path / "again").made == 5
+
+
+@pytest.mark.parametrize("names", ["hr,lr", "gt,lq"])
+@pytest.mark.parametrize("given", ["{lr}", "{lr}/below", "{lr}/a.png", "*/*.png", "**/[bc].*"])
+def test_lr_images_of_a_dataset_as_hr_images(
+    photos: Path, tmp_path: Path, names: str, given: str
+) -> None:
+    """However they are named; as LR images they are as good as others."""
+    out = tmp_path / "out"
+    make(photos, out, names=names)
+    low = names[3:]
+    source = out / given.format(lr=low)
+    (tmp_path / "link").symlink_to(out / low)
+    message = (
+        rf"out/{low}\S*: holds the LR images of a dataset .* in {names[:2]}.* pairs:\S*out in"
+    )
+    for read in (
+        lambda: make(source, tmp_path / "other"),
+        lambda: make(tmp_path / "link", tmp_path / "other"),
+        lambda: PatchFolder(source, 32),
+        lambda: list(load_examples(source, Recipe.load("clean"))),
+        lambda: cut_tiles([source], tmp_path / "tiles", 32),
+        lambda: make(f"local://{source}", tmp_path / "other"),
+    ):
+        with pytest.raises(UserError, match=message):
+            read()
+    assert not (tmp_path / "other").exists()
+    assert len(PairedFolder(f"lr={out / low},hr={out / names[:2]}")) == 5
 
 
 # --- going on ------------------------------------------------------------------------------------

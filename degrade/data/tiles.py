@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from degrade.errors import UserError
-from degrade.images.files import ImageError, find_images, read_image
+from degrade.images.files import ImageError, check_hr, find_images, read_image
 from degrade.images.pixels import encode_png
 from degrade.storage.files import place
 
@@ -99,7 +99,9 @@ def _named(sources: Iterable[str | Path]) -> list[tuple[str, Path]]:
     named: dict[str, Path] = {}
     for source in sources:
         root = Path(source)
-        for path in find_images(source):
+        images = find_images(source)
+        check_hr(images)
+        for path in images:
             inside = path.relative_to(root) if root.is_dir() else Path(path.name)
             name = inside.with_suffix("").as_posix()
             if name in named:

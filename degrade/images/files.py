@@ -34,6 +34,7 @@ __all__ = [
     "Image",
     "ImageError",
     "Pixels",
+    "check_hr",
     "find_images",
     "find_sources",
     "image_size",
@@ -44,6 +45,8 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+_LR = {"lr": "hr", "lq": "gt or hq"}
+"""The folders of LR images in a dataset, each with those of its HR images."""
 MAX_LIST_BYTES = 2**28
 """Most bytes of a list of images."""
 
@@ -104,12 +107,60 @@ def find_sources(
         root, names, skipped = list_images(source)
         for line in summary(skipped):
             _log.warning("%s: passed over %s", source, line)
-        return [remote.join(root, name) for name in without(names, exclude)]
+        sources: list[Path | str] = [remote.join(root, name) for name in without(names, exclude)]
+        check_hr(sources)
+        return sources
     path = Path((isinstance(source, str) and remote.local(source)) or source).expanduser()
     images = find_images(path)
     folder = path if path.is_dir() else Path(os.path.commonpath([p.parent for p in images]))
     kept = without([image.relative_to(folder).as_posix() for image in images], exclude)
-    return [folder / name for name in kept]
+    sources = [folder / name for name in kept]
+    check_hr(sources)
+    return sources
+
+
+def check_hr(images: Sequence[Path | str]) -> None:
+    """Check that images to degrade are not the LR images of a dataset of ``degrade synth``.
+
+    Args:
+        images: Paths or URLs.
+
+    Raises:
+        ImageError: One of them is, by its folder.
+        UserError: A store that cannot be read.
+    """
+    urls = {image.rpartition("/")[0] for image in images if isinstance(image, str)}
+    folders = {image.parent for image in images if isinstance(image, Path)}
+    for folder in sorted(urls | {folder.resolve().as_posix() for folder in folders}):
+        for dataset, part in _splits(folder):
+            if part in _LR and all(_is_file(dataset, name) for name in RECORDS):
+                raise ImageError(
+                    folder,
+                    f"holds the LR images of {DATASET}; its HR images are in {_LR[part]} beside"
+                    f" them, its pairs are pairs:{dataset} in sr",
+                )
+
+
+def _splits(folder: str) -> list[tuple[str, str]]:
+    """Return each folder above a path or URL, with the name of the one within that leads there.
+
+    >>> _splits("zip://out/lr::a.zip")
+    [('zip://::a.zip', 'out'), ('zip://out::a.zip', 'lr')]
+    """
+    start = folder.find("://") + len("://") if remote.is_url(folder) else 0
+    end = folder.find("::") if start and "::" in folder else len(folder)
+    parts = folder[start:end].split("/")
+    above = ["/".join(parts[:i]) for i in range(len(parts))]
+    return [
+        (f"{folder[:start]}{path}{folder[end:]}", part)
+        for path, part in zip(above, parts, strict=True)
+    ]
+
+
+def _is_file(folder: str, name: str) -> bool:
+    if remote.is_url(folder):
+        return remote.is_file(remote.join(folder, name))
+    return os.path.isfile(os.path.join(folder, name))
 
 
 def without(names: Sequence[str], exclude: str | os.PathLike[str] | None) -> list[str]:

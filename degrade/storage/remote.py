@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cache_folder",
+    "is_file",
     "is_url",
     "join",
     "list_files",
@@ -181,6 +182,13 @@ def list_files(url: str) -> tuple[str, list[str]]:
             escape(outside[0]),
         )
     return root, sorted(filter(None, names.values()))
+
+
+def is_file(url: str) -> bool:
+    """Return whether a URL names a file. Raises UserError if the store cannot be read."""
+    store, path = open_store(url)
+    with remote_errors(url):
+        return bool(store.isfile(path))
 
 
 def _below(name: str, folder: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from degrade.errors import SynthError
 from degrade.execution import Backend, choose_for
-from degrade.images.files import list_images, search_images, without
+from degrade.images.files import check_hr, list_images, search_images, without
 from degrade.images.samples import sample_images
 from degrade.limits import VARIABLE, max_pixels
 from degrade.recipe import Recipe
@@ -140,6 +140,7 @@ def prepare(
     _check(settings, recipe.scale, shard)
     root, found, passed_over = _find_sources(settings.input, destination.folder, output)
     sources = tuple(without(found, exclude))
+    check_hr([join(root, name) if isinstance(root, str) else root / name for name in sources])
     job = Job(
         root,
         sources,
@@ -207,7 +208,8 @@ def _find_sources(
         files = [path for path in images if folder.resolve() not in path.resolve().parents]
         if not files:
             raise SynthError(f"--input {input}: holds no images but those of --output {output}")
-        root = given if given.is_dir() else Path(*_common(files))
+        common = os.path.commonpath([path.parent for path in files])
+        root = given if given.is_dir() else Path(common)
     else:
         files = sample_images()
         root = files[0].parent
@@ -216,13 +218,6 @@ def _find_sources(
         path: why for path, why in skipped.items() if Path(path).resolve() != folder.resolve()
     }
     return root, sources, {os.path.relpath(path, root): why for path, why in others.items()}
-
-
-def _common(files: list[Path]) -> tuple[str, ...]:
-    """Return the parts of the deepest folder that holds all files."""
-    parts = [path.parent.parts for path in files]
-    shared = [column[0] for column in zip(*parts, strict=False) if len(set(column)) == 1]
-    return tuple(shared) if all(list(p[: len(shared)]) == shared for p in parts) else ()
 
 
 def unique_names(

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from degrade.errors import UserError
-from degrade.images.files import find_images
+from degrade.images.files import check_hr, find_images
 from degrade.recipe import Recipe
 from sr.checkpoint import label
 from sr.comparison.cells import Cell, CellResults, evaluate_cell, opened, read_cell
@@ -183,7 +183,9 @@ def _check_training_images(comparison: Comparison, tested: Iterable[Path]) -> No
         raise UserError(
             "--data is missing: HR images to train on (or --quick, for the sample photographs)"
         )
-    trained = {path.resolve() for source in comparison.data for path in find_images(source)}
+    images = [path for source in comparison.data for path in find_images(source)]
+    check_hr(images)
+    trained = {path.resolve() for path in images}
     both = [str(path) for path in tested if path.resolve() in trained]
     if both:
         more = f" and {len(both) - 1} others" if len(both) > 1 else ""
