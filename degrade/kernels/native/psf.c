@@ -246,12 +246,13 @@ typedef struct {
 static Matrix matrix_of(long n_in, long n_out, int filter, int antialias) {
     Matrix m = {n_in, n_out, 1, n_in == n_out ? NEAREST : filter, antialias || filter == MATLAB,
                 0,    1};
-    if (m.filter == AREA || m.filter == COVERAGE)
-        for (long i = 0; i < n_out; i++) {
-            long taps = ((i + 1) * n_in + n_out - 1) / n_out - i * n_in / n_out;
-            if (taps > m.taps) m.taps = taps;
-        }
-    else if (m.filter != NEAREST) {
+    if (m.filter == AREA || m.filter == COVERAGE) {
+        /* The most that ceil((i + 1) n_in / n_out) - floor(i n_in / n_out) takes: remainders of
+           i n_in by n_out are all multiples of their common divisor. */
+        long whole = n_in / n_out, rest = n_in % n_out;
+        long taps = whole + (rest == 0 ? 0 : n_out % rest == 0 ? 1 : 2);
+        if (taps > m.taps) m.taps = taps;
+    } else if (m.filter != NEAREST) {
         if (m.filter == BICUBIC && m.antialias) m.filter = CATMULL_ROM;
         m.radius = m.filter == BILINEAR || m.filter == HERMITE ? 1 : m.filter == LANCZOS ? 3 : 2;
         if (m.antialias && n_in > n_out) m.stretch = (double)n_in / (double)n_out;
@@ -265,10 +266,11 @@ INLINE long most_of(long a, long b) { return a > b ? a : b; }
 
 /* Tap t of row i of a matrix whose rows begin at column `first` and are centred at `centre`: its
    weight, and its column in *column. */
-INLINE double tap_of(const Matrix *m, long i, long first, double centre, long t, long *column) {
+INLINE double tap_of(const Matrix *m, int filter, long i, long first, double centre, long t,
+                     int32_t *column) {
     long at = first + t, last = m->n_in - 1;
-    *column = at < 0 ? 0 : at > last ? last : at;
-    switch (m->filter) {
+    *column = (int32_t)(at < 0 ? 0 : at > last ? last : at);
+    switch (filter) {
     case NEAREST:
         return 1;
     case AREA:
@@ -279,12 +281,21 @@ INLINE double tap_of(const Matrix *m, long i, long first, double centre, long t,
                                0);
     case MATLAB:
         at = floor_mod(at, 2 * m->n_in);
-        *column = least_of(at, 2 * m->n_in - 1 - at);
+        *column = (int32_t)least_of(at, 2 * m->n_in - 1 - at);
         break;
     default:
         if (m->antialias && *column != at) return 0;
     }
-    return kernel(((double)(first + t) - centre) / m->stretch, m->filter);
+    return kernel(((double)(first + t) - centre) / m->stretch, filter);
+}
+
+/* All taps of row i; returns their sum. */
+INLINE double row_of(const Matrix *m, int filter, long i, long first, double centre, double *row,
+                     int32_t *column) {
+    double sum = 0;
+    for (long t = 0; t < m->taps; t++)
+        sum += row[t] = tap_of(m, filter, i, first, centre, t, column + t);
+    return sum;
 }
 
 /* The matrix from n_in to n_out samples: K columns and weights for each of its n_out rows. Returns
@@ -298,10 +309,22 @@ EXPORT long band(long n_in, long n_out, int filter, int antialias, int32_t *inde
         long first = m.filter == NEAREST  ? (2 * i + 1) * n_in / (2 * n_out)
                      : m.filter < NEAREST ? i * n_in / n_out
                                           : (long)ceil(centre - m.radius * m.stretch);
-        for (long t = 0; t < m.taps; t++) {
-            long column;
-            sum += row[t] = tap_of(&m, i, first, centre, t, &column);
-            index[i * m.taps + t] = (int32_t)column;
+        switch (m.filter) { /* so that each filter has a loop of its own */
+#define ROW(FILTER)                                                                               \
+    case FILTER:                                                                                  \
+        sum = row_of(&m, FILTER, i, first, centre, row, index + i * m.taps);                      \
+        break;
+            ROW(AREA)
+            ROW(COVERAGE)
+            ROW(NEAREST)
+            ROW(BILINEAR)
+            ROW(BICUBIC)
+            ROW(LANCZOS)
+            ROW(CATMULL_ROM)
+            ROW(HERMITE)
+            ROW(MITCHELL)
+            ROW(MATLAB)
+#undef ROW
         }
         for (long t = 0; t < m.taps; t++) {
             if (weight) weight[i * m.taps + t] = (float)(row[t] / sum);
@@ -312,9 +335,9 @@ EXPORT long band(long n_in, long n_out, int filter, int antialias, int32_t *inde
 }
 
 /* The matrices of n images that change their size: down and across, each as `index`, `weight` and
-   taps (the offsets in words from `data`), six words a row. `before` and `after`: (n, 2) heights
-   and widths; `matlab` weights are double. From word `start` on; returns the word after the last.
-   With `data` NULL it only counts. */
+   taps (the offsets in words from `data`), six words a row. Of a square image that stays one they
+   are equal, and made once. `before` and `after`: (n, 2) heights and widths; `matlab` weights are
+   double. From word `start` on; returns the word after the last. With `data` NULL it only counts. */
 EXPORT long matrices(long n, const int64_t *before, const int64_t *after, const double *filter,
                      const double *antialias, int matlab, float *data, long start,
                      int32_t *words) {
@@ -327,8 +350,12 @@ EXPORT long matrices(long n, const int64_t *before, const int64_t *after, const 
         start = weight + n_out * taps * (matlab ? 2 : 1);
         if (!data) continue;
         float *at = data + weight;
-        band(n_in, n_out, code, stretch, (int32_t *)(data + index), matlab ? 0 : at,
-             matlab ? (double *)at : 0);
+        if (i % 2 && n_in == before[i - 1] && n_out == after[i - 1]) {
+            memcpy(data + index, data + words[3 * i - 3], (size_t)(n_out * taps) * sizeof(int32_t));
+            memcpy(at, data + words[3 * i - 2], (size_t)(start - weight) * sizeof(float));
+        } else
+            band(n_in, n_out, code, stretch, (int32_t *)(data + index), matlab ? 0 : at,
+                 matlab ? (double *)at : 0);
         words[3 * i] = (int32_t)index;
         words[3 * i + 1] = (int32_t)weight;
         words[3 * i + 2] = (int32_t)taps;
