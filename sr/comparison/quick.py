@@ -35,8 +35,8 @@ QUICK: dict[str, Any] = {
             **{"model.channels": 32, "model.blocks": 4},
         },
         "rrdb": {
-            **{"steps": 1000, "batch": 8, "patch": 64, "rate": 5e-4},
-            **{"model.channels": 32, "model.blocks": 2, "model.growth": 16},
+            **{"steps": 600, "batch": 8, "patch": 48, "rate": 5e-4},
+            **{"model.channels": 16, "model.blocks": 2, "model.growth": 8},
         },
         "srgan": {
             **{"steps": 400, "batch": 8, "patch": 64},
