@@ -5,7 +5,10 @@ Messages name the packages themselves: that line works wherever this one was ins
 
 from __future__ import annotations
 
-__all__ = ["EXTRAS", "install", "missing"]
+from importlib import import_module
+from typing import Any
+
+__all__ = ["EXTRAS", "install", "missing", "optional"]
 
 EXTRAS = {
     "train": "lightning-fabric torchmetrics safetensors tensorboard matplotlib scikit-learn",
@@ -42,3 +45,22 @@ def missing(error: ImportError) -> str | None:
         if package in packages.split():
             return f"{package} is not installed; {install(extra)}"
     return None
+
+
+def optional(module: str, remedy: str) -> Any:
+    """Import a package of which nothing is known but its name.
+
+    >>> optional("no_such_package", "pip install it")
+    Traceback (most recent call last):
+    ImportError: No module named 'no_such_package'; pip install it
+
+    Raises:
+        ImportError: It is not installed, or its import fails, with the remedy.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ImportError(f"{error}; {remedy}", name=error.name) from None
+    except Exception as error:  # such as torchvision's for another build of torch
+        reason = f"{type(error).__name__}: {error}"
+        raise ImportError(f"{module} cannot be imported ({reason}); {remedy}") from error

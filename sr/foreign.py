@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from importlib import import_module
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from degrade.errors import UserError
 from sr.models import Model, build
-from sr.models.external import ExternalModel
+from sr.models.spandrel import load_by_spandrel
 from sr.pretrained import read_tensors
 
 __all__ = ["MODEL_ERRORS", "assemble", "check_shapes", "detect", "load_foreign", "read_weights"]
@@ -63,7 +62,22 @@ def load_foreign(path: Path) -> Model:
             return assemble(*found)
     except MODEL_ERRORS as error:
         raise UserError(f"{path}: cannot be built: {error}") from None
-    return _by_spandrel(path, tensors)
+    unknown = (
+        f"{path}: its architecture is none of RRDBNet (ESRGAN), MSRResNet and SRVGGNetCompact; "
+        f"its tensors are {', '.join(list(tensors)[:3])}, .."
+    )
+    try:
+        model = load_by_spandrel(tensors)
+    except ImportError as error:
+        raise UserError(f"{unknown}; some 45 others need spandrel: {error}") from None
+    except Exception as error:  # spandrel, and the code of its architectures
+        raise UserError(f"{unknown}; spandrel: {type(error).__name__}: {error}") from None
+    if model is None:
+        raise UserError(
+            f"{unknown}; spandrel does not know it either; "
+            "run its own code as python:MODULE:FUNCTION or command:PROGRAM"
+        )
+    return model
 
 
 def read_weights(path: Path) -> Tensors:
@@ -262,41 +276,3 @@ def _compact(tensors: Tensors) -> Found | None:
         "convolutions": len(convolutions) - 2,
     }
     return "compact", config, tensors
-
-
-# --- spandrel ------------------------------------------------------------------------------------
-
-
-def _by_spandrel(path: Path, tensors: Tensors) -> Model:
-    """Build a model of any other architecture with spandrel. Raises UserError."""
-    some = ", ".join(list(tensors)[:3])
-    known = "RRDBNet (ESRGAN), MSRResNet and SRVGGNetCompact"
-    try:
-        spandrel: Any = import_module("spandrel")  # not a dependency: it pulls torchvision
-    except ImportError as error:
-        raise UserError(
-            f"{path}: its architecture is none of {known}; its tensors are {some}, ..; "
-            f"some 45 others need spandrel ({error}): `pip install spandrel torchvision`, "
-            "both for your version of torch"
-        ) from None
-    try:
-        found: Any = spandrel.ModelLoader(device="cpu").load_from_state_dict(tensors)
-        if (found.input_channels, found.output_channels) != (3, 3):
-            raise ValueError(
-                f"{found.input_channels} to {found.output_channels} channels, not RGB"
-            )
-        return _SpandrelModel(found)
-    except Exception as error:  # spandrel, and the code of 45 architectures
-        name = type(error).__name__
-        raise UserError(
-            f"{path}: neither {known} nor known to spandrel ({name}: {error})"
-        ) from None
-
-
-class _SpandrelModel(ExternalModel):
-    """A model of spandrel; its weights move with ``to``."""
-
-    def __init__(self, found: Any) -> None:
-        network: Callable[[Tensor], Tensor] = found
-        super().__init__(network, found.architecture.name, int(found.scale))
-        self.network: torch.nn.Module = found.model.eval()

@@ -33,6 +33,10 @@ SHA256 = {
     "niqe": "2a7c182a68c9e7f1",
 }
 """The first digits of the files' hashes."""
+EXPANSION = 4
+"""How many times as large as the file its tensors may be. PyTorch does not compress; those who
+pack its files again do.
+"""
 
 
 class MissingWeightsError(RuntimeError):
@@ -107,16 +111,21 @@ def features(name: str, file: str | Path | None = None) -> dict[str, Tensor]:
 
 
 def read_tensors(path: str | Path) -> Any:
-    """Read tensors and plain containers from a file of PyTorch, with no more memory than its size
-    on disk.
+    """Read tensors and plain containers from a file of PyTorch, with no more memory than
+    :data:`EXPANSION` times its size on disk.
 
     Raises:
         Exception: torch.load raises whatever a damaged or hostile file provokes.
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-                raise ValueError("its entries are compressed; PyTorch's are not")
+            size = sum(entry.file_size for entry in archive.infolist())
+        packed = os.path.getsize(path)
+        if size > EXPANSION * packed:
+            raise ValueError(
+                f"its {packed} bytes are compressed and expand to {size}; weights shrink by a "
+                f"tenth, and at most {EXPANSION}-fold is read"
+            )
     return torch.load(path, map_location="cpu", weights_only=True)
 
 

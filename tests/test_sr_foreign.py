@@ -7,6 +7,7 @@ tensors of a file: they share no code with the models.
 from __future__ import annotations
 
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 
 from degrade.errors import UserError
 from sr import checkpoint
+from sr.metrics import open_metrics
 from sr.models import build
 from sr.tiles import enlarge_tiled
 
@@ -221,34 +223,94 @@ def test_what_is_no_known_network_is_said(state: Any, message: str, tmp_path: Pa
     assert str(raised.value).startswith(str(path))
 
 
+class UnsupportedError(Exception):
+    """As spandrel's, without a message."""
+
+
+class Loader:
+    """A stand-in for spandrel's, whose torchvision need not be here."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+
+    def load_from_state_dict(self, state: Tensors) -> Any:
+        if "layers.0.weight" not in state:
+            raise UnsupportedError
+        network = torch.nn.Upsample(scale_factor=2)
+        found = type("Descriptor", (), {"__call__": lambda self, x: network(x)})()
+        found.model, found.scale = network, 2
+        found.input_channels, found.output_channels = 3, len(state["layers.0.weight"])
+        found.architecture = type("Architecture", (), {"name": "HAT"})
+        return found
+
+
+SPANDREL = type("spandrel", (), {"ModelLoader": Loader, "UnsupportedModelError": UnsupportedError})
+
+
 def test_spandrel_takes_what_is_not_built_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a stand-in for spandrel, whose torchvision need not be here."""
-
-    class Network(torch.nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
-
-    class Loader:
-        def __init__(self, device: str) -> None:
-            self.device = device
-
-        def load_from_state_dict(self, state: Tensors) -> Any:
-            assert list(state) == ["layers.0.weight"]
-            network = Network()
-            found = type("Descriptor", (), {"__call__": lambda self, x: network(x)})()
-            found.model, found.scale = network, 2
-            found.input_channels = found.output_channels = 3
-            found.architecture = type("Architecture", (), {"name": "HAT"})
-            return found
-
-    monkeypatch.setitem(sys.modules, "spandrel", type("spandrel", (), {"ModelLoader": Loader}))
-    torch.save({"params": {"layers.0.weight": torch.zeros(1)}}, tmp_path / "hat.pth")
+    monkeypatch.setitem(sys.modules, "spandrel", SPANDREL)
+    torch.save({"params": {"layers.0.weight": torch.zeros(3)}}, tmp_path / "hat.pth")
     model = checkpoint.load(tmp_path / "hat.pth")
     assert model.scale == 2
     assert model.reach is None
     assert model(image()).shape == (1, 3, 32, 24)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (
+            {"body.0.tail": torch.zeros(1)},
+            "tensors are body.0.tail, ..; spandrel does not know it either",
+        ),
+        ({"layers.0.weight": torch.zeros(1)}, "3 to 1 channels, not RGB"),
+    ],
+)
+def test_what_spandrel_does_not_take_is_said(
+    state: Tensors, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "spandrel", SPANDREL)
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(UserError, match=message):
+        checkpoint.load(tmp_path / "a.pth")
+
+
+BROKEN = "raise RuntimeError('operator torchvision::nms does not exist')"
+"""What spandrel's and pyiqa's imports do where torchvision is of another build than torch."""
+
+
+@pytest.mark.parametrize(
+    ("package", "attempt"),
+    [
+        ("spandrel", lambda file: checkpoint.load(file)),
+        ("onnxruntime", lambda file: checkpoint.load(f"onnx:{file}")),
+        ("pyiqa", lambda _: open_metrics(["pyiqa:niqe"])),
+    ],
+)
+def test_packages_that_cannot_be_imported_are_said(
+    package: str, attempt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"{package}.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, package, raising=False)
+    torch.save({"body.0.tail": torch.zeros(1)}, tmp_path / "a.pth")
+    with pytest.raises(UserError, match=rf"{package} cannot be imported.*nms.*pip install"):
+        attempt(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_files_that_were_packed_again(method: int, tmp_path: Path) -> None:
+    torch.save({"params": SMALL}, tmp_path / "stored.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "stored.pth") as old,
+        zipfile.ZipFile(tmp_path / "again.pth", "w", method) as new,
+    ):
+        for entry in old.namelist():
+            new.writestr(entry, old.read(entry))
+    again = checkpoint.load(tmp_path / "again.pth")
+    torch.testing.assert_close(dict(again.state_dict()), SMALL, rtol=0, atol=0)
 
 
 # --- programs and functions ----------------------------------------------------------------------
@@ -356,31 +418,59 @@ def test_functions_that_fail_are_said(module: str, name: str, message: str) -> N
         checkpoint.load(f"python:{name}")
 
 
-def test_onnx(tmp_path: Path) -> None:
-    onnx = pytest.importorskip("onnx")
+def onnx_file(path: Path, shape: list[int | str], dtype: str = "FLOAT") -> str:
+    """Write a network that doubles the sides of its input; return the name that loads it."""
+    onnx: Any = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    shape, helper = ["b", 3, "h", "w"], onnx.helper
-    kind = onnx.TensorProto.FLOAT
-    scales = helper.make_tensor("scales", kind, [4], [1.0, 1.0, 2.0, 2.0])
+    helper, kind = onnx.helper, getattr(onnx.TensorProto, dtype)
+    scales = helper.make_tensor("scales", onnx.TensorProto.FLOAT, [4], [1.0, 1.0, 2.0, 2.0])
     node = helper.make_node("Resize", ["x", "", "scales"], ["y"], mode="nearest")
     graph = helper.make_graph(
         [node],
         "g",
         [helper.make_tensor_value_info("x", kind, shape)],
-        [helper.make_tensor_value_info("y", kind, ["b", 3, "H", "W"])],
+        [helper.make_tensor_value_info("y", kind, ["b", "c", "H", "W"])],
         [scales],
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    onnx.save(proto, tmp_path / "net.onnx")
-    model = checkpoint.load(f"onnx:{tmp_path / 'net.onnx'}")
+    onnx.save(proto, path)
+    return f"onnx:{path}"
+
+
+@pytest.mark.parametrize("dtype", ["FLOAT", "FLOAT16"])
+@pytest.mark.parametrize("shape", [["b", 3, "h", "w"], [1, 3, "h", "w"], ["b", "c", "h", "w"]])
+def test_onnx(shape: list[int | str], dtype: str, tmp_path: Path) -> None:
+    model = checkpoint.load(onnx_file(tmp_path / "net.onnx", shape, dtype))
     assert model.scale == 2
     lr = torch.cat([image(), 1 - image()])
     assert model(lr).shape == (2, 3, 32, 24)
     torch.testing.assert_close(model(lr)[1:], model(lr[1:]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ([1, 1, 224, 224], "FLOAT"),
+        ([1, 3, 64, 64], "FLOAT"),
+        (["b", 1, "h", "w"], "FLOAT"),
+        ([4, 3, "h", "w"], "FLOAT"),
+        (["b", 3, "h", "w"], "UINT8"),
+    ],
+)
+def test_onnx_of_other_inputs_is_said(shape: list[int | str], dtype: str, tmp_path: Path) -> None:
+    name = onnx_file(tmp_path / "net.onnx", shape, dtype)
+    with pytest.raises(UserError, match=r"inputs are x tensor\(.*should be one.*dynamic axes"):
+        checkpoint.load(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("bad.onnx", "not a model"), ("missing.onnx", "no such file")]
+)
+def test_what_is_no_onnx_is_said(name: str, message: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
     (tmp_path / "bad.onnx").write_bytes(b"no model")
-    for name, message in (("bad.onnx", "not a model"), ("missing.onnx", "no such file")):
-        with pytest.raises(UserError, match=message):
-            checkpoint.load(f"onnx:{tmp_path / name}")
+    with pytest.raises(UserError, match=message):
+        checkpoint.load(f"onnx:{tmp_path / name}")
 
 
 # --- runs ----------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,11 @@ import torch
 from torch import Tensor
 
 from degrade.errors import UserError
+from degrade.extras import optional
 from sr.checkpoint import write
 from sr.foreign import assemble, detect
 from sr.models import Model, build, name_of
+from sr.models.spandrel import INSTALL
 
 __all__ = ["KEY", "from_state", "install", "to_spandrel", "to_state"]
 
@@ -113,7 +114,7 @@ def install() -> None:
     """Register our architectures with spandrel; again is a no-op. Raises ImportError without
     spandrel.
     """
-    spandrel: Any = import_module("spandrel")  # not a dependency: it pulls torchvision
+    spandrel = optional("spandrel", INSTALL)
 
     class SRArchitecture(spandrel.Architecture):
         def __init__(self) -> None:

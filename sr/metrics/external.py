@@ -6,12 +6,12 @@ References:
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from torch import Tensor
 
+from degrade.extras import optional
 from sr.metrics.base import Metric, as_rgb
 
 __all__ = ["PYIQA", "pyiqa_metric"]
@@ -30,9 +30,9 @@ def pyiqa_metric(name: str) -> Metric:
         ValueError: If pyiqa is not installed, has no such metric, or cannot load its weights.
     """
     try:
-        pyiqa: Any = import_module("pyiqa")  # not a dependency: it pulls transformers
+        pyiqa = optional("pyiqa", "pip install pyiqa")  # no dependency: it pulls transformers
     except ImportError as error:
-        raise ValueError(f"metric {PYIQA}{name}: {error}; run `pip install pyiqa`") from None
+        raise ValueError(f"metric {PYIQA}{name}: {error}") from None
     try:
         measure: Any = pyiqa.create_metric(name, as_loss=False, device="cpu")
         lower, blind = bool(measure.lower_better), measure.metric_mode == "NR"

@@ -19,7 +19,7 @@ import os
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from degrade.errors import UserError
+from degrade.extras import optional
 from degrade.images.files import find_images, read_image
 from degrade.images.pixels import as_pixels, encode_png, to_tensor
 from sr.models.base import Model
@@ -42,6 +43,9 @@ INPUT, OUTPUT = "{in}", "{out}"
 """Where a command's folders stand."""
 LINES = 5
 """Last lines of a failed command that its error repeats."""
+
+DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+"""Types of the ONNX inputs that take images."""
 
 Function = Callable[[Tensor], Tensor]
 
@@ -112,9 +116,9 @@ class ExternalModel(Model):
 def open_onnx(path: str) -> Function:
     """Open an ONNX file on a CPU. Raises UserError."""
     try:
-        onnxruntime: Any = import_module("onnxruntime")
+        onnxruntime = optional("onnxruntime", "pip install onnxruntime")
     except ImportError as error:
-        raise UserError(f"onnx:{path}: {error}; run `pip install onnxruntime`") from None
+        raise UserError(f"onnx:{path}: {error}") from None
     if not Path(path).is_file():
         raise UserError(f"onnx:{path}: no such file")
     try:
@@ -122,10 +126,13 @@ def open_onnx(path: str) -> Function:
         inputs = session.get_inputs()
     except Exception as error:  # ONNX Runtime has its own exceptions
         raise UserError(f"onnx:{path}: not a model that ONNX Runtime reads: {error}") from None
-    if len(inputs) != 1 or len(inputs[0].shape) != 4:
-        shapes = ", ".join(f"{one.name} {one.shape}" for one in inputs)
-        raise UserError(f"onnx:{path}: its inputs are {shapes}; should be one (B, 3, h, w)")
-    dtype = np.float16 if "float16" in inputs[0].type else np.float32
+    if len(inputs) != 1 or not _takes_images(inputs[0].type, inputs[0].shape):
+        shapes = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
+        raise UserError(
+            f"onnx:{path}: its inputs are {shapes}; should be one of floats, (B, 3, h, w), "
+            "RGB of any height and width; export it again with these as dynamic axes"
+        )
+    dtype = DTYPES[inputs[0].type]
     name: str = inputs[0].name
 
     def run(image: Tensor) -> Tensor:
@@ -135,6 +142,19 @@ def open_onnx(path: str) -> Function:
         return torch.from_numpy(np.concatenate(rows).astype(np.float32))
 
     return run
+
+
+def _takes_images(kind: str, shape: Sequence[int | str | None]) -> bool:
+    """Whether an input is (B, 3, h, w) floats; what is no number is free."""
+    if kind not in DTYPES or len(shape) != 4:
+        return False
+    batch, channels, *sides = shape
+    free = not any(isinstance(side, int) for side in sides)
+    return (
+        free
+        and (channels == 3 or not isinstance(channels, int))
+        and (batch == 1 or not isinstance(batch, int))
+    )
 
 
 def open_function(text: str) -> Function:
