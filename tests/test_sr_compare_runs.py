@@ -24,9 +24,9 @@ from degrade.recipe import Recipe
 from degrade.rng import Key
 from sr import checkpoint
 from sr.cli import app
-from sr.comparison import workers
-from sr.comparison.cells import read_cell
-from sr.comparison.columns import read_columns
+from sr.comparison import cells, workers
+from sr.comparison.cells import Cell, read_cell
+from sr.comparison.columns import Column, read_columns
 from sr.comparison.compare import cells_of, plan_comparison, run_comparison
 from sr.comparison.config import Comparison
 from sr.comparison.cost import estimate
@@ -323,6 +323,12 @@ def test_pairs_and_unpaired_images_are_columns(place: Path, tmp_path: Path) -> N
     assert "\nbicubic,none,lr:" in to_csv(found)
 
 
+def test_a_set_without_ground_truth_needs_a_metric_without(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    lr = f"lr:{place / 'test'}"
+    with pytest.raises(UserError, match=r"lr:.* has no HR images.*--metrics"):
+        plan_comparison(alone(place, tmp_path, test=(lr,), metrics=("psnr_y",)))
+
+
 # --- processes and cost --------------------------------------------------------------------------
 
 
@@ -342,6 +348,25 @@ def test_processes_give_what_one_gives(place: Path, tmp_path: Path) -> None:  # 
         np.testing.assert_allclose(
             two.scores["psnr_y"][row][0], one.scores["psnr_y"][row][0], atol=0.01
         )
+
+
+def test_a_function_is_the_same_in_processes_that_have_not_loaded_it(
+    place: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or one process looks for its results in files that no other has written."""
+    (tmp_path / "doubling.py").write_text("def up(image):\n    return image\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    column, comparison = Column("bicubic", str(place / "test")), Comparison(metrics=("psnr_y",))
+    cell = Cell("", "python:doubling:up", column, comparison)
+    files: list[Path] = []
+    for _ in range(2):
+        cells._content.cache_clear()
+        files.append(cell.file)
+        assert sys.modules["doubling"]
+    monkeypatch.delitem(sys.modules, "doubling")
+    assert files[0] == files[1]
 
 
 def fail(argument: str, device: str, _callback: object) -> None:

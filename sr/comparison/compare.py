@@ -166,11 +166,16 @@ def _check(comparison: Comparison, columns: Iterable[Column]) -> None:
         )
     else:
         tested = hr_images(comparison.val)
-    opened(comparison.metrics)
+    metrics = opened(comparison.metrics).values()
+    window = max(metric.window for metric in metrics)
     for column in columns:
         if not column.source.startswith(LR_ONLY):
-            window = max(metric.window for metric in opened(comparison.metrics).values())
             column.examples(comparison, window=window)
+        elif not any(metric.blind for metric in metrics):
+            raise UserError(
+                f"{column.name}: has no HR images, which all metrics need; "
+                "add --metrics psnr_y,niqe or pyiqa:NAME"
+            )
     if any(is_trained(model) for model in comparison.models):
         _check_training_images(comparison, tested)
 

@@ -144,6 +144,7 @@ class Workers:
             task.function(task.argument, self.devices[0], _status(report, task.name))
 
     def _run_in_pool(self, tasks: Sequence[Task], report: ProgressCallback) -> None:
+        report(f"{len(tasks)} tasks in {min(self.processes, len(tasks))} processes", None)
         pool = self._pool = self._pool or self._start()
         try:
             for number, (task, problem) in enumerate(

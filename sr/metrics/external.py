@@ -46,4 +46,6 @@ def pyiqa_metric(name: str) -> Metric:
         library = f"pyiqa {version('pyiqa')}"
     except PackageNotFoundError:
         library = "pyiqa"
-    return Metric(value, f"{name} of {library}, of RGB, nothing shaved", lower=lower, blind=blind)
+    return Metric(
+        value, f"{name} of {library}, given RGB, nothing shaved", lower=lower, blind=blind
+    )

@@ -54,11 +54,15 @@ def training_progress(console: Console) -> Generator[Callable[[Status], None]]:
         TextColumn("{task.description}", markup=False),
     )
     with Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=None)
+        task = bar.add_task("", total=None, visible=False)  # until there is something to show
 
         def update(status: Status) -> None:
             bar.update(
-                task, completed=status.done, total=status.steps, description=describe(status)
+                task,
+                completed=status.done,
+                total=status.steps,
+                description=describe(status),
+                visible=True,
             )
 
         yield update
