@@ -513,12 +513,22 @@ def test_pages_are_not_counted(file, tmp_path):
     assert "first of several frames" in image.notes
 
 
-def test_scans_of_jpeg_are_bounded(monkeypatch, tmp_path):
+def among_others(file: bytes) -> bytes:
+    """A JPEG as the first of several pictures of an MPO, which Pillow reads by another name."""
+    dot = np.zeros((8, 8), np.uint8)
+    mpo = saved(dot, "MPO", save_all=True, append_images=[Pillow.fromarray(dot)])
+    start = mpo.index(b"\xff\xe2")
+    end = start + 2 + int.from_bytes(mpo[start + 2 : start + 4], "big")
+    return file[:2] + mpo[start:end] + file[2:]
+
+
+@pytest.mark.parametrize("of", [bytes, among_others], ids=["JPEG", "MPO"])
+def test_scans_of_jpeg_are_bounded(of, monkeypatch, tmp_path):
     monkeypatch.setenv("DEGRADE_MAX_PIXELS", str(2**20))  # 128 scans
     path = tmp_path / "a.jpg"
-    path.write_bytes(scans(100))
+    path.write_bytes(of(scans(100)))
     assert read_image(path).pixels.shape == (512, 512, 1)
-    path.write_bytes(scans(130))
+    path.write_bytes(of(scans(130)))
     with pytest.raises(ImageError, match=r"scans, more than the limit of 128 for 262,144 pixels"):
         read_image(path)
     monkeypatch.setattr(regions, "FULL_DECODE_PIXELS", 0)
@@ -527,6 +537,29 @@ def test_scans_of_jpeg_are_bounded(monkeypatch, tmp_path):
         open_image(path) as opened,
     ):
         opened.read_regions([(0, 0, 8, 8)])
+
+
+def in_a_tile(side: int) -> bytes:
+    """A TIFF of 2 x 2 pixels in one square tile."""
+    data = zlib.compress(bytes(side * side))
+    tags = {256: 2, 257: 2, 258: 8, 259: 8, 262: 1, 277: 1, 322: side, 323: side, 325: len(data)}
+    tags[324] = 8 + 2 + 12 * (len(tags) + 1) + 4
+    table = b"".join(struct.pack("<HHII", tag, 4, 1, tags[tag]) for tag in sorted(tags))
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + table + bytes(4) + data
+
+
+def test_tiles_of_tiff_are_bounded(monkeypatch):
+    """A tile is decoded whole, however small the image."""
+    monkeypatch.setenv("DEGRADE_MAX_PIXELS", str(2**18))
+    assert read_image(in_a_tile(512)).pixels.shape == (2, 2, 1)
+    monkeypatch.setattr(regions, "FULL_DECODE_PIXELS", 0)
+    with pytest.raises(ImageError, match=r"tiles of 528 x 528 pixels, more than the limit"):
+        read_image(in_a_tile(528))
+    with (
+        pytest.raises(ImageError, match=r"tiles of 528 x 528 pixels"),
+        open_image(in_a_tile(528)) as opened,
+    ):
+        opened.read_regions([(0, 0, 1, 1)])
 
 
 def test_limit_is_the_callers(monkeypatch):

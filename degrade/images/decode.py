@@ -27,7 +27,7 @@ import PIL.Image
 from PIL.ImageFile import ImageFile
 
 from degrade.errors import UserError
-from degrade.images.bounds import check_scans, check_size
+from degrade.images.bounds import check_scans, check_size, check_tiles
 from degrade.images.errors import decoder_errors
 from degrade.images.image import Image, ImageError, Pixels
 from degrade.images.modes import MODE_NOTES, convert, is_8bit_mode, is_signed
@@ -214,6 +214,7 @@ def decode(picture: ImageFile, name: str) -> Image:
 def load(picture: ImageFile, name: str) -> None:
     """Decode the pixels of an opened file, within bounds."""
     check_scans(picture, name)
+    check_tiles(picture, name)
     picture.load()
 
 

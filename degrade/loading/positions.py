@@ -93,7 +93,13 @@ def compose(text: str, file: str) -> Document:
     try:
         loader = _Loader(text)
         try:
-            root = loader.get_single_node()
+            try:
+                root = loader.get_single_node()
+            except (ValueError, OverflowError) as error:
+                # Of PyYAML's own int() and chr(), as for "\\U00110000".
+                raise yaml.MarkedYAMLError(
+                    problem=f"not YAML ({error})", problem_mark=loader.get_mark()
+                ) from None
             if root is None:
                 raise RecipeError([Problem(file, 1, "", "the file is empty")])
             composer = Composer(loader, file)

@@ -94,7 +94,9 @@ def _problem(kind: type[Settings], error: ErrorDetails, document: Document) -> P
     for part in path:
         inside = isinstance(written, list) or (isinstance(written, dict) and part in written)
         written = cast("Any", written[part]) if inside else None
-    position = document.position(path) if written is value and path else ("", 0)
+    # Of a key that is no text, the input is the key.
+    is_written = written is value or error["type"] == "invalid_key"
+    position = document.position(path) if is_written and path else ("", 0)
     return Problem(*position, ".".join(map(str, path)), message)
 
 
