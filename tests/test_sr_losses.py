@@ -13,6 +13,7 @@ from sr.losses.frequency import focal_frequency
 from sr.losses.perceptual import BACKBONES, ContentLoss, content_loss
 from sr.losses.pixel import charbonnier, total_variation
 from sr.metrics.lpips import LPIPS, Layers, alexnet, distance, heads, load_lpips, vgg16
+from sr.metrics.psnr_ssim import SCALE_WEIGHTS, ms_ssim, multi_scale
 from sr.models import DISCRIMINATORS, Discriminator, build
 from sr.pretrained import MissingWeightsError, fetch, locate
 
@@ -190,6 +191,39 @@ def test_unet_discriminator_is_basicsrs():
         assert 0.9 < torch.linalg.matrix_norm(weight, 2) < 1.5
     with pytest.raises(ValueError, match="multiples of 8"):
         network(image(1, 3, 12, 12))
+
+
+@pytest.mark.parametrize(("layers", "side", "weights"), [(3, 70, 2_765_633), (2, 34, None)])
+def test_patch_discriminator_is_pix2pixs(layers, side, weights):
+    """Each logit sees one patch; pix2pix's 70 x 70 has 3072 weights more, for its condition."""
+    network = DISCRIMINATORS["patch"](layers=layers)
+    if weights is not None:
+        assert sum(p.numel() for p in network.parameters()) == weights == 2_768_705 - 3072
+    small = DISCRIMINATORS["patch"](channels=4, layers=layers).eval()
+    hr = image(1, 3, 160, 160).requires_grad_()
+    logits = small(hr)
+    assert logits.shape == (1, 1, *[160 // 2**layers - 2] * 2)
+    logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
+    seen = hr.grad[0].abs().sum(0) > 0
+    assert (seen.any(1).sum(), seen.any(0).sum()) == (side, side)
+
+
+def test_ms_ssim_loss_is_the_metric():
+    sr, hr = (image(2, 3, 180, 200) for _ in range(2))
+    hr = ((hr + sr) / 2 * 255).round() / 255
+    sr = (sr * 255).round() / 255
+    expected = ms_ssim(sr, hr, 0, "rgb").mean().item()
+    assert 1 - LOSSES["ms_ssim"](sr, hr).item() == pytest.approx(expected, abs=1e-5)
+    for side, sizes in ((11, 1), (21, 1), (22, 2), (96, 4), (176, 5)):
+        a, b = sr[..., :side, :side], hr[..., :side, :side]
+        scaled = [
+            w * sum(SCALE_WEIGHTS) / sum(SCALE_WEIGHTS[:sizes]) for w in SCALE_WEIGHTS[:sizes]
+        ]
+        expected = multi_scale(255 * a, 255 * b, scaled).mean()
+        assert 1 - LOSSES["ms_ssim"](a, b).item() == pytest.approx(expected.item(), abs=1e-5)
+    opposite = (1 - hr).requires_grad_()
+    LOSSES["ms_ssim"](opposite, hr).backward()
+    assert opposite.grad.isfinite().all()
 
 
 def test_esrgan_discriminator_is_basicsrs():

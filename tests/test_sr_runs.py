@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +33,7 @@ from sr.training.advice import advice
 from sr.training.config import Config, configure
 from sr.training.data import dataloader, open_dataset, worker_count
 from sr.training.loop import Status, launch, train
+from sr.training.optimization import lr_lambda
 from sr.training.prefetch import AHEAD, prefetched
 from sr.training.progress import Lines
 from sr.training.run import BEST, LAST, STATE, read_history
@@ -78,6 +81,22 @@ class Distance(nn.Module):
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         return (sr - hr).abs().mean()[None]
+
+
+@pytest.mark.parametrize("metric", ["lpips", "dists"])
+def test_a_distance_chooses_the_best_where_it_is_there(
+    metric: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SR_CACHE", str(tmp_path / "cache"))
+    recipe, settings = Recipe.load("bicubic", 2), {"val": str(data)}
+    with pytest.raises(UserError, match=f"best_by {metric}: .*sr fetch"):
+        validation.Validation(config("srgan", data, tmp_path, best_by=metric, **settings), recipe)
+    monkeypatch.setattr(validation, f"load_{metric}", Distance)
+    for best_by in (metric, "auto"):
+        made = config("srgan", data, tmp_path, best_by=best_by, gan__pretrain=0, **settings)
+        scores = validation.Validation(made, recipe)(checkpoint.load("bicubic", 2), 1)
+        assert scores.chosen_by == metric
+        assert scores.means[metric] > 0
 
 
 def test_psnr_does_not_choose_a_gans_best(
@@ -324,6 +343,41 @@ def test_workers_make_the_pairs_that_the_device_makes(data: Path, tmp_path: Path
         assert (a.index == b.index).all()
 
 
+@pytest.mark.parametrize(
+    ("method", "changes", "words"),
+    [
+        (
+            "srcnn",
+            {"patch": 12, "model": {"kernels": [9, 1, 5], "padding": "valid"}},
+            "srcnn lacks 6 pixels on each side",
+        ),
+        ("srresnet", {"patch": 8, "losses": {"ms_ssim": 1}}, "the loss ms_ssim cannot take"),
+        ("srgan", {"patch": 28, "gan.architecture": "unet"}, "discriminator needs multiples of 8"),
+        ("srgan", {"patch": 8, "gan.architecture": "patch"}, "the discriminator cannot take"),
+        ("srresnet", {"loss": "ldl"}, r"--set 'losses={ldl: 1}'"),
+    ],
+    ids=str,
+)
+def test_what_a_patch_is_too_small_for_is_said_before_training(
+    method: str, changes: dict[str, object], words: str, data: Path, tmp_path: Path
+):
+    made = config(method, data, tmp_path, **{"gan.discriminator": {"channels": 4}, **changes})
+    with pytest.raises(UserError, match=re.escape(words)):
+        build_trainer(made, launch(made))
+
+
+def test_rate_is_warmed_up_stable_and_falls():
+    made = configure(
+        "srcnn", {}, changes={"schedule": "wsd", "decay": 0.25, "floor": 0.1, "warmup": 10}
+    )
+    factors = [lr_lambda(made, step / 100, step) for step in range(101)]
+    assert factors[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    assert factors[10:76] == [1] * 66
+    falls = [a - b for a, b in pairwise(factors[75:])]
+    assert falls == pytest.approx([0.9 / 25] * 25), "linear"
+    assert factors[100] == pytest.approx(0.1)
+
+
 def test_number_of_workers():
     made = configure("srcnn", {})
     assert worker_count(made, torch.device("cpu")) == 0
@@ -331,7 +385,7 @@ def test_number_of_workers():
     assert worker_count(made.model_copy(update={"workers": 3}), torch.device("cpu")) == 3
 
 
-@pytest.mark.parametrize("loss", ["l1", "ffl", "ldl"])
+@pytest.mark.parametrize("loss", ["l1", "ffl", "ldl", "ms_ssim"])
 def test_further_losses(loss: str, data: Path, tmp_path: Path):
     for method in ("srresnet", "srgan"):
         made = config(method, data, tmp_path, losses={loss: 0.5}, ema=0.9)

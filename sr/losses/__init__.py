@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from sr.losses.artifacts import LocalDiscriminativeLoss
 from sr.losses.frequency import focal_frequency
-from sr.losses.perceptual import LPIPSLoss
+from sr.losses.perceptual import DISTSLoss, LPIPSLoss
 from sr.losses.pixel import charbonnier, l1, mse
+from sr.losses.structure import ms_ssim_loss
 from sr.registry import Registry
 
 __all__ = ["LOSSES", "build_loss"]
@@ -32,6 +33,8 @@ LOSSES.update(
         "ffl": focal_frequency,
         "ldl": LocalDiscriminativeLoss,
         "lpips": LPIPSLoss,
+        "dists": DISTSLoss,
+        "ms_ssim": ms_ssim_loss,
     }
 )
 

@@ -26,10 +26,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from degrade.extras import install
+from sr.metrics.dists import load_dists
 from sr.metrics.lpips import Layers, load_lpips
 from sr.pretrained import MissingWeightsError, features
 
-__all__ = ["BACKBONES", "ContentLoss", "LPIPSLoss", "content_loss", "vgg19_layers"]
+__all__ = ["BACKBONES", "ContentLoss", "DISTSLoss", "LPIPSLoss", "content_loss", "vgg19_layers"]
 
 Criterion = Literal["mse", "l1"]
 
@@ -258,6 +259,17 @@ class LPIPSLoss(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.distance = load_lpips("vgg16")
+
+    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        return self.distance(sr, hr).mean()
+
+
+class DISTSLoss(nn.Module):
+    """DISTS on VGG16, as a loss; sides of at least 16. Values outside [0, 1] are clipped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.distance = load_dists()
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         return self.distance(sr, hr).mean()

@@ -15,6 +15,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -25,10 +26,13 @@ from sr.color import rgb_to_y
 from sr.metrics.base import Metric
 
 __all__ = [
+    "PEAK",
+    "SCALE_WEIGHTS",
     "WINDOW",
     "Channel",
     "ms_ssim",
     "ms_ssim_metric",
+    "multi_scale",
     "psnr",
     "psnr_metric",
     "ssim",
@@ -100,13 +104,22 @@ def ms_ssim(sr: Tensor, hr: Tensor, shave: int, channel: Channel = "y") -> Tenso
         Multiscale structural similarity for image quality assessment (Wang et al., 2003)
         https://doi.org/10.1109/ACSSC.2003.1292216
     """
-    last = len(SCALE_WEIGHTS) - 1
-    x, y = _prepare(sr, hr, shave, channel, least=WINDOW * 2**last)
+    least = WINDOW * 2 ** (len(SCALE_WEIGHTS) - 1)
+    return multi_scale(*_prepare(sr, hr, shave, channel, least=least))
+
+
+def multi_scale(
+    x: Tensor, y: Tensor, weights: Sequence[float] = SCALE_WEIGHTS, least: float = 0.0
+) -> Tensor:
+    """Return MS-SSIM (B,) of levels (B, C, H, W) in [0, 255], of one size for each exponent. Means
+    below ``least`` count as it; at 0 the powers have no gradient.
+    """
+    last = len(weights) - 1
     result = torch.ones(len(x), dtype=x.dtype, device=x.device)
-    for j, weight in enumerate(SCALE_WEIGHTS):
+    for j, weight in enumerate(weights):
         luminance, structure = _similarity(x, y)
         term = luminance * structure if j == last else structure
-        result = result * term.flatten(1).mean(1).clamp_min(0) ** weight
+        result = result * term.flatten(1).mean(1).clamp_min(least) ** weight
         if j < last:
             x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
     return result

@@ -10,7 +10,12 @@ from torch import nn
 
 from sr.models.base import Model
 from sr.models.compact import SRVGGNetCompact
-from sr.models.discriminator import Discriminator, ESRGANDiscriminator, UNetDiscriminator
+from sr.models.discriminator import (
+    Discriminator,
+    ESRGANDiscriminator,
+    PatchDiscriminator,
+    UNetDiscriminator,
+)
 from sr.models.interpolation import Bicubic
 from sr.models.rrdb import RRDBNet
 from sr.models.sparse import SparseCoding
@@ -57,7 +62,12 @@ DISCRIMINATORS: Registry[Callable[..., nn.Module]] = Registry(
 )
 """Discriminators by name, likewise."""
 DISCRIMINATORS.update(
-    {"srgan": Discriminator, "esrgan": ESRGANDiscriminator, "unet": UNetDiscriminator}
+    {
+        "srgan": Discriminator,
+        "esrgan": ESRGANDiscriminator,
+        "unet": UNetDiscriminator,
+        "patch": PatchDiscriminator,
+    }
 )
 
 

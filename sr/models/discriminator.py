@@ -1,12 +1,15 @@
-"""Discriminators: classifiers of photographs and super-resolved images, of SRGAN, ESRGAN and
-Real-ESRGAN.
+"""Discriminators: classifiers of photographs and super-resolved images, of SRGAN, ESRGAN,
+Real-ESRGAN and pix2pix.
 
 SRGAN's has eight convolutions of size 3, from 64 to 512 channels, every second with stride 2, then
 two dense layers; ESRGAN's ten, those with stride of size 4. Other than in the papers, the features
 are average-pooled to a fixed size before the dense layers: the same for the papers' patches of 96
-and 128, and any other size is possible. Real-ESRGAN's is a U-Net, with a logit for each pixel.
+and 128, and any other size is possible. Real-ESRGAN's is a U-Net, with a logit for each pixel;
+pix2pix's PatchGAN has one for each patch of 70 x 70.
 
 References:
+    | Image-to-image translation with conditional adversarial networks (Isola et al., CVPR 2017),
+    | pix2pix, whose layers have the names of its authors' PyTorch code
     | ESRGAN (Wang et al., 2018), Real-ESRGAN (Wang et al., 2021); BasicSR
     | ``archs/discriminator_arch.py``, whose names the layers have
     | Photo-realistic single image super-resolution using a generative adversarial network (Ledig
@@ -23,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-__all__ = ["Discriminator", "ESRGANDiscriminator", "UNetDiscriminator"]
+__all__ = ["Discriminator", "ESRGANDiscriminator", "PatchDiscriminator", "UNetDiscriminator"]
 
 WIDTHS = (1, 1, 2, 2, 4, 4, 8, 8)
 """Channels of the convolutions relative to the first."""
@@ -102,6 +105,35 @@ class ESRGANDiscriminator(nn.Module):
                 x = leaky(x)
         x = F.adaptive_avg_pool2d(x, 4).flatten(1)
         return self.linear2(leaky(self.linear1(x)))
+
+
+class PatchDiscriminator(nn.Module):
+    """HR (B, 3, H, W) in [0, 1], sides of at least 24 -> logits (B, 1, H / 8 - 2, W / 8 - 2), one
+    for each patch of 70 x 70: pix2pix's PatchGAN, without a condition.
+
+    Args:
+        channels: Channels of the first convolution.
+        layers: Convolutions of stride 2: 1, 2 and 3 see patches of 16, 34 and 70.
+    """
+
+    def __init__(self, channels: int = 64, layers: int = 3) -> None:
+        super().__init__()
+        self.config: dict[str, Any] = {"channels": channels, "layers": layers}
+        parts: list[nn.Module] = [nn.Conv2d(3, channels, 4, 2, 1), nn.LeakyReLU(0.2)]
+        before = channels
+        for i in range(1, layers + 1):
+            after = channels * min(2**i, 8)
+            stride = 2 if i < layers else 1
+            parts += [
+                nn.Conv2d(before, after, 4, stride, 1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.LeakyReLU(0.2),
+            ]
+            before = after
+        self.model = nn.Sequential(*parts, nn.Conv2d(before, 1, 4, 1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.model(image)
 
 
 class UNetDiscriminator(nn.Module):

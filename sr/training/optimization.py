@@ -42,11 +42,18 @@ def lr_lambda(config: Config, progress: float, steps: int) -> float:
         config: Its schedule.
         progress: Share of the phase that is done, in [0, 1].
         steps: Steps done in the phase, for the warm-up.
+
+    References:
+        MiniCPM (Hu et al., 2024), section 4, of the schedule wsd
+        https://arxiv.org/abs/2404.06395
     """
     warmup = min(1.0, (steps + 1) / config.warmup) if config.warmup else 1.0
     if config.schedule == "cosine":
         cosine = 0.5 * (1 + math.cos(math.pi * progress))
         return warmup * (config.floor + (1 - config.floor) * cosine)
+    if config.schedule == "wsd":
+        left = min(1.0, (1 - progress) / config.decay)
+        return warmup * (config.floor + (1 - config.floor) * left)
     if config.schedule == "step":
         return warmup * config.gamma ** sum(progress >= place for place in config.milestones)
     return warmup

@@ -52,7 +52,7 @@ class Gan(Settings):
         objective: Adversarial loss: vanilla (cross-entropy), lsgan or hinge.
         relativistic: Whether logits are compared with the mean of the other side's (ESRGAN).
         smoothing: The discriminator's label of photographs is 1 - smoothing; vanilla only.
-        architecture: Discriminator: srgan, esrgan or unet.
+        architecture: Discriminator: srgan, esrgan, unet or patch.
         discriminator: Settings of its constructor.
     """
 
@@ -127,11 +127,13 @@ class Config(Settings):
         last_rate: Learning rate of SRCNN's last layer relative to the others.
         momentum: Momentum of SGD; beta_1 of Adam.
         beta2: beta_2 of Adam.
-        schedule: Factor of the learning rate: constant, cosine (from 1 to ``floor``), or step
-            (times ``gamma`` at each milestone).
+        schedule: Factor of the learning rate: constant, cosine (from 1 to ``floor``), step
+            (times ``gamma`` at each milestone), or wsd (warm-up, stable, decay: 1, then linear to
+            ``floor``).
         milestones: Fractions of the run.
         gamma: See ``schedule``.
         floor: See ``schedule``.
+        decay: Share of the run in which the rate of ``wsd`` falls.
         warmup: Steps of linear warm-up.
         clip: Largest norm of the gradient; 0: no clipping.
         ema: Decay of the moving average of the weights, which is then the model that is validated
@@ -178,10 +180,11 @@ class Config(Settings):
     last_rate: Annotated[float, Field(gt=0)] = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    schedule: Literal["constant", "cosine", "step"] = "constant"
+    schedule: Literal["constant", "cosine", "step", "wsd"] = "constant"
     milestones: tuple[Fraction, ...] = (0.5,)
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
     floor: Fraction = 0.01
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.2
     warmup: Count = 0
     clip: Weight = 0.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0

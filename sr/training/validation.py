@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from degrade.errors import UserError
 from degrade.recipe import Recipe
 from sr.examples import Example, load_examples
+from sr.metrics.dists import load_dists
 from sr.metrics.lpips import load_lpips
 from sr.metrics.psnr_ssim import WINDOW, psnr, ssim
 from sr.models import Model
@@ -51,6 +52,11 @@ class Scores:
     means: dict[str, float]
     chosen_by: str | None
     shown: list[Shown]
+
+
+def measure_of(distance: nn.Module) -> Measure:
+    """Return a distance of two images as a measure, on their device."""
+    return lambda sr, hr, _shave: float(distance.to(sr.device)(sr, hr))
 
 
 def is_better(metric: str, value: float, best: float | None) -> bool:
@@ -92,17 +98,23 @@ class Validation:
         result.
         """
         wanted = self.config.best_by
-        perceptual = wanted == "lpips" or (wanted == "auto" and self.config.trainer == "gan")
-        if perceptual:
+        loaders: dict[str, Callable[[], nn.Module]] = {"lpips": load_lpips, "dists": load_dists}
+        if wanted in loaders:
+            names = [wanted]
+        elif wanted == "auto" and self.config.trainer == "gan":
+            names = [*loaders]
+        else:
+            return {"auto": "psnr_y", "none": None}.get(wanted, wanted)
+        for name in names:
             try:
-                distance = load_lpips()
+                distance = loaders[name]()
             except MissingWeightsError as error:
                 if wanted != "auto":
                     raise UserError(f"best_by {wanted}: {error}") from None
-                return None
-            self.metrics["lpips"] = lambda sr, hr, _shave: float(distance.to(sr.device)(sr, hr))
-            return "lpips"
-        return {"auto": "psnr_y", "none": None}.get(wanted, wanted)
+                continue
+            self.metrics[name] = measure_of(distance)
+            return name
+        return None
 
     def _check(self) -> None:
         least = WINDOW + 2 * self.config.scale

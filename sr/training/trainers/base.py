@@ -24,7 +24,7 @@ from sr.training.settings import Config
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["FurtherLosses", "Trainer", "build_model", "build_pixel_loss", "seeded"]
+__all__ = ["FurtherLosses", "Trainer", "build_model", "build_pixel_loss", "rehearse", "seeded"]
 
 
 class Trainer(Protocol):
@@ -90,17 +90,41 @@ def _mismatch(config: Config, model: Model, trained: Model) -> str:
 
 def build_pixel_loss(config: Config, fabric: Fabric) -> Callable[[Tensor, Tensor], Tensor]:
     """Build ``config.loss``. Raises UserError."""
-    return _build(config.loss, fabric)
+    loss = _build(config.loss, config, fabric)
+    if getattr(loss, "needs_average", False):
+        raise UserError(
+            f"loss {config.loss}: is one of `losses`; --set 'losses={{{config.loss}: 1}}'"
+        )
+    return loss
 
 
-def _build(name: str, fabric: Fabric) -> Callable[..., Tensor]:
+def _build(name: str, config: Config, fabric: Fabric) -> Callable[..., Tensor]:
     try:
         loss = build_loss(name)
     except MissingWeightsError as error:
         raise UserError(f"loss {name}: {error}") from None
     if isinstance(loss, nn.Module):
         loss.to(fabric.device).eval().requires_grad_(False)
+    images = 3 if getattr(loss, "needs_average", False) else 2
+    rehearse(f"loss {name}", loss, config, fabric, images)
     return loss
+
+
+def rehearse(
+    what: str, call: Callable[..., Any], config: Config, fabric: Fabric, images: int = 1
+) -> None:
+    """Try a network or a loss on black patches, before the training starts. Raises UserError if
+    the patch is too small for it, or of a wrong multiple.
+    """
+    patch = torch.zeros(1, 3, config.patch, config.patch, device=fabric.device)
+    try:
+        with torch.no_grad():
+            call(*[patch] * images)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise UserError(
+            f"patch {config.patch}: the {what} cannot take patches of this side: "
+            f"{str(error).splitlines()[0]}; give another --set patch=N, a larger one mostly"
+        ) from None
 
 
 class FurtherLosses:
@@ -113,7 +137,7 @@ class FurtherLosses:
     def __init__(self, config: Config, fabric: Fabric) -> None:
         self.fabric = fabric
         self.losses = {
-            name: (weight, _build(name, fabric))
+            name: (weight, _build(name, config, fabric))
             for name, weight in config.losses.items()
             if weight
         }

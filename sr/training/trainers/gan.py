@@ -19,7 +19,13 @@ from sr.models import DISCRIMINATORS, Model
 from sr.pretrained import MissingWeightsError
 from sr.training.optimization import Losses, TrainState, split
 from sr.training.settings import Config
-from sr.training.trainers.base import FurtherLosses, build_model, build_pixel_loss, seeded
+from sr.training.trainers.base import (
+    FurtherLosses,
+    build_model,
+    build_pixel_loss,
+    rehearse,
+    seeded,
+)
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -51,10 +57,12 @@ class GANTrainer:
             )
         groups = network.param_groups(config.rate)
         self.generator = TrainState(fabric, network.train(), groups, config)
-        discriminator = self._discriminator()
+        discriminator = self._discriminator().to(fabric.device)
+        rehearse("discriminator", discriminator.eval(), config, fabric)
         groups = [{"params": list(discriminator.parameters()), "lr": config.rate}]
         self.discriminator = TrainState(fabric, discriminator.train(), groups, config, ema=False)
         self.content = self._content().to(fabric.device)
+        rehearse("content loss", self.content, config, fabric, images=2)
         self.pixel = build_pixel_loss(config, fabric)
         self.further = FurtherLosses(config, fabric)
         self._fakes: list[Tensor] = []

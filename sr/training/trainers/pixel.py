@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
+from degrade.errors import UserError
 from degrade.recipe import Pair
 from sr.color import rgb_to_ycbcr
 from sr.models import Model
@@ -28,6 +29,12 @@ class PixelTrainer:
         self.config = config
         self.done = 0
         network = build_model(config)
+        if config.patch <= 2 * network.margin:
+            raise UserError(
+                f"patch {config.patch}: of its result {config.architecture} lacks "
+                f"{network.margin} pixels on each side, so nothing would be left; --set patch=N "
+                f"with N above {2 * network.margin}, or --set model.padding=same"
+            )
         groups = network.param_groups(config.rate)
         if config.architecture == "srcnn":
             groups[-1]["lr"] = config.rate * config.last_rate
