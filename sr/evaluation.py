@@ -26,7 +26,7 @@ from sr.metrics import FIDELITY, Metric, default_metrics, open_metrics
 from sr.models import Model
 from sr.tiles import enlarge_tiled, overlap_of
 
-__all__ = ["Results", "evaluate", "protocol", "score"]
+__all__ = ["TARGETS", "Results", "evaluate", "protocol", "score"]
 
 LPIPS_MISSING = "not measured: no weights of AlexNet, see `sr fetch alexnet`"
 TARGETS = {

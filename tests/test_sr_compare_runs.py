@@ -320,6 +320,8 @@ def test_pairs_and_unpaired_images_are_columns(place: Path, tmp_path: Path) -> N
     assert list(found.lower) == ["blind_metric:brightness"]
     page = report_data(found)
     assert page["cells"]["psnr_y"][0][2]["value"]["mean"] is None
+    assert [cell["rank"] for cell in page["cells"]["psnr_y"][0]][2] is None
+    assert [test["truth"] for test in page["tests"]] == [True, True, False]
     assert "\nbicubic,none,lr:" in to_csv(found)
 
 

@@ -30,6 +30,7 @@ from sr.comparison.statistics import (
     ranking,
 )
 from sr.comparison.tables import seal_as_dict
+from sr.evaluation import TARGETS
 
 __all__ = ["render", "report_data"]
 
@@ -111,6 +112,7 @@ def _test(matrix: Matrix, column: int, metrics: Sequence[str], found: Sequence[P
         "hash": test.hash,
         "base": test.base,
         "level": test.level,
+        "truth": test.protocol.get("target") != TARGETS[None],
         "images": len(test.images),
         "left_out": max(matrix.left_out(metric, column) for metric in metrics),
         "parameters": [_parameter(parameter) for parameter in found],
@@ -153,7 +155,7 @@ def _cells(matrix: Matrix, metric: str) -> list[list[Json]]:
     ]
 
 
-def _cell(matrix: Matrix, metric: str, row: int, column: int, rank: int) -> Json:
+def _cell(matrix: Matrix, metric: str, row: int, column: int, rank: int | None) -> Json:
     baseline, matched = matrix.baseline, matrix.matched(row, column)
     return {
         "value": interval_as_dict(mean_of(cell(matrix, metric, row, column))),

@@ -86,12 +86,11 @@ def gap(matrix: Matrix, metric: str, row: int) -> Interval | None:
     return mean_of(np.mean(losses, 0))
 
 
-def ranking(matrix: Matrix, metric: str, column: int) -> list[int]:
-    """Return the rank of each row by its mean, 1 the best."""
-    rows = range(len(matrix.rows))
-    values = [cell(matrix, metric, row, column) for row in rows]
-    means = [-matrix.sign(metric) * float(own.mean()) if own.size else 0.0 for own in values]
-    return [1 + sum(mean < own for mean in means) for own in means]
+def ranking(matrix: Matrix, metric: str, column: int) -> list[int | None]:
+    """Return the rank of each row by its mean, 1 the best; None where it has no value."""
+    values = [cell(matrix, metric, row, column) for row in range(len(matrix.rows))]
+    means = [-matrix.sign(metric) * float(own.mean()) if own.size else math.nan for own in values]
+    return [None if math.isnan(own) else 1 + sum(mean < own for mean in means) for own in means]
 
 
 def interval_as_dict(found: Interval | None) -> Json | None:
