@@ -393,6 +393,11 @@ def test_hostile_files_become_findings(name: str, rest: str, tmp_path: Path) -> 
         Recipe.load(tmp_path / "out.yaml")
 
 
+@pytest.mark.parametrize("given", ["con", "..", "aux.v1", "日本", "-x", "NUL"])
+def test_names_become_names_of_recipes(given: str, tmp_path: Path) -> None:
+    assert read(tmp_path, basicsr({"name": given})).recipe is not None
+
+
 LEAKS = [
     "a\nname: evil",
     "a\r\nname: evil",

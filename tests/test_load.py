@@ -633,10 +633,11 @@ def test_only_text_files_are_read(kind: str, tmp_path: Path) -> None:
 
 # --- names ---------------------------------------------------------------------------------------
 
-NAMES = ["a", "7", "_x", "realesrgan_x2", "v1.2-rc", "A" * 64]
+NAMES = ["a", "7", "_x", "realesrgan_x2", "v1.2-rc", "A" * 64, "console", "com", "nul_x"]
 NO_NAMES = [
     *("../x", "/tmp/x", "a/b", "a\\b", "C:x", ".", "..", ".hidden", "-x", "", " ", "a b", "a\tb"),
     *("a\nb", "a\0", "\x1b[31m", "[b]", "A" * 65, "日本", "é", "\udce9", "a\u202e", "<b>", "a:b"),
+    *("con", "NUL", "aux.x", "com1", "Lpt9.v2", "v1.", "a.."),
     *(3, None, True, ["a"]),
 ]
 

@@ -5,6 +5,8 @@ All follow from the limit of pixels, :func:`degrade.limits.max_pixels`.
 
 from __future__ import annotations
 
+from typing import Any
+
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
@@ -55,7 +57,7 @@ def check_tiles(picture: ImageFile, name: str) -> None:
     """Raise ImageError if the tiles of a TIFF are larger than an image may be. They are decoded
     whole, and a small image may lie in a large one.
     """
-    tags = picture.tag_v2 if isinstance(picture, TiffImageFile) else {}
+    tags: dict[int, Any] = dict(picture.tag_v2) if isinstance(picture, TiffImageFile) else {}
     if _TILE_WIDTH in tags and _TILE_HEIGHT in tags:
         check_size((int(tags[_TILE_WIDTH]), int(tags[_TILE_HEIGHT])), name, what="tiles of ")
 

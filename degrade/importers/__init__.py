@@ -36,6 +36,7 @@ from degrade.importers.osediff import osediff
 from degrade.importers.redux import REDUX_ONLY, redux
 from degrade.loading.builder import load
 from degrade.loading.positions import compose, read_text
+from degrade.storage.names import portable
 
 __all__ = ["DIALECTS", "Finding", "Imported", "read_options"]
 
@@ -136,8 +137,9 @@ def _assemble(dialect: str, path: Path, options: Options, stages: Config) -> Imp
         options.report("note", "", f"left out, hence upstream's default: {values}")
     name = str(options.get("name")) if "name" in options else path.stem
     scale = options.number("scale", 1, 16)
+    name = re.sub(r"[^A-Za-z0-9]+", "_", name)[:64].strip("_")
     recipe = {
-        "name": re.sub(r"[^A-Za-z0-9]+", "_", name)[:64].strip("_") or "imported",
+        "name": name if name and portable(name) else f"imported_{name}".strip("_"),
         "scale": int(scale),
         "description": f"Imported from {printable(path.name)} ({dialect})",
         **{stage: steps for stage, steps in stages.items() if steps},

@@ -31,6 +31,7 @@ from degrade.loading.inheritance import RESERVED, copy, inherit, override, read
 from degrade.loading.positions import Document, KeyPath
 from degrade.nodes import Maybe, Node, Sequence, Step
 from degrade.shorthand import parse
+from degrade.storage.names import portable
 
 __all__ = ["Spec", "load"]
 
@@ -102,12 +103,12 @@ class Builder:
     def spec(self) -> Spec | None:
         data = self.document.data
         name, scale = data.get("name"), data.get("scale")
-        if not isinstance(name, str) or not re.fullmatch(NAME, name):
+        if not isinstance(name, str) or not re.fullmatch(NAME, name) or not portable(name):
             self.wrong(
                 ("name",),
                 "name",
                 f"{printable(repr(name))[:80]} should be a name of letters, digits, . _ and -,"
-                " at most 64; it names files",
+                " at most 64, and no device of Windows; it names files",
             )
         if not isinstance(scale, int) or isinstance(scale, bool) or not 1 <= scale <= 16:
             self.wrong(("scale",), "scale", f"{scale!r} should be a whole number from 1 to 16")

@@ -98,7 +98,8 @@ def compose(text: str, file: str) -> Document:
             except (ValueError, OverflowError) as error:
                 # Of PyYAML's own int() and chr(), as for "\\U00110000".
                 raise yaml.MarkedYAMLError(
-                    problem=f"not YAML ({error})", problem_mark=loader.get_mark()
+                    problem=f"not YAML ({error})",
+                    problem_mark=cast("yaml.Mark", loader.get_mark()),
                 ) from None
             if root is None:
                 raise RecipeError([Problem(file, 1, "", "the file is empty")])

@@ -20,6 +20,7 @@ __all__ = [
     "move_aside",
     "open_regular",
     "place",
+    "read_extent",
     "read_regular",
     "sha256",
     "sweep",
@@ -88,6 +89,28 @@ def read_regular(path: str | os.PathLike[str], most: int) -> bytes:
         if size > most:
             raise UserError(f"{os.fspath(path)}: has {size} bytes; at most {most} are read")
         return file.read(most)
+
+
+def read_extent(path: str | os.PathLike[str], offset: int, size: int, what: str) -> bytes:
+    """Return some bytes of a regular file. It is not kept open: threads and processes may share
+    what reads it.
+
+    Args:
+        path: The file.
+        offset: Of the first byte.
+        size: In bytes.
+        what: What the bytes are, for the error.
+
+    Raises:
+        UserError: the file ends within them, or is not a regular file.
+        OSError: it cannot be read.
+    """
+    with open_regular(path) as file:
+        file.seek(offset)
+        data = file.read(size)
+    if len(data) != size:
+        raise UserError(f"{os.fspath(path)}: ends within {what}; it was cut short")
+    return data
 
 
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)

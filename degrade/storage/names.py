@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import re
 
-__all__ = ["escape", "shorten", "unescape"]
+__all__ = ["escape", "portable", "shorten", "unescape"]
 
 # Control characters, line and paragraph separators, lone surrogates, and a percent sign that would
 # otherwise read as an escape.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|%(?=[0-9A-F]{2})")
 _ESCAPES = re.compile(r"(?:%[0-9A-F]{2})+")
 _DIGITS = 8
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def escape(name: str) -> str:
@@ -74,3 +75,13 @@ def shorten(name: str, most: int) -> str:
         return name
     kept = raw[: most - _DIGITS - 1].decode(errors="ignore")
     return f"{kept}~{hashlib.sha256(raw).hexdigest()[:_DIGITS]}"
+
+
+def portable(name: str) -> bool:
+    """Return whether Windows lets a file or folder have a name that is otherwise plain: it is no
+    device and has no dot at its end, which would be dropped.
+
+    >>> portable("con"), portable("NUL.txt"), portable("v1."), portable("console")
+    (False, False, False, True)
+    """
+    return not (_DEVICES.fullmatch(name) or name.endswith("."))

@@ -173,7 +173,7 @@ def _check(settings: SynthSettings, scale: int, shard: int) -> None:
         )
     margin = settings.margin
     most = (math.isqrt(max_pixels()) - (patch or 0)) // 2
-    if margin % scale or not 0 <= margin <= most:
+    if margin % scale or not 0 <= margin <= max(most, 0):
         problems.append(
             f"--margin {margin} should be a multiple of the scale {scale}, from 0 to {most}"
         )

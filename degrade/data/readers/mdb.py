@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from degrade.errors import UserError
-from degrade.storage.files import open_regular
+from degrade.storage.files import open_regular, read_extent
 
 __all__ = ["Database"]
 
@@ -63,13 +63,7 @@ class Database:
         """Return the value of a key, or None. Raises UserError if the file was cut since."""
         if key not in self:
             return None
-        offset, size = self._extents[key.encode()]
-        with open_regular(self.path) as file:  # not kept: threads and processes share the reader
-            file.seek(offset)
-            data = file.read(size)
-        if len(data) != size:
-            raise UserError(f"{self.path}: ends within {key}; it was cut short")
-        return data
+        return read_extent(self.path, *self._extents[key.encode()], key)
 
 
 class _Tree:

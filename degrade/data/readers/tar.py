@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from degrade.errors import UserError
-from degrade.storage.files import open_regular
+from degrade.storage.files import open_regular, read_extent
 
 __all__ = ["IndexedTar", "Member", "members"]
 
@@ -61,13 +61,7 @@ class IndexedTar:
 
     def read(self, name: str) -> bytes:
         """Return a member's contents. Raises UserError if the file ends within it."""
-        start, size = self.extents[name]
-        with open_regular(self.path) as file:  # not kept: threads and processes share the reader
-            file.seek(start)
-            data = file.read(size)
-        if len(data) != size:
-            raise UserError(f"{self.path}: ends within {name}; it was cut short")
-        return data
+        return read_extent(self.path, *self.extents[name], name)
 
 
 def members(file: BinaryIO) -> Iterator[Member]:
