@@ -28,6 +28,7 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
@@ -42,7 +43,7 @@ from degrade.recipe import Recipe
 from degrade.storage.files import write_atomic
 from degrade.synthesis.writers import FORMATS
 from sr.losses import LOSSES
-from sr.models import MODELS
+from sr.models import MODELS, build
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -59,6 +60,8 @@ CHANGES = (
     (r"^sr train (.*)--steps \d+", r"sr train \1--steps 3 --set batch=2 --set tensorboard=false"),
     (r"^sr compare (.*)--steps \d+", r"sr compare \1--steps 3 --set srcnn.batch=2"),
     (r"^sr compare --quick", "sr compare --quick --steps 3 --set srcnn.batch=2"),
+    (r"sparse,srcnn,srresnet,srgan,rrdb,", "srcnn,srgan,"),
+    (r"--seeds 3", "--seeds 1"),
     (r"--patch 256", "--patch 64"),
     (r"size=(256|128)", "size=64"),
     (r"^degrade synth", "degrade synth --workers 1"),
@@ -90,7 +93,7 @@ def changed(text: str) -> str:
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder with what the pages speak of: DIV2K/HR, Set5, photo.jpg, options.yml."""
+    """A folder with what the pages speak of: DIV2K/HR, Set5, photo.jpg, options.yml, weights."""
     photo = read_image(sample_images()[1]).pixels
     for place, count in (("DIV2K/HR", 5), ("Set5", 2)):
         (tmp_path / place).mkdir(parents=True)
@@ -102,6 +105,8 @@ def folder(tmp_path, monkeypatch):
         text for _, title, text in blocks(ROOT / "docs/looking.md") if title == "options.yml"
     ]
     (tmp_path / "options.yml").write_text(options, "utf-8")
+    compact = build("compact", scale=4, channels=4, convolutions=1)
+    torch.save({"params": compact.state_dict()}, tmp_path / "realesr-animevideov3.pth")
     before = [(registry, dict(registry)) for registry in (REGISTRY, FORMATS, MODELS, LOSSES)]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SR_CACHE", str(tmp_path / "cache"))
