@@ -356,6 +356,16 @@ def test_quick_never_judges_on_what_it_trains_on(tmp_path: Path) -> None:
     assert not learned & judged
 
 
+@pytest.mark.parametrize("model", ["", "srcnn", "srresnet", "srgan", "rrdb"])
+def test_quick_plans_any_of_its_methods(tmp_path: Path, model: str) -> None:
+    """With small networks for those that are asked for, and none for the others."""
+    asked = ["--models", model] if model else []
+    command = ["compare", "--quick", "--dry-run", "--output", str(tmp_path / "out"), *asked]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "evaluations" in result.output
+
+
 def test_command(matrix: Matrix, place: Path) -> None:
     file = place / "comparison.yaml"
     file.write_text(json.dumps(settings(place).model_dump(mode="json")))

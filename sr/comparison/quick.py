@@ -14,7 +14,7 @@ from degrade.images.files import Pixels, read_image
 from degrade.images.pixels import encode_png, to_uint8
 from degrade.images.samples import sample_images
 from sr import checkpoint
-from sr.comparison.config import BICUBIC, Comparison, read_comparison
+from sr.comparison.config import BICUBIC, Comparison, read_comparison, settable
 
 __all__ = ["quick_comparison"]
 
@@ -56,6 +56,10 @@ def quick_comparison(flags: Mapping[str, Any]) -> Comparison:
     """
     given = {name: value for name, value in flags.items() if value is not None}
     comparison = read_comparison(None, {**QUICK, **given})
+    if "settings" not in given:  # those of methods that are not trained would be an error
+        known = settable(comparison)
+        kept = {name: of for name, of in comparison.settings.items() if name in known}
+        comparison = comparison.model_copy(update={"settings": kept})
     root = Path(comparison.out) / "images"
     for path in sample_images():
         pixels = to_uint8(read_image(path).pixels)
