@@ -254,7 +254,7 @@ def test_a_terminal_has_a_bar() -> None:
     assert "3/3" in console.file.getvalue()
 
 
-MANY = ("--workers", "2", "--per-image", "200")
+MANY = ("--workers", "2", "--per-image", "2000")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no signal to a group of processes")

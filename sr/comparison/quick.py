@@ -58,7 +58,10 @@ def quick_comparison(flags: Mapping[str, Any]) -> Comparison:
     comparison = read_comparison(None, {**QUICK, **given})
     if "settings" not in given:  # those of methods that are not trained would be an error
         known = settable(comparison)
-        kept = {name: of for name, of in comparison.settings.items() if name in known}
+        kept = {name: dict(of) for name, of in comparison.settings.items() if name in known}
+        if "steps" in given:
+            for settings in kept.values():
+                settings.pop("steps", None)
         comparison = comparison.model_copy(update={"settings": kept})
     root = Path(comparison.out) / "images"
     for path in sample_images():
