@@ -20,6 +20,7 @@ from torch import Tensor
 
 from degrade.errors import UserError
 from degrade.recipe import Recipe
+from sr.alignment import Alignment
 from sr.checkpoint import versions
 from sr.examples import Example, Examples
 from sr.metrics import FIDELITY, Metric, default_metrics, open_metrics
@@ -113,7 +114,8 @@ def evaluate(
     overlap: int | None = None,
     on_error: Callable[[str, UserError], None] | None = None,
 ) -> Results:
-    """Evaluate a model, which must be in eval mode.
+    """Evaluate a model, which must be in eval mode. The protocol of ready-made pairs says whether
+    they are aligned.
 
     Args:
         model: Of the data's scale.
@@ -137,12 +139,16 @@ def evaluate(
     examples = data if isinstance(data, Examples) else _listed(data, recipe)
     if examples.target is None:
         _check_blind(metrics)
+    photographed = isinstance(data, Examples) and examples.recipe is None and examples.target
+    alignment = Alignment()
     images: dict[str, dict[str, float]] = {}
     for i, label in enumerate(examples.names):
         try:
             example = examples[i]
             sr = _upscale(model, name, example, tile, overlap)
             images[label] = _measure(metrics, sr, example, model.scale)
+            if photographed:
+                alignment.add(label, example.lr, example.hr)
         except UserError as error:
             if on_error is None:
                 raise
@@ -152,7 +158,10 @@ def evaluate(
             on_image(example, sr)
     if not images:
         raise UserError(f"{name}: no images to evaluate on")
-    return Results(name, protocol(model, examples, metrics, tile, overlap), images)
+    described = protocol(model, examples, metrics, tile, overlap)
+    if alignment.shifts:
+        described["alignment"] = alignment.describe()
+    return Results(name, described, images)
 
 
 def _listed(data: Sequence[Example], recipe: Recipe | None) -> Examples:

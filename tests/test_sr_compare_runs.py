@@ -19,6 +19,7 @@ from test_sr_compare import place, settings  # noqa: F401  (place is a fixture)
 from typer.testing import CliRunner
 
 from degrade.errors import UserError
+from degrade.images.files import read_image
 from degrade.images.pixels import encode_png
 from degrade.recipe import Recipe
 from degrade.rng import Key
@@ -323,6 +324,35 @@ def test_pairs_and_unpaired_images_are_columns(place: Path, tmp_path: Path) -> N
     assert [cell["rank"] for cell in page["cells"]["psnr_y"][0]][2] is None
     assert [test["truth"] for test in page["tests"]] == [True, True, False]
     assert "\nbicubic,none,lr:" in to_csv(found)
+    assert [": HR and LR are aligned" in note for note in found.notes] == [True]
+    assert page["protocol"]["notes"] == found.notes
+
+
+def test_shifted_pairs_are_said(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    for i, path in enumerate(sorted((place / "test").iterdir())):
+        pixels = read_image(path).pixels
+        for side, start in (("hr", 0), ("lr", 8)):
+            (tmp_path / "set" / side).mkdir(parents=True, exist_ok=True)
+            cut = np.ascontiguousarray(pixels[start:, :][:32, :32][:: 1 + (side == "lr")])
+            cut = np.ascontiguousarray(cut[:, :: 1 + (side == "lr")])
+            (tmp_path / "set" / side / f"{i}.png").write_bytes(encode_png(cut))
+    pairs = f"pairs:{tmp_path / 'set'}"
+    command = ["compare", "--models", "bicubic", "--test", pairs, "--scale", "2"]
+    result = CliRunner().invoke(app, [*command, "--output", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert "HR and LR are not aligned" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("name", ["matrix.csv", "matrix.json", "report.html"])
+def test_files_of_others_are_kept(name: str, place: Path, tmp_path: Path) -> None:  # noqa: F811
+    (tmp_path / name).write_text("mine")
+    command = ["compare", "--models", "bicubic", "--test", "bicubic", "--scale", "2"]
+    command += ["--val", str(place / "test"), "--output", str(tmp_path)]
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, UserError)
+    assert f"{name}: is already there" in str(result.exception)
+    assert (tmp_path / name).read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_set_without_ground_truth_needs_a_metric_without(place: Path, tmp_path: Path) -> None:  # noqa: F811

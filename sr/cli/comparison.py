@@ -123,7 +123,7 @@ def compare_command(
     from sr.comparison.config import override, read_comparison
     from sr.comparison.cost import estimate
     from sr.comparison.quick import quick_comparison
-    from sr.comparison.results import write_results
+    from sr.comparison.results import check_folder, write_results
     from sr.comparison.tables import print_matrix
     from sr.comparison.workers import torchrun_processes
     from sr.training.progress import training_progress
@@ -164,6 +164,7 @@ def compare_command(
         for line in estimate(plan_comparison(comparison, tell), tell).lines():
             out.print(line, soft_wrap=True)
         return
+    check_folder(Path(comparison.out))
     with training_progress(err) as update:
 
         def callback(name: str, status: Status | None) -> None:
@@ -175,4 +176,6 @@ def compare_command(
         matrix = run_comparison(comparison, callback)
     folder = write_results(matrix)
     print_matrix(out, matrix)
+    for note in matrix.notes:
+        out.print(note, soft_wrap=True, markup=False)
     out.print(f"Look at {folder / 'report.html'}", soft_wrap=True)

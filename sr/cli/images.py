@@ -86,7 +86,6 @@ def eval_command(
     from degrade.errors import UserError
     from degrade.images.pixels import encode_png
     from degrade.recipe import Recipe
-    from sr.alignment import Alignment
     from sr.checkpoint import load, write
     from sr.evaluation import evaluate
     from sr.examples import LR_ONLY, PAIRS, Example, load_examples
@@ -106,13 +105,10 @@ def eval_command(
     degrade = None if on_disk else Recipe.load(recipe, loaded.scale)
     window = max(metric.window for metric in opened.values())
     examples = load_examples(data, degrade, seed, target, window)
-    alignment = Alignment()
     shown: list[tuple[str, Tensor, Tensor, Tensor]] = []
     failures: list[str] = []
 
     def keep(example: Example, sr: Tensor) -> None:
-        if data.startswith(PAIRS):
-            alignment.add(example.name, example.lr, example.hr)
         if figure is not None and len(shown) < FIGURE_ROWS and example.truth is not None:
             shown.append((example.name, example.lr, sr, example.truth))
 
@@ -129,8 +125,6 @@ def eval_command(
         overlap=overlap,
         on_error=note_failure,
     )
-    if alignment.shifts:
-        results.protocol["alignment"] = alignment.describe()
     print_results(results, opened)
     if json_file is not None:
         text = json.dumps(results.as_dict(), indent=2, allow_nan=False)

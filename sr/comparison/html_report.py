@@ -76,7 +76,7 @@ def report_data(matrix: Matrix) -> Json:
         "resamples": DRAWS,
         "level": LEVEL,
         "plain": matrix.baseline,
-        "protocol": dict(matrix.tests[0].protocol),
+        "protocol": {**matrix.tests[0].protocol, "notes": matrix.notes},
         "versions": checkpoint.versions(),
         "metrics": [_metric(matrix, name) for name in metrics],
         "tests": [

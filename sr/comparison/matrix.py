@@ -103,6 +103,15 @@ class Matrix:
     representatives: Representatives | None = None
     lower: Sequence[str] = ()
 
+    @property
+    def notes(self) -> list[str]:
+        """What was found about test sets: whether pairs are aligned, files that were left out."""
+        found = [
+            (test.name, [*test.protocol.get("notes", []), test.protocol.get("alignment", "")])
+            for test in self.tests
+        ]
+        return [f"{name}: {note}" for name, notes in found for note in notes if note]
+
     def sign(self, metric: str) -> int:
         """Return 1 for a metric of which higher values are better, else -1."""
         return -1 if metric in self.lower else 1

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
+from degrade.errors import UserError
 from sr import checkpoint
 from sr.comparison import html_report
 from sr.comparison.matrix import Matrix
 from sr.comparison.tables import to_csv, to_json
 
-__all__ = ["write_results"]
+__all__ = ["check_folder", "write_results"]
+
+
+FILES = ("matrix.csv", "matrix.json", "report.html")
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse to write over files that are not of a comparison. Raises UserError."""
+    if (folder / "cells").is_dir() or (folder / "runs").is_dir():
+        return
+    for name in FILES:
+        if os.path.lexists(folder / name):
+            raise UserError(
+                f"{folder / name}: is already there, and is of no comparison; choose another "
+                "--output"
+            )
 
 
 def write_results(matrix: Matrix) -> Path:
