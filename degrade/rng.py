@@ -56,14 +56,15 @@ class Key:
 
     @staticmethod
     def of(seed: int, index: ArrayLike, epoch: ArrayLike = 0) -> Key:
-        """The keys of samples ``index`` of one epoch, or of an epoch each.
+        """The keys of samples ``index`` of one epoch, or of an epoch each. Seeds count modulo
+        2^64.
 
         >>> Key.of(0, [3, 4]).fold("first.jpeg.quality").uniform().shape
         (2,)
 
         Raises:
             TypeError: what is no integer.
-            ValueError: an integer of more than 64 bits, or other shapes than () and (B,).
+            ValueError: an index or epoch of more than 64 bits, or other shapes than () and (B,).
         """
         root = _mix(np.full(1, integer("seed", seed) % 2**64, np.uint64))
         root = _mix(root ^ integers("epoch", epoch).view(np.uint64))

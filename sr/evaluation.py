@@ -139,7 +139,7 @@ def evaluate(
     examples = data if isinstance(data, Examples) else _listed(data, recipe)
     if examples.target is None:
         _check_blind(metrics)
-    photographed = isinstance(data, Examples) and examples.recipe is None and examples.target
+    paired = isinstance(data, Examples) and examples.recipe is None and examples.target
     alignment = Alignment()
     images: dict[str, dict[str, float]] = {}
     for i, label in enumerate(examples.names):
@@ -147,7 +147,7 @@ def evaluate(
             example = examples[i]
             sr = _upscale(model, name, example, tile, overlap)
             images[label] = _measure(metrics, sr, example, model.scale)
-            if photographed:
+            if paired:
                 alignment.add(label, example.lr, example.hr)
         except UserError as error:
             if on_error is None:

@@ -110,7 +110,7 @@ class Run:
             if os.path.lexists(self.folder / name):
                 raise UserError(
                     f"{self.folder / name}: is already there, and is of no run; choose another "
-                    "--out"
+                    "--output"
                 )
 
     def begin(self, trainer: Trainer, state: Mapping[str, Any] | None) -> None:
