@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from degrade.data.epochs import EpochDataset, EpochSampler
     from degrade.data.pairs import DegradedFolder, PairedFolder, pairs
     from degrade.data.patches import PatchFolder
+    from degrade.data.prefetch import prefetch
     from degrade.distributions import Const, Dist
     from degrade.errors import RecipeError
     from degrade.fields import Categorical, Probability, Range
@@ -38,6 +39,7 @@ _HOME = {
     "fields": ("Categorical", "Probability", "Range"),
     "errors": ("RecipeError",),
     "data.patches": ("PatchFolder",),
+    "data.prefetch": ("prefetch",),
     "plan": ("Plan",),
     "recipe": ("Pair", "Recipe", "recipes"),
     "rng": ("Key",),
@@ -69,6 +71,7 @@ __all__ = [
     "RecipeError",
     "degrade_batch",
     "pairs",
+    "prefetch",
     "recipes",
 ]
 

@@ -14,7 +14,6 @@ call makes the records of a whole batch, a hundred times faster.
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,7 +99,7 @@ class Code:
     @contextmanager
     def guard(self, address: str, low: float, high: float = math.inf) -> Generator[None]:
         """What is written within is for samples with a value in [low, high)."""
-        bounds = _bits(low), _bits(high)
+        bounds = native.word_of(low), native.word_of(high)
         self._words += [_GUARD, self._places[address], *bounds, 0]
         begin = len(self._words)
         yield
@@ -130,8 +129,8 @@ class Code:
         self._words += [_STEP, known.code, _signed(address_hash(scope)), len(known.fields)]
         for name in known.fields:
             place = self._places.get(f"{scope}.{name}", -1)
-            self._words += [place, _bits(values[name])]
-        self._words += [len(settings), *map(_bits, settings)]
+            self._words += [place, native.word_of(values[name])]
+        self._words += [len(settings), *map(native.word_of, settings)]
         self._steps += 1
 
     def target(self) -> None:
@@ -141,10 +140,6 @@ class Code:
     def finish(self) -> NDArray[np.int64] | None:
         """The words; None if Python has to lower this recipe."""
         return np.array([self._steps, *self._words], np.int64) if self._known else None
-
-
-def _bits(value: float) -> int:
-    return struct.unpack("<q", struct.pack("<d", value))[0]
 
 
 def _signed(word: int) -> int:

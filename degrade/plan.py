@@ -12,14 +12,17 @@ import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from degrade.distributions import Choice, Dist
 from degrade.fields import Variable
-from degrade.quantiles import Quantiles
-from degrade.rng import Key
+from degrade.kernels import native
+from degrade.kernels.base import address
+from degrade.quantiles import GIVEN, Quantiles, encode
+from degrade.rng import Key, address_hashes
 
 __all__ = ["Column", "Condition", "Plan", "PlanBuilder"]
 
@@ -159,12 +162,16 @@ class Plan:
         return Plan.read(columns, rows, keys)
 
 
+_DRAW, _MEETS = range(2)
+
+
 class PlanBuilder:
     """Draws the plans of a recipe, and validates those that were read.
 
-    Every variable is evaluated for every sample, and the values that a sample does not need are
-    then masked. Draws are addressed, so an unneeded one changes no other, and a handful of array
-    operations makes a plan, however many variables there are.
+    Draws are addressed, so one that a sample does not need changes no other. Native code leaves it
+    out; NumPy evaluates every variable for every sample and then masks what was not needed, which
+    takes a handful of array operations, however many variables there are. Both are equal to the
+    last bit.
 
     Args:
         draws: The variables in the order of the recipe, each after the one that decides whether
@@ -182,12 +189,54 @@ class PlanBuilder:
         self._addresses = tuple(draw.address for draw in self._draws)
         place = {address: j for j, address in enumerate(columns)}
         self._place = np.array([place[address] for address in self._addresses], np.intp)
-        self._quantiles = Quantiles([stored(draw) for draw in self._draws])
+        self._stored = [stored(draw) for draw in self._draws]
+        self._quantiles = Quantiles(self._stored)
         self._conditions = _Conditions(self._draws)
 
     def draw(self, key: Key) -> Plan:
-        """Draws every variable for B samples."""
+        """Draws every variable for B samples; in native code where it is built."""
+        return self._drawn_in_c(key) if native.available() else self.drawn_in_numpy(key)
+
+    def drawn_in_numpy(self, key: Key) -> Plan:
+        """The definition of :meth:`draw`."""
         return self._fill(key.uniforms(self._addresses), key)
+
+    def _drawn_in_c(self, key: Key) -> Plan:
+        code, others = self._code
+        given = np.empty((len(key), len(others)))
+        if others:
+            levels = key.uniforms(tuple(self._addresses[j] for j in others))
+            for i, j in enumerate(others):
+                given[:, i] = self._stored[j].quantile(levels[:, i])
+        keys = np.ascontiguousarray(key.words)
+        values = np.empty((len(key), len(self.columns)))
+        met = np.empty(self._conditions.count + 1, np.uint8)
+        job = np.array(
+            [
+                *(address(code), len(code), address(keys), len(key)),
+                *(address(given), len(others), address(met), address(values), len(self.columns)),
+            ],
+            np.int64,
+        )
+        native.plan(job)
+        return Plan(self.columns, values, key)
+
+    @cached_property
+    def _code(self) -> tuple[NDArray[np.int64], list[int]]:
+        """The variables as ``plan.c`` reads them, and those that Python evaluates for it."""
+        words: list[int] = []
+        others: list[int] = []
+        hashes = address_hashes(self._addresses).view(np.int64).tolist()
+        for j, dist in enumerate(self._stored):
+            body = encode(dist)
+            if body is None:
+                body = [GIVEN, len(others)]
+                others.append(j)
+            when = self._conditions.of(j)
+            words += [_DRAW, hashes[j], int(self._place[j]), when, len(body), *body]
+            for k, low, high in self._conditions.on(j):
+                words += [_MEETS, k, native.word_of(low), native.word_of(high)]
+        return np.array(words, np.int64), others
 
     def severity(self, level: float, key: Key) -> Plan:
         """Sets every variable to its quantile at a level of severity in [0, 1)."""
@@ -233,6 +282,20 @@ class _Conditions:
         self._low = np.array([each.low for each in conditions])
         self._high = np.array([each.high for each in conditions])
         self._levels = self._by_depth(conditions)
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._source)
+
+    def of(self, j: int) -> int:
+        """The number of the condition of draw ``j``, from 1 on; 0 if it has none."""
+        return int(self._number[j])
+
+    def on(self, j: int) -> list[tuple[int, float, float]]:
+        """The conditions on the value of draw ``j``: number, low and high."""
+        found = np.flatnonzero(self._source == j).tolist()
+        return [(k + 1, float(self._low[k]), float(self._high[k])) for k in found]
 
     def _by_depth(self, conditions: Sequence[Condition]) -> list[tuple[Indices, Indices]]:
         """The conditions inside others, outer ones first: their numbers, and those around them."""

@@ -1,4 +1,5 @@
-"""Quantiles: the quantile functions of many distributions, evaluated together.
+"""Quantiles: the quantile functions of many distributions, evaluated together, or written down for
+native code.
 
 A plan has dozens of columns and often few rows, so that one NumPy call a column costs more than
 its arithmetic. Distributions of one family are therefore evaluated by one call on arrays of their
@@ -21,11 +22,14 @@ from degrade.distributions import (
     Dist,
     Integers,
     Mix,
+    Reciprocal,
+    Sqrt,
     Uniform,
     cumulative,
 )
+from degrade.kernels.native import word_of
 
-__all__ = ["Quantiles"]
+__all__ = ["Quantiles", "encode"]
 
 Real = NDArray[np.float64]
 
@@ -172,3 +176,65 @@ def _family(dist: Dist) -> type[Any]:
         Mix: _Mixes,
     }
     return families.get(type(dist), _Others)
+
+
+# --- for native code -----------------------------------------------------------------------------
+
+_CODES: dict[type[Dist], int] = {
+    kind: code
+    for code, kind in enumerate(
+        (Const, Bernoulli, Uniform, Integers, Sqrt, Reciprocal, Choice, Mix)
+    )
+}
+GIVEN = len(_CODES)
+"""The code of a distribution that is evaluated before: its column follows."""
+
+
+def encode(dist: Dist) -> list[int] | None:
+    """A distribution as the words of 64 bits that ``kernels/native/plan.c`` evaluates, operation
+    by operation as :meth:`Dist.quantile` does; None if it does not know the distribution.
+
+    Args:
+        dist: A choice among numbers, not names.
+    """
+    if type(dist) not in _CODES:  # a subclass may override ``quantile``
+        return None
+    words = [_CODES[type(dist)]]
+    if isinstance(dist, Const):
+        numbers = [dist.value]
+    elif isinstance(dist, Bernoulli):
+        numbers = [dist.p]
+    elif isinstance(dist, Uniform):
+        numbers = [dist.low, dist.high - dist.low]
+    elif isinstance(dist, Integers):
+        numbers = [dist.low, dist.high - dist.low + 1]
+    elif isinstance(dist, Choice):
+        edges = [*_upper_edges(dist.weights)]
+        words.append(len(edges))
+        numbers = [x for pair in zip(edges, dist.values, strict=True) for x in pair]
+    elif isinstance(dist, Mix):
+        return _encode_mix(dist)
+    else:
+        assert isinstance(dist, Sqrt | Reciprocal)
+        inner = encode(dist.of)
+        return None if inner is None else words + inner
+    return words + [word_of(float(x)) for x in numbers]
+
+
+def _encode_mix(dist: Mix) -> list[int] | None:
+    edges, shares = cumulative(dist.weights)
+    words, bodies = [_CODES[Mix], len(dist.parts)], list[int]()
+    for part, *numbers in zip(
+        dist.parts, _upper_edges(dist.weights), edges.tolist(), shares.tolist(), strict=False
+    ):
+        body = encode(part)
+        if body is None:
+            return None
+        words += [*map(word_of, numbers), len(body)]
+        bodies += body
+    return words + bodies
+
+
+def _upper_edges(weights: tuple[float, ...]) -> list[float]:
+    """Where each alternative ends; the last nowhere."""
+    return [*cumulative(weights)[0][1:-1].tolist(), np.inf]

@@ -231,6 +231,7 @@ def main(path: str, count: int) -> None:
         out = execute(run, program, image, tables)
         assert np.isfinite(out).all(), seed
         lowered(library, rng)
+        drawn(library, rng)
     helpers(library)
     sys.stdout.write(f"done {count}\n")
 
@@ -312,6 +313,47 @@ def lowered(library: ctypes.CDLL, rng: np.random.Generator) -> None:
     job += [launches.ctypes.data, ends.ctypes.data, ends[1].ctypes.data, 0, 0, 0]
     count = library.schedule(ctypes.c_void_p(np.array(job, np.int64).ctypes.data))
     assert launches[:count, 2].sum() >= 2 * batch
+
+
+def random_distribution(rng: np.random.Generator, depth: int = 0) -> list[int]:
+    """Words of a distribution for ``plan``."""
+
+    def words(*numbers: float) -> list[int]:
+        return np.array(numbers, np.float64).view(np.int64).tolist()
+
+    kind = int(rng.choice(9 if depth < 3 else 4))
+    if kind in (4, 5):  # a root, a reciprocal
+        return [kind, *random_distribution(rng, depth + 1)]
+    edges = [*np.sort(rng.random(int(rng.integers(0, 5)))).tolist(), np.inf]
+    if kind == 6:  # a choice
+        return [kind, len(edges), *(word for edge in edges for word in words(edge, rng.random()))]
+    if kind == 7:  # a mixture
+        bodies = [random_distribution(rng, depth + 1) for _ in edges]
+        heads = [[*words(edge, 0, 1), len(body)] for edge, body in zip(edges, bodies, strict=True)]
+        return [kind, len(edges), *(word for part in (*heads, *bodies) for word in part)]
+    if kind == 8:
+        return [kind, int(rng.integers(2))]  # given
+    return [kind, *words(*rng.random(1 if kind < 2 else 2))]
+
+
+def drawn(library: ctypes.CDLL, rng: np.random.Generator) -> None:
+    """Draws a random plan, in memory that is just large enough."""
+    batch, columns, conditions = (int(n) for n in rng.integers((0, 1, 0), (4, 5, 4)))
+    code: list[int] = []
+    for column in range(columns):
+        body = random_distribution(rng)
+        when = int(rng.integers(0, min(column, conditions) + 1))
+        code += [0, int(rng.integers(1 << 62)), column, when, len(body), *body]
+        if column < conditions:
+            low, high = np.array([rng.random() / 2, rng.random() / 2 + 0.5]).view(np.int64)
+            code += [1, column + 1, int(low), int(high)]
+    given, values = rng.random((batch, 2)), np.zeros((batch, columns))
+    keys = rng.integers(0, 1 << 62, batch).astype(np.uint64)
+    words, met = np.array(code, np.int64), np.zeros(conditions + 1, np.uint8)
+    at = [array.ctypes.data for array in (words, keys, given, met, values)]
+    job = [at[0], len(words), at[1], batch, at[2], 2, at[3], at[4], columns]
+    library.plan(ctypes.c_void_p(np.array(job, np.int64).ctypes.data))
+    assert not np.isnan(values[:, 0]).any()
 
 
 def helpers(library: ctypes.CDLL) -> None:

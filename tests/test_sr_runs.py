@@ -8,14 +8,9 @@ import re
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import nullcontext
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +29,6 @@ from sr.training.config import Config, configure
 from sr.training.data import dataloader, open_dataset, worker_count
 from sr.training.loop import Status, launch, train
 from sr.training.optimization import lr_lambda
-from sr.training.prefetch import AHEAD, prefetched
 from sr.training.progress import Lines
 from sr.training.run import BEST, LAST, STATE, read_history
 from sr.training.trainers import build_trainer
@@ -451,86 +445,6 @@ def test_ctrl_c_prints_how_to_go_on_and_no_traceback(data: Path, tmp_path: Path)
     assert "Traceback" not in seen + rest
     assert "sr train srcnn --output run --resume" in rest
     assert checkpoint.load_state(tmp_path / "run" / STATE)["method"]["done"] > 0
-
-
-# --- prefetching ---------------------------------------------------------------------------------
-
-
-class Image:
-    """An image on a GPU that is not here."""
-
-    def __init__(self) -> None:
-        self.streams: list[object] = []
-
-    def record_stream(self, stream: object) -> None:
-        self.streams.append(stream)
-
-
-class Stream:
-    """A stream, or an event on one."""
-
-    def __init__(self, *_: object) -> None:
-        self.waited: list[object] = []
-
-    def wait_event(self, event: object) -> None:
-        self.waited.append(event)
-
-    def record(self, stream: object) -> None:
-        self.stream = stream
-
-
-@pytest.fixture
-def training_stream(monkeypatch: pytest.MonkeyPatch) -> Stream:
-    """Stands in for CUDA."""
-    stream = Stream()
-    monkeypatch.setattr(torch.cuda, "Stream", Stream)
-    monkeypatch.setattr(torch.cuda, "Event", Stream)
-    monkeypatch.setattr(torch.cuda, "device", lambda _device: nullcontext())
-    monkeypatch.setattr(torch.cuda, "stream", lambda _stream: nullcontext())
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: stream)
-    return stream
-
-
-def batches(made: list[int], count: int, fails: int | None = None) -> Iterator[Any]:
-    for n in range(count):
-        if n == fails:
-            raise UserError("a file is gone")
-        made.append(n)
-        yield SimpleNamespace(n=n, lr=Image(), hr=Image(), given=Image())
-
-
-def test_batches_are_made_ahead_in_order(training_stream: Stream):
-    made: list[int] = []
-    found = []
-    for pair in prefetched(batches(made, 20), torch.device("cuda")):
-        assert pair.lr.streams == [training_stream], "its memory waits for the training stream"
-        assert len(made) <= len(found) + 1 + AHEAD + 1
-        found.append(pair.n)
-    assert found == list(range(20))
-    assert len(training_stream.waited) == 20
-
-
-def test_errors_of_making_a_batch_come_where_it_would(training_stream: Stream):
-    found: list[int] = []
-    walk = prefetched(batches([], 9, fails=5), torch.device("cuda"))
-
-    def collect() -> None:
-        for pair in walk:
-            found.append(pair.n)
-
-    with pytest.raises(UserError, match="a file is gone"):
-        collect()
-    assert found == [0, 1, 2, 3, 4]
-    assert not any(thread.name == "prefetch" for thread in threading.enumerate())
-
-
-def test_a_walk_that_stops_ends_the_thread(training_stream: Stream):
-    made: list[int] = []
-    walk = prefetched(batches(made, 10**9), torch.device("cuda"))
-    assert [next(walk).n for _ in range(3)] == [0, 1, 2]
-    walk.close()
-    assert len(made) <= 3 + AHEAD + 2
-    assert not any(thread.name == "prefetch" for thread in threading.enumerate())
 
 
 # --- compiled networks ---------------------------------------------------------------------------

@@ -22,13 +22,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from degrade.data.batches import degrade_batch
 from degrade.data.pairs import PairedFolder, PatchFolder, pairs
+from degrade.data.prefetch import prefetch
 from degrade.errors import UserError
 from degrade.images.files import find_sources
 from degrade.plan import Plan
 from degrade.recipe import Pair, Recipe
 from degrade.rng import Key
 from sr.examples import PAIRS
-from sr.training.prefetch import prefetched
 from sr.training.settings import Config
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def dataloader(
         batches = ready_made(loader, config.seed, device)
     else:
         batches = pairs(loader, recipe, config.seed, device, epoch=0)
-    return prefetched(batches, device)
+    return prefetch(batches, device)
 
 
 def worker_count(config: Config, device: torch.device, processes: int = 1) -> int:

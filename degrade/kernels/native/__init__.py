@@ -1,9 +1,10 @@
 """Native: the hot loops of a CPU in C, one image at a time. Optional: without a C compiler at
 installation, or on a processor that they were not built for, the reference runs instead.
 
-:func:`run` works all records of a sample's program; the other functions help to lower one. What a
-finite image becomes has the same bits on every processor: the sources say how. ``hatch_build.py``
-builds them for the instruction sets of ``targets.py``. Nothing here checks its arguments.
+:func:`run` works all records of a sample's program; the other functions draw a plan and lower it.
+What a finite image becomes has the same bits on every processor: the sources say how.
+``hatch_build.py`` builds them for the instruction sets of ``targets.py``. Nothing here checks its
+arguments.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import ctypes
 import functools
 import os
 import platform
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,12 +30,14 @@ __all__ = [
     "band_taps",
     "lower",
     "matrices",
+    "plan",
     "psf_elliptic",
     "psf_gaussian",
     "psf_sinc",
     "run",
     "run_at",
     "schedule",
+    "word_of",
 ]
 
 Taps = NDArray[np.float64]
@@ -94,6 +98,7 @@ _TYPES: dict[str, Any] = {
 _SIGNATURES = {
     "run": "ppl",
     "lower": "p",
+    "plan": "p",
     "schedule": "p",
     "psf_elliptic": "lppppp",
     "psf_sinc": "lppppp",
@@ -137,6 +142,19 @@ def run(jobs: NDArray[np.int64], i: int, work: NDArray[Any]) -> int:
 def run_at(job: int, work: int, size: int) -> int:
     """:func:`run` by addresses, for loops that know them: NumPy takes longer to say them."""
     return _load()[0].run(job, work, size)
+
+
+# --- plan.c --------------------------------------------------------------------------------------
+
+
+def word_of(value: float) -> int:
+    """The word of 64 bits that holds a float64."""
+    return struct.unpack("<q", struct.pack("<d", value))[0]
+
+
+def plan(job: NDArray[np.int64]) -> None:
+    """Draws a plan. ``job`` is what ``plan.c`` calls a Planning."""
+    _load()[0].plan(job.__array_interface__["data"][0])
 
 
 # --- lower.c -------------------------------------------------------------------------------------

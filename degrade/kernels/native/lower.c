@@ -14,6 +14,7 @@ A field has its value in a column of the plan, or column -1 and a constant. */
 
 #include "kernels.h"
 #include "simd.h"
+#include "words.h"
 
 enum { GUARD, SHUFFLE, STEP, TARGET };
 
@@ -57,20 +58,6 @@ typedef struct {
     long used, capacity;
     int refused;
 } Sample;
-
-INLINE double real_of(int64_t word) {
-    double x;
-    memcpy(&x, &word, sizeof x);
-    return x;
-}
-
-/* splitmix64's finaliser, as degrade/rng.py. */
-INLINE uint64_t mix(uint64_t word) {
-    word += 0x9E3779B97F4A7C15u;
-    word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9u;
-    word = (word ^ (word >> 27)) * 0x94D049BB133111EBu;
-    return word ^ (word >> 31);
-}
 
 /* Room for at most `count` words from an even word on; *at is where. NULL where there is none. */
 static float *reserve(Sample *s, long count, int32_t *at) {
@@ -182,7 +169,7 @@ static void keep_every(Sample *s, const double *v) {
 /* A record that begins with the key of the step's noise. */
 static int32_t *keyed(Sample *s, int code, uint64_t address) {
     int32_t *words = in_place(s, code);
-    uint64_t key = mix(s->key ^ address);
+    uint64_t key = hash_of(s->key ^ address);
     words[0] = (int32_t)(uint32_t)key, words[1] = (int32_t)(uint32_t)(key >> 32);
     return words;
 }

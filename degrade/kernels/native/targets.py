@@ -7,13 +7,14 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-HEADERS = ("arena.h", "kernels.h", "simd.h")
+HEADERS = ("arena.h", "kernels.h", "simd.h", "words.h")
 SOURCES = (
     "convolve.c",
     "jpeg.c",
     "lower.c",
     "noise.c",
     "pixels.c",
+    "plan.c",
     "psf.c",
     "resample.c",
     "run.c",
