@@ -24,7 +24,8 @@ from degrade.distributions import (
 )
 from degrade.errors import UserError
 from degrade.execution import cpu
-from degrade.execution.launches import PASSES, schedule_in_c, schedule_in_numpy
+from degrade.execution.launches import schedule_in_c, schedule_in_numpy
+from degrade.execution.passes import PASSES
 from degrade.fields import Range
 from degrade.kernels import native
 from degrade.loading.search_path import names

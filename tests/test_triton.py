@@ -364,7 +364,7 @@ def test_compiles_for_cuda(tmp_path: Any) -> None:
         from triton.backends.compiler import GPUTarget
         from triton.compiler import ASTSource
         from degrade.execution import cuda
-        from degrade.execution.launches import TILES
+        from degrade.execution.passes import TILES
 
         types = {"words": "*i32", "pixels": "*fp32", "images": "*u8"}
         types |= dict.fromkeys(("GREY", "BYTES", "BLOCKS", "ROWS", "COLUMNS"), "constexpr")

@@ -25,7 +25,8 @@ from torch import Tensor
 
 from degrade.canvas import Canvas
 from degrade.errors import UserError
-from degrade.execution.launches import TILES, UNIT, WARPS, Launch, Launches, schedule
+from degrade.execution.launches import Launch, Launches, schedule
+from degrade.execution.passes import TILES, UNIT, WARPS
 from degrade.kernels.base import WORDS, PythonCall
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ record, in the order of their launches, in the memory that is uploaded. */
 #include "kernels.h"
 #include "simd.h"
 
-/* launches.PASSES */
+/* degrade.execution.passes.PASSES */
 enum {
     LOAD,
     TARGET,
