@@ -92,6 +92,10 @@ class Canvas:
         """The same sizes with other pixels."""
         return Canvas(pixels, self.sizes, self.target, self.hr)
 
+    def to(self, device: torch.device | str) -> Canvas:
+        """The same on another device."""
+        return self.with_pixels(self.pixels.to(device))
+
     def resized(self, pixels: Tensor, sizes: Sizes) -> Canvas:
         """Other pixels of other sizes, on their way to the same target."""
         return Canvas(pixels, sizes, self.target, self.hr)

@@ -152,12 +152,14 @@ class Kernel:
         code: Its number in records, the same in ``kernels/native/run.c`` and ``kernels/triton``.
         fields: Name and NumPy type of its own arguments; ``9f4`` are nine floats in a row.
         reference: What it computes.
+        on_cpu_for: Types of devices that lack what the reference needs: there it runs on the CPU.
     """
 
     name: str
     code: int
     fields: dict[str, str]
     reference: Reference
+    on_cpu_for: tuple[str, ...] = ()
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
@@ -213,6 +215,9 @@ class Call:
 
     def run(self, canvas: Canvas, data: Data) -> Canvas:
         """Work the canvas of its samples with the reference."""
+        device = canvas.pixels.device
+        if device.type in self.kernel.on_cpu_for:
+            return self.kernel.reference(canvas.to("cpu"), self.records, data).to(device)
         return self.kernel.reference(canvas, self.records, data)
 
 

@@ -119,6 +119,7 @@ JPEG = Kernel(
     10,
     {"quality": "i4", "chroma_rows": "i4", "chroma_columns": "i4", "differentiable": "i4"},
     _jpeg_records,
+    on_cpu_for=("mps",),  # has no float64
 )
 
 

@@ -258,13 +258,15 @@ def _decimate_records(canvas: Canvas, records: Records, data: Data) -> Canvas:
     return _keep_every(canvas, sizes, first, steps)
 
 
-RESAMPLE = Kernel("resample", 4, {name: "i4" for name in _NAMES}, _resample_records)
-MATLAB = Kernel("matlab", 5, {name: "i4" for name in _NAMES}, _resample_records)
+# Apple's devices have no float64, and no embedding_bag before torch 2.10.
+RESAMPLE = Kernel("resample", 4, dict.fromkeys(_NAMES, "i4"), _resample_records, ("mps",))
+MATLAB = Kernel("matlab", 5, dict.fromkeys(_NAMES, "i4"), _resample_records, ("mps",))
 DECIMATE = Kernel(
     "decimate",
     6,
     {"first_y": "i4", "first_x": "i4", "step_y": "i4", "step_x": "i4"},
     _decimate_records,
+    ("mps",),
 )
 
 # --- weights -------------------------------------------------------------------------------------
