@@ -97,8 +97,9 @@ class _Alpha:
 
 def _levels(image: Tensor, depth: np.dtype[np.uint8 | np.uint16]) -> Pixels:
     """(1, C, H, W) in [0, 1] -> (H, W, C), rounded."""
-    scaled = image[0].clamp(0, 1).double() * np.iinfo(depth).max
-    return scaled.round().permute(1, 2, 0).cpu().numpy().astype(depth)
+    # On the CPU: not every device has float64.
+    scaled = image[0].cpu().clamp(0, 1).double() * np.iinfo(depth).max
+    return scaled.round().permute(1, 2, 0).numpy().astype(depth)
 
 
 # --- files ---------------------------------------------------------------------------------------

@@ -20,9 +20,14 @@ from torch.utils._pytree import tree_leaves, tree_map
 from degrade.base import REGISTRY
 from degrade.data.pairs import pairs
 from degrade.execution import choose
+from degrade.images.image import Image
 from degrade.loading.search_path import names
 from degrade.recipe import Recipe
 from degrade.rng import Key
+from sr.evaluation import evaluate
+from sr.examples import Example
+from sr.models.interpolation import Bicubic
+from sr.upscale import upscale_image
 
 MPS = torch.device("mps")
 LATE = ("embedding_bag", "unravel_index", "histc")
@@ -41,6 +46,8 @@ class Apple(TorchFunctionMode):
         name = getattr(func, "__name__", str(func))
         if name == "__get__" and func == Tensor.device.__get__:  # type: ignore[attr-defined]
             return MPS if isinstance(args[0], OnMPS) else func(*args)
+        if func is torch.device or name == "_parse_to":
+            return func(*args, **kwargs)
         given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         mine = [x for x in given if isinstance(x, OnMPS)]
         asked = self._asked(name, args, kwargs)
@@ -155,6 +162,21 @@ def test_gradients_on_mps(photographs: Tensor) -> None:
         assert leaf.grad is not None
         found.append(leaf.grad)
     torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-5)
+
+
+def test_upscaling_and_measuring_on_mps(photographs: Tensor) -> None:
+    image = Image(photographs[0].permute(1, 2, 0).numpy()[:24, :32])
+    example = Example("a", photographs[:1, :, :12, :16] / 255, photographs[:1, :, :24, :32] / 255)
+    found = []
+    for device in ("cpu", "mps"):
+        with Apple():
+            model = Bicubic(scale=2).to(device)
+            assert model.device.type == device
+            levels = upscale_image(model, image, tile=8)
+            results = evaluate(model.eval(), "bicubic", [example], lpips=False)
+            found.append((levels, results.as_dict()["mean"]))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    assert found[0][1] == found[1][1]
 
 
 @pytest.mark.parametrize(
