@@ -104,7 +104,7 @@ def eval_command(
     on_disk = data.startswith((PAIRS, LR_ONLY))
     degrade = None if on_disk else Recipe.load(recipe, loaded.scale)
     window = max(metric.window for metric in opened.values())
-    examples = load_examples(data, degrade, seed, target, window)
+    examples = load_examples(data, degrade, seed, target, window, loaded.scale)
     shown: list[tuple[str, Tensor, Tensor, Tensor]] = []
     failures: list[str] = []
 
