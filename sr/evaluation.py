@@ -27,7 +27,7 @@ from sr.metrics import FIDELITY, Metric, default_metrics, open_metrics
 from sr.models import Model
 from sr.tiles import enlarge_tiled, overlap_of
 
-__all__ = ["TARGETS", "Results", "evaluate", "protocol", "score"]
+__all__ = ["TARGETS", "Results", "evaluate", "measure", "protocol", "score", "super_resolve"]
 
 LPIPS_MISSING = "not measured: no weights of AlexNet, see `sr fetch alexnet`"
 TARGETS = {
@@ -142,22 +142,25 @@ def evaluate(
     paired = isinstance(data, Examples) and examples.recipe is None and examples.target
     alignment = Alignment()
     images: dict[str, dict[str, float]] = {}
+    failures: list[str] = []
     for i, label in enumerate(examples.names):
         try:
             example = examples[i]
-            sr = _upscale(model, name, example, tile, overlap)
-            images[label] = _measure(metrics, sr, example, model.scale)
+            _check_scale(model, name, example)
+            sr = super_resolve(model, example, tile, overlap)
+            images[label] = measure(metrics, sr, example, model.scale)
             if paired:
                 alignment.add(label, example.lr, example.hr)
         except UserError as error:
             if on_error is None:
                 raise
             on_error(label, error)
+            failures.append(f"{label}: {error}")
             continue
         if on_image is not None:
             on_image(example, sr)
     if not images:
-        raise UserError(f"{name}: no images to evaluate on")
+        raise UserError("\n".join([*failures, f"{name}: no images to evaluate on"]))
     described = protocol(model, examples, metrics, tile, overlap)
     if alignment.shifts:
         described["alignment"] = alignment.describe()
@@ -168,25 +171,48 @@ def _listed(data: Sequence[Example], recipe: Recipe | None) -> Examples:
     return Examples([example.name for example in data], lambda i: data[i], recipe)
 
 
-def _upscale(model: Model, name: str, example: Example, tile: int, overlap: int | None) -> Tensor:
-    """SR (1, 3, H, W) in 8-bit steps."""
+def _check_scale(model: Model, name: str, example: Example) -> None:
     if example.truth is not None:
         scale = example.truth.shape[-1] // example.lr.shape[-1]
         if model.scale != scale:
             raise UserError(
                 f"{name}: its scale is {model.scale}, that of {example.name} is {scale}"
             )
-    sr = enlarge_tiled(model, example.lr.to(model.device), tile, overlap)
+
+
+def super_resolve(
+    model: Model,
+    example: Example,
+    tile: int,
+    overlap: int | None = None,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Return the SR image that is measured, (1, 3, H, W) in 8-bit steps; grey for a grey file.
+
+    Args:
+        model: In eval mode.
+        example: Whose LR image is upscaled.
+        tile: As for :func:`sr.tiles.enlarge_tiled`.
+        overlap: As for :func:`sr.tiles.enlarge_tiled`.
+        device: Of the result.
+
+    Raises:
+        UserError: The model failed.
+    """
+    sr = enlarge_tiled(model, example.lr.to(model.device), tile, overlap).to(device)
     if example.grey:
         sr = sr.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-    return (sr.cpu().clamp(0, 1) * 255).round() / 255
+    return (sr.clamp(0, 1) * 255).round() / 255
 
 
-def _measure(
+def measure(
     metrics: Mapping[str, Metric], sr: Tensor, example: Example, shave: int
 ) -> dict[str, float]:
-    hr = sr if example.truth is None else example.truth
-    if example.grey:  # as MATLAB and the papers measure it: its own values, not Y of them
+    """Return the metrics of a result of :func:`super_resolve`, on its device; NaN where one has
+    no value. Grey files are measured on their own values, as MATLAB and the papers do.
+    """
+    hr = sr if example.truth is None else example.truth.to(sr.device)
+    if example.grey:
         sr, hr = sr[:, :1], hr[:, :1]
     return {name: metric(sr, hr, shave) for name, metric in metrics.items()}
 

@@ -128,6 +128,7 @@ def load_examples(
     seed: int = 0,
     target: Target = "raw",
     window: int = SSIM_WINDOW,
+    scale: int | None = None,
 ) -> Examples:
     """Find the images of a set.
 
@@ -138,13 +139,15 @@ def load_examples(
         seed: Seed of the keys.
         target: Whether HR is the image as it was or the recipe's target.
         window: Smallest side that the metrics can measure, after shaving off the scale.
+        scale: That pairs must have; None: any.
 
     Raises:
-        UserError: No images, no recipe, or images that are too small, all of them by name.
+        UserError: No images, no recipe, pairs of another scale, or images that are too small, all
+            of them by name.
     """
     text = str(source)
     if text.startswith(PAIRS):
-        return _paired(text.removeprefix(PAIRS), window)
+        return _paired(text.removeprefix(PAIRS), window, scale)
     if text.startswith(LR_ONLY):
         return _unpaired(text.removeprefix(LR_ONLY))
     if recipe is None:
@@ -217,11 +220,16 @@ def _center_crop(image: Tensor, side: int) -> Tensor:
 # --- images on disk ------------------------------------------------------------------------------
 
 
-def _paired(root: str, window: int) -> Examples:
+def _paired(root: str, window: int, scale: int | None) -> Examples:
     try:
         folder = PairedFolder(root)
     except ValueError as error:
         raise UserError(str(error)) from None
+    if scale is not None and folder.scale != scale:
+        raise UserError(
+            f"{PAIRS}{root}: its pairs are x{folder.scale}, not x{scale}; "
+            f"give --scale {folder.scale} and models of this scale, or other pairs"
+        )
     reader = folder.reader
     labels = [reader.label(i) for i in range(len(folder))]
     names = [_with_suffix(name, label) for name, label in zip(reader.names, labels, strict=True)]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from degrade.errors import UserError
 from sr.models import Model
 
 __all__ = ["OVERLAP", "enlarge_parts", "enlarge_tiled", "overlap_of", "tiling"]
@@ -74,11 +75,15 @@ def tiling(model: Model, size: int, tile: int = 0, overlap: int | None = None) -
 def enlarge_parts(
     model: Model, image: Tensor, tile: int = 0, overlap: int | None = None
 ) -> Iterator[tuple[int, int, Tensor]]:
-    """Yield the result of :func:`enlarge_tiled` in tiles, row by row: top, left and pixels."""
+    """Yield the result of :func:`enlarge_tiled` in tiles, row by row: top, left and pixels.
+
+    Raises:
+        UserError: The model returned NaN or infinite pixels.
+    """
     height, width = image.shape[-2:]
     shared = tiling(model, max(height, width), tile, overlap)
     if shared is None:
-        yield 0, 0, model(image)
+        yield 0, 0, _finite(model, model(image))
         return
     scale, multiple = model.scale, model.multiple
     side = -(-tile // multiple) * multiple
@@ -94,6 +99,17 @@ def enlarge_parts(
             bottom, right = min(height, y + side), min(width, x + side)
             top, left = begin(y), begin(x)
             part = model(image[..., top : end(bottom, height), left : end(right, width)])
+            _finite(model, part)
             rows = slice((y - top) * scale, (bottom - top) * scale)
             columns = slice((x - left) * scale, (right - left) * scale)
             yield y * scale, x * scale, part[..., rows, columns]
+
+
+def _finite(model: Model, part: Tensor) -> Tensor:
+    if not bool(part.isfinite().all()):
+        name = getattr(model, "name", type(model).__name__)  # external models have one
+        raise UserError(
+            f"{name}: returned NaN or infinite pixels; its weights are damaged, or float16 "
+            "overflowed"
+        )
+    return part

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -18,6 +19,7 @@ import torch
 from test_sr_compare import place, settings  # noqa: F401  (place is a fixture)
 from typer.testing import CliRunner
 
+from degrade.cli import app as degrade_app
 from degrade.errors import UserError
 from degrade.images.files import read_image
 from degrade.images.pixels import encode_png
@@ -244,6 +246,8 @@ def test_representatives(
     comparison = alone(
         place, tmp_path, test=("bicubic", str(place / "noisy.yaml")), representatives=3
     )
+    with pytest.raises(UserError, match="are judged by psnr_y; add it to --metrics"):
+        plan_comparison(comparison.model_copy(update={"metrics": ("ssim_y",)}))
     found = run_comparison(comparison).representatives
     assert found is not None
     assert [scores.shape for scores in found.scores] == [(3, 3), (3, 3)]
@@ -326,6 +330,28 @@ def test_pairs_and_unpaired_images_are_columns(place: Path, tmp_path: Path) -> N
     assert "\nbicubic,none,lr:" in to_csv(found)
     assert [": HR and LR are aligned" in note for note in found.notes] == [True]
     assert page["protocol"]["notes"] == found.notes
+
+
+@pytest.mark.parametrize("kind", ["files", "lmdb", "webdataset", "two folders"])
+def test_pairs_of_every_kind_are_columns(kind: str, place: Path, tmp_path: Path) -> None:  # noqa: F811
+    made = tmp_path / "made"
+    command = ["synth", "--recipe", "bicubic", "--scale", "2", "--patch", "48", "--output"]
+    command += [str(made), "--input", str(place / "test")]
+    command += ["--format", kind] if kind in ("lmdb", "webdataset") else []
+    result = CliRunner().invoke(degrade_app, command)
+    assert result.exit_code == 0, result.output
+    source = f"lr={made / 'lr'},hr={made / 'hr'}" if kind == "two folders" else str(made)
+    flags = ["--test", f"bicubic,pairs:{source}", "--val", str(place / "test"), "--scale", "2"]
+    flags += ["--models", "bicubic", "--output", str(tmp_path / "out"), "--device", "cpu"]
+    result = CliRunner().invoke(app, ["compare", *flags, "--metrics", "ssim_y, psnr_rgb"])
+    assert result.exit_code == 0, result.output
+    # Metrics that were asked for, with their digits, PSNR on Y not among them.
+    assert re.search(r"ssim y ↑.*\n.*\n.*\n.*\n +bicubic +0\.\d{4} ", result.output)
+    assert re.search(r"psnr rgb ↑.*\n.*\n.*\n.*\n +bicubic +\d\d\.\d\d ", result.output)
+    table = (tmp_path / "out" / "matrix.csv").read_text()
+    assert table.count("\nbicubic,none,") == 4
+    assert ",," not in table
+    assert '"PSNR on RGB"' in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_shifted_pairs_are_said(place: Path, tmp_path: Path) -> None:  # noqa: F811

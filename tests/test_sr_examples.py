@@ -156,6 +156,35 @@ def test_an_unreadable_image_does_not_end_the_others(mixed: Path, tmp_path: Path
     assert list(json.loads((tmp_path / "e.json").read_text())["images"]) == PATHS
 
 
+def test_where_nothing_can_be_judged_every_reason_is_told(mixed: Path) -> None:
+    for name in PATHS:
+        (mixed / name).write_bytes(b"no image")
+    with pytest.raises(UserError, match="no images to evaluate on") as raised:
+        judged("--data", mixed)
+    for line, name in zip(str(raised.value).splitlines(), PATHS, strict=False):
+        assert name in line
+
+
+def overflowing(image: torch.Tensor) -> torch.Tensor:
+    """x2; infinite of a dark image."""
+    factor = 1 if image.mean() > 0.1 else torch.inf
+    return factor + image.repeat_interleave(2, 2).repeat_interleave(2, 3) - factor
+
+
+def test_what_is_not_finite_is_neither_judged_nor_written(tmp_path: Path) -> None:
+    folder = put(tmp_path / "val", ["good.png", "dark.png"])
+    (folder / "dark.png").write_bytes(encode_png(np.zeros((40, 36, 3), np.uint8)))
+    model = f"python:{__name__}:overflowing"
+    with pytest.raises(
+        UserError, match=r"dark\.png: .*returned NaN or infinite pixels.*\n.* 1 of 2"
+    ):
+        judged("--data", folder, "--metrics", "psnr_y", model=model)
+    words = ["upscale", str(folder), "--model", model, "--output", str(tmp_path / "up")]
+    with pytest.raises(UserError, match="returned NaN or infinite pixels"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
+    assert [path.name for path in (tmp_path / "up").iterdir()] == ["good_overflowing_x2.png"]
+
+
 @pytest.mark.parametrize(("metric", "least"), [("psnr_y", 6), ("ssim_y", 16), ("ms_ssim", 180)])
 def test_small_images_are_named_before_anything_starts(
     metric: str, least: int, tmp_path: Path

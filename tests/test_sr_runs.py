@@ -15,14 +15,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 from degrade.errors import UserError
 from degrade.images.files import read_image
-from degrade.images.pixels import encode_png
+from degrade.images.pixels import as_pixels, encode_png, to_tensor
 from degrade.images.samples import sample_images
 from degrade.recipe import Recipe
+from degrade.rng import Key
 from sr import checkpoint
+from sr.evaluation import evaluate
+from sr.examples import load_examples
+from sr.metrics import METRICS, Metric, psnr_ssim
 from sr.training import precision, validation
 from sr.training.advice import advice
 from sr.training.config import Config, configure
@@ -70,11 +73,9 @@ def metadata(file: Path) -> dict[str, str]:
 # --- best ----------------------------------------------------------------------------------------
 
 
-class Distance(nn.Module):
+def distance() -> Metric:
     """Stands in for LPIPS, whose weights are not here."""
-
-    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
-        return (sr - hr).abs().mean()[None]
+    return Metric(lambda sr, hr, _shave: float((sr - hr).abs().mean()), "", window=32, lower=True)
 
 
 @pytest.mark.parametrize("metric", ["lpips", "dists"])
@@ -85,12 +86,18 @@ def test_a_distance_chooses_the_best_where_it_is_there(
     recipe, settings = Recipe.load("bicubic", 2), {"val": str(data)}
     with pytest.raises(UserError, match=f"best_by {metric}: .*sr fetch"):
         validation.Validation(config("srgan", data, tmp_path, best_by=metric, **settings), recipe)
-    monkeypatch.setattr(validation, f"load_{metric}", Distance)
+    monkeypatch.setitem(METRICS, metric, distance)
     for best_by in (metric, "auto"):
         made = config("srgan", data, tmp_path, best_by=best_by, gan__pretrain=0, **settings)
         scores = validation.Validation(made, recipe)(checkpoint.load("bicubic", 2), 1)
         assert scores.chosen_by == metric
         assert scores.means[metric] > 0
+    pixels = np.zeros((40, 30, 3), np.uint8)
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "x.png").write_bytes(encode_png(pixels))
+    small = config("srgan", data, tmp_path, val=str(tmp_path / "small"))
+    with pytest.raises(UserError, match=r"x.png: 30 x 40 pixels\n.*a window of 32"):
+        validation.Validation(small, recipe)
 
 
 def test_psnr_does_not_choose_a_gans_best(
@@ -106,7 +113,7 @@ def test_psnr_does_not_choose_a_gans_best(
     with pytest.raises(UserError, match=r"best_by lpips: .*sr fetch alexnet"):
         train(config("srgan", data, tmp_path / "none", best_by="lpips", **settings))
 
-    monkeypatch.setattr(validation, "load_lpips", Distance)
+    monkeypatch.setitem(METRICS, "lpips", distance)
     run = train(config("srgan", data, tmp_path / "lpips", **settings))
     best = metadata(tmp_path / "lpips" / BEST)
     rows = read_history(tmp_path / "lpips" / "curves.csv")
@@ -131,7 +138,7 @@ def test_an_exact_image_is_no_infinite_best(tmp_path: Path, data: Path):
     made = config("srresnet", data, tmp_path / "run", val=str(tmp_path / "black"))
     measure = validation.Validation(made, Recipe.load("bicubic", 2))
     scores = measure(checkpoint.load("bicubic", 2), 1)
-    assert scores.means["psnr_y"] == validation.HIGHEST_PSNR
+    assert scores.means["psnr_y"] == psnr_ssim.EQUAL
     assert scores.means["ssim_y"] == pytest.approx(1)
 
 
@@ -168,6 +175,33 @@ def test_small_validation_images_are_named_before_anything_starts(data: Path, tm
     with pytest.raises(UserError, match=r"(?s)a.*12 x 40.*c.*14 x 40.*at least") as told:
         train(config("srresnet", data, tmp_path / "run", val=str(tmp_path / "val")))
     assert "40 x 40" not in str(told.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_validation_measures_what_eval_does(data: Path, tmp_path: Path):
+    for i, path in enumerate(sorted(data.iterdir())):
+        pixels = read_image(path).pixels
+        pixels = pixels if i else pixels[..., 1:2]  # one grey file
+        (tmp_path / f"{i}.png").write_bytes(encode_png(np.ascontiguousarray(pixels)))
+    recipe, model = Recipe.load("realesrgan", 2), checkpoint.load("bicubic", 2)
+    made = config("srresnet", data, tmp_path / "run", val=str(tmp_path))
+    found = validation.Validation(made, recipe)(model, 1).means
+    mean = evaluate(model, "bicubic", load_examples(tmp_path, recipe)).mean
+    assert found == pytest.approx({name: mean[name] for name in found}, abs=1e-9)
+
+
+def test_pairs_of_another_scale_are_named_before_anything_starts(data: Path, tmp_path: Path):
+    recipe = Recipe.load("bicubic", 4)
+    for path in data.iterdir():
+        lr = recipe.apply(
+            hr := recipe.crop(to_tensor(read_image(path))[None]), recipe.plan(Key.of(0, 0))
+        ).lr
+        for folder, image in (("lr", lr), ("hr", hr)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / path.name).write_bytes(encode_png(as_pixels(image)[0]))
+    made = config("srresnet", data, tmp_path / "run", val=f"pairs:{tmp_path}")
+    with pytest.raises(UserError, match=r"--val pairs:.*: its pairs are x4, not x2; give --scale"):
+        train(made)
     assert not (tmp_path / "run").exists()
 
 

@@ -431,6 +431,8 @@ def test_nan_ends_the_run_and_leaves_the_checkpoint(data: Path, tmp_path: Path):
     with pytest.raises(UserError, match=r"step \d+: the loss \w+ is (nan|inf).*rate"):
         train(config("srcnn", data, tmp_path, steps=9, rate=1e30), resume=True)
     assert {path: path.read_bytes() for path in files} == files
+    with pytest.raises(UserError, match=r"is (nan|inf); nothing was saved yet"):
+        train(config("srcnn", data, tmp_path / "new", steps=9, rate=1e30))
 
 
 def test_weights_that_are_not_finite_are_not_written(tmp_path: Path):
@@ -473,6 +475,17 @@ def test_resume_of_another_run(
     train(config("srcnn", data, tmp_path, steps=1))
     with pytest.raises(UserError, match=message):
         train(config(method, data, tmp_path, **changes), resume=True)
+
+
+def test_a_run_that_is_not_there_or_further_is_not_resumed(data: Path, tmp_path: Path):
+    with pytest.raises(UserError, match=r"run: there is no run to resume here; leave out"):
+        train(config("srcnn", tmp_path / "no data", tmp_path / "run"), resume=True)
+    assert not (tmp_path / "run").exists()
+    train(config("srcnn", data, tmp_path / "run", steps=3))
+    before = (tmp_path / "run" / "config.yaml").read_bytes()
+    with pytest.raises(UserError, match="has done 3 steps, more than 2; give more --steps"):
+        train(config("srcnn", data, tmp_path / "run", steps=2), resume=True)
+    assert (tmp_path / "run" / "config.yaml").read_bytes() == before
 
 
 def test_a_run_is_not_written_over(data: Path, tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -101,5 +102,12 @@ def check_new(path: Path | None, force: bool, mark: bytes = b"") -> None:
 
 
 def split_commas(text: str | None) -> tuple[str, ...] | None:
-    """Split a comma-separated flag; None if it was not given."""
-    return tuple(text.split(",")) if text else None
+    """Split a comma-separated flag; None if it was not given.
+
+    >>> split_commas("bicubic, pairs:lr=a,hr=b")
+    ('bicubic', 'pairs:lr=a,hr=b')
+    """
+    if text is None:
+        return None
+    parts = re.split(r",(?!(?:hr|gt|hq)=)", text)  # of pairs:lr=DIR,hr=DIR
+    return tuple(part.strip() for part in parts if part.strip()) or None

@@ -104,7 +104,7 @@ def eval_command(
     on_disk = data.startswith((PAIRS, LR_ONLY))
     degrade = None if on_disk else Recipe.load(recipe, loaded.scale)
     window = max(metric.window for metric in opened.values())
-    examples = load_examples(data, degrade, seed, target, window)
+    examples = load_examples(data, degrade, seed, target, window, loaded.scale)
     shown: list[tuple[str, Tensor, Tensor, Tensor]] = []
     failures: list[str] = []
 
@@ -143,24 +143,19 @@ def eval_command(
 
 def print_results(results: Results, metrics: Mapping[str, Metric]) -> None:
     """Print the metrics of each image, then the mean, then the protocol."""
-    from rich.table import Table
-    from rich.text import Text
+    from sr.metrics import digits_of
+    from sr.text_table import Column, print_table
 
     protocol, mean = results.protocol, results.mean
-    columns = [f"{name.replace('_', ' ')} {'↓' if metrics[name].lower else '↑'}" for name in mean]
-    title = Text(f"{results.model}  x{protocol['scale']}")
-    table = Table("image", *columns, title=title)
-
-    def add_row(name: str, scores: dict[str, float]) -> None:
-        digits = {metric: 2 if metric.startswith("psnr") else 4 for metric in mean}
-        cells = (f"{scores[metric]:.{digits[metric]}f}" for metric in mean)
-        table.add_row(Text(name), *(cell.replace("nan", "-") for cell in cells))
-
-    for name, scores in results.images.items():
-        add_row(name, scores)
-    table.add_section()
-    add_row("mean", mean)
-    out.print(table)
+    rows = [*results.images.values(), mean]
+    columns: list[Column] = []
+    for name in mean:
+        values = (f"{scores[name]:.{digits_of(name)}f}".replace("nan", "-") for scores in rows)
+        arrow = "↓" if metrics[name].lower else "↑"
+        columns.append(Column(f"{name.replace('_', ' ')} {arrow}", [*values]))
+    labels = Column("image", [*results.images, "mean"])
+    title = f"{results.model}  x{protocol['scale']}"
+    print_table(out, labels, columns, title, sections=[len(results.images)])
     lines = [protocol["line"], *protocol["notes"]]
     if "alignment" in protocol:
         lines.append(protocol["alignment"])

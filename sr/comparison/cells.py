@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from degrade.data.readers import open_pairs
 from degrade.images.files import find_images
 from sr import checkpoint
 from sr.comparison.columns import Column
@@ -121,10 +122,19 @@ def _digest(path: str | Path) -> str:
 
 @lru_cache(maxsize=64)
 def _images(source: str) -> list[tuple[str, int, int]]:
-    """Name, size in bytes and time of change of each file of a test set."""
-    files = find_images(source.removeprefix(PAIRS).removeprefix(LR_ONLY))
-    stats = [(path, path.stat()) for path in files]
-    return [(path.as_posix(), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+    """Name, size in bytes and time of change of each file of a test set; of URLs the name."""
+    if source.startswith(PAIRS):
+        files = open_pairs(source.removeprefix(PAIRS)).stored()
+    else:
+        files = find_images(source.removeprefix(LR_ONLY))
+    return [_stamp(file) for file in files]
+
+
+def _stamp(file: Path | str) -> tuple[str, int, int]:
+    if isinstance(file, str):  # a URL
+        return file, 0, 0
+    stat = file.stat()
+    return file.as_posix(), stat.st_size, stat.st_mtime_ns
 
 
 @lru_cache(maxsize=8)

@@ -103,7 +103,8 @@ class Column:
         (seed + draw, i).
         """
         seed = comparison.seed + draw
-        return load_examples(self.source, self.recipe, seed, comparison.target, window)
+        target, scale = comparison.target, comparison.scale
+        return load_examples(self.source, self.recipe, seed, target, window, scale)
 
     def plan(self, images: int, seed: int) -> Plan | None:
         """What is drawn for each image: the rows behind :meth:`examples`."""

@@ -166,6 +166,8 @@ def _check(comparison: Comparison, columns: Iterable[Column]) -> None:
         )
     else:
         tested = hr_images(comparison.val)
+    if comparison.representatives and "psnr_y" not in opened(comparison.metrics):
+        raise UserError("--representatives: are judged by psnr_y; add it to --metrics")
     metrics = opened(comparison.metrics).values()
     window = max(metric.window for metric in metrics)
     for column in columns:

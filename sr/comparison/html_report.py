@@ -31,19 +31,23 @@ from sr.comparison.statistics import (
 )
 from sr.comparison.tables import seal_as_dict
 from sr.evaluation import TARGETS
+from sr.metrics import digits_of
 
 __all__ = ["render", "report_data"]
 
 TITLES = {
-    "psnr_y": ("PSNR on Y", "dB", 2),
-    "ssim_y": ("SSIM on Y", "", 4),
-    "lpips": ("LPIPS", "", 4),
-    "dists": ("DISTS", "", 4),
-    "niqe": ("NIQE", "", 3),
+    "psnr_y": ("PSNR on Y", "dB"),
+    "ssim_y": ("SSIM on Y", ""),
+    "psnr_rgb": ("PSNR on RGB", "dB"),
+    "ssim_rgb": ("SSIM on RGB", ""),
+    "ms_ssim": ("MS-SSIM on Y", ""),
+    "lpips": ("LPIPS", ""),
+    "dists": ("DISTS", ""),
+    "niqe": ("NIQE", ""),
 }
-"""Titles, units and digits of metrics; others have their names."""
-HIDDEN = ("psnr_rgb", "ssim_rgb")
-"""Metrics that the report leaves to matrix.csv: they say what those on Y say."""
+"""Titles and units of metrics; others have their names."""
+HIDDEN = {"psnr_rgb": "psnr_y", "ssim_rgb": "ssim_y"}
+"""Metrics that the report leaves to matrix.csv where those on Y say the same."""
 LOSSLESS_CROPS = 160
 """Up to this many crops of 96 pixels are stored without loss, at most 28 kB each."""
 PICTURE_BYTES = 3_500_000
@@ -64,7 +68,7 @@ def report_data(matrix: Matrix) -> Json:
     """Return the data of the template."""
     comparison = matrix.comparison
     album = Album()
-    metrics = [name for name in matrix.metrics if name not in HIDDEN]
+    metrics = [name for name in matrix.metrics if HIDDEN.get(name) not in matrix.metrics]
     crops = _crops(matrix, album)
     found = [parameters(test) for test in matrix.tests]
     return {
@@ -100,9 +104,9 @@ def report_data(matrix: Matrix) -> Json:
 
 
 def _metric(matrix: Matrix, name: str) -> Json:
-    title, unit, digits = TITLES.get(name, (name, "", 4))
-    lower = matrix.sign(name) < 0
-    return {"name": name, "title": title, "unit": unit, "digits": digits, "lower": lower}
+    title, unit = TITLES.get(name, (name, ""))
+    shown = {"name": name, "title": title, "unit": unit, "digits": digits_of(name)}
+    return {**shown, "lower": matrix.sign(name) < 0}
 
 
 def _test(matrix: Matrix, column: int, metrics: Sequence[str], found: Sequence[Parameter]) -> Json:

@@ -7,7 +7,6 @@ import io
 import math
 
 from rich.box import SIMPLE
-from rich.table import Table
 from rich.text import Text
 
 from degrade.console import Console
@@ -27,6 +26,8 @@ from sr.comparison.statistics import (
     mean_of,
     ranking,
 )
+from sr.metrics import digits_of
+from sr.text_table import Column, print_table
 
 __all__ = ["print_matrix", "to_csv", "to_json"]
 
@@ -166,20 +167,23 @@ def seal_as_dict(matrix: Matrix) -> Json | None:
 # --- terminal ------------------------------------------------------------------------------------
 
 
-def print_matrix(console: Console, matrix: Matrix, metric: str = "psnr_y") -> None:
-    """Print the means of a metric, the best of each column in bold."""
-    title = f"{metric.replace('_', ' ')}; rows: trained on, columns: tested on"
-    table = Table(title=title, box=SIMPLE)
-    # Rich would break names anywhere to make room.
-    table.add_column("", no_wrap=True)
-    for test in matrix.tests:
-        table.add_column(test.name, justify="right", no_wrap=True)
-    columns = range(len(matrix.tests))
-    ranks = [ranking(matrix, metric, column) for column in columns]
-    for i, row in enumerate(matrix.rows):
-        means = [mean_of(cell(matrix, metric, i, column)).mean for column in columns]
-        styles = ["bold" if ranks[column][i] == 1 else "" for column in columns]
-        texts = ["-" if math.isnan(mean) else f"{mean:.2f}" for mean in means]
-        cells = [Text(text, style) for text, style in zip(texts, styles, strict=True)]
-        table.add_row(Text(row.label), *cells)
-    console.print(table)
+def print_matrix(console: Console, matrix: Matrix) -> None:
+    """Print the means of the metrics that were asked for, by default of the first, PSNR on Y; the
+    best of each column in bold.
+    """
+    for metric in matrix.comparison.metrics or matrix.metrics[:1]:
+        arrow = "↓" if matrix.sign(metric) < 0 else "↑"
+        title = f"{metric.replace('_', ' ')} {arrow}; rows: trained on, columns: tested on"
+        labels = Column("", [row.label for row in matrix.rows])
+        columns = [_means(matrix, metric, column) for column in range(len(matrix.tests))]
+        print_table(console, labels, columns, title, SIMPLE)
+
+
+def _means(matrix: Matrix, metric: str, column: int) -> Column:
+    """The means of all rows on a test set."""
+    cells: list[Text] = []
+    for row, rank in enumerate(ranking(matrix, metric, column)):
+        mean = mean_of(cell(matrix, metric, row, column)).mean
+        text = "-" if math.isnan(mean) else f"{mean:.{digits_of(metric)}f}"
+        cells.append(Text(text, "bold" if rank == 1 else ""))
+    return Column(matrix.tests[column].name, cells)

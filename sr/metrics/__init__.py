@@ -25,7 +25,7 @@ from sr.metrics.psnr_ssim import ms_ssim_metric, psnr_metric, ssim_metric
 from sr.pretrained import MissingWeightsError
 from sr.registry import Registry
 
-__all__ = ["FIDELITY", "METRICS", "Metric", "default_metrics", "open_metrics"]
+__all__ = ["FIDELITY", "METRICS", "Metric", "default_metrics", "digits_of", "open_metrics"]
 
 METRICS: Registry[Callable[[], Metric]] = Registry("metric", "sr.metrics", callable)
 """What builds each metric, by name; weights are read when it is built."""
@@ -43,6 +43,11 @@ METRICS.update(
 )
 FIDELITY = ("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb")
 """What is measured in any case."""
+
+
+def digits_of(name: str) -> int:
+    """Return how many decimals a metric is reported with: 2 for dB, else 4."""
+    return 2 if name.startswith("psnr") else 4
 
 
 def default_metrics() -> dict[str, Metric]:

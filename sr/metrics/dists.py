@@ -128,7 +128,7 @@ def dists_metric() -> Metric:
     measure = load_dists()
     hashes = [sha256(path)[:8] for path in (locate("vgg16"), published("DISTS", WEIGHTS))]
     return Metric(
-        lambda sr, hr, _shave: float(measure(as_rgb(sr), as_rgb(hr))),
+        lambda sr, hr, _shave: float(measure.to(sr.device)(as_rgb(sr), as_rgb(hr))),
         f"DISTS on VGG16, of RGB at full size, nothing shaved; weights {hashes[0]}, "
         f"alpha and beta {hashes[1]}",
         window=MIN_SIDE,

@@ -163,7 +163,7 @@ def lpips_metric() -> Metric:
     measure = load_lpips()
     hashes = [sha256(path)[:8] for path in (locate("alexnet"), published("LPIPS", HEADS_PATH))]
     return Metric(
-        lambda sr, hr, _shave: float(measure(as_rgb(sr), as_rgb(hr))),
+        lambda sr, hr, _shave: float(measure.to(sr.device)(as_rgb(sr), as_rgb(hr))),
         f"LPIPS 0.1 on AlexNet, of RGB, nothing shaved; weights {hashes[0]}, heads {hashes[1]}",
         window=MIN_SIDE,
         lower=True,

@@ -28,7 +28,7 @@ from sr.training import distributed
 from sr.training.data import dataloader, open_dataset
 from sr.training.optimization import Losses
 from sr.training.precision import precision_plugin
-from sr.training.run import Run
+from sr.training.run import STATE, Run
 from sr.training.settings import Config
 from sr.training.trainers import build_trainer
 from sr.training.validation import Validation
@@ -76,6 +76,8 @@ def train(
     Raises:
         UserError: A setting, a file or a loss is wrong. The last good checkpoint is kept.
     """
+    if resume and not (Path(config.out) / STATE).is_file():
+        raise UserError(f"{config.out}: there is no run to resume here; leave out --resume")
     fabric = launch(config)
     recipe = None if config.recipe.startswith(PAIRS) else Recipe.load(config.recipe, config.scale)
     dataset = open_dataset(config)

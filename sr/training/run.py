@@ -153,6 +153,11 @@ class Run:
             self._begun -= float(state["seconds"])
         except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise UserError(f"{path}: is of another model, or is damaged: {error}") from None
+        if trainer.done > self.config.steps:
+            raise UserError(
+                f"{path}: has done {trainer.done} steps, more than {self.config.steps}; "
+                "give more --steps"
+            )
 
     def _lock_folder(self) -> None:
         """Create the folder and lock it until :meth:`close` or the end of the process."""
@@ -206,10 +211,12 @@ class Run:
         }
         for name, loss in means.items():
             if not math.isfinite(loss):
+                saved = (self.folder / STATE).is_file()
+                kept = f"the last checkpoint in {self.folder} is from before" if saved else ""
                 raise UserError(
-                    f"step {step}: the loss {name} is {loss}; the last checkpoint in "
-                    f"{self.folder} is from before. Try a lower learning rate (--set rate=..), "
-                    "gradient clipping (--set clip=1) or --set precision=32-true"
+                    f"step {step}: the loss {name} is {loss}; {kept or 'nothing was saved yet'}. "
+                    "Try a lower learning rate (--set rate=..), gradient clipping (--set clip=1) "
+                    "or --set precision=32-true"
                 )
         self.history.append({"step": step, "seconds": time.monotonic() - self._begun, **means})
         self._log_scalars("train", means, step)

@@ -1,26 +1,25 @@
-"""Validation of a run: metrics of the model on whole images, and a sheet of a few of them.
+"""Validation of a run: metrics of the model on whole images, as :mod:`sr.evaluation` measures
+them, and a sheet of a few of them.
 
 Images are read one by one, every time; a small set stays in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from degrade.errors import UserError
 from degrade.recipe import Recipe
-from sr.examples import Example, load_examples
-from sr.metrics.dists import load_dists
-from sr.metrics.lpips import load_lpips
-from sr.metrics.psnr_ssim import WINDOW, psnr, ssim
+from sr.evaluation import measure, super_resolve
+from sr.examples import Example, Examples, load_examples
+from sr.metrics import METRICS, open_metrics
 from sr.models import Model
 from sr.pretrained import MissingWeightsError
-from sr.tiles import enlarge_tiled
 from sr.training.settings import Config
 
 __all__ = ["Scores", "Validation", "is_better"]
@@ -31,11 +30,11 @@ KEPT_BYTES = 256 * 2**20
 """Most bytes of validation images that stay in memory."""
 TILE = 512
 """Side of the LR tiles of large images in pixels."""
-HIGHEST_PSNR = 100.0
-"""An exact result has an infinite PSNR, which no mean can hold."""
-LOWER_IS_BETTER = ("lpips", "dists")
+PERCEPTUAL = ("lpips", "dists")
+"""Distances, lower is better. The first whose weights are installed chooses a GAN's best
+checkpoint.
+"""
 
-Measure = Callable[[Tensor, Tensor, int], float]
 Shown = tuple[str, Tensor, Tensor, Tensor]
 
 
@@ -54,11 +53,6 @@ class Scores:
     shown: list[Shown]
 
 
-def measure_of(distance: nn.Module) -> Measure:
-    """Return a distance of two images as a measure, on their device."""
-    return lambda sr, hr, _shave: float(distance.to(sr.device)(sr, hr))
-
-
 def is_better(metric: str, value: float, best: float | None) -> bool:
     """Return whether a value is better than the best so far; None: there is none.
 
@@ -67,7 +61,7 @@ def is_better(metric: str, value: float, best: float | None) -> bool:
     """
     if best is None:
         return True
-    return value < best if metric in LOWER_IS_BETTER else value > best
+    return value < best if metric in PERCEPTUAL else value > best
 
 
 class Validation:
@@ -84,13 +78,9 @@ class Validation:
 
     def __init__(self, config: Config, recipe: Recipe | None) -> None:
         self.config, self.recipe = config, recipe
-        self.metrics: dict[str, Measure] = {
-            "psnr_y": lambda sr, hr, shave: min(float(psnr(sr, hr, shave)), HIGHEST_PSNR),
-            "ssim_y": lambda sr, hr, shave: float(ssim(sr, hr, shave)),
-        }
+        self.metrics = open_metrics(["psnr_y", "ssim_y"])
         self.chooser = self._chooser()
-        self._kept: list[Example] | None = None
-        self._check()
+        self._kept = self._keep_small()
 
     def _chooser(self) -> str | None:
         """The metric that chooses the best checkpoint. PSNR prefers the blurred images of
@@ -98,51 +88,47 @@ class Validation:
         result.
         """
         wanted = self.config.best_by
-        loaders: dict[str, Callable[[], nn.Module]] = {"lpips": load_lpips, "dists": load_dists}
-        if wanted in loaders:
-            names = [wanted]
+        if wanted in PERCEPTUAL:
+            names = (wanted,)
         elif wanted == "auto" and self.config.trainer == "gan":
-            names = [*loaders]
+            names = PERCEPTUAL
         else:
             return {"auto": "psnr_y", "none": None}.get(wanted, wanted)
         for name in names:
             try:
-                distance = loaders[name]()
+                self.metrics[name] = METRICS[name]()
             except MissingWeightsError as error:
                 if wanted != "auto":
                     raise UserError(f"best_by {wanted}: {error}") from None
                 continue
-            self.metrics[name] = measure_of(distance)
             return name
         return None
 
-    def _check(self) -> None:
-        least = WINDOW + 2 * self.config.scale
+    def _keep_small(self) -> list[Example] | None:
+        """Read all images, so that one that cannot be read is named before anything starts; None
+        if they are too large to stay in memory.
+        """
         kept: list[Example] = []
-        small: list[str] = []
         size = 0
-        for example in load_examples(str(self.config.val), self.recipe):
-            height, width = example.hr.shape[-2:]
-            if min(height, width) < least:
-                small.append(f"{example.name}: {width} x {height}")
+        for example in self._open():
             size += 4 * (example.hr.numel() + example.lr.numel())
             if size <= KEPT_BYTES:
                 kept.append(example)
-        if small:
-            raise UserError(
-                f"--val {self.config.val}: each side must be at least {least} pixels, for SSIM's "
-                f"window of {WINDOW} inside a border of {self.config.scale}; too small:\n"
-                + "\n".join(small)
-            )
-        if not size:
-            raise UserError(f"--val {self.config.val}: no images")
-        self._kept = kept if size <= KEPT_BYTES else None
+        return kept if size <= KEPT_BYTES else None
+
+    def _open(self) -> Examples:
+        window = max(metric.window for metric in self.metrics.values())
+        val, scale = str(self.config.val), self.config.scale
+        try:
+            return load_examples(val, self.recipe, window=window, scale=scale)
+        except UserError as error:
+            raise UserError(f"--val {val}: {str(error).removeprefix(f'--val {val}: ')}") from None
 
     def _examples(self) -> Iterator[Example]:
         if self._kept is not None:
             yield from self._kept
         else:
-            yield from load_examples(str(self.config.val), self.recipe)
+            yield from self._open()
 
     @torch.no_grad()
     def __call__(self, model: Model, step: int) -> Scores:
@@ -156,10 +142,9 @@ class Validation:
         model.eval()
         with varying_sizes():
             for example in self._examples():
-                sr = enlarge_tiled(model, example.lr.to(device), TILE).to(place).clamp(0, 1)
-                hr = example.hr.to(place)
-                for name, measure in self.metrics.items():
-                    totals[name] += measure(sr, hr, self.config.scale)
+                sr = super_resolve(model, example, TILE, device=place)
+                for name, value in measure(self.metrics, sr, example, model.scale).items():
+                    totals[name] += value
                 if len(shown) < SHEET_IMAGES:
                     shown.append((example.name, example.lr, sr.cpu(), example.hr))
                 count += 1

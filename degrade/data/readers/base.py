@@ -25,6 +25,10 @@ class PairReader(Protocol):
         """Return where the HR image of pair ``i`` is stored, for error messages."""
         ...
 
+    def stored(self) -> list[Path | str]:
+        """Return the files, or the URLs of files, that hold the pairs."""
+        ...
+
 
 def name_order(names: Sequence[str]) -> list[int]:
     """Return the indices that sort names, part by part, as every reader does.

@@ -37,6 +37,9 @@ class FolderReader:
     def label(self, i: int) -> str:
         return str(self.files[i][1])
 
+    def stored(self) -> list[Path | str]:
+        return [path for pair in self.files for path in pair]
+
 
 class UrlFolderReader:
     """As :class:`FolderReader`, under a URL; images are downloaded one by one.
@@ -65,6 +68,9 @@ class UrlFolderReader:
 
     def label(self, i: int) -> str:
         return self.files[i][1]
+
+    def stored(self) -> list[Path | str]:
+        return [url for pair in self.files for url in pair]
 
 
 def _urls_by_stem(url: str) -> dict[str, str]:

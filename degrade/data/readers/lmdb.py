@@ -90,6 +90,9 @@ class LmdbReader:
     def label(self, i: int) -> str:
         return f"{self.folders[1]}/{self._keys[i]}"
 
+    def stored(self) -> list[Path | str]:
+        return [folder / name for folder in self.folders for name in FILES]
+
 
 def read_keys(folder: Path) -> list[str]:
     """Return the keys that a database's ``meta_info.txt`` lists. Raises UserError."""

@@ -83,6 +83,9 @@ class WebDatasetReader:
         number, _, high = self._members[i]
         return f"{self._tars[number].path}/{high}"
 
+    def stored(self) -> list[Path | str]:
+        return [tar.path for tar in self._tars]
+
 
 def _members_by_key(tar: IndexedTar) -> tuple[dict[str, dict[str, str]], list[str]]:
     """Return the image members of each key, by side: ``lr`` or ``hr``; and unknown members."""
