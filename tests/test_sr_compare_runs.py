@@ -23,6 +23,10 @@ from degrade.images.files import read_image
 from degrade.images.pixels import encode_png
 from degrade.recipe import Recipe
 from degrade.rng import Key
+from degrade.synthesis.engines import in_process
+from degrade.synthesis.job import prepare
+from degrade.synthesis.run import synthesize
+from degrade.synthesis.settings import SynthSettings
 from sr import checkpoint
 from sr.cli import app
 from sr.comparison import cells, workers
@@ -326,6 +330,38 @@ def test_pairs_and_unpaired_images_are_columns(place: Path, tmp_path: Path) -> N
     assert "\nbicubic,none,lr:" in to_csv(found)
     assert [": HR and LR are aligned" in note for note in found.notes] == [True]
     assert page["protocol"]["notes"] == found.notes
+
+
+@pytest.mark.parametrize("kind", ["folder", "lmdb", "webdataset", "sides"])
+def test_every_dataset_of_pairs_is_a_column(
+    kind: str,
+    place: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """What sr eval reads; it is measured once, and anew when a file has changed."""
+    pairs, format = tmp_path / "pairs", "folder" if kind == "sides" else kind
+    recipe = Recipe.load("bicubic", 2)
+    job = prepare(recipe, SynthSettings(str(place / "test")), pairs, format)
+    synthesize(job, recipe, in_process)
+    source = f"lr={pairs / 'lr'},hr={pairs / 'hr'}" if kind == "sides" else str(pairs)
+    comparison = alone(
+        place,
+        tmp_path / "out",
+        models=("bicubic",),
+        settings={},
+        test=(f"pairs:{source}",),
+        metrics=("psnr_y",),
+    )
+    assert [name.split(":")[0] for name in told(comparison)] == ["testing bicubic on pairs"]
+    assert told(comparison) == []
+    plan = plan_comparison(comparison)
+    [cell] = cells_of(plan, plan.rows[0], plan.columns[0])
+    before = cell.file
+    if format == "folder":
+        image = sorted((pairs / "lr").iterdir())[0]
+        os.utime(image, (0, 0))
+        cells._images.cache_clear()
+        assert cell.file != before
 
 
 def test_shifted_pairs_are_said(place: Path, tmp_path: Path) -> None:  # noqa: F811

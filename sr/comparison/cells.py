@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from degrade.data.readers import EncodedImage, open_pairs
 from degrade.images.files import find_images
 from sr import checkpoint
 from sr.comparison.columns import Column
@@ -120,11 +121,20 @@ def _digest(path: str | Path) -> str:
 
 
 @lru_cache(maxsize=64)
-def _images(source: str) -> list[tuple[str, int, int]]:
-    """Name, size in bytes and time of change of each file of a test set."""
-    files = find_images(source.removeprefix(PAIRS).removeprefix(LR_ONLY))
-    stats = [(path, path.stat()) for path in files]
-    return [(path.as_posix(), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+def _images(source: str) -> list[tuple[str | int, ...]]:
+    """What stands for each file of a test set."""
+    if not source.startswith(PAIRS):
+        return [_fingerprint(path) for path in find_images(source.removeprefix(LR_ONLY))]
+    reader = open_pairs(source.removeprefix(PAIRS))
+    return [_fingerprint(file) for i in range(len(reader.names)) for file in reader.read(i)]
+
+
+def _fingerprint(file: EncodedImage) -> tuple[str | int, ...]:
+    """Name, size in bytes and time of change of a file; its URL; the hash of one in a database."""
+    if isinstance(file, Path):
+        stat = file.stat()
+        return file.as_posix(), stat.st_size, stat.st_mtime_ns
+    return (hashlib.sha256(file).hexdigest() if isinstance(file, bytes) else file,)
 
 
 @lru_cache(maxsize=8)
@@ -206,8 +216,9 @@ def _encode(found: CellResults) -> bytes:
 
 def read_cell(cell: Cell) -> CellResults | None:
     """Read a cell's results; None if they are missing or damaged."""
+    file = cell.file  # what is wrong with the model or the images is said
     try:
-        with np.load(cell.file, allow_pickle=False) as archive:
+        with np.load(file, allow_pickle=False) as archive:
             data: dict[str, Any] = json.loads(archive["text"].tobytes())
             images = {name: _numbers(scores) for name, scores in data["images"].items()}
             results = Results(data["model"], data["protocol"], images)

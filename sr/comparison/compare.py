@@ -166,12 +166,14 @@ def _check(comparison: Comparison, columns: Iterable[Column]) -> None:
         )
     else:
         tested = hr_images(comparison.val)
-    metrics = opened(comparison.metrics).values()
-    window = max(metric.window for metric in metrics)
+    metrics = opened(comparison.metrics)
+    if comparison.representatives and "psnr_y" not in metrics:
+        raise UserError("representatives: are judged by psnr_y; add it to --metrics")
+    window = max(metric.window for metric in metrics.values())
     for column in columns:
         if not column.source.startswith(LR_ONLY):
             column.examples(comparison, window=window)
-        elif not any(metric.blind for metric in metrics):
+        elif not any(metric.blind for metric in metrics.values()):
             raise UserError(
                 f"{column.name}: has no HR images, which all metrics need; "
                 "add --metrics psnr_y,niqe or pyiqa:NAME"

@@ -166,8 +166,9 @@ def seal_as_dict(matrix: Matrix) -> Json | None:
 # --- terminal ------------------------------------------------------------------------------------
 
 
-def print_matrix(console: Console, matrix: Matrix, metric: str = "psnr_y") -> None:
-    """Print the means of a metric, the best of each column in bold."""
+def print_matrix(console: Console, matrix: Matrix, metric: str | None = None) -> None:
+    """Print the means of a metric, by default PSNR on Y, the best of each column in bold."""
+    metric = metric or ("psnr_y" if "psnr_y" in matrix.metrics else matrix.metrics[0])
     title = f"{metric.replace('_', ' ')}; rows: trained on, columns: tested on"
     table = Table(title=title, box=SIMPLE)
     # Rich would break names anywhere to make room.
