@@ -9,6 +9,7 @@ import io
 import json
 import math
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from sr.comparison.bootstrap import interval
 from sr.comparison.compare import plan_comparison, run_comparison
 from sr.comparison.config import Comparison, override, read_comparison
 from sr.comparison.html_report import render, report_data
-from sr.comparison.matrix import Matrix, TestSet
+from sr.comparison.matrix import Matrix, Representatives, TestSet
 from sr.comparison.quick import quick_comparison
 from sr.comparison.results import write_results
 from sr.comparison.runs import Row, TrainedModel
@@ -594,6 +595,23 @@ def test_a_row_without_values_takes_nothing_from_the_others() -> None:
     assert with_it.notes == ["a: m / a has no finite psnr_y, lpips"]
     json.dumps(to_json(with_it), allow_nan=False)
     json.dumps(report_data(with_it), allow_nan=False)
+
+
+def test_files_hold_no_nan() -> None:
+    """Whatever a model made: no PSNR on the representative degradations, a loss that diverged."""
+    scores = [np.full((2, 3), value) for value in (30.0, math.nan, 31.0)]
+    lines = np.array([30.0, 30.0]), np.array([31.0, math.nan])
+    curve = [{"step": 1.0, "loss": math.nan}, {"step": 2.0, "loss": 0.1}]
+    matrix = by_hand([[[20, 30], [10, 12]], [[24, 34], [9, 12]], [[19, 30], [15, 16]]])
+    rows = [
+        replace(r, runs=tuple(replace(run, curve=curve) for run in r.runs)) for r in matrix.rows
+    ]
+    seal = Representatives(["a", "b"], [{}, {}], scores, lines, "lines")
+    data = report_data(replace(matrix, rows=rows, representatives=seal))
+    json.dumps(data, allow_nan=False)
+    assert [row.get("rate") for row in data["seal"]["rows"]] == [1, None, 1]
+    assert data["curves"][0]["points"] == [[2, 0.1]]
+    json.dumps(to_json(replace(matrix, representatives=seal)), allow_nan=False)
 
 
 def test_without_psnr(place: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -513,6 +514,31 @@ def test_cost(place: Path, tmp_path: Path) -> None:  # noqa: F811
     run_comparison(comparison)
     after = estimate(plan_comparison(comparison), tried.append)
     assert (after.finished, after.new, after.measured, after.training) == (4, 0, 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "pace"), [([40, 1, 1, 1], 1), ([40, 35, 35], 35), ([2, 3, 1, 9], 1), ([5], 5)]
+)
+def test_the_first_step_is_not_timed(
+    seconds: list[int],
+    pace: int,
+    place: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It waits for loaders and libraries, however long; of a single step there is no other."""
+    clock = [0.0]
+
+    def train(_config: object, callback: Any) -> None:
+        for i, step in enumerate(seconds, start=1):
+            clock[0] += step
+            callback(SimpleNamespace(done=i, steps=len(seconds)))
+
+    monkeypatch.setattr("sr.comparison.cost.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("sr.comparison.cost.train", train)
+    comparison = alone(place, tmp_path, models=("srcnn",), steps=100)
+    found = estimate(plan_comparison(comparison), lambda _words: None)
+    assert found.training == pytest.approx(100 * pace)
 
 
 @pytest.mark.parametrize("model", ["sparse", "srresnet", "rrdb", "srgan"])

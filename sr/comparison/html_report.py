@@ -263,7 +263,8 @@ def _curves(matrix: Matrix) -> list[Json]:
     curves: list[Json] = []
     for i, row in enumerate(matrix.rows):
         for run in row.runs:
-            points = [[point["step"], point["loss"]] for point in run.curve if "loss" in point]
+            known = [point for point in run.curve if math.isfinite(point.get("loss", math.nan))]
+            points = [[point["step"], point["loss"]] for point in known]
             if points:
                 curves.append({"row": i, "seed": run.seed, "points": points})
     return curves
