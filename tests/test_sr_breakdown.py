@@ -119,6 +119,9 @@ def test_kendall_is_scipys() -> None:
         one, other = rng.integers(0, 6, (2, 7)).astype(float)
         expected = stats.kendalltau(one, other).statistic
         assert float(kendall(one, other)) == pytest.approx(expected, nan_ok=True)
+        # An item without a value says nothing of the order.
+        more = [np.append(values, value) for values, value in ((one, math.nan), (other, 3.0))]
+        assert float(kendall(*more)) == pytest.approx(float(kendall(one, other)), nan_ok=True)
 
 
 def test_models_change_places(made: Matrix) -> None:

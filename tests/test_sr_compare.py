@@ -9,6 +9,7 @@ import io
 import json
 import math
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,11 @@ from sr.comparison.bootstrap import interval
 from sr.comparison.compare import plan_comparison, run_comparison
 from sr.comparison.config import Comparison, override, read_comparison
 from sr.comparison.html_report import render, report_data
-from sr.comparison.matrix import Matrix, TestSet
+from sr.comparison.matrix import Matrix, Representatives, TestSet
 from sr.comparison.quick import quick_comparison
 from sr.comparison.results import write_results
 from sr.comparison.runs import Row, TrainedModel
-from sr.comparison.statistics import cell, difference, gap, ranking
+from sr.comparison.statistics import cell, difference, gap, mean_of, ranking
 from sr.comparison.tables import to_csv, to_json
 from sr.metrics.psnr_ssim import psnr, ssim
 
@@ -233,6 +234,25 @@ def test_differences_gap_and_ranks() -> None:
     assert ranking(matrix, "psnr_y", 0) == [2, 1, 3]
     assert ranking(matrix, "psnr_y", 1) == [2, 3, 1]
     assert ranking(matrix, "lpips", 1) == [2, 1, 3]
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_difference_is_minus_that_of_the_other_way_round(seeds: int) -> None:
+    """Whichever row has more runs, their spread counts."""
+    rng = np.random.default_rng(0)
+    matrix = by_hand(rng.normal(30, 2, (3, 2, 1, 1, 8)) + rng.normal(0, 0.1, (3, 2, seeds, 1, 8)))
+    matrix.scores["psnr_y"][0][0] = matrix.scores["psnr_y"][0][0][:1]
+    one, other = (difference(matrix, "psnr_y", *rows) for rows in ((0, 0, 1), (1, 0, 0)))
+    assert one is not None
+    assert other is not None
+    assert [one.mean, one.low, one.high] == pytest.approx(
+        [-other.mean, -other.high, -other.low], abs=0.02
+    )
+    spread = matrix.scores["psnr_y"][1][0] + np.linspace(-4, 4, seeds)[:, None, None]
+    matrix.scores["psnr_y"][1][0] = spread
+    wide = difference(matrix, "psnr_y", 0, 0, 1)
+    assert wide is not None
+    assert (wide.high - wide.low > 1.5 * (one.high - one.low)) == (seeds > 1)
 
 
 # --- runs ----------------------------------------------------------------------------------------
@@ -456,8 +476,8 @@ def test_page_in_a_browser(matrix: Matrix, tmp_path: Path) -> None:
         browser.choose("#view", "matched")
         assert "trained on the test's own regime" in browser.text("#about-table")
         expected = float(mean[1][1] - mean[2][1])
-        text = shown()[0].replace("\N{MINUS SIGN}", "-").replace("\N{PLUS-MINUS SIGN}", "")
-        assert text == f"{expected:+.2f}"
+        text = shown()[0].replace("\N{MINUS SIGN}", "-")
+        assert text == ("0.00" if abs(expected) < 0.005 else f"{expected:+.2f}")
         browser.choose("#metric", "1")
         assert browser.text("#about-table").startswith("SSIM on Y")
         browser.choose("#view", "bicubic")
@@ -556,6 +576,50 @@ def test_values_without_a_mean_are_left_out_of_all_rows(tmp_path: Path) -> None:
     }
     json.dumps(to_json(matrix), allow_nan=False)
     json.dumps(report_data(matrix), allow_nan=False)
+    assert matrix.notes[0] == "a: 1 of 3 images are left out, psnr_y is not finite"
     nothing = by_hand([[[math.nan, math.nan], [1, 2]]] * 3)
     assert "a,psnr_y,,,,0,1,2" in to_csv(nothing)
+    assert nothing.notes == []
     json.dumps(report_data(nothing), allow_nan=False)
+
+
+def test_a_row_without_values_takes_nothing_from_the_others() -> None:
+    holes = [[20, 30, 9], [1, 2, 3]]
+    with_it = by_hand([holes, [[math.nan] * 3, [1, 2, 3]], [[19, 32, 9], [1, 2, 3]]])
+    without = by_hand([holes, [[0, 0, 0], [1, 2, 3]], [[19, 32, 9], [1, 2, 3]]])
+    assert with_it.left_out("psnr_y", 0) == 0
+    for row in (0, 2):
+        values = [mean_of(cell(matrix, "psnr_y", row, 0)) for matrix in (with_it, without)]
+        assert values[0] == values[1]
+    assert ranking(with_it, "psnr_y", 0) == [2, None, 1]
+    assert with_it.notes == ["a: m / a has no finite psnr_y, lpips"]
+    json.dumps(to_json(with_it), allow_nan=False)
+    json.dumps(report_data(with_it), allow_nan=False)
+
+
+def test_files_hold_no_nan() -> None:
+    """Whatever a model made: no PSNR on the representative degradations, a loss that diverged."""
+    scores = [np.full((2, 3), value) for value in (30.0, math.nan, 31.0)]
+    lines = np.array([30.0, 30.0]), np.array([31.0, math.nan])
+    curve = [{"step": 1.0, "loss": math.nan}, {"step": 2.0, "loss": 0.1}]
+    matrix = by_hand([[[20, 30], [10, 12]], [[24, 34], [9, 12]], [[19, 30], [15, 16]]])
+    rows = [
+        replace(r, runs=tuple(replace(run, curve=curve) for run in r.runs)) for r in matrix.rows
+    ]
+    seal = Representatives(["a", "b"], [{}, {}], scores, lines, "lines")
+    data = report_data(replace(matrix, rows=rows, representatives=seal))
+    json.dumps(data, allow_nan=False)
+    assert [row.get("rate") for row in data["seal"]["rows"]] == [1, None, 1]
+    assert data["curves"][0]["points"] == [[2, 0.1]]
+    json.dumps(to_json(replace(matrix, representatives=seal)), allow_nan=False)
+
+
+def test_without_psnr(place: Path, tmp_path: Path) -> None:
+    """Tables are of another metric; what needs PSNR says so."""
+    command = ["compare", "--models", "bicubic", "--test", "bicubic", "--scale", "2"]
+    command += ["--val", str(place / "test"), "--metrics", "ssim_y", "--output", str(tmp_path)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "ssim y; rows" in result.output
+    refused = CliRunner().invoke(app, [*command, "--representatives", "2"])
+    assert "representatives: are judged by psnr_y" in str(refused.exception)

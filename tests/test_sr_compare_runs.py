@@ -11,6 +11,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,10 @@ from degrade.images.files import read_image
 from degrade.images.pixels import encode_png
 from degrade.recipe import Recipe
 from degrade.rng import Key
+from degrade.synthesis.engines import in_process
+from degrade.synthesis.job import prepare
+from degrade.synthesis.run import synthesize
+from degrade.synthesis.settings import SynthSettings
 from sr import checkpoint
 from sr.cli import app
 from sr.comparison import cells, workers
@@ -354,6 +359,38 @@ def test_pairs_of_every_kind_are_columns(kind: str, place: Path, tmp_path: Path)
     assert '"PSNR on RGB"' in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.parametrize("kind", ["folder", "lmdb", "webdataset", "sides"])
+def test_every_dataset_of_pairs_is_a_column(
+    kind: str,
+    place: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """What sr eval reads; it is measured once, and anew when a file has changed."""
+    pairs, format = tmp_path / "pairs", "folder" if kind == "sides" else kind
+    recipe = Recipe.load("bicubic", 2)
+    job = prepare(recipe, SynthSettings(str(place / "test")), pairs, format)
+    synthesize(job, recipe, in_process)
+    source = f"lr={pairs / 'lr'},hr={pairs / 'hr'}" if kind == "sides" else str(pairs)
+    comparison = alone(
+        place,
+        tmp_path / "out",
+        models=("bicubic",),
+        settings={},
+        test=(f"pairs:{source}",),
+        metrics=("psnr_y",),
+    )
+    assert [name.split(":")[0] for name in told(comparison)] == ["testing bicubic on pairs"]
+    assert told(comparison) == []
+    plan = plan_comparison(comparison)
+    [cell] = cells_of(plan, plan.rows[0], plan.columns[0])
+    before = cell.file
+    if format == "folder":
+        image = sorted((pairs / "lr").iterdir())[0]
+        os.utime(image, (0, 0))
+        cells._images.cache_clear()
+        assert cell.file != before
+
+
 def test_shifted_pairs_are_said(place: Path, tmp_path: Path) -> None:  # noqa: F811
     for i, path in enumerate(sorted((place / "test").iterdir())):
         pixels = read_image(path).pixels
@@ -503,6 +540,31 @@ def test_cost(place: Path, tmp_path: Path) -> None:  # noqa: F811
     run_comparison(comparison)
     after = estimate(plan_comparison(comparison), tried.append)
     assert (after.finished, after.new, after.measured, after.training) == (4, 0, 5, 0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "pace"), [([40, 1, 1, 1], 1), ([40, 35, 35], 35), ([2, 3, 1, 9], 1), ([5], 5)]
+)
+def test_the_first_step_is_not_timed(
+    seconds: list[int],
+    pace: int,
+    place: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It waits for loaders and libraries, however long; of a single step there is no other."""
+    clock = [0.0]
+
+    def train(_config: object, callback: Any) -> None:
+        for i, step in enumerate(seconds, start=1):
+            clock[0] += step
+            callback(SimpleNamespace(done=i, steps=len(seconds)))
+
+    monkeypatch.setattr("sr.comparison.cost.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("sr.comparison.cost.train", train)
+    comparison = alone(place, tmp_path, models=("srcnn",), steps=100)
+    found = estimate(plan_comparison(comparison), lambda _words: None)
+    assert found.training == pytest.approx(100 * pace)
 
 
 @pytest.mark.parametrize("model", ["sparse", "srresnet", "rrdb", "srgan"])

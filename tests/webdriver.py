@@ -29,6 +29,7 @@ FLAGS = (
     "--disable-component-update --disable-sync --hide-scrollbars"
 )
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+CONTROL = "\ue009"
 KEYS = {
     "ArrowLeft": "\ue012",
     "ArrowRight": "\ue014",
@@ -74,6 +75,19 @@ class Browser:
         ups = ("keyDown", "keyUp")
         actions = [{"type": up, "value": KEYS.get(key, key)} for key in keys for up in ups]
         self.call("/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": actions}]})
+
+    def clipboard(self) -> str:
+        """What Ctrl+V inserts."""
+        self.run(
+            "const area = document.createElement('textarea'); area.id = 'pasted';"
+            "document.body.append(area); area.focus()"
+        )
+        keys = [("keyDown", CONTROL), ("keyDown", "v"), ("keyUp", "v"), ("keyUp", CONTROL)]
+        actions = [{"type": type, "value": value} for type, value in keys]
+        self.call("/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": actions}]})
+        return self.run(
+            "const area = document.querySelector('#pasted'); area.remove(); return area.value"
+        )
 
     def point(self, selector: str, x: int, y: int, kind: str = "mouse") -> None:
         """Moves the mouse to (x, y) from an element's middle, or puts a finger there."""

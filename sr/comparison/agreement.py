@@ -37,7 +37,8 @@ class Flip:
 
 
 def kendall(one: Reals, other: Reals) -> Reals:
-    """Return tau-b of the orders of n items, (..., n) each; NaN where all are tied.
+    """Return tau-b of the orders of n items, (..., n) each; NaN where all are tied. Items with NaN
+    in one of them are left out.
 
     >>> float(kendall(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]))).__round__(3)
     0.333
@@ -45,6 +46,8 @@ def kendall(one: Reals, other: Reals) -> Reals:
     i, j = np.triu_indices(one.shape[-1], 1)
     a = np.sign(one[..., i] - one[..., j])
     b = np.sign(other[..., i] - other[..., j])
+    known = ~np.isnan(a + b)
+    a, b = np.where(known, a, 0), np.where(known, b, 0)
     untied: Reals = np.sqrt((a != 0).sum(-1) * (b != 0).sum(-1).astype(np.float64))
     with np.errstate(invalid="ignore"):
         return np.asarray((a * b).sum(-1) / untied, np.float64)

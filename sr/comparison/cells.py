@@ -216,8 +216,9 @@ def _encode(found: CellResults) -> bytes:
 
 def read_cell(cell: Cell) -> CellResults | None:
     """Read a cell's results; None if they are missing or damaged."""
+    file = cell.file  # what is wrong with the model or the images is said
     try:
-        with np.load(cell.file, allow_pickle=False) as archive:
+        with np.load(file, allow_pickle=False) as archive:
             data: dict[str, Any] = json.loads(archive["text"].tobytes())
             images = {name: _numbers(scores) for name, scores in data["images"].items()}
             results = Results(data["model"], data["protocol"], images)

@@ -104,7 +104,7 @@ def plan_comparison(comparison: Comparison, report: Callable[[str], None] | None
 
     Args:
         comparison: Its settings.
-        report: Told of unfinished runs that are not reused.
+        report: Told of unfinished runs that are not reused, and of what takes a while.
 
     Raises:
         UserError: A setting or a file is wrong.
@@ -113,7 +113,10 @@ def plan_comparison(comparison: Comparison, report: Callable[[str], None] | None
     recipes = _training_recipes(comparison)
     columns = read_columns(comparison, comparison.test)
     _check(comparison, columns)
-    rows = plan_rows(comparison, recipes, report or (lambda _words: None))
+    tell: Callable[[str], None] = report or (lambda _words: None)
+    rows = plan_rows(comparison, recipes, tell)
+    if comparison.representatives:
+        tell(f"choosing {comparison.representatives} representative degradations")
     return Plan(comparison, recipes, rows, columns, _typical(comparison, columns))
 
 
@@ -166,14 +169,14 @@ def _check(comparison: Comparison, columns: Iterable[Column]) -> None:
         )
     else:
         tested = hr_images(comparison.val)
-    if comparison.representatives and "psnr_y" not in opened(comparison.metrics):
+    metrics = opened(comparison.metrics)
+    if comparison.representatives and "psnr_y" not in metrics:
         raise UserError("--representatives: are judged by psnr_y; add it to --metrics")
-    metrics = opened(comparison.metrics).values()
-    window = max(metric.window for metric in metrics)
+    window = max(metric.window for metric in metrics.values())
     for column in columns:
         if not column.source.startswith(LR_ONLY):
             column.examples(comparison, window=window)
-        elif not any(metric.blind for metric in metrics):
+        elif not any(metric.blind for metric in metrics.values()):
             raise UserError(
                 f"{column.name}: has no HR images, which all metrics need; "
                 "add --metrics psnr_y,niqe or pyiqa:NAME"
@@ -291,9 +294,9 @@ def _representatives(plan: Plan) -> Representatives:
         found, about = read_lines(lines, len(plan.typical)), f"lines of {lines}"
         return Representatives(names, drawn, scores, found, about)
     bicubic = next((i for i, row in enumerate(plan.rows) if row.row.model == BICUBIC), None)
-    low = means.min(0) if bicubic is None else means[bicubic]
+    low = np.fmin.reduce(means) if bicubic is None else means[bicubic]
     about = (
         f"stand-ins: acceptance is {'the worst row' if bicubic is None else BICUBIC}, excellence "
         "the best row of each degradation, not models trained for it"
     )
-    return Representatives(names, drawn, scores, (low, means.max(0)), about)
+    return Representatives(names, drawn, scores, (low, np.fmax.reduce(means)), about)

@@ -31,9 +31,9 @@ from sr.training.run import read_history
 __all__ = ["Cost", "duration", "estimate"]
 
 TRIED_STEPS = 4
-"""Steps that are tried; the first is not timed."""
+"""Steps that are tried; the first, which waits for loaders and libraries, is not timed."""
 TRIED_SECONDS = 30.0
-"""No more are tried after so long."""
+"""No more are tried when those timed took so long."""
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,18 @@ class Cost:
         trainings = self.finished + self.begun + self.new
         total = (self.training + self.testing) / self.side_by_side
         return [
-            f"{trainings} trainings: {self.finished} finished, {self.begun} begun, "
-            f"{self.new} to begin; {self.steps:,} steps to do",
-            f"{self.cells} evaluations: {self.measured} finished, "
-            f"{self.cells - self.measured} to do; {self.images:,} images to enlarge",
+            f"{_count(trainings, 'training')}: {self.finished} finished, {self.begun} begun, "
+            f"{self.new} to begin; {_count(self.steps, 'step')} to do",
+            f"{_count(self.cells, 'evaluation')}: {self.measured} finished, "
+            f"{self.cells - self.measured} to do; {_count(self.images, 'image')} to enlarge",
             f"about {duration(total)}: {duration(self.training)} of training, "
             f"{duration(self.testing)} of testing"
             + (f", {self.side_by_side} side by side" if self.side_by_side > 1 else ""),
         ]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
@@ -192,7 +196,7 @@ def _tried_pace(config: Config, label: str, report: Callable[[str], None]) -> fl
 
     def note(status: Status) -> None:
         times.append(time.monotonic())
-        enough = len(times) == TRIED_STEPS or times[-1] - begun > TRIED_SECONDS
+        enough = len(times) == TRIED_STEPS or times[-1] - times[0] > TRIED_SECONDS
         if enough or status.done == status.steps:
             raise _EnoughError
 

@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from degrade.inspection.html import Album, fill
 from degrade.recipe import Recipe
 from sr import checkpoint
@@ -80,7 +82,7 @@ def report_data(matrix: Matrix) -> Json:
         "resamples": DRAWS,
         "level": LEVEL,
         "plain": matrix.baseline,
-        "protocol": {**matrix.tests[0].protocol, "notes": matrix.notes},
+        "protocol": _protocol(matrix),
         "versions": checkpoint.versions(),
         "metrics": [_metric(matrix, name) for name in metrics],
         "tests": [
@@ -103,6 +105,17 @@ def report_data(matrix: Matrix) -> Json:
     }
 
 
+def _protocol(matrix: Matrix) -> Json:
+    """How values were measured, in one line of all columns, and what was found about them."""
+    found = next((test for test in matrix.tests if _has_truth(test)), matrix.tests[0]).protocol
+    line = str(found.get("line", "")).replace(f"LR: {found.get('recipe')}", "LR: by column", 1)
+    return {"line": line, "notes": matrix.notes}
+
+
+def _has_truth(test: TestSet) -> bool:
+    return test.protocol.get("target") != TARGETS[None]
+
+
 def _metric(matrix: Matrix, name: str) -> Json:
     title, unit = TITLES.get(name, (name, ""))
     shown = {"name": name, "title": title, "unit": unit, "digits": digits_of(name)}
@@ -116,9 +129,9 @@ def _test(matrix: Matrix, column: int, metrics: Sequence[str], found: Sequence[P
         "hash": test.hash,
         "base": test.base,
         "level": test.level,
-        "truth": test.protocol.get("target") != TARGETS[None],
+        "truth": _has_truth(test),
         "images": len(test.images),
-        "left_out": max(matrix.left_out(metric, column) for metric in metrics),
+        "left_out": {metric: matrix.left_out(metric, column) for metric in metrics},
         "parameters": [_parameter(parameter) for parameter in found],
     }
 
@@ -178,10 +191,14 @@ def _gaps(matrix: Matrix, metric: str) -> list[Json | None]:
 
 
 def _breakdown(matrix: Matrix, row: int, column: int, found: Sequence[Parameter]) -> Json | None:
-    """Losses of each sample, parameters by explained share, curves of the first of them."""
+    """Losses of each sample, parameters by explained share, curves of the first of them; None if
+    nothing was drawn or measured.
+    """
     if not found or "psnr_y" not in matrix.scores:
         return None
     loss, against = losses(matrix, "psnr_y", row, column)
+    if not np.isfinite(loss).any():
+        return None
     shares = ranked(loss, found)
     return {
         "against": against,
@@ -250,7 +267,8 @@ def _curves(matrix: Matrix) -> list[Json]:
     curves: list[Json] = []
     for i, row in enumerate(matrix.rows):
         for run in row.runs:
-            points = [[point["step"], point["loss"]] for point in run.curve if "loss" in point]
+            known = [point for point in run.curve if math.isfinite(point.get("loss", math.nan))]
+            points = [[point["step"], point["loss"]] for point in known]
             if points:
                 curves.append({"row": i, "seed": run.seed, "points": points})
     return curves

@@ -105,12 +105,30 @@ class Matrix:
 
     @property
     def notes(self) -> list[str]:
-        """What was found about test sets: whether pairs are aligned, files that were left out."""
-        found = [
-            (test.name, [*test.protocol.get("notes", []), test.protocol.get("alignment", "")])
-            for test in self.tests
-        ]
-        return [f"{name}: {note}" for name, notes in found for note in notes if note]
+        """What was found about test sets: whether pairs are aligned, files that were left out,
+        values that are missing.
+        """
+        found: list[str] = []
+        for column, test in enumerate(self.tests):
+            own = [*test.protocol.get("notes", []), test.protocol.get("alignment", "")]
+            notes = [note for note in (*own, *self._missing(column)) if note]
+            found += [f"{test.name}: {note}" for note in notes]
+        return found
+
+    def _missing(self, column: int) -> list[str]:
+        """What a column has no values of, although other rows or images have them."""
+        images, found = len(self.tests[column].images), list[str]()
+        lacking: dict[str, list[str]] = {}
+        for metric in self.metrics:
+            left = self.left_out(metric, column)
+            if 0 < left < images:
+                found.append(f"{left} of {images} images are left out, {metric} is not finite")
+            values = [np.isfinite(row[column]).any() for row in self.scores[metric]]
+            for row, has in zip(self.rows, values, strict=True):
+                if any(values) and not has:
+                    lacking.setdefault(row.label, []).append(metric)
+        rows = [f"{label} has no finite {', '.join(names)}" for label, names in lacking.items()]
+        return found + rows
 
     def sign(self, metric: str) -> int:
         """Return 1 for a metric of which higher values are better, else -1."""
@@ -133,10 +151,12 @@ class Matrix:
 
     def kept(self, metric: str, column: int) -> NDArray[np.bool_]:
         """Return the images whose value is finite for every row, (N,): the others have no mean,
-        and rows stay comparable only if all leave out the same.
+        and rows stay comparable only if all leave out the same. A row without any finite value
+        takes nothing from the others.
         """
-        rows = [np.isfinite(row[column]).all((0, 1)) for row in self.scores[metric]]
-        return np.logical_and.reduce(rows)
+        finite = [np.isfinite(row[column]) for row in self.scores[metric]]
+        rows = [known.all((0, 1)) for known in finite if known.any()]
+        return np.logical_and.reduce(rows or [np.zeros(finite[0].shape[-1], np.bool_)])
 
     def left_out(self, metric: str, column: int) -> int:
         """Return how many images :meth:`kept` leaves out."""

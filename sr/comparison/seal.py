@@ -104,9 +104,12 @@ def seal(
 
 
 def seal_of(scores: ArrayLike, lines: tuple[Reals, Reals]) -> Seal | None:
-    """Return :func:`seal`'s numbers; None if the lines are nowhere far enough apart."""
+    """Return :func:`seal`'s numbers; None if the lines are nowhere far enough apart, or scores
+    are missing.
+    """
     low, high = lines
-    return seal(scores, low, high) if (high - low >= LEAST).any() else None
+    known = np.isfinite(np.asarray(scores, np.float64)).all()
+    return seal(scores, low, high) if known and (high - low >= LEAST).any() else None
 
 
 def read_lines(file: str | Path, count: int) -> tuple[Reals, Reals]:

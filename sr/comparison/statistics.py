@@ -26,7 +26,6 @@ __all__ = [
     "gap",
     "interval_as_dict",
     "mean_of",
-    "minus",
     "ranking",
 ]
 
@@ -46,23 +45,16 @@ def mean_of(values: Reals) -> Interval:
     return interval(values) if values.size else Interval(math.nan, math.nan, math.nan)
 
 
-def minus(own: Reals, other: Reals) -> Reals:
-    """Return a row minus another, (S, N): seed by seed if they have equally many, else against
-    the other's mean over seeds.
-    """
-    return own - (other if len(own) == len(other) else other.mean(0))
-
-
 def difference(
     matrix: Matrix, metric: str, row: int, column: int, other: int | None
 ) -> Interval | None:
-    """Return the interval of a row minus another, paired over the images of a column; None if
-    there is no other row.
+    """Return the interval of a row minus another, paired over the images of a column and seed by
+    seed; None if there is no other row. A row of one run is compared with each run of the other.
     """
     if other is None or other == row:
         return None
     own, theirs = (cell(matrix, metric, each, column) for each in (row, other))
-    return mean_of(minus(own, theirs))
+    return mean_of(own - theirs)
 
 
 def gap(matrix: Matrix, metric: str, row: int) -> Interval | None:
@@ -79,10 +71,11 @@ def gap(matrix: Matrix, metric: str, row: int) -> Interval | None:
     if not others:
         return None
     kept = np.logical_and.reduce([matrix.kept(metric, column) for column, _ in others])
-    losses = [
-        minus(*(matrix.scores[metric][each][column].mean(1)[:, kept] for each in (other, row)))
-        for column, other in others
-    ]
+
+    def values(each: int, column: int) -> Reals:
+        return matrix.scores[metric][each][column].mean(1)[:, kept]
+
+    losses = [values(other, column) - values(row, column) for column, other in others]
     return mean_of(np.mean(losses, 0))
 
 

@@ -148,10 +148,13 @@ def seal_as_dict(matrix: Matrix) -> Json | None:
     return {
         "lines": found.about,
         "degradations": [
-            {"recipe": recipe, "drawn": drawn, "acceptance": a, "excellence": e}
-            for recipe, drawn, a, e in zip(
-                found.recipes, found.drawn, low.tolist(), high.tolist(), strict=True
-            )
+            {
+                "recipe": recipe,
+                "drawn": drawn,
+                "acceptance": finite_or_none(a),
+                "excellence": finite_or_none(e),
+            }
+            for recipe, drawn, a, e in zip(found.recipes, found.drawn, low, high, strict=True)
         ],
         "rows": [
             {
