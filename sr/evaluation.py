@@ -131,8 +131,8 @@ def evaluate(
             reason; the others are evaluated. Without it the first one ends the evaluation.
 
     Raises:
-        UserError: If the scales differ, a metric needs the HR images that are missing, or there
-            are no images.
+        UserError: If the scales differ, a metric needs the HR images that are missing, or no image
+            is there or could be evaluated.
     """
     if metrics is None:
         metrics = default_metrics() if lpips else open_metrics(FIDELITY)
@@ -142,6 +142,7 @@ def evaluate(
     paired = isinstance(data, Examples) and examples.recipe is None and examples.target
     alignment = Alignment()
     images: dict[str, dict[str, float]] = {}
+    failed: UserError | None = None
     for i, label in enumerate(examples.names):
         try:
             example = examples[i]
@@ -153,11 +154,13 @@ def evaluate(
             if on_error is None:
                 raise
             on_error(label, error)
+            failed = failed or error
             continue
         if on_image is not None:
             on_image(example, sr)
     if not images:
-        raise UserError(f"{name}: no images to evaluate on")
+        reason = "no images" if failed is None else f"none could be; the first: {failed}"
+        raise UserError(f"{name}: nothing to evaluate on: {reason}")
     described = protocol(model, examples, metrics, tile, overlap)
     if alignment.shifts:
         described["alignment"] = alignment.describe()

@@ -147,6 +147,14 @@ def test_grey_files_are_measured_on_their_own_values(tmp_path: Path) -> None:
 # --- files that cannot be judged -----------------------------------------------------------------
 
 
+def test_where_every_image_fails_the_reason_is_said(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"no image")
+    examples = load_examples(tmp_path, Recipe.load("bicubic", 2))
+    with pytest.raises(UserError, match=r"none could be; the first: .*a\.png"):
+        evaluate(build("bicubic", scale=2), "b", examples, on_error=lambda *_: None)
+
+
 def test_an_unreadable_image_does_not_end_the_others(mixed: Path, tmp_path: Path) -> None:
     for name in ("0.png", "a/zz.png"):
         (mixed / name).write_bytes(b"no image")

@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from degrade.cli import Modules, check_device, import_modules
+from degrade.cli import check_device, import_modules
 from degrade.cli.common import MARK, signed
-from sr.cli.common import Device, ModelName, Overlap, Tile, check_new, out, split_commas
+from sr.cli.common import (
+    Device,
+    ModelName,
+    Modules,
+    Overlap,
+    Tile,
+    check_new,
+    out,
+    split_commas,
+)
 
 if TYPE_CHECKING:
     from sr.evaluation import Results
@@ -147,7 +156,8 @@ def print_results(results: Results, metrics: Mapping[str, Metric]) -> None:
     from rich.text import Text
 
     protocol, mean = results.protocol, results.mean
-    columns = [f"{name.replace('_', ' ')} {'↓' if metrics[name].lower else '↑'}" for name in mean]
+    shown = {name: name if ":" in name else name.replace("_", " ") for name in mean}
+    columns = [f"{shown[name]} {'↓' if metrics[name].lower else '↑'}" for name in mean]
     title = Text(f"{results.model}  x{protocol['scale']}")
     table = Table("image", *columns, title=title)
 
