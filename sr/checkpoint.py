@@ -26,7 +26,7 @@ from degrade.errors import UserError
 from degrade.storage.files import write_atomic
 from degrade.versions import package_versions
 from sr.foreign import MODEL_ERRORS, assemble, load_foreign
-from sr.models import Model, build, name_of
+from sr.models import MODELS, Model, build, name_of
 from sr.models.external import external_label, is_external, open_external
 from sr.pretrained import read_tensors
 
@@ -138,6 +138,10 @@ def load(model: str | Path, scale: int | None = None, device: torch.device | str
 def _load_own(path: Path) -> Model:
     metadata, tensors = read_metadata(path), _read_tensors(path)
     try:
+        MODELS.find(metadata.get("name", ""))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    try:
         config = json.loads(metadata["config"])
         check_plausible(config, tensors)
         return assemble(metadata["name"], config, tensors)
@@ -185,8 +189,10 @@ def label(model: str | Path) -> str:
 WEIGHTS = (".safetensors", ".pth", ".pt", ".ckpt")
 CHECKPOINTS = ("best", "last")
 """Files of a run's folder, the one that stands for the run first."""
-ADVERSARIAL = ("srgan", "gan")
-"""Trainers for which PSNR does not choose: what is best by it has hardly begun to be a GAN."""
+ADVERSARIAL = "gan"
+"""Trainer of which no metric chooses: what is best by PSNR has hardly begun to be a GAN."""
+FORMERLY_ADVERSARIAL = ("srgan", "gan")
+"""Methods of checkpoints that do not name their trainer."""
 
 
 def check_plausible(config: Any, tensors: Mapping[str, Tensor]) -> None:
@@ -228,7 +234,9 @@ def is_adversarial(metadata: Mapping[str, str]) -> bool:
     """Whether a checkpoint's trainer had a discriminator."""
     try:
         training = json.loads(metadata.get("training", "{}"))
-        return training.get("method") in ADVERSARIAL
+        if "trainer" in training:
+            return training["trainer"] == ADVERSARIAL
+        return training.get("method") in FORMERLY_ADVERSARIAL
     except (ValueError, AttributeError):
         return False
 

@@ -131,8 +131,8 @@ def evaluate(
             reason; the others are evaluated. Without it the first one ends the evaluation.
 
     Raises:
-        UserError: If the scales differ, a metric needs the HR images that are missing, or there
-            are no images.
+        UserError: If the scales differ, a metric needs the HR images that are missing, or no image
+            is there or could be evaluated.
     """
     if metrics is None:
         metrics = default_metrics() if lpips else open_metrics(FIDELITY)

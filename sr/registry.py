@@ -62,8 +62,8 @@ class Registry(dict[str, T]):
                 self[name] = self._checked(name, entry.load())
                 return self[name]
         raise ValueError(
-            f"{self.kind} {name!r}: unknown{close(name, self.names())}, "
-            f"or MODULE:NAME for one of your own"
+            f"{self.kind} {name!r}: unknown{close(name, self.names())} "
+            "(MODULE:NAME is one of your own)"
         )
 
     def names(self) -> list[str]:

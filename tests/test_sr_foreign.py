@@ -476,13 +476,23 @@ def test_what_is_no_onnx_is_said(name: str, message: str, tmp_path: Path) -> Non
 # --- runs ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("method", "wanted"), [("srcnn", "best"), ("srgan", "last")])
+@pytest.mark.parametrize(
+    ("training", "wanted"),
+    [
+        ({"method": "srcnn", "trainer": "pixel"}, "best"),
+        ({"method": "esrgan", "trainer": "gan"}, "last"),
+        ({"method": "srresnet", "trainer": "gan"}, "last"),
+        ({"method": "gan", "trainer": "pixel"}, "best"),
+        ({"method": "srgan"}, "last"),
+        ({"method": "srcnn"}, "best"),
+    ],
+)
 def test_an_adversarial_run_is_its_last_checkpoint(
-    method: str, wanted: str, tmp_path: Path
+    training: dict[str, str], wanted: str, tmp_path: Path
 ) -> None:
     for name in ("best", "last"):
         model = build("srcnn", scale=2, filters=[4, 3])
-        notes = {"training": {"method": method, "seed": 0}}
+        notes = {"training": {**training, "seed": 0}}
         checkpoint.save(tmp_path / f"{name}.safetensors", model, notes)
     assert checkpoint.weights_file(tmp_path).stem == wanted
     (tmp_path / f"{wanted}.safetensors").unlink()

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from degrade.errors import UserError
+from sr import checkpoint
 from sr.models import MODELS, Model, build, name_of
 from sr.models.srcnn import SRCNN
 from sr.registry import import_named
@@ -36,6 +37,9 @@ def test_a_name_imports_nothing_by_itself(own: str):
     with pytest.raises(ValueError, match="own_models is not imported; give --import own_models"):
         build(f"{own}:Net", scale=2)
     assert own not in sys.modules
+    checkpoint.save(Path("own.safetensors"), build("srcnn", scale=2), {"name": f"{own}:Net"})
+    with pytest.raises(UserError, match=rf"own.safetensors: model .* give --import {own}"):
+        checkpoint.load("own.safetensors")
     import_named([f"{own}:Net"])
     model = build(f"{own}:Net", scale=2)
     assert name_of(model) == f"{own}:Net"

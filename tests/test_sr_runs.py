@@ -20,12 +20,13 @@ from degrade.errors import UserError
 from degrade.images.files import read_image
 from degrade.images.pixels import as_pixels, encode_png, to_tensor
 from degrade.images.samples import sample_images
-from degrade.recipe import Recipe
+from degrade.recipe import Pair, Recipe
 from degrade.rng import Key
 from sr import checkpoint
 from sr.evaluation import evaluate
 from sr.examples import load_examples
 from sr.metrics import METRICS, Metric, psnr_ssim
+from sr.models import build
 from sr.training import precision, validation
 from sr.training.advice import advice
 from sr.training.config import Config, configure
@@ -278,6 +279,10 @@ def test_folders_say_what_is_in_them():
         ({"architecture": "srresnt"}, ["architecture", "did you mean srresnet"]),
         ({"gan.layers": {"conv5_4": 1}, "perceptual": "none"}, ["gan", "vgg19"]),
         ({"trainer": "gam"}, ["trainer", "did you mean gan"]),
+        ({"device": "tpu"}, ["device tpu", "should be auto, cpu"]),
+        ({"device": "cuda:x"}, ["device cuda:x"]),
+        ({"losses": "ffl"}, ["losses", "should be a mapping of names to values (is 'ffl')"]),
+        ({"options": {"weight": 1}}, ["options weight", "pixel has none"]),
     ],
 )
 def test_wrong_settings_are_named(changes: dict[str, object], names: list[str]):
@@ -290,7 +295,9 @@ def test_advice():
     assert "random weights" in " ".join(advice(configure("srgan", {})))
     for changes in ({"init": "x"}, {"gan.pretrain": 5}):
         assert "random weights" not in " ".join(advice(configure("srgan", {}, changes=changes)))
-    assert "recipe bicubic" in advice(configure("srcnn", {}))[0]
+    assert advice(configure("srcnn", {}))[0].startswith("srcnn x4, recipe bicubic")
+    told = advice(configure("srresnet", {}, preset="realesrgan"))[0]
+    assert told.startswith("srresnet (gan of srresnet) x4, recipe realesrgan")
 
 
 def test_a_cpu_without_bfloat16_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -453,6 +460,66 @@ def test_presets_train(preset: str, data: Path, tmp_path: Path, monkeypatch: pyt
         build_trainer(again, fabric)
     assert configure("gan", flags, preset=preset).architecture == "rrdb"
     assert configure("msrresnet", flags, preset=preset).architecture == "msrresnet"
+
+
+@pytest.mark.parametrize(
+    ("preset", "steps", "batch", "patch", "rates"),
+    [
+        ("esrgan", 400_000, 16, 128, {0: 1e-4, 49_999: 1e-4, 50_000: 5e-5, 399_999: 6.25e-6}),
+        ("realesrnet", 1_000_000, 48, 256, {0: 2e-4, 999_999: 2e-4}),
+        ("realesrgan", 400_000, 48, 256, {0: 1e-4, 399_999: 1e-4}),
+    ],
+)
+def test_presets_are_the_option_files(
+    preset: str, steps: int, batch: int, patch: int, rates: dict[int, float]
+):
+    """``train_ESRGAN_x4.yml``, ``train_realesr[net|gan]_x4plus.yml``."""
+    made = configure(preset, {})
+    assert (made.steps, made.batch, made.patch, made.scale) == (steps, batch, patch, 4)
+    assert (made.optimizer, made.momentum, made.beta2, made.ema) == ("adam", 0.9, 0.99, 0.999)
+    assert (made.loss, made.save_every, made.val_every) == ("l1", 5000, 5000)
+    assert made.model.items() <= {"channels": 64, "blocks": 23, "growth": 32}.items()
+    for step, rate in rates.items():
+        assert made.rate * lr_lambda(made, step / steps, step) == pytest.approx(rate)
+    assert made.recipe == ("bicubic" if preset == "esrgan" else "realesrgan")
+    assert made.rotate == (preset == "esrgan")  # use_rot
+    if preset != "esrgan":
+        assert patch + 2 * (made.margin or 0) == 400  # crop_pad_size
+    if made.trainer == "gan":
+        weights = (made.gan.pixel, made.gan.content, made.gan.adversarial)
+        assert weights == ((0.01, 1, 0.005) if preset == "esrgan" else (1, 1, 0.1))
+        assert (made.gan.objective, made.gan.criterion) == ("vanilla", "l1")
+        assert made.gan.relativistic == (preset == "esrgan")
+
+
+class Counter:
+    """A trainer of one's own that names no ``loss`` and returns numbers."""
+
+    def __init__(self, config: Config, _fabric: object) -> None:
+        self.model, self.done = build(config.architecture, scale=config.scale), 0
+
+    def step(self, pair: Pair) -> dict[str, float]:
+        self.done += 1
+        return {"count": self.done, "mean": float(pair.hr.mean())}
+
+    def finish(self) -> None:
+        pass
+
+    def state(self) -> dict[str, int]:
+        return {"done": self.done}
+
+    def load(self, state: dict[str, int]) -> None:
+        self.done = state["done"]
+
+
+def test_losses_of_ones_own_trainer_need_no_name(data: Path, tmp_path: Path):
+    shown: list[float] = []
+    made = config(
+        "srresnet", data, tmp_path, trainer=f"{__name__}:Counter", architecture="bicubic"
+    )
+    train(made.model_copy(update={"log_every": 2}), callback=lambda one: shown.append(one.loss))
+    assert shown == [1.5, 3.5]
+    assert train(made.model_copy(update={"steps": 6}), resume=True).history[-1]["count"] == 6
 
 
 @pytest.mark.slow

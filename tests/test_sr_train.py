@@ -30,7 +30,7 @@ from sr.training.config import Config, configure
 from sr.training.data import ShardedBatchSampler, dataloader, open_dataset
 from sr.training.loop import Status, launch, train
 from sr.training.optimization import split
-from sr.training.run import read_history
+from sr.training.run import LATER, STATE, read_history
 from sr.training.trainers import build_trainer
 from sr.training.trainers.gan import GANTrainer
 
@@ -466,15 +466,37 @@ def test_full_disk(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         ("srcnn", {"seed": 9}, "its seed is 0"),
         ("srcnn", {"recipe": "srcnn"}, "its recipe is"),
         ("srresnet", {}, "its kind is 'srcnn'"),
-        ("srcnn", {"model.filters": [5, 4]}, "is of another model"),
+        ("srcnn", {"model.filters": [5, 4]}, "its model is .*--init"),
+        ("srcnn", {"architecture": "srresnet"}, "its architecture is 'srcnn'"),
+        ("srcnn", {"trainer": "gan"}, "its trainer is 'pixel'"),
+        ("srcnn", {"optimizer": "sgd"}, "its optimizer is 'adam'"),
+        ("srcnn", {"steps": 1}, "steps 1: .* has 2 already"),
     ],
 )
 def test_resume_of_another_run(
     method: str, changes: dict[str, object], message: str, data: Path, tmp_path: Path
 ):
-    train(config("srcnn", data, tmp_path, steps=1))
+    train(config("srcnn", data, tmp_path, steps=2))
+    before = (tmp_path / "config.yaml").read_bytes()
     with pytest.raises(UserError, match=message):
         train(config(method, data, tmp_path, **changes), resume=True)
+    assert (tmp_path / "config.yaml").read_bytes() == before
+
+
+def test_a_resumed_run_has_the_optimizer_settings_of_its_config(data: Path, tmp_path: Path):
+    made = config("srcnn", data, tmp_path, momentum=0.5, beta2=0.6)
+    trainer = build_trainer(config("srcnn", data, tmp_path), launch(made))
+    trainer.load(build_trainer(made, launch(made)).state())
+    assert {group["betas"] for group in trainer.generator.optimizer.param_groups} == {(0.9, 0.999)}
+
+
+def test_states_of_earlier_versions_are_resumed(data: Path, tmp_path: Path):
+    train(config("srcnn", data, tmp_path, steps=1))
+    state = checkpoint.load_state(tmp_path / STATE)
+    earlier = {name: value for name, value in state.items() if name not in LATER}
+    checkpoint.save_state(tmp_path / STATE, earlier)
+    assert earlier.keys() < state.keys()
+    assert train(config("srcnn", data, tmp_path, steps=2), resume=True).history[-1]["step"] == 2
 
 
 def test_a_run_that_is_not_there_or_further_is_not_resumed(data: Path, tmp_path: Path):
@@ -483,7 +505,7 @@ def test_a_run_that_is_not_there_or_further_is_not_resumed(data: Path, tmp_path:
     assert not (tmp_path / "run").exists()
     train(config("srcnn", data, tmp_path / "run", steps=3))
     before = (tmp_path / "run" / "config.yaml").read_bytes()
-    with pytest.raises(UserError, match="has done 3 steps, more than 2; give more --steps"):
+    with pytest.raises(UserError, match="--steps 2: .*run has 3 already; give more"):
         train(config("srcnn", data, tmp_path / "run", steps=2), resume=True)
     assert (tmp_path / "run" / "config.yaml").read_bytes() == before
 

@@ -16,6 +16,7 @@ __all__ = [
     "AnyDevice",
     "Device",
     "ModelName",
+    "Modules",
     "Overlap",
     "Tile",
     "app",
@@ -43,6 +44,15 @@ ModelName = Annotated[
         help="Checkpoint of sr, run folder, name from [b]sr list[/b], bicubic, weights of "
         "another program (.pth, .safetensors), onnx:FILE, python:MODULE:FUNCTION, or "
         "command:PROGRAM.",
+    ),
+]
+Modules = Annotated[
+    list[str],
+    typer.Option(
+        "--import",
+        metavar="MODULE",
+        help="Import a module with models, losses, metrics, trainers or operators of your own; "
+        "repeatable.",
     ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")]

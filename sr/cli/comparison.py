@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from degrade.cli import Modules, import_modules, read_changes
-from sr.cli.common import err, out, split_commas
+from degrade.cli import import_modules, read_changes
+from sr.cli.common import Modules, err, out, split_commas
 
 if TYPE_CHECKING:
     from sr.training.loop import Status

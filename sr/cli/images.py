@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from degrade.cli import Modules, check_device, import_modules
+from degrade.cli import check_device, import_modules
 from degrade.cli.common import MARK, signed
-from sr.cli.common import Device, ModelName, Overlap, Tile, check_new, out, split_commas
+from sr.cli.common import (
+    Device,
+    ModelName,
+    Modules,
+    Overlap,
+    Tile,
+    check_new,
+    out,
+    split_commas,
+)
 
 if TYPE_CHECKING:
     from sr.evaluation import Results
@@ -152,7 +161,8 @@ def print_results(results: Results, metrics: Mapping[str, Metric]) -> None:
     for name in mean:
         values = (f"{scores[name]:.{digits_of(name)}f}".replace("nan", "-") for scores in rows)
         arrow = "↓" if metrics[name].lower else "↑"
-        columns.append(Column(f"{name.replace('_', ' ')} {arrow}", [*values]))
+        shown = name if ":" in name else name.replace("_", " ")
+        columns.append(Column(f"{shown} {arrow}", [*values]))
     labels = Column("image", [*results.images, "mean"])
     title = f"{results.model}  x{protocol['scale']}"
     print_table(out, labels, columns, title, sections=[len(results.images)])

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from sr.cli.common import ModelName, check_new, out
+from degrade.cli import import_modules
+from sr.cli.common import ModelName, Modules, check_new, out
 
 __all__ = ["export_command", "fetch_command", "list_command"]
 
@@ -30,6 +31,7 @@ def export_command(
     force: Annotated[
         bool, typer.Option("--force", help="Replace files that are already there.")
     ] = False,
+    modules: Modules = [],  # noqa: B006
 ) -> None:
     """Write a model for other programs."""
     import json
@@ -45,6 +47,7 @@ def export_command(
         raise UserError("export: give --onnx FILE, --spandrel FILE or --openmodeldb FILE")
     for path in (onnx, spandrel, openmodeldb):
         check_new(path, force)
+    import_modules(modules)
     loaded = load(model, scale)
     if isinstance(loaded, ExternalModel):
         raise UserError(f"export: {model} is not a network of sr, so it cannot be written anew")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from degrade.cli import Modules, import_modules, read_changes
-from sr.cli.common import AnyDevice, err, out
+from degrade.cli import import_modules, read_changes
+from sr.cli.common import AnyDevice, Modules, err, out
 
 __all__ = ["settings_command", "tile_command", "train_command"]
 
@@ -120,7 +121,8 @@ def train_command(
         if ":" in name and not all(name.partition(":")[::2]):
             raise UserError(f"{name}: should be a method, or MODULE:CLASS for a model of your own")
     named = [name.partition(":")[0] for name in (method, model or "") if ":" in name]
-    import_modules([*modules, *named])
+    imported = [*modules, *named]
+    import_modules(imported)
     from sr.training.advice import advice
     from sr.training.config import configure
     from sr.training.distributed import is_main
@@ -158,7 +160,8 @@ def train_command(
             done = train(settings, resume, update)
     except KeyboardInterrupt:
         if is_main():
-            again = f"sr train {method} --output {settings.out} --resume"
+            again = shlex.join(["sr", "train", method, "--output", settings.out, "--resume"])
+            again += "".join(f" --import {module}" for module in dict.fromkeys(imported))
             err.print("\nstopped", style="yellow", end="")
             err.print(f"; to go on, run: {again}", soft_wrap=True)
         raise typer.Exit(130) from None
@@ -213,4 +216,8 @@ def tile_command(
         )
     for path, reason in skipped:
         err.print(f"skipped {path}: {reason}", markup=False, soft_wrap=True)
-    out.print(f"{count} tiles. Train with --data {output}", markup=False, soft_wrap=True)
+    out.print(
+        f"{count} {'tile' if count == 1 else 'tiles'}. Train with --data {output}",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -18,11 +18,9 @@ def advice(config: Config, resume: bool = False) -> list[str]:
     'srgan: its generator starts from random weights, of which GANs make noise; give \
 --init RUN of a run that minimized a pixel loss, or --set gan.pretrain=STEPS'
     """
-    name = (
-        config.architecture
-        if config.method == config.architecture
-        else (f"{config.method} ({config.trainer} of {config.architecture})")
-    )
+    name = config.method
+    if (config.trainer, config.architecture) != ("pixel", config.method):
+        name += f" ({config.trainer} of {config.architecture})"
     validated = "not validated" if config.val is None else f"validated on {config.val}"
     lines = [f"{name} x{config.scale}, recipe {config.recipe}, {validated}, into {config.out}"]
     if config.recipe.startswith(PAIRS) and config.data:

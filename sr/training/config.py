@@ -28,7 +28,7 @@ from sr.models import MODELS
 from sr.training.presets import DEFAULTS
 from sr.training.reading import Settings, read_settings, validate
 from sr.training.settings import Config, Gan
-from sr.training.trainers import TRAINERS
+from sr.training.trainers import BUILT_IN, TRAINERS
 
 __all__ = [
     "DEFAULTS",
@@ -71,8 +71,8 @@ def method_defaults(method: str) -> dict[str, Any]:
         raise UserError(
             str(error)
             if ":" in method
-            else f"method {method!r}: unknown{close(method, [*dict.fromkeys(known)])}, "
-            "or MODULE:CLASS for a model of your own"
+            else f"method {method!r}: unknown{close(method, [*dict.fromkeys(known)])} "
+            "(MODULE:CLASS is a model or trainer of your own)"
         ) from None
     return {**DEFAULTS["srresnet"], "architecture": method}
 
@@ -121,6 +121,11 @@ def configure(
         TRAINERS.find(config.trainer)
     except ValueError as error:
         raise UserError(str(error)) from None
+    if config.options and config.trainer in BUILT_IN:
+        raise UserError(
+            f"options {', '.join(config.options)}: are of trainers of your own; "
+            f"{config.trainer} has none"
+        )
     pixels = config.batch * config.patch**2
     if pixels > MOST_PIXELS:
         raise UserError(

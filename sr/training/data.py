@@ -207,5 +207,6 @@ def open_dataset(config: Config) -> PatchFolder | PairedFolder:
         seed=config.seed,
         cache=int(config.cache * 2**30),
         margin=margin,
+        rotate=config.rotate,
         fixed=True,
     )

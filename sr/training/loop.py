@@ -9,6 +9,7 @@ its share of each batch.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import signal
 import threading
@@ -49,7 +50,7 @@ class Status:
     Args:
         done: Steps done.
         steps: Steps in all.
-        loss: Last logged.
+        loss: Last logged: what the trainer calls ``loss``, else its first.
         psnr: Last validated, in dB on Y.
         degrading: Share of the time spent reading and degrading.
     """
@@ -107,7 +108,8 @@ def train(
                 means = run.log(step, losses)
                 losses.clear()
                 if callback is not None:
-                    callback(Status(step, steps, means["loss"], run.psnr, timer.share))
+                    shown = means.get("loss", next(iter(means.values()), math.nan))
+                    callback(Status(step, steps, shown, run.psnr, timer.share))
             if config.keep_every and due(config.keep_every, step, steps):
                 run.keep(trainer.model, step)
             if saves or stop:

@@ -178,10 +178,17 @@ class TrainState:
             "done": self.done,
         }
 
+    @staticmethod
+    def _options(group: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in group.items() if name != "params"}
+
     def load(self, state: dict[str, Any]) -> None:
         """Restore a state. Raises RuntimeError or ValueError if it is of another network."""
         self.module.load_state_dict(state["network"])
+        options = [self._options(group) for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, own in zip(self.optimizer.param_groups, options, strict=True):
+            group.update(own)  # the momentum, say, is this config's, not the state's
         if self.ema is not None:
             self.ema.load_state_dict(state["average"] or state["network"])
         if state.get("scaler"):

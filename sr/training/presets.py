@@ -94,6 +94,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "batch": 48,
         "patch": 256,
         "margin": 72,
+        "rotate": False,
         "rate": 2e-4,
     },
     "realesrgan": {
@@ -104,6 +105,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "batch": 48,
         "patch": 256,
         "margin": 72,
+        "rotate": False,
         "gan": {
             "perceptual": "vgg19",
             "layers": {

@@ -84,6 +84,8 @@ def _problem(kind: type[Settings], error: ErrorDetails, document: Document) -> P
     message = f"{error['msg'].removeprefix('Input ')} (is {_shorten(value)})"
     if error["type"] == "value_error":  # ours, which names the value
         message = str(error.get("ctx", {})["error"])
+    elif error["type"] == "dict_type":
+        message = f"should be a mapping of names to values (is {_shorten(value)})"
     elif error["type"] == "extra_forbidden":
         group = kind.model_fields[str(path[0])].annotation if len(path) > 1 else kind
         known = (

@@ -48,6 +48,10 @@ __all__ = ["BEST", "LAST", "STATE", "Run", "history_csv", "read_history"]
 
 STATE, LAST, BEST = "last.state.pt", "last.safetensors", "best.safetensors"
 VERSIONS = "versions.json"
+LATER = ("trainer", "architecture", "model", "optimizer")
+"""What states of earlier versions do not say."""
+REASON = 20
+"""Words of torch's reason that an error repeats; it lists every tensor."""
 
 
 class Run:
@@ -133,11 +137,11 @@ class Run:
 
     def _check_identity(self, path: Path, state: Mapping[str, Any]) -> None:
         for name, value in self._identity().items():
-            found = state.get(name)
+            found = state.get(name, value if name in LATER else None)
             if type(found) is not type(value) or found != value:
                 raise UserError(
                     f"{path}: its {name} is {found!r}, this run's is {value!r}; "
-                    "choose another --output"
+                    f"choose another --output, with --init {self.folder} for its weights"
                 )
 
     def _restore(self, state: Mapping[str, Any], trainer: Trainer) -> None:
@@ -152,11 +156,11 @@ class Run:
             self.history = checked_history(state["history"])
             self._begun -= float(state["seconds"])
         except (LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-            raise UserError(f"{path}: is of another model, or is damaged: {error}") from None
+            reason = " ".join(str(error).split()[:REASON])
+            raise UserError(f"{path}: is of another model, or is damaged: {reason}") from None
         if trainer.done > self.config.steps:
             raise UserError(
-                f"{path}: has done {trainer.done} steps, more than {self.config.steps}; "
-                "give more --steps"
+                f"--steps {self.config.steps}: {self.folder} has {trainer.done} already; give more"
             )
 
     def _lock_folder(self) -> None:
@@ -182,6 +186,10 @@ class Run:
             "batch": config.batch,
             "recipe": self.recipe_id,
             "images": self.images,
+            "trainer": config.trainer,
+            "architecture": config.architecture,
+            "model": config.model,
+            "optimizer": config.optimizer,
         }
 
     @property
@@ -206,7 +214,7 @@ class Run:
         """
         names = dict.fromkeys(name for one in losses for name in one)
         means = {
-            name: float(torch.stack([one[name] for one in losses if name in one]).mean())
+            name: float(torch.stack([scalar(one[name]) for one in losses if name in one]).mean())
             for name in names
         }
         for name, loss in means.items():
@@ -294,6 +302,11 @@ class Run:
 
     def _write(self, name: str, text: str) -> None:
         checkpoint.write(self.folder / name, text.encode())
+
+
+def scalar(loss: Tensor | float) -> Tensor:
+    """Return a loss as a tensor; trainers of one's own may return numbers."""
+    return torch.as_tensor(loss, dtype=torch.float32).detach()
 
 
 def launch_id() -> str:

@@ -6,6 +6,7 @@ architecture, the model that it trains.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -27,6 +28,12 @@ def _known(registry: Registry[Any]) -> AfterValidator:
         return name
 
     return AfterValidator(check)
+
+
+def _device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise ValueError(f"device {name}: should be auto, cpu, cuda, cuda:1 or mps")
+    return name
 
 
 Positive = Annotated[int, Field(ge=1)]
@@ -89,8 +96,9 @@ class Config(Settings):
     Args:
         method: What ``sr train`` was given: a method (srcnn, srresnet, msrresnet, rrdb, srgan,
             sparse), a trainer or a model.
-        trainer: What steps: pixel, gan, sparse or one of your own.
+        trainer: What steps: pixel, gan, sparse or one of your own, ``module:Class``.
         architecture: The model that is trained; a name, or ``module:Class``.
+        options: Settings of a trainer of your own; those of sr have none.
         recipe: Name or file of a recipe, or ``pairs:DIR`` for pairs on disk.
         scale: HR size / LR size; by default the recipe's.
         data: HR images: folders, files or globs. Not for ``pairs:``.
@@ -106,6 +114,7 @@ class Config(Settings):
         steps: Optimizer steps.
         batch: Samples a step, over all processes and accumulated parts.
         patch: Side of an HR patch in pixels.
+        rotate: Whether patches are turned by quarters. All are flipped at random.
         margin: HR pixels read around each patch, degraded with it and cut off, so that a patch is
             as it is in the degraded image. None: 4 LR pixels, all that ``bicubic`` looks at.
         accumulate: Parts over which a process accumulates the gradient of its share of a batch.
@@ -115,13 +124,13 @@ class Config(Settings):
             depend on it.
         degrade: Where LR images are made: on the device, or in the workers.
         cache: GiB of decoded training images that are kept; 0: none.
-        device: auto, cpu, cuda, mps.
+        device: auto, cpu, cuda, cuda:1 or mps.
         precision: 32-true, bf16-mixed or 16-mixed. Images, losses and weights stay float32.
         compile: Whether networks are compiled by ``torch.compile``.
         sync_bn: Whether several GPU processes share the statistics of batch normalization.
         model: Settings of the model's constructor, except the scale.
-        loss: Pixel loss.
-        losses: Weights of further losses by name: ``{lpips: 0.1, ffl: 1}``.
+        loss: Pixel loss: l1, mse, charbonnier, ms_ssim, ffl, lpips, dists, or ``module:Class``.
+        losses: Weights of further losses by name, ldl too: ``{lpips: 0.1, ffl: 1}``.
         optimizer: adam or sgd.
         rate: Base learning rate.
         last_rate: Learning rate of SRCNN's last layer relative to the others.
@@ -152,6 +161,7 @@ class Config(Settings):
     method: str
     trainer: str = "pixel"
     architecture: Annotated[str, _known(MODELS)] = "srresnet"
+    options: dict[str, Any] = Field(default_factory=dict)
     recipe: str = "bicubic"
     scale: Annotated[int, Field(ge=1, le=8)] = 4
     data: tuple[str, ...] = ()
@@ -163,12 +173,13 @@ class Config(Settings):
     steps: Positive = 10_000
     batch: Annotated[int, Field(ge=1, le=2**16)] = 16
     patch: Annotated[int, Field(ge=1, le=2**12)] = 96
+    rotate: bool = True
     margin: Annotated[int, Field(ge=0, le=2**12)] | None = None
     accumulate: Annotated[int, Field(ge=1, le=2**16)] = 1
     workers: Annotated[int, Field(ge=0, le=256)] | None = None
     degrade: Literal["device", "workers"] = "device"
     cache: Weight = 2.0
-    device: str = "auto"
+    device: Annotated[str, AfterValidator(_device)] = "auto"
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     compile: bool = False
     sync_bn: bool = True
