@@ -505,7 +505,7 @@ def test_a_run_that_is_not_there_or_further_is_not_resumed(data: Path, tmp_path:
     assert not (tmp_path / "run").exists()
     train(config("srcnn", data, tmp_path / "run", steps=3))
     before = (tmp_path / "run" / "config.yaml").read_bytes()
-    with pytest.raises(UserError, match="--steps 2: .*run has 3 already; give more"):
+    with pytest.raises(UserError, match=r"--steps 2: .*run has 3 already; give more"):
         train(config("srcnn", data, tmp_path / "run", steps=2), resume=True)
     assert (tmp_path / "run" / "config.yaml").read_bytes() == before
 
