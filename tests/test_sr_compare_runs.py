@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -583,3 +584,29 @@ def test_every_method_has_a_cost(model: str, place: Path, tmp_path: Path) -> Non
 def test_last_is_what_a_matrix_uses(place: Path, tmp_path: Path) -> None:  # noqa: F811
     matrix = run_comparison(alone(place, tmp_path))
     assert matrix.rows[1].runs[0].file.name == LAST
+
+
+@pytest.mark.slow
+def test_a_killed_comparison_goes_on(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    """Killed when it trains and when it tests, it ends with the results of one that was not."""
+    given = alone(place, tmp_path / "out", test=("bicubic", str(place / "noisy.yaml")), seeds=2)
+    file = tmp_path / "comparison.yaml"
+    file.write_text(json.dumps(given.model_dump(mode="json")))
+    command = [sys.executable, "-m", "sr", "compare", "--config", str(file), "--jobs", "2"]
+    for word in ("training", "testing"):
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        ) as process:  # fmt: skip
+            assert process.stderr is not None
+            assert next(line for line in process.stderr if line.startswith(word))
+            os.killpg(process.pid, signal.SIGKILL)
+    assert told(given)[0].startswith("testing")
+    whole = run_comparison(given.model_copy(update={"out": str(tmp_path / "whole")}))
+    again = run_comparison(given)
+    for row in (0, 1):
+        for column in (0, 1):
+            # Threads of a convolution may sum in another order.
+            np.testing.assert_allclose(
+                again.scores["psnr_y"][row][column], whole.scores["psnr_y"][row][column], atol=0.01
+            )
