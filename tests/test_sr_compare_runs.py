@@ -288,6 +288,7 @@ def test_a_foreign_model_is_a_row(place: Path, tmp_path: Path) -> None:  # noqa:
     finally:
         sys.path.remove(str(tmp_path))
     assert [row.label for row in found.rows] == ["bicubic", "theirs", "enlarge"]
+    assert found.trained == []  # though the settings name a recipe to train on
     assert found.rows[1].train == "none"
     means = [found.by_image("psnr_y", row, 0).mean() for row in range(3)]
     assert len(set(means)) == 3

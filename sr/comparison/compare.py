@@ -252,7 +252,8 @@ def _collect(plan: Plan) -> Matrix:
         name: [list(row) for row in zip(*columns, strict=True)] for name, columns in scores.items()
     }
     typical = _representatives(plan) if plan.typical else None
-    recipes = [regime.recipe for regime in plan.recipes]
+    used = {row.hash for row in rows}
+    recipes = [regime.recipe for regime in plan.recipes if regime.recipe.hash in used]
     return Matrix(comparison, rows, tests, tuple(filled), filled, recipes, typical, sorted(lower))
 
 
