@@ -408,6 +408,16 @@ def test_shifted_pairs_are_said(place: Path, tmp_path: Path) -> None:  # noqa: F
     assert "HR and LR are not aligned" in " ".join(result.output.split())
 
 
+@pytest.mark.parametrize("device", ["tpu", "cpu,tpu", "cpu,", "meta"])
+def test_every_device_is_there(device: str, place: Path, tmp_path: Path) -> None:  # noqa: F811
+    command = ["compare", "--models", "srcnn_x4", "--test", "bicubic", "--device", device]
+    command += ["--val", str(place / "test"), "--output", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, UserError)
+    assert str(result.exception).startswith(f"--device {device.removeprefix('cpu,')}: ")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", ["matrix.csv", "matrix.json", "report.html"])
 def test_files_of_others_are_kept(name: str, place: Path, tmp_path: Path) -> None:  # noqa: F811
     (tmp_path / name).write_text("mine")
