@@ -160,7 +160,7 @@ def _check(comparison: Comparison, columns: Iterable[Column]) -> None:
                 f"trained are: {', '.join(known) or 'none'}"
             )
     if name := first_duplicate([label(model) for model in comparison.models]):
-        raise UserError(f"--models: two are called {name}; rename a file")
+        raise UserError(f"--models: two are called {name}; leave one out, or rename its file")
     if all(column.recipe is None for column in columns):
         tested: list[Path] = []
     elif not comparison.val:
