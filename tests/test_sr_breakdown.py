@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,10 @@ def test_models_change_places(made: Matrix) -> None:
     found = tau(made, "psnr_y")
     assert (found[0][1].mean, found[0][1].low, found[0][1].high) == (-1, -1, -1)
     assert found[0][0].mean == 1
+    one = {"psnr_y": [[values[..., :1] for values in row] for row in made.scores["psnr_y"]]}
+    of_one_image = tau(replace(made, scores=one), "psnr_y")[0][1]
+    assert of_one_image.mean == -1
+    assert math.isnan(of_one_image.low)
 
 
 # --- SEAL ----------------------------------------------------------------------------------------

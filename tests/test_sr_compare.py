@@ -620,6 +620,6 @@ def test_without_psnr(place: Path, tmp_path: Path) -> None:
     command += ["--val", str(place / "test"), "--metrics", "ssim_y", "--output", str(tmp_path)]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
-    assert "ssim y; rows" in result.output
+    assert "ssim y" in result.output
     refused = CliRunner().invoke(app, [*command, "--representatives", "2"])
     assert "representatives: are judged by psnr_y" in str(refused.exception)

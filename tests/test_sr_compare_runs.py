@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -287,6 +288,7 @@ def test_a_foreign_model_is_a_row(place: Path, tmp_path: Path) -> None:  # noqa:
     finally:
         sys.path.remove(str(tmp_path))
     assert [row.label for row in found.rows] == ["bicubic", "theirs", "enlarge"]
+    assert found.trained == []  # though the settings name a recipe to train on
     assert found.rows[1].train == "none"
     means = [found.by_image("psnr_y", row, 0).mean() for row in range(3)]
     assert len(set(means)) == 3
@@ -404,6 +406,16 @@ def test_shifted_pairs_are_said(place: Path, tmp_path: Path) -> None:  # noqa: F
     result = CliRunner().invoke(app, [*command, "--output", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     assert "HR and LR are not aligned" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("device", ["tpu", "cpu,tpu", "cpu,", "meta"])
+def test_every_device_is_there(device: str, place: Path, tmp_path: Path) -> None:  # noqa: F811
+    command = ["compare", "--models", "srcnn_x4", "--test", "bicubic", "--device", device]
+    command += ["--val", str(place / "test"), "--output", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, UserError)
+    assert str(result.exception).startswith(f"--device {device.removeprefix('cpu,')}: ")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["matrix.csv", "matrix.json", "report.html"])
@@ -583,3 +595,29 @@ def test_every_method_has_a_cost(model: str, place: Path, tmp_path: Path) -> Non
 def test_last_is_what_a_matrix_uses(place: Path, tmp_path: Path) -> None:  # noqa: F811
     matrix = run_comparison(alone(place, tmp_path))
     assert matrix.rows[1].runs[0].file.name == LAST
+
+
+@pytest.mark.slow
+def test_a_killed_comparison_goes_on(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    """Killed when it trains and when it tests, it ends with the results of one that was not."""
+    given = alone(place, tmp_path / "out", test=("bicubic", str(place / "noisy.yaml")), seeds=2)
+    file = tmp_path / "comparison.yaml"
+    file.write_text(json.dumps(given.model_dump(mode="json")))
+    command = [sys.executable, "-m", "sr", "compare", "--config", str(file), "--jobs", "2"]
+    for word in ("training", "testing"):
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        ) as process:  # fmt: skip
+            assert process.stderr is not None
+            assert next(line for line in process.stderr if line.startswith(word))
+            os.killpg(process.pid, signal.SIGKILL)
+    assert told(given)[0].startswith("testing")
+    whole = run_comparison(given.model_copy(update={"out": str(tmp_path / "whole")}))
+    again = run_comparison(given)
+    for row in (0, 1):
+        for column in (0, 1):
+            # Threads of a convolution may sum in another order.
+            np.testing.assert_allclose(
+                again.scores["psnr_y"][row][column], whole.scores["psnr_y"][row][column], atol=0.01
+            )

@@ -11,7 +11,8 @@ batch size, the number of workers, or whether a run was resumed.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import finalize
@@ -70,25 +71,31 @@ def pairs(
         RecipeError: all problems of the recipe at once.
         TypeError: a seed or an epoch that is no integer.
     """
-    return Pairs(loader, recipe, seed, device, epoch, backend, margin)
+    recipe, seed = as_recipe(recipe), integer("seed", seed)
+    settings = {"device": device, "backend": backend, "margin": margin}
+    degrade = partial(degrade_batch, recipe=recipe, seed=seed, **settings)
+    return Pairs(loader, degrade, (recipe.hash, seed), epoch)
 
 
 class Pairs(Iterable[Pair]):
-    """Pairs of a loader's HR images; each pass is an epoch. Made by :func:`pairs`."""
+    """Pairs of a loader's HR images; each pass is an epoch. Made by :func:`pairs`.
+
+    Args:
+        loader: As for :func:`pairs`.
+        degrade: Called as ``degrade(batch, epoch=0, start=0)``, it returns the pair of a batch;
+            ``start`` is the index of the first sample of a batch without indices.
+        identity: Hash of the recipe, and seed: passes with the same are counted together.
+        epoch: As for :func:`pairs`.
+    """
 
     def __init__(
         self,
         loader: Iterable[Any],
-        recipe: AnyRecipe,
-        seed: int = 0,
-        device: torch.device | str | None = None,
+        degrade: Callable[..., Pair],
+        identity: tuple[str, int],
         epoch: int | None = None,
-        backend: Backend | None = None,
-        margin: int | None = None,
     ) -> None:
-        self.loader, self.recipe = loader, as_recipe(recipe)
-        self.seed, self.device, self.margin = integer("seed", seed), device, margin
-        self.backend: Backend | None = backend
+        self.loader, self.degrade, self.identity = loader, degrade, identity
         self._dataset = getattr(loader, "dataset", loader)
         self._next = None if epoch is None else integer("epoch", epoch)
         self._set = epoch is not None
@@ -101,7 +108,7 @@ class Pairs(Iterable[Pair]):
     @property
     def epoch(self) -> int:
         """The epoch of the next pass."""
-        counted = passes(self._dataset).get((self.recipe.hash, self.seed), 0)
+        counted = passes(self._dataset).get(self.identity, 0)
         return counted if self._next is None else self._next
 
     def set_epoch(self, epoch: int) -> None:
@@ -119,7 +126,7 @@ class Pairs(Iterable[Pair]):
     def __iter__(self) -> Iterator[Pair]:
         epoch = self.epoch
         self._next = epoch + 1
-        passes(self._dataset)[self.recipe.hash, self.seed] = epoch + 1
+        passes(self._dataset)[self.identity] = epoch + 1
         driven = drivers(self.loader)
         for each in driven:
             tell(each, epoch, even_fixed=self._set)
@@ -132,16 +139,7 @@ class Pairs(Iterable[Pair]):
     def _pairs(self, epoch: int) -> Iterator[Pair]:
         start = 0
         for batch in self.loader:
-            pair = degrade_batch(
-                batch,
-                self.recipe,
-                self.seed,
-                epoch,
-                start=start,
-                device=self.device,
-                backend=self.backend,
-                margin=self.margin,
-            )
+            pair = self.degrade(batch, epoch=epoch, start=start)
             start += len(pair.lr)
             yield pair
 

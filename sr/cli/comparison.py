@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from degrade.cli import import_modules, read_changes
+from degrade.cli import check_device, import_modules, read_changes
 from sr.cli.common import Modules, err, out, split_commas
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def compare_command(
     from sr.comparison.quick import quick_comparison
     from sr.comparison.results import check_folder, write_results
     from sr.comparison.tables import print_matrix
-    from sr.comparison.workers import torchrun_processes
+    from sr.comparison.workers import devices_of, torchrun_processes
     from sr.training.progress import training_progress
 
     processes = torchrun_processes()
@@ -156,6 +156,8 @@ def compare_command(
         raise UserError("--quick has its own settings; leave out --config or --quick")
     comparison = quick_comparison(flags) if quick else read_comparison(config, flags)
     comparison = override(comparison, read_changes(changes))
+    for name in devices_of(comparison.device, comparison.jobs):
+        check_device(name)
 
     def tell(words: str) -> None:
         err.print(words, soft_wrap=True, markup=False)

@@ -70,7 +70,9 @@ def resampled_scores(matrix: Matrix, metric: str, column: int) -> Reals:
 
 
 def tau(matrix: Matrix, metric: str) -> list[list[Interval]]:
-    """Return Kendall's tau of every two columns with its interval; NaN for fewer than two rows."""
+    """Return Kendall's tau of every two columns with its interval; NaN for fewer than two rows,
+    and for the ends of a column of a single image.
+    """
     columns = range(len(matrix.tests))
     samples = [resampled_scores(matrix, metric, column) for column in columns]
     rows = range(len(matrix.rows))
@@ -84,7 +86,8 @@ def tau(matrix: Matrix, metric: str) -> list[list[Interval]]:
             return Interval(math.nan, math.nan, math.nan)
         spread = kendall(samples[t], samples[u])
         mean = float(kendall(means[t], means[u]))
-        if not np.isfinite(spread).any():
+        few = min(int(matrix.kept(metric, column).sum()) for column in (t, u)) < 2
+        if few or not np.isfinite(spread).any():
             return Interval(mean, math.nan, math.nan)
         low, high = np.nanquantile(spread, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
         return Interval(mean, low, high)

@@ -107,7 +107,7 @@ def interval(
     if not 0 < level < 1:
         raise ValueError(f"level {level}: must be in (0, 1)")
     mean = float(data.mean())
-    # A single image has no spread; nor has an infinite PSNR (equal images).
+    # A single image has no spread; nor have values that are not finite.
     if data.shape[1] == 1 or not np.isfinite(data).all():
         return Interval(mean, math.nan, math.nan)
     error, freedom = standard_error(data)

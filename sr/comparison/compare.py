@@ -160,7 +160,7 @@ def _check(comparison: Comparison, columns: Iterable[Column]) -> None:
                 f"trained are: {', '.join(known) or 'none'}"
             )
     if name := first_duplicate([label(model) for model in comparison.models]):
-        raise UserError(f"--models: two are called {name}; rename a file")
+        raise UserError(f"--models: two are called {name}; leave one out, or rename its file")
     if all(column.recipe is None for column in columns):
         tested: list[Path] = []
     elif not comparison.val:
@@ -252,7 +252,8 @@ def _collect(plan: Plan) -> Matrix:
         name: [list(row) for row in zip(*columns, strict=True)] for name, columns in scores.items()
     }
     typical = _representatives(plan) if plan.typical else None
-    recipes = [regime.recipe for regime in plan.recipes]
+    used = {row.hash for row in rows}
+    recipes = [regime.recipe for regime in plan.recipes if regime.recipe.hash in used]
     return Matrix(comparison, rows, tests, tuple(filled), filled, recipes, typical, sorted(lower))
 
 

@@ -4,8 +4,8 @@
 
 is a metric of model m trained on recipe r with seed s, on draw d of image i of test set t:
 ``scores[metric][row][column]``, (S, D, N). A row is a model with the recipe it was trained on, a
-column is a test set: the same HR images degraded by one recipe. Metrics that a test set does not
-have, and values that have no mean, such as the infinite PSNR of equal images, are NaN.
+column is a test set: the same HR images degraded by one recipe, pairs, or LR images alone. Metrics
+that a test set does not have, and values that are not finite, are NaN.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class TestSet:
 
     Args:
         name: Its name.
-        recipe: What made the LR images; None for pairs on disk.
+        recipe: What made the LR images; None for images on disk.
         images: The images' names.
         plans: What was drawn for each image, one plan a draw; empty if nothing was.
         crops: Of some images by name, one for each row.
