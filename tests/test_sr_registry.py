@@ -57,10 +57,12 @@ def test_only_models_are_models(own: str, name: str):
 def test_an_installed_package_brings_models(own: str, monkeypatch: pytest.MonkeyPatch):
     def entry_points(group: str) -> list[SimpleNamespace]:
         assert group == "sr.models"
-        loads = {"theirs": "Net", "broken": "call"}
+        loads = {"theirs": "Net", "broken": "call", "gone": "Missing"}
         return [
             SimpleNamespace(
-                name=name, load=lambda what=what: getattr(importlib.import_module(own), what)
+                name=name,
+                value=what,
+                load=lambda what=what: getattr(importlib.import_module(own), what),
             )
             for name, what in loads.items()
         ]
@@ -74,6 +76,8 @@ def test_an_installed_package_brings_models(own: str, monkeypatch: pytest.Monkey
         assert name_of(model) == "theirs"
         with pytest.raises(ValueError, match="not a model"):
             build("broken")
+        with pytest.raises(ValueError, match=r"model gone: its entry point Missing: AttributeE"):
+            build("gone")
     finally:
         MODELS.pop("theirs", None)
 
