@@ -35,12 +35,14 @@ class Registry(dict[str, T]):
     Args:
         kind: The noun in messages: ``model``.
         group: Group of the entry points: ``sr.models``.
-        accepts: Whether an object is of the kind; what entry points and modules bring must be.
+        accepts: Whether an object is of the kind; what entry points and modules bring must be, so
+            that no name of a stranger's config, such as ``os:abort``, is called.
+        wanted: What ``accepts`` accepts, in words.
     """
 
-    def __init__(self, kind: str, group: str, accepts: Callable[[Any], bool]) -> None:
+    def __init__(self, kind: str, group: str, accepts: Callable[[Any], bool], wanted: str) -> None:
         super().__init__()
-        self.kind, self.group, self.accepts = kind, group, accepts
+        self.kind, self.group, self.accepts, self.wanted = kind, group, accepts, wanted
 
     def find(self, name: str) -> T:
         """Return the thing called ``name``.
@@ -58,7 +60,12 @@ class Registry(dict[str, T]):
                     f"{self.kind} {name}: {module} is not imported; give --import {module}, "
                     f"or `import {module}` in Python"
                 )
-            return self._checked(name, getattr(sys.modules[module], attribute, None))
+            names: dict[str, Any] = vars(sys.modules[module])
+            if attribute not in names:
+                own = [known for known, found in names.items() if self.accepts(found)]
+                known = close(attribute, own) if own else ""
+                raise ValueError(f"{self.kind} {name}: {module} has no {attribute}{known}")
+            return self._checked(name, names[attribute])
         for entry in metadata.entry_points(group=self.group):
             if entry.name == name:
                 try:
@@ -90,8 +97,7 @@ class Registry(dict[str, T]):
 
     def _checked(self, name: str, found: Any) -> T:
         if not self.accepts(found):
-            what = "no such name" if found is None else f"a {type(found).__name__}"
-            raise ValueError(f"{self.kind} {name}: {what}, not a {self.kind} of {self.group}")
+            raise ValueError(f"{self.kind} {name}: is not {self.wanted}")
         return found
 
 

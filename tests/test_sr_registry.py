@@ -7,14 +7,18 @@ import sys
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from degrade.errors import UserError
 from sr import checkpoint
-from sr.models import MODELS, Model, build, name_of
+from sr.losses import LOSSES
+from sr.metrics import METRICS
+from sr.models import DISCRIMINATORS, MODELS, Model, build, name_of
 from sr.models.srcnn import SRCNN
-from sr.registry import import_named
+from sr.registry import Registry, import_named
+from sr.training.trainers import TRAINERS
 
 
 @pytest.fixture
@@ -45,13 +49,27 @@ def test_a_name_imports_nothing_by_itself(own: str):
     assert name_of(model) == f"{own}:Net"
 
 
-@pytest.mark.parametrize("name", ["Hidden", "call", "nothing", "Net.forward"])
-def test_only_models_are_models(own: str, name: str):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Hidden", "is not a subclass of sr.models.Model"),
+        ("call", "is not a subclass of sr.models.Model"),
+        ("nothing", "own_models has no nothing"),
+        ("Nett", "own_models has no Nett; did you mean Net"),
+        ("Net.forward", "own_models has no Net.forward"),
+    ],
+)
+def test_only_models_are_models(own: str, name: str, message: str):
     import_named([own])
-    with pytest.raises(ValueError, match="not a model"):
+    with pytest.raises(ValueError, match=message):
         build(f"{own}:{name}")
-    with pytest.raises(ValueError, match="not a model"):
-        build("os:abort")
+
+
+@pytest.mark.parametrize("registry", [MODELS, DISCRIMINATORS, LOSSES, METRICS, TRAINERS])
+def test_no_function_of_an_imported_module_is_called(registry: Registry[Any]):
+    for name in ("os:abort", "sys:exit", "sr.models:build", "builtins:print"):
+        with pytest.raises(ValueError, match=f"{registry.kind} {name}: is not a"):
+            registry.find(name)
 
 
 def test_an_installed_package_brings_models(own: str, monkeypatch: pytest.MonkeyPatch):
@@ -74,7 +92,7 @@ def test_an_installed_package_brings_models(own: str, monkeypatch: pytest.Monkey
         model = build("theirs", scale=2)
         assert isinstance(model, SRCNN)
         assert name_of(model) == "theirs"
-        with pytest.raises(ValueError, match="not a model"):
+        with pytest.raises(ValueError, match="is not a subclass"):
             build("broken")
         with pytest.raises(ValueError, match=r"model gone: its entry point Missing: AttributeE"):
             build("gone")

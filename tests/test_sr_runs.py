@@ -31,10 +31,11 @@ from sr.training import precision, validation
 from sr.training.advice import advice
 from sr.training.config import Config, configure
 from sr.training.data import dataloader, open_dataset, worker_count
+from sr.training.history import read_history
 from sr.training.loop import Status, launch, train
 from sr.training.optimization import lr_lambda
 from sr.training.progress import Lines
-from sr.training.run import BEST, LAST, STATE, read_history
+from sr.training.run import BEST, LAST, STATE
 from sr.training.trainers import build_trainer
 from sr.training.trainers.gan import GANTrainer
 

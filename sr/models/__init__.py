@@ -39,7 +39,10 @@ __all__ = [
 ]
 
 MODELS: Registry[Callable[..., Model]] = Registry(
-    "model", "sr.models", lambda found: isinstance(found, type) and issubclass(found, Model)
+    "model",
+    "sr.models",
+    lambda found: isinstance(found, type) and issubclass(found, Model),
+    "a subclass of sr.models.Model",
 )
 """Constructors by name; also entry points of the group ``sr.models``, and ``module:Class``."""
 MODELS.update(
@@ -58,6 +61,7 @@ DISCRIMINATORS: Registry[Callable[..., nn.Module]] = Registry(
     "discriminator",
     "sr.discriminators",
     lambda found: isinstance(found, type) and issubclass(found, nn.Module),
+    "a subclass of torch.nn.Module",
 )
 """Discriminators by name, likewise."""
 DISCRIMINATORS.update(

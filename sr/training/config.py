@@ -69,8 +69,8 @@ def method_defaults(method: str) -> dict[str, Any]:
     except ValueError as error:
         known = [*DEFAULTS, *TRAINERS.names(), *MODELS.names()]
         raise UserError(
-            str(error)
-            if ":" in method
+            f"{error}, nor {TRAINERS.wanted}, a trainer"
+            if method in known or ":" in method
             else f"method {method!r}: unknown{close(method, [*dict.fromkeys(known)])} "
             "(MODULE:CLASS is a model or trainer of your own)"
         ) from None
