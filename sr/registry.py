@@ -62,7 +62,11 @@ class Registry(dict[str, T]):
                 )
             names: dict[str, Any] = vars(sys.modules[module])
             if attribute not in names:
-                own = [known for known, found in names.items() if self.accepts(found)]
+                own = [
+                    known
+                    for known, found in names.items()
+                    if getattr(found, "__module__", None) == module and self.accepts(found)
+                ]
                 known = close(attribute, own) if own else ""
                 raise ValueError(f"{self.kind} {name}: {module} has no {attribute}{known}")
             return self._checked(name, names[attribute])

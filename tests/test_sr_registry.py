@@ -18,6 +18,7 @@ from sr.metrics import METRICS
 from sr.models import DISCRIMINATORS, MODELS, Model, build, name_of
 from sr.models.srcnn import SRCNN
 from sr.registry import Registry, import_named
+from sr.training.config import configure
 from sr.training.trainers import TRAINERS
 
 
@@ -103,6 +104,18 @@ def test_an_installed_package_brings_models(own: str, monkeypatch: pytest.Monkey
 def test_unknown_names_and_modules(own: str):
     with pytest.raises(ValueError, match="did you mean srcnn"):
         build("srcn")
+    import_named([own])
+    for method, message in (
+        ("srcn", "method 'srcn': unknown; did you mean srcnn"),
+        (
+            f"{own}:Hidden",
+            "not a subclass of sr.models.Model, and not a trainer: a class with step",
+        ),
+        (f"{own}:Nett", "own_models has no Nett; did you mean Net"),
+        ("no_such_module:Net", "give --import no_such_module"),
+    ):
+        with pytest.raises(UserError, match=message):
+            configure(method, {})
     with pytest.raises(UserError, match="--import no_such_module"):
         import_named(["no_such_module:Net"])
     assert issubclass(MODELS.find("srcnn"), Model)  # pyright: ignore[reportArgumentType]  # a class
