@@ -223,7 +223,7 @@ SMALL = weights("rrdb", {"scale": 4, "channels": 4, "blocks": 1, "growth": 2})
         (described(b'["srcnn"]'), "cannot be built"),
         (described(b'{"name": "srcnn", "config": {"scale": 2, "filters": [1, 2]}}'), "conv1.weig"),
         (described(b'{"name": "srresnet", "config": {"blocks": 100000000}}'), "allow at most 64"),
-        (described(b'{"name": "os:abort", "config": {}}'), "not a model"),
+        (described(b'{"name": "os:abort", "config": {}}'), "is not a subclass of sr.models.Model"),
         ({"sr_config": torch.tensor([[0.5]])}, "cannot be built"),
     ],
 )
