@@ -247,7 +247,8 @@ def test_nobodys_file_is_written_over(option: str, tmp_path: Path, model: Path, 
 def test_spandrel_file_carries_its_config(tmp_path: Path, model: Path):
     from safetensors.torch import load_file
 
-    from sr.export.spandrel import KEY, from_state
+    from sr.export.spandrel import from_state
+    from sr.foreign import CONFIG_KEY
 
     sr("export", "--model", model, "--spandrel", tmp_path / "s.safetensors")
     again = from_state(load_file(tmp_path / "s.safetensors"))
@@ -257,7 +258,7 @@ def test_spandrel_file_carries_its_config(tmp_path: Path, model: Path):
     plain = build("rrdb", scale=4, channels=8, blocks=1, growth=32)
     checkpoint.save(tmp_path / "r.safetensors", plain)
     sr("export", "--model", tmp_path / "r.safetensors", "--spandrel", tmp_path / "t.safetensors")
-    assert KEY not in load_file(tmp_path / "t.safetensors")
+    assert CONFIG_KEY not in load_file(tmp_path / "t.safetensors")
 
 
 SPANDREL = [
@@ -282,16 +283,20 @@ def test_spandrel_files_are_read_again(
     from safetensors.torch import load_file
 
     from sr.export import spandrel
+    from sr.foreign import CONFIG_KEY
 
     file, model = tmp_path / "a.safetensors", build(name, **config)
     _, worst = spandrel.to_spandrel(model, file)
     assert worst < 1e-5
-    assert (spandrel.KEY in load_file(file)) is key
+    assert (CONFIG_KEY in load_file(file)) is key
+    lr = torch.rand(1, 3, 8, 8)
+    with torch.no_grad():
+        assert torch.allclose(checkpoint.load(file)(lr), model.eval()(lr), atol=1e-5)
     original = spandrel.to_state
 
     def damaged(model: Any) -> dict[str, torch.Tensor]:
         state = original(model)
-        last = [place for place in state if place != spandrel.KEY][-1]
+        last = [place for place in state if place != CONFIG_KEY][-1]
         return {**state, last: state[last] + 1}
 
     file.unlink()

@@ -315,7 +315,7 @@ def test_pairs_and_unpaired_images_are_columns(place: Path, tmp_path: Path) -> N
     )
     (tmp_path / "blind_metric.py").write_text(
         "from sr.metrics import Metric\n"
-        "def brightness():\n"
+        "def brightness() -> Metric:\n"
         "    return Metric(lambda sr, hr, shave: float(sr.mean()), 'mean', blind=True, lower=True)"
     )
     sys.path.insert(0, str(tmp_path))

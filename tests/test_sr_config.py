@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,6 +95,7 @@ def test_listed_settings_are_those_there_are(method: str) -> None:
     for setting in listed:
         assert setting.meaning or setting.name.startswith("model."), setting.name
         assert setting.values, setting.name
+        assert not re.search(r"\bAny\b|typing", setting.values), setting.values
 
 
 def test_settings_of_the_command_line() -> None:

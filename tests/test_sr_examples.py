@@ -21,7 +21,7 @@ from sr.cli import app
 from sr.color import rgb_to_y
 from sr.evaluation import Results, evaluate
 from sr.examples import Example, load_examples
-from sr.metrics import open_metrics
+from sr.metrics import Metric, open_metrics
 from sr.metrics.psnr_ssim import psnr
 from sr.models import build
 from sr.models.interpolation import reduce
@@ -245,9 +245,7 @@ def test_lr_images_without_ground_truth(mixed: Path, tmp_path: Path) -> None:
     assert 0.4 < found.mean[f"{__name__}:brightness"] < 0.6
 
 
-def brightness() -> object:
-    from sr.metrics import Metric
-
+def brightness() -> Metric:
     return Metric(lambda sr, hr, shave: float(sr.mean()), "mean of SR", blind=True)
 
 

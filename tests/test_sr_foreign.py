@@ -192,6 +192,12 @@ def test_safetensors_without_our_metadata(tmp_path: Path) -> None:
 
 # --- refusals ------------------------------------------------------------------------------------
 
+
+def described(text: bytes) -> Tensors:
+    """A file for spandrel that says what it is of."""
+    return {"sr_config": torch.tensor([*text], dtype=torch.uint8), "a": torch.zeros(1)}
+
+
 SMALL = weights("rrdb", {"scale": 4, "channels": 4, "blocks": 1, "growth": 2})
 
 
@@ -213,6 +219,12 @@ SMALL = weights("rrdb", {"scale": 4, "channels": 4, "blocks": 1, "growth": 2})
             {f"body.{i}.weight": torch.zeros(12, 3 if i == 0 else 12, 3, 3) for i in (0, 2)},
             "without PReLU",
         ),
+        (described(b"{"), "cannot be built"),
+        (described(b'["srcnn"]'), "cannot be built"),
+        (described(b'{"name": "srcnn", "config": {"scale": 2, "filters": [1, 2]}}'), "conv1.weig"),
+        (described(b'{"name": "srresnet", "config": {"blocks": 100000000}}'), "allow at most 64"),
+        (described(b'{"name": "os:abort", "config": {}}'), "is not a subclass of sr.models.Model"),
+        ({"sr_config": torch.tensor([[0.5]])}, "cannot be built"),
     ],
 )
 def test_what_is_no_known_network_is_said(state: Any, message: str, tmp_path: Path) -> None:

@@ -7,14 +7,19 @@ import sys
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from degrade.errors import UserError
 from sr import checkpoint
-from sr.models import MODELS, Model, build, name_of
+from sr.losses import LOSSES
+from sr.metrics import METRICS
+from sr.models import DISCRIMINATORS, MODELS, Model, build, name_of
 from sr.models.srcnn import SRCNN
-from sr.registry import import_named
+from sr.registry import Registry, import_named
+from sr.training.config import configure
+from sr.training.trainers import TRAINERS
 
 
 @pytest.fixture
@@ -45,22 +50,38 @@ def test_a_name_imports_nothing_by_itself(own: str):
     assert name_of(model) == f"{own}:Net"
 
 
-@pytest.mark.parametrize("name", ["Hidden", "call", "nothing", "Net.forward"])
-def test_only_models_are_models(own: str, name: str):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Hidden", "is not a subclass of sr.models.Model"),
+        ("call", "is not a subclass of sr.models.Model"),
+        ("nothing", "own_models has no nothing"),
+        ("Nett", "own_models has no Nett; did you mean Net"),
+        ("Net.forward", "own_models has no Net.forward"),
+    ],
+)
+def test_only_models_are_models(own: str, name: str, message: str):
     import_named([own])
-    with pytest.raises(ValueError, match="not a model"):
+    with pytest.raises(ValueError, match=message):
         build(f"{own}:{name}")
-    with pytest.raises(ValueError, match="not a model"):
-        build("os:abort")
+
+
+@pytest.mark.parametrize("registry", [MODELS, DISCRIMINATORS, LOSSES, METRICS, TRAINERS])
+def test_no_function_of_an_imported_module_is_called(registry: Registry[Any]):
+    for name in ("os:abort", "sys:exit", "sr.models:build", "builtins:print"):
+        with pytest.raises(ValueError, match=f"{registry.kind} {name}: is not a"):
+            registry.find(name)
 
 
 def test_an_installed_package_brings_models(own: str, monkeypatch: pytest.MonkeyPatch):
     def entry_points(group: str) -> list[SimpleNamespace]:
         assert group == "sr.models"
-        loads = {"theirs": "Net", "broken": "call"}
+        loads = {"theirs": "Net", "broken": "call", "gone": "Missing"}
         return [
             SimpleNamespace(
-                name=name, load=lambda what=what: getattr(importlib.import_module(own), what)
+                name=name,
+                value=what,
+                load=lambda what=what: getattr(importlib.import_module(own), what),
             )
             for name, what in loads.items()
         ]
@@ -72,8 +93,10 @@ def test_an_installed_package_brings_models(own: str, monkeypatch: pytest.Monkey
         model = build("theirs", scale=2)
         assert isinstance(model, SRCNN)
         assert name_of(model) == "theirs"
-        with pytest.raises(ValueError, match="not a model"):
+        with pytest.raises(ValueError, match="is not a subclass"):
             build("broken")
+        with pytest.raises(ValueError, match=r"model gone: its entry point Missing: AttributeE"):
+            build("gone")
     finally:
         MODELS.pop("theirs", None)
 
@@ -81,6 +104,18 @@ def test_an_installed_package_brings_models(own: str, monkeypatch: pytest.Monkey
 def test_unknown_names_and_modules(own: str):
     with pytest.raises(ValueError, match="did you mean srcnn"):
         build("srcn")
+    import_named([own])
+    for method, message in (
+        ("srcn", "method 'srcn': unknown; did you mean srcnn"),
+        (
+            f"{own}:Hidden",
+            "not a subclass of sr.models.Model, and not a trainer: a class with step",
+        ),
+        (f"{own}:Nett", "own_models has no Nett; did you mean Net"),
+        ("no_such_module:Net", "give --import no_such_module"),
+    ):
+        with pytest.raises(UserError, match=message):
+            configure(method, {})
     with pytest.raises(UserError, match="--import no_such_module"):
         import_named(["no_such_module:Net"])
     assert issubclass(MODELS.find("srcnn"), Model)  # pyright: ignore[reportArgumentType]  # a class

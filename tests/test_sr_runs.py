@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from degrade.errors import UserError
 from degrade.images.files import read_image
@@ -26,15 +27,16 @@ from sr import checkpoint
 from sr.evaluation import evaluate
 from sr.examples import load_examples
 from sr.metrics import METRICS, Metric, psnr_ssim
-from sr.models import build
+from sr.models import Model, build
 from sr.training import precision, validation
 from sr.training.advice import advice
 from sr.training.config import Config, configure
 from sr.training.data import dataloader, open_dataset, worker_count
+from sr.training.history import read_history
 from sr.training.loop import Status, launch, train
 from sr.training.optimization import lr_lambda
 from sr.training.progress import Lines
-from sr.training.run import BEST, LAST, STATE, read_history
+from sr.training.run import BEST, LAST, STATE
 from sr.training.trainers import build_trainer
 from sr.training.trainers.gan import GANTrainer
 
@@ -378,6 +380,17 @@ def test_workers_make_the_pairs_that_the_device_makes(data: Path, tmp_path: Path
         assert (a.index == b.index).all()
 
 
+class Half(Model):
+    """A model of one's own that does not enlarge."""
+
+    def __init__(self, scale: int = 2) -> None:
+        super().__init__(scale, 0, {"scale": scale})
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.conv(image)
+
+
 @pytest.mark.parametrize(
     ("method", "changes", "words"),
     [
@@ -387,13 +400,36 @@ def test_workers_make_the_pairs_that_the_device_makes(data: Path, tmp_path: Path
             "srcnn lacks 6 pixels on each side",
         ),
         ("srresnet", {"patch": 8, "losses": {"ms_ssim": 1}}, "the loss ms_ssim cannot take"),
+        (
+            "srcnn",
+            {
+                "patch": 26,
+                "model": {"kernels": [9, 5, 5], "padding": "valid"},
+                "losses": {"ms_ssim": 1},
+            },
+            "the loss ms_ssim cannot take images of 10",
+        ),
+        ("srresnet", {"patch": 2, "batch": 1}, "model srresnet cannot take images of 1 x 1"),
+        ("bicubic", {"model": {}}, "model bicubic: has no weights"),
+        (
+            "srresnet",
+            {"architecture": f"{__name__}:Half", "model": {}},
+            "should be (2, 3, 24, 24)",
+        ),
+        ("srresnet", {"model.channels": -1}, "model srresnet: Trying to create tensor"),
+        (
+            "srresnet",
+            {"model.channels": "x"},
+            "model srresnet: channels 'x': should be an integer",
+        ),
+        ("srgan", {"gan.discriminator": {"channel": 4}}, "no setting channel; it has channels"),
         ("srgan", {"patch": 28, "gan.architecture": "unet"}, "discriminator needs multiples of 8"),
         ("srgan", {"patch": 8, "gan.architecture": "patch"}, "the discriminator cannot take"),
         ("srresnet", {"loss": "ldl"}, r"--set 'losses={ldl: 1}'"),
     ],
     ids=str,
 )
-def test_what_a_patch_is_too_small_for_is_said_before_training(
+def test_what_cannot_be_trained_is_said_before_training(
     method: str, changes: dict[str, object], words: str, data: Path, tmp_path: Path
 ):
     made = config(method, data, tmp_path, **{"gan.discriminator": {"channels": 4}, **changes})

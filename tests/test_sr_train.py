@@ -28,9 +28,10 @@ from sr.figures import plot_curves
 from sr.models import build
 from sr.training.config import Config, configure
 from sr.training.data import ShardedBatchSampler, dataloader, open_dataset
+from sr.training.history import read_history
 from sr.training.loop import Status, launch, train
 from sr.training.optimization import split
-from sr.training.run import LATER, STATE, read_history
+from sr.training.run import LATER, STATE
 from sr.training.trainers import build_trainer
 from sr.training.trainers.gan import GANTrainer
 

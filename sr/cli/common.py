@@ -72,7 +72,7 @@ Overlap = Annotated[
 
 def main() -> None:
     """Run the command line."""
-    run(app, "a training run is saved; continue it with --resume")
+    run(app, "sr train goes on with --resume, sr compare when it is run again")
 
 
 def print_version(requested: bool) -> None:

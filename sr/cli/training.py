@@ -151,6 +151,7 @@ def train_command(
         flags["out"] = settings.out
         settings = configure(method, flags, own, read_changes(changes), preset)
     from sr.training.loop import train
+    from sr.training.run import STATE
 
     if is_main():
         for sentence in advice(settings, resume):
@@ -162,8 +163,10 @@ def train_command(
         if is_main():
             again = shlex.join(["sr", "train", method, "--output", settings.out, "--resume"])
             again += "".join(f" --import {module}" for module in dict.fromkeys(imported))
+            saved = (Path(settings.out) / STATE).exists()
             err.print("\nstopped", style="yellow", end="")
-            err.print(f"; to go on, run: {again}", soft_wrap=True)
+            hint = f"to go on, run: {again}" if saved else "nothing was saved yet"
+            err.print(f"; {hint}", soft_wrap=True, markup=False)
         raise typer.Exit(130) from None
     if done.writes:
         best = "" if done.best is None else f", best {done.best_by} {done.best:.4g}"

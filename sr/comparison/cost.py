@@ -25,8 +25,8 @@ from sr.examples import Examples
 from sr.models import Model, build
 from sr.models.sparse import SparseCoding
 from sr.training.config import Config
+from sr.training.history import read_history
 from sr.training.loop import Status, train
-from sr.training.run import read_history
 
 __all__ = ["Cost", "duration", "estimate"]
 

@@ -21,8 +21,9 @@ from degrade.recipe import Recipe
 from sr import checkpoint
 from sr.comparison.workers import Task
 from sr.training.config import Config
+from sr.training.history import read_history
 from sr.training.loop import Status, train
-from sr.training.run import LAST, STATE, read_history
+from sr.training.run import LAST, STATE
 
 __all__ = [
     "LAST",

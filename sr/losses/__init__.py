@@ -19,7 +19,10 @@ __all__ = ["LOSSES", "build_loss"]
 Loss = Callable[..., Tensor]
 
 LOSSES: Registry[Any] = Registry(
-    "loss", "sr.losses", lambda found: isinstance(found, type) and issubclass(found, nn.Module)
+    "loss",
+    "sr.losses",
+    lambda found: isinstance(found, type) and issubclass(found, nn.Module),
+    "a subclass of torch.nn.Module",
 )
 """Functions, and classes of modules that are built without arguments; also entry points of the
 group ``sr.losses``, and ``module:Class``. A loss with the attribute ``needs_average`` is called

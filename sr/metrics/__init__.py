@@ -5,13 +5,14 @@
     psnr_y ssim_y psnr_rgb ssim_rgb      the protocol of the literature
     ms_ssim lpips dists niqe             built in too
     pyiqa:musiq                          any metric of the package pyiqa
-    my_module:mine                       one's own: a function that returns a Metric
+    my_module:mine                       one's own: a function annotated to return a Metric
 
 Packages bring metrics by the entry-point group ``sr.metrics``.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -27,7 +28,18 @@ from sr.registry import Registry
 
 __all__ = ["FIDELITY", "METRICS", "Metric", "default_metrics", "digits_of", "open_metrics"]
 
-METRICS: Registry[Callable[[], Metric]] = Registry("metric", "sr.metrics", callable)
+
+def _returns_metric(found: Any) -> bool:
+    try:
+        returned = inspect.signature(found).return_annotation
+    except (TypeError, ValueError):
+        return False
+    return returned is Metric or str(returned).rpartition(".")[2] == "Metric"
+
+
+METRICS: Registry[Callable[[], Metric]] = Registry(
+    "metric", "sr.metrics", _returns_metric, "a function that is annotated to return a Metric"
+)
 """What builds each metric, by name; weights are read when it is built."""
 METRICS.update(
     {

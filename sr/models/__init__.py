@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +20,7 @@ from sr.models.rrdb import RRDBNet
 from sr.models.sparse import SparseCoding
 from sr.models.srcnn import SRCNN
 from sr.models.srresnet import MSRResNet, SRResNet
-from sr.registry import Registry
+from sr.registry import Registry, construct
 
 __all__ = [
     "DISCRIMINATORS",
@@ -40,7 +39,10 @@ __all__ = [
 ]
 
 MODELS: Registry[Callable[..., Model]] = Registry(
-    "model", "sr.models", lambda found: isinstance(found, type) and issubclass(found, Model)
+    "model",
+    "sr.models",
+    lambda found: isinstance(found, type) and issubclass(found, Model),
+    "a subclass of sr.models.Model",
 )
 """Constructors by name; also entry points of the group ``sr.models``, and ``module:Class``."""
 MODELS.update(
@@ -59,6 +61,7 @@ DISCRIMINATORS: Registry[Callable[..., nn.Module]] = Registry(
     "discriminator",
     "sr.discriminators",
     lambda found: isinstance(found, type) and issubclass(found, nn.Module),
+    "a subclass of torch.nn.Module",
 )
 """Discriminators by name, likewise."""
 DISCRIMINATORS.update(
@@ -80,15 +83,7 @@ def build(name: str, **config: Any) -> Model:
     Raises:
         ValueError: If the name, a setting or a setting's value is unknown.
     """
-    constructor = MODELS.find(name)
-    known = inspect.signature(constructor).parameters
-    wrong = [setting for setting in config if setting not in known]
-    if wrong:
-        raise ValueError(f"model {name}: no setting {', '.join(wrong)}; it has {', '.join(known)}")
-    try:
-        return constructor(**config)
-    except ValueError as error:
-        raise ValueError(f"model {name}: {error}") from None
+    return construct(MODELS, name, config)
 
 
 def name_of(model: Model) -> str:

@@ -218,8 +218,8 @@ def _run(words: list[str]) -> None:
     except OSError as error:
         raise UserError(f"command:{words[0]}: {error.strerror or error}") from None
     if done.returncode:
-        said = "\n".join((done.stderr or done.stdout).splitlines()[-LINES:])
-        raise UserError(f"command:{words[0]}: ended with {done.returncode}\n{said}")
+        said = (done.stderr or done.stdout).splitlines()[-LINES:]
+        raise UserError("\n".join([f"command:{words[0]}: ended with {done.returncode}", *said]))
 
 
 # --- by name -------------------------------------------------------------------------------------

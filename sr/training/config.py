@@ -68,12 +68,15 @@ def method_defaults(method: str) -> dict[str, Any]:
         MODELS.find(method)
     except ValueError as error:
         known = [*DEFAULTS, *TRAINERS.names(), *MODELS.names()]
-        raise UserError(
-            str(error)
-            if ":" in method
-            else f"method {method!r}: unknown{close(method, [*dict.fromkeys(known)])} "
-            "(MODULE:CLASS is a model or trainer of your own)"
-        ) from None
+        message = str(error)
+        if message.endswith(MODELS.wanted):
+            message += f", and not a trainer: {TRAINERS.wanted}"
+        elif ":" not in method and method not in known:
+            message = (
+                f"method {method!r}: unknown{close(method, [*dict.fromkeys(known)])} "
+                "(MODULE:CLASS is a model or trainer of your own)"
+            )
+        raise UserError(message) from None
     return {**DEFAULTS["srresnet"], "architecture": method}
 
 

@@ -111,7 +111,7 @@ def _values(kind: Any, constraints: list[Any]) -> str:
         return f"list of {_grouped(_values(parts[0], []))}"
     if origin is dict:
         return f"mapping of names to {_grouped(_values(parts[1], []))}"
-    if not isinstance(kind, type) or kind is inspect.Parameter.empty:
+    if kind is Any or not isinstance(kind, type) or kind is inspect.Parameter.empty:
         return "any value"
     words = [f"{sign} {bound}" for sign, bound in _bounds(constraints)]
     return f"{kind.__name__} {', '.join(words)}".strip()

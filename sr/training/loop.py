@@ -104,7 +104,7 @@ def train(
             if step == steps:
                 trainer.finish()
             saves = due(config.save_every, step, steps)
-            if saves or due(config.log_every, step, steps):
+            if saves or stop or due(config.log_every, step, steps):
                 means = run.log(step, losses)
                 losses.clear()
                 if callback is not None:

@@ -15,8 +15,6 @@ that a resume needs, so a killed run, once resumed, gives the same result.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import os
@@ -37,6 +35,7 @@ from degrade.storage.lock import locked
 from sr import checkpoint, figures
 from sr.models import Model
 from sr.training import distributed
+from sr.training.history import checked_history, history_csv
 from sr.training.settings import Config
 from sr.training.trainers import Trainer
 from sr.training.validation import Scores, is_better
@@ -44,7 +43,7 @@ from sr.training.validation import Scores, is_better
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["BEST", "LAST", "STATE", "Run", "history_csv", "read_history"]
+__all__ = ["BEST", "LAST", "STATE", "Run"]
 
 STATE, LAST, BEST = "last.state.pt", "last.safetensors", "best.safetensors"
 VERSIONS = "versions.json"
@@ -312,35 +311,3 @@ def scalar(loss: Tensor | float) -> Tensor:
 def launch_id() -> str:
     """Return torchrun's id of this launch, the same after restarts; empty without torchrun."""
     return os.environ.get("TORCHELASTIC_RUN_ID", "")
-
-
-def checked_history(rows: Any) -> list[dict[str, float]]:
-    """Validate a history that was read. Raises ValueError, TypeError or AttributeError."""
-    return [{str(name): float(value) for name, value in row.items()} for row in rows]
-
-
-def history_csv(history: Sequence[dict[str, float]]) -> str:
-    """Return a history as CSV, columns in the order in which they first appear.
-
-    >>> print(history_csv([{"step": 1, "loss": 0.5}, {"step": 2, "psnr_y": 30.0}]), end="")
-    step,loss,psnr_y
-    1,0.5,
-    2,,30
-    """
-    buffer = io.StringIO()
-    names = list(dict.fromkeys(name for row in history for name in row))
-    writer = csv.DictWriter(buffer, names, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: f"{value:.8g}" for name, value in row.items()} for row in history)
-    return buffer.getvalue()
-
-
-def read_history(path: Path) -> list[dict[str, float]]:
-    """Read a file of :func:`history_csv`; no rows if it does not exist."""
-    if not path.is_file():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return [
-            {name: float(text) for name, text in row.items() if text}
-            for row in csv.DictReader(file)
-        ]

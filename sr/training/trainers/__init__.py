@@ -32,7 +32,7 @@ def _is_trainer(found: Any) -> bool:
 
 
 TRAINERS: Registry[Callable[[Config, Any], Trainer]] = Registry(
-    "trainer", "sr.trainers", _is_trainer
+    "trainer", "sr.trainers", _is_trainer, f"a class with {', '.join(MEMBERS)}"
 )
 """Classes by name; also entry points of the group ``sr.trainers``, and ``module:Class``."""
 BUILT_IN = {"pixel": PixelTrainer, "gan": GANTrainer, "sparse": SparseTrainer}

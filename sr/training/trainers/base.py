@@ -20,11 +20,12 @@ from sr.models import Model, build
 from sr.pretrained import MissingWeightsError
 from sr.training.optimization import Losses
 from sr.training.settings import Config
+from sr.training.trainers.rehearsal import rehearse
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["FurtherLosses", "Trainer", "build_model", "build_pixel_loss", "rehearse", "seeded"]
+__all__ = ["FurtherLosses", "Trainer", "build_model", "build_pixel_loss", "seeded"]
 
 
 class Trainer(Protocol):
@@ -62,7 +63,7 @@ def build_model(config: Config) -> Model:
     try:
         with seeded(config.seed):
             model = build(config.architecture, scale=config.scale, **config.model)
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise UserError(str(error)) from None
     if config.init is None:
         return model
@@ -78,7 +79,7 @@ def _mismatch(config: Config, model: Model, trained: Model) -> str:
     """What keeps a run from beginning with the weights of ``config.init``."""
     if type(trained) is not type(model):
         own, other = type(model).__name__, type(trained).__name__
-        return f"init {config.init}: a {other}; the run trains a {own}"
+        return f"init {config.init}: is of {other}; the run trains {own}"
     differ = {
         name: value for name, value in trained.config.items() if value != model.config.get(name)
     }
@@ -88,9 +89,11 @@ def _mismatch(config: Config, model: Model, trained: Model) -> str:
     return f"init {config.init}: has {has}; the run's model has {own}: {remedy}"
 
 
-def build_pixel_loss(config: Config, fabric: Fabric) -> Callable[[Tensor, Tensor], Tensor]:
-    """Build ``config.loss``. Raises UserError."""
-    loss = _build(config.loss, config, fabric)
+def build_pixel_loss(
+    config: Config, fabric: Fabric, side: int
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Build ``config.loss``, for images of ``side`` pixels. Raises UserError."""
+    loss = _build(config.loss, side, fabric)
     if getattr(loss, "needs_average", False):
         raise UserError(
             f"loss {config.loss}: is one of `losses`; --set 'losses={{{config.loss}: 1}}'"
@@ -98,7 +101,7 @@ def build_pixel_loss(config: Config, fabric: Fabric) -> Callable[[Tensor, Tensor
     return loss
 
 
-def _build(name: str, config: Config, fabric: Fabric) -> Callable[..., Tensor]:
+def _build(name: str, side: int, fabric: Fabric) -> Callable[..., Tensor]:
     try:
         loss = build_loss(name)
     except MissingWeightsError as error:
@@ -106,38 +109,21 @@ def _build(name: str, config: Config, fabric: Fabric) -> Callable[..., Tensor]:
     if isinstance(loss, nn.Module):
         loss.to(fabric.device).eval().requires_grad_(False)
     images = 3 if getattr(loss, "needs_average", False) else 2
-    rehearse(f"loss {name}", loss, config, fabric, images)
+    rehearse(f"loss {name}", loss, side, fabric, images)
     return loss
 
 
-def rehearse(
-    what: str, call: Callable[..., Any], config: Config, fabric: Fabric, images: int = 1
-) -> None:
-    """Try a network or a loss on black patches, before the training starts. Raises UserError if
-    the patch is too small for it, or of a wrong multiple.
-    """
-    patch = torch.zeros(1, 3, config.patch, config.patch, device=fabric.device)
-    try:
-        with torch.no_grad():
-            call(*[patch] * images)
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise UserError(
-            f"patch {config.patch}: the {what} cannot take patches of this side: "
-            f"{str(error).splitlines()[0]}; give another --set patch=N, a larger one mostly"
-        ) from None
-
-
 class FurtherLosses:
-    """The weighted losses of ``config.losses``.
+    """The weighted losses of ``config.losses``, for images of ``side`` pixels.
 
     Raises:
         UserError: A loss is unknown, or needs what is missing: weights, or a moving average.
     """
 
-    def __init__(self, config: Config, fabric: Fabric) -> None:
+    def __init__(self, config: Config, fabric: Fabric, side: int) -> None:
         self.fabric = fabric
         self.losses = {
-            name: (weight, _build(name, config, fabric))
+            name: (weight, _build(name, side, fabric))
             for name, weight in config.losses.items()
             if weight
         }

@@ -17,15 +17,16 @@ from sr.losses.perceptual import content_loss
 from sr.losses.pixel import total_variation
 from sr.models import DISCRIMINATORS, Model
 from sr.pretrained import MissingWeightsError
+from sr.registry import construct
 from sr.training.optimization import Losses, TrainState, split
 from sr.training.settings import Config
 from sr.training.trainers.base import (
     FurtherLosses,
     build_model,
     build_pixel_loss,
-    rehearse,
     seeded,
 )
+from sr.training.trainers.rehearsal import rehearse, rehearse_model
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -55,24 +56,25 @@ class GANTrainer:
                 f"{config.architecture}: a generator must keep the border; "
                 "--set model.padding=same"
             )
+        side = rehearse_model(network, config, fabric)
         groups = network.param_groups(config.rate)
         self.generator = TrainState(fabric, network.train(), groups, config)
         discriminator = self._discriminator().to(fabric.device)
-        rehearse("discriminator", discriminator.eval(), config, fabric)
+        rehearse("discriminator", discriminator.eval(), side, fabric)
         groups = [{"params": list(discriminator.parameters()), "lr": config.rate}]
         self.discriminator = TrainState(fabric, discriminator.train(), groups, config, ema=False)
         self.content = self._content().to(fabric.device)
-        rehearse("content loss", self.content, config, fabric, images=2)
-        self.pixel = build_pixel_loss(config, fabric)
-        self.further = FurtherLosses(config, fabric)
+        rehearse("content loss", self.content, side, fabric, images=2)
+        self.pixel = build_pixel_loss(config, fabric, side)
+        self.further = FurtherLosses(config, fabric, side)
         self._fakes: list[Tensor] = []
 
     def _discriminator(self) -> nn.Module:
         try:
             with seeded(self.config.seed + 1):
-                return DISCRIMINATORS.find(self.gan.architecture)(**self.gan.discriminator)
-        except (ValueError, TypeError) as error:
-            raise UserError(f"gan.discriminator: {error}") from None
+                return construct(DISCRIMINATORS, self.gan.architecture, self.gan.discriminator)
+        except ValueError as error:
+            raise UserError(f"gan.{error}") from None
 
     def _content(self) -> nn.Module:
         gan = self.gan

@@ -15,6 +15,7 @@ from sr.models.srcnn import crop
 from sr.training.optimization import Losses, TrainState, split
 from sr.training.settings import Config
 from sr.training.trainers.base import FurtherLosses, build_model, build_pixel_loss
+from sr.training.trainers.rehearsal import rehearse_model
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -35,13 +36,14 @@ class PixelTrainer:
                 f"{network.margin} pixels on each side, so nothing would be left; --set patch=N "
                 f"with N above {2 * network.margin}, or --set model.padding=same"
             )
+        side = rehearse_model(network, config, fabric)
         groups = network.param_groups(config.rate)
         if config.architecture == "srcnn":
             groups[-1]["lr"] = config.rate * config.last_rate
         self.generator = TrainState(fabric, network.train(), groups, config)
         self.on_y = network.config.get("color") == "y"
-        self.pixel = build_pixel_loss(config, fabric)
-        self.further = FurtherLosses(config, fabric)
+        self.pixel = build_pixel_loss(config, fabric, side)
+        self.further = FurtherLosses(config, fabric, side)
 
     @property
     def model(self) -> Model:
