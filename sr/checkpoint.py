@@ -25,7 +25,7 @@ from torch import Tensor
 from degrade.errors import UserError
 from degrade.storage.files import write_atomic
 from degrade.versions import package_versions
-from sr.foreign import MODEL_ERRORS, assemble, load_foreign
+from sr.foreign import MODEL_ERRORS, assemble, check_plausible, load_foreign
 from sr.models import MODELS, Model, build, name_of
 from sr.models.external import external_label, is_external, open_external
 from sr.pretrained import read_tensors
@@ -202,16 +202,6 @@ ADVERSARIAL = "gan"
 """Trainer of which no metric chooses: what is best by PSNR has hardly begun to be a GAN."""
 FORMERLY_ADVERSARIAL = ("srgan", "gan")
 """Methods of checkpoints that do not name their trainer."""
-
-
-def check_plausible(config: Any, tensors: Mapping[str, Tensor]) -> None:
-    """Raises ValueError if a setting is larger than any that these tensors could need."""
-    most = max(64, len(tensors), *(n for tensor in tensors.values() for n in tensor.shape))
-    if isinstance(config, Mapping | list):
-        for part in config.values() if isinstance(config, Mapping) else config:
-            check_plausible(part, tensors)
-    elif isinstance(config, int | float) and not abs(config) <= most:
-        raise ValueError(f"its config has {config:g}, but its tensors allow at most {most}")
 
 
 def weights_file(model: str | Path) -> Path:

@@ -1,9 +1,9 @@
 """Weights of other programs: files of PyTorch or safetensors that hold tensors and no settings.
 
 The architecture is found by the names and shapes of the tensors. Built in are ESRGAN's RRDBNet (in
-BasicSR's names, those of its first release, and those before it), MSRResNet and SRVGGNetCompact;
-all others are left to spandrel, if it is installed. Reading a file never runs code, and memory is
-bounded by the file's size.
+BasicSR's names, those of its first release, and those before it), MSRResNet and SRVGGNetCompact,
+and what :mod:`sr.export.spandrel` writes; all others are left to spandrel, if it is installed.
+Reading a file never runs code, and memory is bounded by the file's size.
 """
 
 # torch, safetensors, spandrel: types are partial.
@@ -12,6 +12,7 @@ bounded by the file's size.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -26,12 +27,23 @@ from sr.models import Model, build
 from sr.models.spandrel import load_by_spandrel
 from sr.pretrained import read_tensors
 
-__all__ = ["MODEL_ERRORS", "assemble", "check_shapes", "detect", "load_foreign", "read_weights"]
+__all__ = [
+    "CONFIG",
+    "MODEL_ERRORS",
+    "assemble",
+    "check_plausible",
+    "check_shapes",
+    "detect",
+    "load_foreign",
+    "read_weights",
+]
 
 Tensors = dict[str, Tensor]
 Found = tuple[str, dict[str, Any], Tensors]
 """A model's name and config, and its tensors under our names."""
 
+CONFIG = "sr_config"
+"""Tensor of a file for spandrel that holds our model's name and config, as bytes of JSON."""
 CONTAINERS = (
     *("params_ema", "params-ema", "params", "state_dict", "model_state_dict"),
     *("g_ema", "generator", "model", "net", "netG"),
@@ -146,11 +158,21 @@ def detect(tensors: Mapping[str, Tensor]) -> Found | None:
     Raises:
         ValueError, LookupError: If it looks like one of them, but its shapes are no such network.
     """
-    for architecture in (_rrdb, _msrresnet, _compact):
+    for architecture in (_described, _rrdb, _msrresnet, _compact):
         found = architecture(dict(tensors))
         if found is not None:
             return found
     return None
+
+
+def check_plausible(config: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Raises ValueError if a setting is larger than any that these tensors could need."""
+    most = max(64, len(tensors), *(n for tensor in tensors.values() for n in tensor.shape))
+    if isinstance(config, Mapping | list):
+        for part in config.values() if isinstance(config, Mapping) else config:
+            check_plausible(part, tensors)
+    elif isinstance(config, int | float) and not abs(config) <= most:
+        raise ValueError(f"its config has {config:g}, but its tensors allow at most {most}")
 
 
 def assemble(name: str, config: Mapping[str, Any], tensors: Tensors) -> Model:
@@ -177,6 +199,16 @@ def check_shapes(model: Model, tensors: Mapping[str, Tensor]) -> None:
         raise ValueError(
             f"{name} should be {wanted.get(name, 'absent')}, is {found.get(name, 'absent')}"
         )
+
+
+def _described(tensors: Tensors) -> Found | None:
+    """What a file of :mod:`sr.export.spandrel` says that it is."""
+    if CONFIG not in tensors:
+        return None
+    entry: dict[str, Any] = json.loads(bytes(tensors[CONFIG].flatten().to(torch.uint8).tolist()))
+    others = {name: tensor for name, tensor in tensors.items() if name != CONFIG}
+    check_plausible(entry["config"], others)
+    return entry["name"], entry["config"], others
 
 
 def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:

@@ -249,7 +249,8 @@ def test_nobodys_file_is_written_over(option: str, tmp_path: Path, model: Path, 
 def test_spandrel_file_carries_its_config(tmp_path: Path, model: Path):
     from safetensors.torch import load_file
 
-    from sr.export.spandrel import KEY, from_state
+    from sr.export.spandrel import from_state
+    from sr.foreign import CONFIG
 
     sr("export", "--model", model, "--spandrel", tmp_path / "s.safetensors")
     again = from_state(load_file(tmp_path / "s.safetensors"))
@@ -259,7 +260,7 @@ def test_spandrel_file_carries_its_config(tmp_path: Path, model: Path):
     plain = build("rrdb", scale=4, channels=8, blocks=1, growth=32)
     checkpoint.save(tmp_path / "r.safetensors", plain)
     sr("export", "--model", tmp_path / "r.safetensors", "--spandrel", tmp_path / "t.safetensors")
-    assert KEY not in load_file(tmp_path / "t.safetensors")
+    assert CONFIG not in load_file(tmp_path / "t.safetensors")
 
 
 SPANDREL = [
@@ -284,16 +285,20 @@ def test_spandrel_files_are_read_again(
     from safetensors.torch import load_file
 
     from sr.export import spandrel
+    from sr.foreign import CONFIG
 
     file, model = tmp_path / "a.safetensors", build(name, **config)
     _, worst = spandrel.to_spandrel(model, file)
     assert worst < 1e-5
-    assert (spandrel.KEY in load_file(file)) is key
+    assert (CONFIG in load_file(file)) is key
+    lr, loaded = torch.rand(1, 3, 9, 8), checkpoint.load(file, model.scale)
+    with torch.no_grad():
+        assert torch.equal(loaded(lr), model.eval()(lr))
     original = spandrel.to_state
 
     def damaged(model: Any) -> dict[str, torch.Tensor]:
         state = original(model)
-        last = [place for place in state if place != spandrel.KEY][-1]
+        last = [place for place in state if place != CONFIG][-1]
         return {**state, last: state[last] + 1}
 
     file.unlink()
@@ -301,6 +306,27 @@ def test_spandrel_files_are_read_again(
     with pytest.raises(UserError, match="not written, what is read again differs"):
         spandrel.to_spandrel(model, file)
     assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name": "srcnn", "config": {"filters": [1000000000, 4]}}',
+        '{"name": "srcnn", "config": {"scale": 2, "kernels": [3, 1, 3]}}',
+        '{"name": "os:system", "config": {}}',
+        "[1]",
+        "{",
+    ],
+)
+def test_spandrel_files_of_strangers_are_harmless(text: str, tmp_path: Path):
+    from safetensors.torch import save_file
+
+    from sr.foreign import CONFIG
+
+    described = torch.tensor(list(text.encode()), dtype=torch.uint8)
+    save_file({"a": torch.zeros(3), CONFIG: described}, tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match=r"a.safetensors: cannot be built: "):
+        checkpoint.load(tmp_path / "a.safetensors")
 
 
 @pytest.mark.parametrize("kind", ["--onnx", "--spandrel"])

@@ -23,13 +23,12 @@ from torch import Tensor
 from degrade.errors import UserError
 from degrade.extras import optional
 from sr.checkpoint import write
-from sr.foreign import assemble, detect
-from sr.models import Model, build, name_of
+from sr.foreign import CONFIG, assemble, detect
+from sr.models import Model, name_of
 from sr.models.spandrel import INSTALL
 
-__all__ = ["KEY", "from_state", "install", "to_spandrel", "to_state"]
+__all__ = ["from_state", "install", "to_spandrel", "to_state"]
 
-KEY = "sr_config"
 TOLERANCE = 1e-4
 """Largest difference of results, of pixels in [0, 1]."""
 SIZES = ((16, 24), (21, 13))
@@ -52,10 +51,11 @@ def to_spandrel(model: Model, path: str | Path) -> tuple[str, float]:
 
     try:
         state = to_state(model)
+        data = save(state)
+        again = from_state(load(data))
     except ValueError as error:
         raise UserError(f"{path}: not written: {error}") from None
-    data = save(state)
-    worst = _difference(model, _read_again(load(data)))
+    worst = _difference(model, again)
     if not worst <= TOLERANCE:
         raise UserError(
             f"{path}: not written, what is read again differs by {worst:.2g}, "
@@ -63,18 +63,9 @@ def to_spandrel(model: Model, path: str | Path) -> tuple[str, float]:
         )
     write(path, data)
     loader = "spandrel.ModelLoader().load_from_file(..)"
-    if KEY in state:
+    if CONFIG in state:
         loader = f"import sr.export.spandrel; sr.export.spandrel.install(); {loader}"
     return loader, worst
-
-
-def _read_again(state: dict[str, Tensor]) -> Model:
-    if KEY in state:
-        return from_state(state)
-    found = detect(state)
-    if found is None:
-        raise UserError("to spandrel: its keys are of no known network")
-    return assemble(*found).eval()
 
 
 @torch.no_grad()
@@ -88,7 +79,7 @@ def _difference(model: Model, again: Model) -> float:
 
 
 def to_state(model: Model) -> dict[str, Tensor]:
-    """Return the weights, and :data:`KEY` if spandrel needs it."""
+    """Return the weights, and :data:`sr.foreign.CONFIG` if spandrel needs it."""
     state = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     name = name_of(model)
     known = name == "compact" or (
@@ -96,18 +87,18 @@ def to_state(model: Model) -> dict[str, Tensor]:
     )
     if not known:
         text = json.dumps({"name": name, "config": model.config}).encode()
-        state[KEY] = torch.tensor(list(text), dtype=torch.uint8)
+        state[CONFIG] = torch.tensor(list(text), dtype=torch.uint8)
     return state
 
 
 def from_state(state: Mapping[str, Tensor]) -> Model:
-    """Build the model of :func:`to_state`, in eval mode. Raises ValueError or RuntimeError if the
-    weights do not fit.
+    """Build the model of :func:`to_state`, in eval mode. Raises ValueError or another error of
+    :data:`sr.foreign.MODEL_ERRORS` if the weights do not fit.
     """
-    entry: dict[str, Any] = json.loads(bytes(state[KEY].to(torch.uint8).tolist()))
-    model = build(entry["name"], **entry["config"])
-    model.load_state_dict({name: tensor for name, tensor in state.items() if name != KEY})
-    return model.eval()
+    found = detect(state)
+    if found is None:
+        raise ValueError("its keys are of no known network")
+    return assemble(*found).eval()
 
 
 def install() -> None:
@@ -118,7 +109,7 @@ def install() -> None:
 
     class SRArchitecture(spandrel.Architecture):
         def __init__(self) -> None:
-            super().__init__(id="sr", name="sr", detect=lambda state: KEY in state)
+            super().__init__(id="sr", name="sr", detect=lambda state: CONFIG in state)
 
         def load(self, state_dict: Mapping[str, Tensor]) -> Any:
             model = from_state(state_dict)
