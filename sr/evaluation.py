@@ -25,6 +25,7 @@ from sr.checkpoint import versions
 from sr.examples import Example, Examples
 from sr.metrics import FIDELITY, Metric, default_metrics, open_metrics
 from sr.models import Model
+from sr.pretrained import has_weights
 from sr.tiles import enlarge_tiled, overlap_of
 
 __all__ = ["TARGETS", "Results", "evaluate", "measure", "protocol", "score", "super_resolve"]
@@ -33,6 +34,7 @@ LPIPS_MISSING = "not measured: no weights of AlexNet, see `sr fetch alexnet`"
 TARGETS = {
     "raw": "the HR image as it was",
     "recipe": "the recipe's target, which it may have sharpened",
+    "files": "the HR files of the pairs",
     None: "none",
 }
 
@@ -109,7 +111,6 @@ def evaluate(
     recipe: Recipe | None = None,
     tile: int = 512,
     on_image: Callable[[Example, Tensor], None] | None = None,
-    lpips: bool = True,
     metrics: Mapping[str, Metric] | None = None,
     overlap: int | None = None,
     on_error: Callable[[str, UserError], None] | None = None,
@@ -124,8 +125,8 @@ def evaluate(
         recipe: What made the LR images of a list; those of ``load_examples`` know it.
         tile: Side of the LR tiles of large images in pixels.
         on_image: Called with each example and its SR image, in 8-bit steps.
-        lpips: Whether the default metrics include LPIPS if its weights are installed.
-        metrics: From :func:`sr.metrics.open_metrics`; by default PSNR, SSIM and LPIPS.
+        metrics: From :func:`sr.metrics.open_metrics`; by default PSNR and SSIM on Y and RGB, and
+            LPIPS if its weights are installed.
         overlap: As for :func:`sr.tiles.enlarge_tiled`.
         on_error: Called with the name of an image that cannot be read or upscaled, and the
             reason; the others are evaluated. Without it the first one ends the evaluation.
@@ -135,7 +136,7 @@ def evaluate(
             is there or could be evaluated.
     """
     if metrics is None:
-        metrics = default_metrics() if lpips else open_metrics(FIDELITY)
+        metrics = default_metrics()
     examples = data if isinstance(data, Examples) else _listed(data, recipe)
     if examples.target is None:
         _check_blind(metrics)
@@ -210,11 +211,21 @@ def measure(
 ) -> dict[str, float]:
     """Return the metrics of a result of :func:`super_resolve`, on its device; NaN where one has
     no value. Grey files are measured on their own values, as MATLAB and the papers do.
+
+    Raises:
+        UserError: A metric failed, such as on an image smaller than its window.
     """
     hr = sr if example.truth is None else example.truth.to(sr.device)
     if example.grey:
         sr, hr = sr[:, :1], hr[:, :1]
-    return {name: metric(sr, hr, shave) for name, metric in metrics.items()}
+    return {name: _value(name, metric, sr, hr, shave) for name, metric in metrics.items()}
+
+
+def _value(name: str, metric: Metric, sr: Tensor, hr: Tensor, shave: int) -> float:
+    try:
+        return metric(sr, hr, shave)
+    except Exception as error:  # whatever a metric of others raises
+        raise UserError(f"metric {name}: {type(error).__name__}: {error}") from error
 
 
 def _check_blind(metrics: Mapping[str, Metric]) -> None:
@@ -237,7 +248,7 @@ def protocol(
     recipe, scale = examples.recipe, model.scale
     on_disk = "LR images on disk" if examples.target is None else "ready-made pairs"
     lines = {name: metric.protocol for name, metric in metrics.items()}
-    if "lpips" not in lines and set(FIDELITY) <= lines.keys():
+    if lines.keys() == set(FIDELITY) and not has_weights("alexnet"):
         lines["lpips"] = LPIPS_MISSING
     target = TARGETS[examples.target]
     return {

@@ -6,13 +6,16 @@ import csv
 import io
 import json
 import math
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
+from degrade.cli import app as degrade_app
 from degrade.errors import UserError
 from degrade.images.pixels import encode_png
 from degrade.recipe import Recipe
@@ -130,6 +133,36 @@ def test_hr_is_the_image_as_it_was(tmp_path: Path) -> None:
     assert "sharpened" in said["recipe"]["protocol"]["target"]
 
 
+def test_hr_of_pairs_is_the_image_as_it_was_where_it_was_kept(tmp_path: Path) -> None:
+    put(tmp_path / "hr", ["a.png", "b.png"], height=64, width=64)
+    made = tmp_path / "made"
+    words = ["synth", "--recipe", "realesrgan", "--input", str(tmp_path / "hr"), "--patch", "64"]
+    result = CliRunner().invoke(degrade_app, [*words, "--output", str(made), "--keep-raw"])
+    assert result.exit_code == 0, result.output
+
+    def found(*options: str) -> tuple[float, dict[str, Any]]:
+        judged("--data", f"pairs:{made}", *options, "--json", tmp_path / "e.json", scale=4)
+        data = json.loads((tmp_path / "e.json").read_text())
+        return data["mean"]["psnr_y"], data["protocol"]
+
+    raw, about = found()
+    assert about["target"] == "the HR image as it was"
+    sharpened, about = found("--target", "recipe")
+    assert about["target"] == "the recipe's target, which it may have sharpened"
+    two_folders = f"pairs:lr={made / 'lr'},hr={made / 'hr_raw'}"
+    examples = load_examples(two_folders, None)
+    assert examples.target == "files"
+    wanted = evaluate(build("bicubic", scale=4), "m", examples).mean["psnr_y"]
+    assert raw == pytest.approx(wanted)
+    assert raw != sharpened
+    shutil.rmtree(made / "hr_raw")
+    without, about = found()
+    assert without == sharpened
+    assert about["notes"] == ["HR is the target of the recipe realesrgan; it is not as it was"]
+    (made / "recipe.yaml").write_text("name: odd\nfirst: [nonsense]")
+    assert "recipe.yaml: not read, so it may have" in found()[1]["notes"][0]
+
+
 def test_grey_files_are_measured_on_their_own_values(tmp_path: Path) -> None:
     """As MATLAB does, and Set14's published rows; Y of grey has 219 levels, 1.32 dB more."""
     folder = put(tmp_path / "val", ["grey.png"], channels=1)
@@ -185,6 +218,42 @@ def test_what_is_not_finite_is_neither_judged_nor_written(tmp_path: Path) -> Non
     assert [path.name for path in (tmp_path / "up").iterdir()] == ["good_overflowing_x2.png"]
 
 
+def test_lpips_is_said_to_be_missing_only_where_it_is(
+    mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SR_CACHE", str(tmp_path))
+    assert "lpips: not measured" in judged("--data", mixed)
+    assert "lpips" not in judged("--data", mixed, "--metrics", "psnr_y")
+    (tmp_path / "alexnet-owt-7be5be79.pth").write_bytes(b"weights")
+    fidelity = "psnr_y,ssim_y,psnr_rgb,ssim_rgb"
+    assert "lpips" not in judged("--data", mixed, "--metrics", fidelity)
+
+
+def failing() -> Metric:
+    return Metric(lambda sr, hr, shave: 1 / 0, "fails")
+
+
+def of_text() -> Metric:
+    return Metric(lambda sr, hr, shave: "much", "no number")
+
+
+def not_built() -> Metric:
+    raise RuntimeError("no weights of mine")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("failing", "ZeroDivisionError: division by zero"),
+        ("of_text", "ValueError: could not convert string to float: 'much'"),
+        ("not_built", "RuntimeError: no weights of mine"),
+    ],
+)
+def test_a_metric_that_fails_is_said(name: str, message: str, mixed: Path) -> None:
+    with pytest.raises(UserError, match=f"metric {__name__}:{name}: {message}"):
+        judged("--data", mixed, "--metrics", f"psnr_y,{__name__}:{name}")
+
+
 @pytest.mark.parametrize(("metric", "least"), [("psnr_y", 6), ("ssim_y", 16), ("ms_ssim", 180)])
 def test_small_images_are_named_before_anything_starts(
     metric: str, least: int, tmp_path: Path
@@ -234,6 +303,8 @@ def test_examples_are_read_when_asked_for(mixed: Path, monkeypatch: pytest.Monke
 def test_lr_images_without_ground_truth(mixed: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no HR images, which psnr_y.*--metrics niqe"):
         judged("--data", f"lr:{mixed}")
+    with pytest.raises(UserError, match=r"--figure .*: shows HR images, which lr:.* has not"):
+        judged("--data", f"lr:{mixed}", "--figure", tmp_path / "f.png")
     (example,) = load_examples(f"lr:{mixed / 'cat.png'}", None)
     with pytest.raises(UserError, match=r"cat\.png: has no HR image"):
         _ = example.hr
