@@ -31,6 +31,7 @@ from sr.models.external import external_label, is_external, open_external
 from sr.pretrained import read_tensors
 
 __all__ = [
+    "BICUBIC",
     "ZOO",
     "describe",
     "label",
@@ -43,6 +44,8 @@ __all__ = [
     "weights_file",
 ]
 
+BICUBIC = "bicubic"
+"""Name of the model that has no file."""
 ZOO = Path(__file__).parent / "zoo"
 """Trained weights that come with the package."""
 FORMAT = "sr-1"
@@ -124,8 +127,11 @@ def load(model: str | Path, scale: int | None = None, device: torch.device | str
     Raises:
         UserError: The file is missing, damaged, of an unknown architecture or of another scale.
     """
-    if str(model) == "bicubic":
-        return build("bicubic", scale=scale or 4).to(device).eval()
+    if str(model) == BICUBIC:
+        try:
+            return build(BICUBIC, scale=4 if scale is None else scale).to(device).eval()
+        except ValueError as error:
+            raise UserError(str(error)) from None
     if is_external(str(model)):
         return open_external(str(model), scale).to(device).eval()
     path = weights_file(model)
@@ -159,14 +165,17 @@ def is_own(path: Path) -> bool:
 
 
 def describe(model: str | Path) -> dict[str, str]:
-    """Return the metadata of a model by the name that :func:`load` takes; of a model that is not
-    ours no more than ``name``, ``scale`` and ``file``. Raises UserError.
+    """Return the metadata of a model by the name that :func:`load` takes; of bicubic and of a
+    model that is not ours only ``name`` and ``scale``. Raises UserError.
     """
-    if not is_external(str(model)) and is_own(path := weights_file(model)):
+    has_file = str(model) != BICUBIC and not is_external(str(model))
+    if has_file and is_own(path := weights_file(model)):
         return read_metadata(path)
     loaded = load(model)
-    architecture = str(model) if is_external(str(model)) else type(loaded).__name__
-    return {"name": architecture, "scale": str(loaded.scale)}
+    return {
+        "name": type(loaded).__name__ if has_file else str(model),
+        "scale": str(loaded.scale),
+    }
 
 
 def label(model: str | Path) -> str:
@@ -216,7 +225,7 @@ def weights_file(model: str | Path) -> Path:
     packaged = ZOO / f"{model}.safetensors"
     if path.name == str(model) and packaged.is_file():
         return packaged
-    names = ["bicubic", *sorted(file.stem for file in ZOO.glob("*.safetensors"))]
+    names = [BICUBIC, *sorted(file.stem for file in ZOO.glob("*.safetensors"))]
     raise UserError(f"model {model}: no such file, nor one of {', '.join(names)}")
 
 

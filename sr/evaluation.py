@@ -25,6 +25,7 @@ from sr.checkpoint import versions
 from sr.examples import Example, Examples
 from sr.metrics import FIDELITY, Metric, default_metrics, open_metrics
 from sr.models import Model
+from sr.pretrained import has_weights
 from sr.tiles import enlarge_tiled, overlap_of
 
 __all__ = ["TARGETS", "Results", "evaluate", "measure", "protocol", "score", "super_resolve"]
@@ -210,11 +211,21 @@ def measure(
 ) -> dict[str, float]:
     """Return the metrics of a result of :func:`super_resolve`, on its device; NaN where one has
     no value. Grey files are measured on their own values, as MATLAB and the papers do.
+
+    Raises:
+        UserError: A metric failed, such as on an image smaller than its window.
     """
     hr = sr if example.truth is None else example.truth.to(sr.device)
     if example.grey:
         sr, hr = sr[:, :1], hr[:, :1]
-    return {name: metric(sr, hr, shave) for name, metric in metrics.items()}
+    return {name: _value(name, metric, sr, hr, shave) for name, metric in metrics.items()}
+
+
+def _value(name: str, metric: Metric, sr: Tensor, hr: Tensor, shave: int) -> float:
+    try:
+        return metric(sr, hr, shave)
+    except Exception as error:  # whatever a metric of others raises
+        raise UserError(f"metric {name}: {type(error).__name__}: {error}") from error
 
 
 def _check_blind(metrics: Mapping[str, Metric]) -> None:
@@ -237,7 +248,7 @@ def protocol(
     recipe, scale = examples.recipe, model.scale
     on_disk = "LR images on disk" if examples.target is None else "ready-made pairs"
     lines = {name: metric.protocol for name, metric in metrics.items()}
-    if "lpips" not in lines and set(FIDELITY) <= lines.keys():
+    if lines.keys() == set(FIDELITY) and not has_weights("alexnet"):
         lines["lpips"] = LPIPS_MISSING
     target = TARGETS[examples.target]
     return {

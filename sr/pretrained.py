@@ -15,7 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["URLS", "MissingWeightsError", "cache", "features", "fetch", "locate", "read_tensors"]
+__all__ = [
+    "URLS",
+    "MissingWeightsError",
+    "cache",
+    "features",
+    "fetch",
+    "has_weights",
+    "locate",
+    "read_tensors",
+]
 
 URLS = {
     "vgg19": "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
@@ -90,6 +99,11 @@ def locate(name: str, file: str | Path | None = None) -> Path:
             f"or pass a file from {URLS[name]}"
         )
     return path
+
+
+def has_weights(name: str) -> bool:
+    """Return whether the weights ``name`` are in :func:`cache`."""
+    return _cached(name).is_file()
 
 
 def features(name: str, file: str | Path | None = None) -> dict[str, Tensor]:

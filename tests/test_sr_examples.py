@@ -185,6 +185,42 @@ def test_what_is_not_finite_is_neither_judged_nor_written(tmp_path: Path) -> Non
     assert [path.name for path in (tmp_path / "up").iterdir()] == ["good_overflowing_x2.png"]
 
 
+def test_lpips_is_said_to_be_missing_only_where_it_is(
+    mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SR_CACHE", str(tmp_path))
+    assert "lpips: not measured" in judged("--data", mixed)
+    assert "lpips" not in judged("--data", mixed, "--metrics", "psnr_y")
+    (tmp_path / "alexnet-owt-7be5be79.pth").write_bytes(b"weights")
+    fidelity = "psnr_y,ssim_y,psnr_rgb,ssim_rgb"
+    assert "lpips" not in judged("--data", mixed, "--metrics", fidelity)
+
+
+def failing() -> Metric:
+    return Metric(lambda sr, hr, shave: 1 / 0, "fails")
+
+
+def of_text() -> Metric:
+    return Metric(lambda sr, hr, shave: "much", "no number")
+
+
+def not_built() -> Metric:
+    raise RuntimeError("no weights of mine")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("failing", "ZeroDivisionError: division by zero"),
+        ("of_text", "ValueError: could not convert string to float: 'much'"),
+        ("not_built", "RuntimeError: no weights of mine"),
+    ],
+)
+def test_a_metric_that_fails_is_said(name: str, message: str, mixed: Path) -> None:
+    with pytest.raises(UserError, match=f"metric {__name__}:{name}: {message}"):
+        judged("--data", mixed, "--metrics", f"psnr_y,{__name__}:{name}")
+
+
 @pytest.mark.parametrize(("metric", "least"), [("psnr_y", 6), ("ssim_y", 16), ("ms_ssim", 180)])
 def test_small_images_are_named_before_anything_starts(
     metric: str, least: int, tmp_path: Path
@@ -234,6 +270,8 @@ def test_examples_are_read_when_asked_for(mixed: Path, monkeypatch: pytest.Monke
 def test_lr_images_without_ground_truth(mixed: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no HR images, which psnr_y.*--metrics niqe"):
         judged("--data", f"lr:{mixed}")
+    with pytest.raises(UserError, match=r"--figure .*: shows HR images, which lr:.* has not"):
+        judged("--data", f"lr:{mixed}", "--figure", tmp_path / "f.png")
     (example,) = load_examples(f"lr:{mixed / 'cat.png'}", None)
     with pytest.raises(UserError, match=r"cat\.png: has no HR image"):
         _ = example.hr

@@ -237,6 +237,7 @@ def test_what_a_checkpoint_is_of(data: Path, tmp_path: Path):
     found = metadata(tmp_path / "run" / LAST)
     assert (found["step"], found["steps"], found["trainer"]) == ("4", "4", "pixel")
     assert json.loads(found["training"])["architecture"] == "srresnet"
+    assert checkpoint.describe("bicubic") == {"name": "bicubic", "scale": "4"}
 
 
 # --- where a run starts --------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def eval_command(
         str, typer.Option("--recipe", "-r", help="Recipe that makes the LR images.")
     ] = "bicubic",
     scale: Annotated[
-        int | None, typer.Option(help="HR size / LR size. Default: the model's.")
+        int | None, typer.Option(min=1, help="HR size / LR size. Default: the model's.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the degradations.")] = 0,
     metrics: Annotated[
@@ -110,6 +110,8 @@ def eval_command(
     names = split_commas(metrics)
     opened = default_metrics() if names is None else open_metrics(names)
     loaded = load(model, scale, check_device(device))
+    if figure is not None and data.startswith(LR_ONLY):
+        raise UserError(f"--figure {figure}: shows HR images, which {data} has not; leave it out")
     on_disk = data.startswith((PAIRS, LR_ONLY))
     degrade = None if on_disk else Recipe.load(recipe, loaded.scale)
     window = max(metric.window for metric in opened.values())
@@ -185,7 +187,8 @@ def upscale_command(
         ),
     ] = None,
     scale: Annotated[
-        int | None, typer.Option(help="Scale of bicubic or of a command. Default: 4; measured.")
+        int | None,
+        typer.Option(min=1, help="Scale of bicubic or of a command. Default: 4; measured."),
     ] = None,
     tile: Tile = 512,
     overlap: Overlap = None,

@@ -25,7 +25,7 @@ def export_command(
     openmodeldb: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a JSON entry for OpenModelDB.")
     ] = None,
-    scale: Annotated[int | None, typer.Option(help="Scale of bicubic. Default: 4.")] = None,
+    scale: Annotated[int | None, typer.Option(min=1, help="Scale of bicubic. Default: 4.")] = None,
     author: Annotated[str, typer.Option(help="Author id for OpenModelDB.")] = "unknown",
     license: Annotated[str, typer.Option(help="SPDX license for OpenModelDB.")] = "Apache-2.0",
     force: Annotated[

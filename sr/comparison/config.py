@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from degrade.errors import UserError
+from sr.checkpoint import BICUBIC
 from sr.examples import Target
 from sr.models import MODELS
 from sr.models.external import is_external
@@ -17,8 +18,6 @@ from sr.training.reading import Settings, read_settings, validate
 from sr.training.trainers import TRAINERS
 
 __all__ = ["BICUBIC", "Comparison", "is_trained", "override", "read_comparison", "settable"]
-
-BICUBIC = "bicubic"
 
 Names = tuple[str, ...]
 Level = Annotated[float, Field(ge=0, lt=1)]

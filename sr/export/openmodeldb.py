@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from degrade.errors import UserError
 from degrade.storage.files import sha256
-from sr.checkpoint import read_metadata, weights_file
+from sr.checkpoint import BICUBIC, read_metadata, weights_file
 from sr.examples import PAIRS
 
 __all__ = ["openmodeldb_entry"]
@@ -35,8 +36,10 @@ def openmodeldb_entry(
         url: Where the file can be downloaded.
 
     Raises:
-        UserError: If the file is not a checkpoint.
+        UserError: If the model has no file, or it is not a checkpoint.
     """
+    if str(model) == BICUBIC:
+        raise UserError(f"export: {BICUBIC} has no weights, so it is no model of OpenModelDB")
     path = weights_file(model)
     metadata = read_metadata(path)
     config: dict[str, Any] = json.loads(metadata["config"])

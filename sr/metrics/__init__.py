@@ -78,7 +78,8 @@ def open_metrics(names: Iterable[str]) -> dict[str, Metric]:
     ['psnr_y', 'ms_ssim']
 
     Raises:
-        UserError: A name is unknown, or weights are missing; all problems at once.
+        UserError: A name is unknown, weights are missing, or a metric of one's own cannot be
+            built; all problems at once.
     """
     found: dict[str, Metric] = {}
     problems: list[str] = []
@@ -95,7 +96,13 @@ def open_metrics(names: Iterable[str]) -> dict[str, Metric]:
 def _open(name: str) -> Metric:
     if name.startswith(PYIQA):
         return pyiqa_metric(name.removeprefix(PYIQA))
-    metric: Any = METRICS.find(name)()
+    build = METRICS.find(name)
+    try:
+        metric: Any = build()
+    except (UserError, MissingWeightsError):
+        raise
+    except Exception as error:  # whatever a metric of one's own raises
+        raise ValueError(f"metric {name}: {type(error).__name__}: {error}") from error
     if not isinstance(metric, Metric):
         raise ValueError(
             f"metric {name}: should return a sr.metrics.Metric, returned {type(metric).__name__}"
