@@ -40,6 +40,8 @@ LAYOUTS = {
     "Set5 beside": (["img_001_HR.png", "img_001_LR.png"], ["img_001_HR"]),
     "SRF": (["i_SRF_4_HR.png", "i_SRF_4_LR.png"], ["i_SRF_4_HR"]),
     "DIV2K": (["DIV2K_valid_HR/0801.png", "DIV2K_valid_LR_x4/0801x4.png"], ["0801"]),
+    "DIV2K, as downloaded": (["d_HR/0801.png", "d_LR_bicubic/X4/0801x4.png"], ["0801"]),
+    "BasicSR": (["GTmod12/a.png", "LRbicx4/a.png", "original/a.png"], ["a"]),
 }
 
 
@@ -72,6 +74,7 @@ def test_any_two_folders(tmp_path: Path) -> None:
         (["a_HR.png", "a_LR.png", "b_HR.png"], "b: only in one of LR and HR"),
         (["a_HR.png", "a_LR2.png", "a_LR4.png"], "a_LR2.*which belong together"),
         (["x_HR/a.png", "x_LR/a.png", "y_LR/a.png"], "several folders of one side.*lr=DIR,hr=DIR"),
+        (["GTmod12/a.png", "LRbicx4/a.png", "LRbicx2/a.png"], "several folders of one side"),
         (["a.png"], "X_HR beside X_LR"),
         ([], "X_HR beside X_LR"),
     ],

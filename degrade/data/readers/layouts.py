@@ -4,6 +4,8 @@
 
     hr/NAME.png      lr/NAME.png                  also gt and lq
     test_HR/NAME.png test_LR/NAMEx4.png           one folder with HR in its name, one with LR
+    GTmod12/NAME.png LRbicx4/NAME.png             BasicSR's names
+    d_HR/NAME.png    d_LR_bicubic/X4/NAMEx4.png   DIV2K, of one scale
     NAME_HR.png      NAME_LR4.png                 side by side, at any depth (RealSR)
     lr=DIR,hr=DIR                                 any two folders
 """
@@ -26,7 +28,9 @@ Groups = dict[str, list[Path]]
 """Files by what must agree."""
 
 _EXPLICIT = re.compile(r"(lr|lq)=(?P<low>.+?),(hr|gt|hq)=(?P<high>.+)")
-_SIDE = re.compile(r"(?:^|[_. -])(?:(?P<high>hr|gt|hq)|(?P<low>lr|lq))(?=$|[_. -]|x?\d)", re.I)
+_SIDE = re.compile(
+    r"(?:^|[_. -])(?:(?P<high>hr|gt|hq)|(?P<low>lr|lq))(?=$|[_. -]|x?\d|mod\d|bicx?\d)", re.I
+)
 _ENDING = re.compile(r"(?:[_ -]?x\d|[_ -](?:hr|gt|hq|lr|lq)(?:x?\d)?)$", re.I)
 
 
@@ -57,8 +61,8 @@ def find_layout(root: Path) -> tuple[list[FilePair], Path] | None:
         if len(sides["low"]) + len(sides["high"]) > 2:
             found = shortened(folder.name for side in sides.values() for folder in side)
             raise ValueError(f"{root}: several folders of one side: {found}; give lr=DIR,hr=DIR")
-        high = sides["high"][0]
-        return match_pairs(sides["low"][0], high), high
+        low, high = (_innermost(side[0]) for side in sides.values())
+        return match_pairs(low, high), high
     try:
         files = find_images(root)
     except ImageError:
@@ -70,6 +74,12 @@ def find_layout(root: Path) -> tuple[list[FilePair], Path] | None:
     if not lows or not highs:
         return None
     return _matched(root, _keyed(lows, root, bare), _keyed(highs, root, bare)), root
+
+
+def _innermost(folder: Path) -> Path:
+    """The folder in which the files are: past folders that hold nothing but one folder."""
+    inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    return _innermost(inside[0]) if len(inside) == 1 and inside[0].is_dir() else folder
 
 
 def match_pairs(low: Path, high: Path) -> list[FilePair]:
