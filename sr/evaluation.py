@@ -34,6 +34,7 @@ LPIPS_MISSING = "not measured: no weights of AlexNet, see `sr fetch alexnet`"
 TARGETS = {
     "raw": "the HR image as it was",
     "recipe": "the recipe's target, which it may have sharpened",
+    "files": "the HR files of the pairs",
     None: "none",
 }
 

@@ -16,6 +16,7 @@ from typing import Literal, overload
 from torch import Tensor
 
 from degrade.data.pairs import PairedFolder
+from degrade.data.readers import SIDES
 from degrade.errors import UserError
 from degrade.images.files import (
     SUFFIXES,
@@ -58,6 +59,8 @@ LISTED = 20
 
 Target = Literal["raw", "recipe"]
 """What SR is compared with: the HR image as it was, or the recipe's target (sharpened, say)."""
+HR = Literal["raw", "recipe", "files"]
+"""What the HR images of a set are: those of :data:`Target`, or the HR files of pairs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +94,7 @@ class Examples(Sequence[Example]):
         names: Name of each example.
         read: Reads example i; raises UserError.
         recipe: What makes the LR images; None for those on disk.
-        target: What HR is; None without ground truth.
+        target: What the HR images are; None without ground truth.
         notes: What was found about the set, in words.
     """
 
@@ -100,7 +103,7 @@ class Examples(Sequence[Example]):
         names: Sequence[str],
         read: Callable[[int], Example],
         recipe: Recipe | None = None,
-        target: Target | None = "raw",
+        target: HR | None = "raw",
         notes: Sequence[str] = (),
     ) -> None:
         self.names, self.read = tuple(names), read
@@ -137,7 +140,8 @@ def load_examples(
             each sample photograph; ``pairs:DIR`` for pairs on disk; or ``lr:DIR`` for LR images.
         recipe: Makes the LR images; None only for pairs and LR images.
         seed: Seed of the keys.
-        target: Whether HR is the image as it was or the recipe's target.
+        target: Whether HR is the image as it was or the recipe's target. Of pairs that
+            ``degrade synth --keep-raw`` made, whether HR is the image in ``hr_raw`` or in ``hr``.
         window: Smallest side that the metrics can measure, after shaving off the scale.
         scale: That pairs must have; None: any.
 
@@ -147,7 +151,7 @@ def load_examples(
     """
     text = str(source)
     if text.startswith(PAIRS):
-        return _paired(text.removeprefix(PAIRS), window, scale)
+        return _paired(text.removeprefix(PAIRS), window, scale, target)
     if text.startswith(LR_ONLY):
         return _unpaired(text.removeprefix(LR_ONLY))
     if recipe is None:
@@ -220,9 +224,10 @@ def _center_crop(image: Tensor, side: int) -> Tensor:
 # --- images on disk ------------------------------------------------------------------------------
 
 
-def _paired(root: str, window: int, scale: int | None) -> Examples:
+def _paired(root: str, window: int, scale: int | None, target: Target) -> Examples:
+    place, kind, notes = _hr_of_pairs(root, target)
     try:
-        folder = PairedFolder(root)
+        folder = PairedFolder(place)
     except ValueError as error:
         raise UserError(str(error)) from None
     if scale is not None and folder.scale != scale:
@@ -249,7 +254,29 @@ def _paired(root: str, window: int, scale: int | None) -> Examples:
         planes = (image.expand(3, -1, -1)[None] for image in (lr, hr))
         return Example(names[i], *planes, grey=len(hr) == 1)
 
-    return Examples(names, read)
+    return Examples(names, read, target=kind, notes=notes)
+
+
+def _hr_of_pairs(root: str, target: Target) -> tuple[str, HR, list[str]]:
+    """Where pairs are read from, what their HR images are, and what there is to say about them. A
+    recipe that lies there may have sharpened them.
+    """
+    file = Path(root) / "recipe.yaml"
+    if not file.is_file():
+        return root, "files", []
+    try:
+        recipe = Recipe.load(file)
+    except UserError as error:  # such as of an operator that is not imported
+        return root, "files", [f"{file}: not read, so it may have sharpened HR: {error}"]
+    if not recipe.hr.nodes:
+        return root, "raw", []
+    if target == "recipe":
+        return root, "recipe", []
+    for low, high in SIDES:
+        lr, raw = (Path(root) / name for name in (low, f"{high}_raw"))
+        if lr.is_dir() and raw.is_dir():
+            return f"lr={lr},hr={raw}", "raw", []
+    return root, "recipe", [f"HR is the target of the recipe {recipe.name}; it is not as it was"]
 
 
 def _decoded(file: Path | str | bytes, label: str) -> Tensor:

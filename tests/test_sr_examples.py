@@ -6,13 +6,16 @@ import csv
 import io
 import json
 import math
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
+from degrade.cli import app as degrade_app
 from degrade.errors import UserError
 from degrade.images.pixels import encode_png
 from degrade.recipe import Recipe
@@ -128,6 +131,36 @@ def test_hr_is_the_image_as_it_was(tmp_path: Path) -> None:
     assert said["raw"]["mean"] != said["recipe"]["mean"]
     assert said["raw"]["protocol"]["target"] == "the HR image as it was"
     assert "sharpened" in said["recipe"]["protocol"]["target"]
+
+
+def test_hr_of_pairs_is_the_image_as_it_was_where_it_was_kept(tmp_path: Path) -> None:
+    put(tmp_path / "hr", ["a.png", "b.png"], height=64, width=64)
+    made = tmp_path / "made"
+    words = ["synth", "--recipe", "realesrgan", "--input", str(tmp_path / "hr"), "--patch", "64"]
+    result = CliRunner().invoke(degrade_app, [*words, "--output", str(made), "--keep-raw"])
+    assert result.exit_code == 0, result.output
+
+    def found(*options: str) -> tuple[float, dict[str, Any]]:
+        judged("--data", f"pairs:{made}", *options, "--json", tmp_path / "e.json", scale=4)
+        data = json.loads((tmp_path / "e.json").read_text())
+        return data["mean"]["psnr_y"], data["protocol"]
+
+    raw, about = found()
+    assert about["target"] == "the HR image as it was"
+    sharpened, about = found("--target", "recipe")
+    assert about["target"] == "the recipe's target, which it may have sharpened"
+    two_folders = f"pairs:lr={made / 'lr'},hr={made / 'hr_raw'}"
+    examples = load_examples(two_folders, None)
+    assert examples.target == "files"
+    wanted = evaluate(build("bicubic", scale=4), "m", examples).mean["psnr_y"]
+    assert raw == pytest.approx(wanted)
+    assert raw != sharpened
+    shutil.rmtree(made / "hr_raw")
+    without, about = found()
+    assert without == sharpened
+    assert about["notes"] == ["HR is the target of the recipe realesrgan; it is not as it was"]
+    (made / "recipe.yaml").write_text("name: odd\nfirst: [nonsense]")
+    assert "recipe.yaml: not read, so it may have" in found()[1]["notes"][0]
 
 
 def test_grey_files_are_measured_on_their_own_values(tmp_path: Path) -> None:

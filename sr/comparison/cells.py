@@ -82,7 +82,7 @@ class Cell:
         """Where its results are kept. Reads the model's file, once."""
         comparison, column = self.comparison, self.column
         data = [
-            *("cell 3", checkpoint.versions()["degrade"], comparison.target),
+            *("cell 4", checkpoint.versions()["degrade"], comparison.target),
             *(comparison.scale, comparison.seed + self.draw, column.identity),
             *(_content(self.model), _images(column.source), _protocols(comparison.metrics)),
         ]

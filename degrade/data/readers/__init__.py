@@ -26,6 +26,7 @@ from degrade.data.readers.webdataset import WebDatasetReader
 from degrade.storage.remote import is_url, join, list_files, local, local_copy
 
 __all__ = [
+    "SIDES",
     "EncodedImage",
     "FolderReader",
     "LmdbReader",
