@@ -111,7 +111,6 @@ def evaluate(
     recipe: Recipe | None = None,
     tile: int = 512,
     on_image: Callable[[Example, Tensor], None] | None = None,
-    lpips: bool = True,
     metrics: Mapping[str, Metric] | None = None,
     overlap: int | None = None,
     on_error: Callable[[str, UserError], None] | None = None,
@@ -126,8 +125,8 @@ def evaluate(
         recipe: What made the LR images of a list; those of ``load_examples`` know it.
         tile: Side of the LR tiles of large images in pixels.
         on_image: Called with each example and its SR image, in 8-bit steps.
-        lpips: Whether the default metrics include LPIPS if its weights are installed.
-        metrics: From :func:`sr.metrics.open_metrics`; by default PSNR, SSIM and LPIPS.
+        metrics: From :func:`sr.metrics.open_metrics`; by default PSNR and SSIM on Y and RGB, and
+            LPIPS if its weights are installed.
         overlap: As for :func:`sr.tiles.enlarge_tiled`.
         on_error: Called with the name of an image that cannot be read or upscaled, and the
             reason; the others are evaluated. Without it the first one ends the evaluation.
@@ -137,7 +136,7 @@ def evaluate(
             is there or could be evaluated.
     """
     if metrics is None:
-        metrics = default_metrics() if lpips else open_metrics(FIDELITY)
+        metrics = default_metrics()
     examples = data if isinstance(data, Examples) else _listed(data, recipe)
     if examples.target is None:
         _check_blind(metrics)

@@ -26,6 +26,7 @@ from degrade.recipe import Recipe
 from degrade.rng import Key
 from sr.evaluation import evaluate
 from sr.examples import Example
+from sr.metrics import FIDELITY, open_metrics
 from sr.models.interpolation import Bicubic
 from sr.upscale import upscale_image
 
@@ -173,7 +174,7 @@ def test_upscaling_and_measuring_on_mps(photographs: Tensor) -> None:
             model = Bicubic(scale=2).to(device)
             assert model.device.type == device
             levels = upscale_image(model, image, tile=8)
-            results = evaluate(model.eval(), "bicubic", [example], lpips=False)
+            results = evaluate(model.eval(), "bicubic", [example], metrics=open_metrics(FIDELITY))
             found.append((levels, results.as_dict()["mean"]))
     np.testing.assert_array_equal(found[0][0], found[1][0])
     assert found[0][1] == found[1][1]

@@ -43,6 +43,8 @@ from sr.comparison.html_report import render, report_data
 from sr.comparison.runs import LAST, run_name
 from sr.comparison.seal import choose
 from sr.comparison.tables import to_csv
+from sr.evaluation import evaluate
+from sr.examples import load_examples
 from sr.figures import to_pixels
 from sr.models import build
 
@@ -337,6 +339,21 @@ def test_pairs_and_unpaired_images_are_columns(place: Path, tmp_path: Path) -> N
     assert "\nbicubic,none,lr:" in to_csv(found)
     assert [": HR and LR are aligned" in note for note in found.notes] == [True]
     assert page["protocol"]["notes"] == found.notes
+
+
+def test_sr_is_compared_with_hr_as_it_was(place: Path, tmp_path: Path) -> None:  # noqa: F811
+    base = {"models": ("bicubic",), "settings": {}, "test": ("realesrgan",)}
+    found = {}
+    for target, words in (("raw", "the HR image as it was"), ("recipe", "the recipe's target")):
+        named = {} if target == "raw" else {"target": target}
+        matrix = run_comparison(alone(place, tmp_path, **base, **named))
+        assert matrix.tests[0].protocol["target"].startswith(words)
+        assert words in report_data(matrix)["protocol"]["line"]
+        examples = load_examples(place / "test", Recipe.load("realesrgan", 2), target=target)
+        wanted = evaluate(build("bicubic", scale=2), "bicubic", examples).mean["psnr_y"]
+        found[target] = float(matrix.scores["psnr_y"][0][0].mean())
+        assert found[target] == pytest.approx(wanted)
+    assert found["raw"] != pytest.approx(found["recipe"], abs=0.1)
 
 
 @pytest.mark.parametrize("kind", ["files", "lmdb", "webdataset", "two folders"])

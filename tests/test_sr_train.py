@@ -305,7 +305,11 @@ def test_sparse_coding_trains(data: Path, tmp_path: Path):
     run = train(config("sparse", data, tmp_path / "run", val=str(data), **settings))
     assert run.psnr is not None
     assert run.psnr > 20
-    assert checkpoint.load(tmp_path / "run").scale == 2
+    first = checkpoint.load(tmp_path / "run")
+    assert first.scale == 2
+    again = config("sparse", data, tmp_path / "next", init=str(tmp_path / "run"), **settings)
+    begun = build_trainer(again, launch(again)).model.state_dict()
+    assert all(torch.equal(value, begun[name]) for name, value in first.state_dict().items())
 
 
 # --- trainers ------------------------------------------------------------------------------------
