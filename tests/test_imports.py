@@ -40,7 +40,7 @@ LAYERS = (
     "degrade.inspection",
     "degrade.cli",
     "degrade degrade.__main__",
-    "sr.registry sr.color sr.pretrained sr.examples sr.png",
+    "sr.registry sr.color sr.pretrained sr.examples sr.png sr.text_table",
     "sr.models sr.losses sr.metrics",
     "sr.foreign sr.tiles sr.alignment",
     "sr.checkpoint sr.upscale sr.figures",

@@ -195,6 +195,8 @@ def test_upscale_does_not_write_a_file_twice(data: Path, tmp_path: Path, model: 
 def test_wrong_scale(data: Path, model: Path):
     with pytest.raises(UserError, match="for scale 2, not for 4"):
         sr("eval", "--model", model, "--scale", 4, "--data", data)
+    with pytest.raises(UserError, match=r"bicubic: scale 5: .* must be one of 1, 2, 3, 4, 8"):
+        sr("eval", "--model", "bicubic", "--scale", 5, "--data", data)
 
 
 def test_fetch_of_an_unknown_name():
@@ -311,6 +313,8 @@ def test_what_is_no_network_is_not_exported(tmp_path: Path, kind: str):
     name = "python:torch.nn.functional:relu"
     with pytest.raises(UserError, match="is not a network of sr"):
         sr("export", "--model", name, kind, tmp_path / "a")
+    with pytest.raises(UserError, match="bicubic has no weights"):
+        sr("export", "--model", "bicubic", "--openmodeldb", tmp_path / "a")
 
 
 @pytest.mark.slow
