@@ -27,7 +27,6 @@ from degrade.rng import Key
 from sr.evaluation import evaluate
 from sr.examples import Example
 from sr.metrics import FIDELITY, open_metrics
-from sr.metrics import FIDELITY, open_metrics
 from sr.models.interpolation import Bicubic
 from sr.upscale import upscale_image
 
