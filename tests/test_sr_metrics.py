@@ -281,7 +281,7 @@ def test_equal_images_have_a_finite_psnr():
         assert "100" in metric.protocol
 
 
-def difference():
+def difference() -> Metric:
     return Metric(
         lambda sr, hr, shave: float((sr - hr).abs().mean()), "mean difference", lower=True
     )
