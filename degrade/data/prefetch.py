@@ -1,8 +1,8 @@
 """Prefetching: on a GPU, the next batch is read and degraded while this one trains.
 
 A thread walks the batches a few ahead and launches their kernels on a stream of its own; the
-caller's stream waits for them by an event, not the CPU. So neither the device nor the host's
-drawing and lowering, which mostly leave the interpreter's lock alone, hold up a training step.
+caller's stream waits for them by an event, not the CPU. Drawing and lowering are mostly done in
+native code without the interpreter's lock; launches hold it.
 """
 
 # torch: types are partial.
