@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,6 +30,7 @@ class Stream:
 
     def __init__(self, *_: object) -> None:
         self.waited: list[object] = []
+        self.devices: list[torch.device] = []
 
     def wait_event(self, event: object) -> None:
         self.waited.append(event)
@@ -44,7 +45,13 @@ def training_stream(monkeypatch: pytest.MonkeyPatch) -> Stream:
     stream = Stream()
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(torch.cuda, "Event", Stream)
-    monkeypatch.setattr(torch.cuda, "device", lambda _device: nullcontext())
+
+    def device(place: torch.device) -> AbstractContextManager[None]:
+        stream.devices.append(place)
+        return nullcontext()
+
+    monkeypatch.setattr(torch.cuda, "device", device)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
     monkeypatch.setattr(torch.cuda, "stream", lambda _stream: nullcontext())
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: stream)
     return stream
@@ -99,6 +106,12 @@ def test_no_more_are_made_than_asked(training_stream: Stream, ahead: int):
         # One is with the caller, ``ahead`` are ready, one waits for its place among them.
         assert len(made) <= n + 1 + ahead + 1
     assert made == list(range(20))
+
+
+@pytest.mark.parametrize(("asked", "used"), [("cuda", "cuda:1"), ("cuda:2", "cuda:2")])
+def test_the_thread_works_on_the_callers_device(training_stream: Stream, asked: str, used: str):
+    assert len(list(prefetch(batches([], 2), asked))) == 2
+    assert training_stream.devices == [torch.device(used)]
 
 
 def test_elsewhere_nothing_is_made_ahead():

@@ -41,7 +41,11 @@ def prefetch(
     if ahead < 1:
         raise ValueError(f"ahead is {ahead}; it should be at least 1")
     place = torch.device(device)
-    return _ahead(batches, place, ahead) if place.type == "cuda" else iter(batches)
+    if place.type != "cuda":
+        return iter(batches)
+    if place == torch.device("cuda"):  # of no number; a thread has a current device of its own
+        place = torch.device("cuda", torch.cuda.current_device())
+    return _ahead(batches, place, ahead)
 
 
 def _ahead(batches: Iterable[Pair], device: torch.device, ahead: int) -> Iterator[Pair]:
