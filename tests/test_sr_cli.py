@@ -308,6 +308,17 @@ def test_spandrel_files_are_read_again(
     assert not file.exists()
 
 
+def test_what_spandrel_files_may_not_say_is_not_written(tmp_path: Path):
+    """A setting that no file may have without tensors of its size."""
+    from sr.export.spandrel import to_spandrel
+
+    model = build("srresnet", scale=2, channels=4, blocks=1)
+    model.config["blocks"] = 10**6
+    with pytest.raises(UserError, match=r"not written: its config has 1e\+06"):
+        to_spandrel(model, tmp_path / "a.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("kind", ["--onnx", "--spandrel"])
 def test_what_is_no_network_is_not_exported(tmp_path: Path, kind: str):
     name = "python:torch.nn.functional:relu"

@@ -23,7 +23,7 @@ from torch import Tensor
 from degrade.errors import UserError
 from degrade.extras import optional
 from sr.checkpoint import write
-from sr.foreign import CONFIG_KEY, assemble, detect
+from sr.foreign import CONFIG_KEY, MODEL_ERRORS, assemble, detect
 from sr.models import Model, name_of
 from sr.models.spandrel import INSTALL
 
@@ -51,10 +51,11 @@ def to_spandrel(model: Model, path: str | Path) -> tuple[str, float]:
 
     try:
         state = to_state(model)
-    except ValueError as error:
+        data = save(state)
+        again = from_state(load(data))
+    except MODEL_ERRORS as error:
         raise UserError(f"{path}: not written: {error}") from None
-    data = save(state)
-    worst = _difference(model, from_state(load(data)))
+    worst = _difference(model, again)
     if not worst <= TOLERANCE:
         raise UserError(
             f"{path}: not written, what is read again differs by {worst:.2g}, "
@@ -92,7 +93,8 @@ def to_state(model: Model) -> dict[str, Tensor]:
 
 def from_state(state: Mapping[str, Tensor]) -> Model:
     """Build the model of :func:`to_state`, found by keys and shapes as spandrel does, in eval
-    mode. Raises ValueError or RuntimeError if it is of none, or the weights do not fit.
+    mode. Raises an error of :data:`sr.foreign.MODEL_ERRORS` if it is of none, or the weights do
+    not fit.
     """
     found = detect(state)
     if found is None:
