@@ -163,6 +163,7 @@ class Plan:
 
 
 _DRAW, _MEETS = range(2)
+"""What ``kernels/native/plan.c`` is told to do."""
 
 
 class PlanBuilder:

@@ -78,8 +78,11 @@ def find_layout(root: Path) -> tuple[list[FilePair], Path] | None:
 
 def _innermost(folder: Path) -> Path:
     """The folder in which the files are: past folders that hold nothing but one folder."""
-    inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
-    return _innermost(inside[0]) if len(inside) == 1 and inside[0].is_dir() else folder
+    while True:
+        inside = [path for path in folder.iterdir() if not path.name.startswith(".")]
+        if len(inside) != 1 or not inside[0].is_dir():
+            return folder
+        folder = inside[0]
 
 
 def match_pairs(low: Path, high: Path) -> list[FilePair]:

@@ -18,7 +18,7 @@ A field has its value in a column of the plan, or column -1 and a constant. */
 
 enum { GUARD, SHUFFLE, STEP, TARGET };
 
-/* degrade.lowering.OPERATORS */
+/* degrade.lowering.KNOWN */
 enum {
     BLUR,
     SINC,
