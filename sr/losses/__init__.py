@@ -26,7 +26,8 @@ LOSSES: Registry[Any] = Registry(
 )
 """Functions, and classes of modules that are built without arguments; also entry points of the
 group ``sr.losses``, and ``module:Class``. A loss with the attribute ``needs_average`` is called
-with the image of the moving average of the weights as a third argument.
+with the image of the moving average of the weights as a third argument; one with the attribute
+``has_network`` is called under autocast (``--amp``) and returns float32.
 """
 LOSSES.update(
     {

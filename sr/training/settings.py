@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from degrade.errors import close
 from sr.losses import LOSSES
-from sr.losses.perceptual import BACKBONES
+from sr.losses.perceptual import BACKBONES, VGG_DEPTHS
 from sr.models import DISCRIMINATORS, MODELS
 from sr.registry import Registry
 from sr.training.reading import Settings
@@ -48,9 +48,9 @@ class Gan(Settings):
 
     Args:
         pretrain: Steps with the pixel loss alone, before the adversarial ones.
-        perceptual: Network of the content loss: vgg19, efficientnet_lite0 or none (pixels).
-        layers: Weights of layers of vgg19 by name, before the ReLU: ``{conv5_4: 1}``. Empty: the
-            network's own choice; of vgg19 the paper's, conv5_4 after the ReLU.
+        perceptual: Network of the content loss: vgg19, vgg16, efficientnet_lite0 or none (pixels).
+        layers: Weights of layers of a VGG by name, before the ReLU: ``{conv5_4: 1}``. Empty: the
+            network's own choice; of a VGG the last after the ReLU, in the paper conv5_4.
         criterion: Distance of the features: mse or l1.
         content: Weight of the content loss.
         pixel: Weight of the pixel loss added to it.
@@ -85,8 +85,8 @@ class Gan(Settings):
             )
         if self.smoothing and self.objective != "vanilla":
             raise ValueError(f"smoothing {self.smoothing}: needs objective vanilla")
-        if self.layers and self.perceptual != "vgg19":
-            raise ValueError(f"layers: are those of vgg19, not of {self.perceptual}")
+        if self.layers and self.perceptual not in VGG_DEPTHS:
+            raise ValueError(f"layers: are those of a VGG, not of {self.perceptual}")
         return self
 
 

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -93,24 +94,37 @@ def build_pixel_loss(
     config: Config, fabric: Fabric, side: int
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """Build ``config.loss``, for images of ``side`` pixels. Raises UserError."""
-    loss = _build(config.loss, side, fabric)
+    loss = _build(config.loss, config, side, fabric)
     if getattr(loss, "needs_average", False):
         raise UserError(
             f"loss {config.loss}: is one of `losses`; --set 'losses={{{config.loss}: 1}}'"
         )
-    return loss
+    return partial(_call, fabric, loss)
 
 
-def _build(name: str, side: int, fabric: Fabric) -> Callable[..., Tensor]:
+def _build(name: str, config: Config, side: int, fabric: Fabric) -> Callable[..., Tensor]:
     try:
         loss = build_loss(name)
     except MissingWeightsError as error:
         raise UserError(f"loss {name}: {error}") from None
     if isinstance(loss, nn.Module):
         loss.to(fabric.device).eval().requires_grad_(False)
+        if _has_network(loss) and config.precision != "32-true":
+            # The faster layout of convolutions in 16 bits; torch's stub lacks this form.
+            loss.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     images = 3 if getattr(loss, "needs_average", False) else 2
     rehearse(f"loss {name}", loss, side, fabric, images)
     return loss
+
+
+def _has_network(loss: Callable[..., Tensor]) -> bool:
+    return bool(getattr(loss, "has_network", False))
+
+
+def _call(fabric: Fabric, loss: Callable[..., Tensor], *images: Tensor) -> Tensor:
+    """Return a loss of images. Only networks run in the lower precision."""
+    with fabric.autocast() if _has_network(loss) else nullcontext():
+        return loss(*images)
 
 
 class FurtherLosses:
@@ -123,7 +137,7 @@ class FurtherLosses:
     def __init__(self, config: Config, fabric: Fabric, side: int) -> None:
         self.fabric = fabric
         self.losses = {
-            name: (weight, _build(name, side, fabric))
+            name: (weight, _build(name, config, side, fabric))
             for name, weight in config.losses.items()
             if weight
         }
@@ -141,7 +155,7 @@ class FurtherLosses:
             if getattr(loss, "needs_average", False):
                 with self.fabric.autocast():
                     more = (average().float(),)
-            found[name] = weight * loss(sr, hr, *more)
+            found[name] = weight * _call(self.fabric, loss, sr, hr, *more)
         return found
 
 

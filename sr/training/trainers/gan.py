@@ -84,7 +84,7 @@ class GANTrainer:
             raise UserError(f"gan.{error}") from None
         except MissingWeightsError as error:
             raise UserError(
-                f"{error}\nrun `sr fetch vgg19`, or choose another content loss: "
+                f"{error}\nor choose another content loss: --set perceptual=vgg16, "
                 "--set perceptual=efficientnet_lite0, or --set perceptual=none for pixels"
                 + (" (and --set 'gan.layers={}')" if gan.layers else "")
             ) from None
