@@ -14,7 +14,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,14 +51,14 @@ class Status:
         done: Steps done.
         steps: Steps in all.
         loss: Last logged: what the trainer calls ``loss``, else its first.
-        psnr: Last validated, in dB on Y.
+        scores: Means of the last validation by metric; empty before the first.
         degrading: Share of the time spent reading and degrading.
     """
 
     done: int
     steps: int
     loss: float
-    psnr: float | None
+    scores: Mapping[str, float]
     degrading: float
 
 
@@ -109,7 +109,7 @@ def train(
                 losses.clear()
                 if callback is not None:
                     shown = means.get("loss", next(iter(means.values()), math.nan))
-                    callback(Status(step, steps, shown, run.psnr, timer.share))
+                    callback(Status(step, steps, shown, run.scores, timer.share))
             if config.keep_every and due(config.keep_every, step, steps):
                 run.keep(trainer.model, step)
             if saves or stop:

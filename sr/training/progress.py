@@ -21,6 +21,7 @@ from rich.text import Text
 
 from degrade.console import Console
 from sr.training import distributed
+from sr.training.validation import describe_scores
 
 if TYPE_CHECKING:
     from sr.training.loop import Status
@@ -69,9 +70,9 @@ def training_progress(console: Console) -> Generator[Callable[[Status], None]]:
 
 
 def describe(status: Status) -> str:
-    """Return the loss, the PSNR if there is one, and the share of time spent degrading."""
-    psnr = "" if status.psnr is None else f", {status.psnr:.2f} dB"
-    return f"loss {status.loss:.3g}{psnr}, degrading {status.degrading:.0%}"
+    """Return the loss, the last validation if there is one, and the share of degrading."""
+    scores = f", {describe_scores(status.scores)}" if status.scores else ""
+    return f"loss {status.loss:.3g}{scores}, degrading {status.degrading:.0%}"
 
 
 class Lines:
@@ -79,7 +80,7 @@ class Lines:
     come.
 
     >>> from sr.training.loop import Status
-    >>> Lines(print)(Status(done=100, steps=400, loss=0.02, psnr=None, degrading=0.1))
+    >>> Lines(print)(Status(done=100, steps=400, loss=0.02, scores={}, degrading=0.1))
     step 100/400, loss 0.02, degrading 10%
 
     Args:

@@ -38,7 +38,7 @@ from sr.training import distributed
 from sr.training.history import checked_history, history_csv
 from sr.training.settings import Config
 from sr.training.trainers import Trainer
-from sr.training.validation import Scores, is_better
+from sr.training.validation import Scores, describe_scores, is_better
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -73,8 +73,8 @@ class Run:
         self.best: float | None = None
         """Best value of ``best_by``."""
         self.best_by: str | None = None
-        self.psnr: float | None = None
-        """Last validated, in dB on Y."""
+        self.scores: Mapping[str, float] = {}
+        """Means of the last validation by metric; empty before the first."""
         self._tensorboard: SummaryWriter | None = None
         self._lock = ExitStack()
         self._begun = time.monotonic()
@@ -235,11 +235,11 @@ class Run:
 
     def record(self, model: Model, step: int, scores: Scores) -> None:
         """Write a validation: its row, its sheet, and the model if it is the best so far."""
-        self.psnr = scores.means["psnr_y"]
+        self.scores = scores.means
         if not self.history or self.history[-1]["step"] != step:
             self.history.append({"step": step, "seconds": time.monotonic() - self._begun})
         self.history[-1] |= scores.means
-        heading = f"{self.folder.name}, step {step}: {self.psnr:.2f} dB Y"
+        heading = f"{self.folder.name}, step {step}: {describe_scores(self.scores)}"
         sheet = figures.comparison_sheet(scores.shown, heading)
         checkpoint.write(self.folder / "samples" / f"{step:07d}.png", encode_png(sheet))
         self._log_scalars("val", scores.means, step)

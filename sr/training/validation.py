@@ -6,7 +6,7 @@ Images are read one by one, every time; a small set stays in memory.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ from sr.models import Model
 from sr.pretrained import MissingWeightsError
 from sr.training.settings import Config
 
-__all__ = ["Scores", "Validation", "is_better"]
+__all__ = ["Scores", "Validation", "describe_scores", "is_better"]
 
 SHEET_IMAGES = 3
 """Images of samples/*.png."""
@@ -51,6 +51,16 @@ class Scores:
     means: dict[str, float]
     chosen_by: str | None
     shown: list[Shown]
+
+
+def describe_scores(means: Mapping[str, float]) -> str:
+    """Return PSNR, and the perceptual metric that chooses a GAN's checkpoint.
+
+    >>> describe_scores({"psnr_y": 24.0, "ssim_y": 0.7, "lpips": 0.3})
+    '24.00 dB Y, lpips 0.3000'
+    """
+    distances = [f", {name} {means[name]:.4f}" for name in PERCEPTUAL if name in means]
+    return f"{means['psnr_y']:.2f} dB Y" + "".join(distances)
 
 
 def is_better(metric: str, value: float, best: float | None) -> bool:

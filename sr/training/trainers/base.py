@@ -146,8 +146,8 @@ class FurtherLosses:
                 raise UserError(f"losses.{name}: needs a moving average; --set ema=0.999")
 
     def terms(self, sr: Tensor, hr: Tensor, average: Callable[[], Tensor]) -> Losses:
-        """Return the weighted losses by name, in float32. ``average`` returns the image of the
-        moving average of the weights.
+        """Return the weighted losses, in float32, as ``lpips_loss``: ``lpips`` is a metric of
+        validations. ``average`` returns the image of the moving average of the weights.
         """
         found: Losses = {}
         for name, (weight, loss) in self.losses.items():
@@ -155,7 +155,7 @@ class FurtherLosses:
             if getattr(loss, "needs_average", False):
                 with self.fabric.autocast():
                     more = (average().float(),)
-            found[name] = weight * _call(self.fabric, loss, sr, hr, *more)
+            found[f"{name}_loss"] = weight * _call(self.fabric, loss, sr, hr, *more)
         return found
 
 
