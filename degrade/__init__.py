@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from degrade.canvas import Canvas
     from degrade.data.batches import degrade_batch
     from degrade.data.epochs import EpochDataset, EpochSampler
-    from degrade.data.pairs import DegradedFolder, PairedFolder, pairs
+    from degrade.data.paired_folder import PairedFolder
+    from degrade.data.pairs import DegradedFolder, pairs
     from degrade.data.patches import PatchFolder
     from degrade.data.prefetch import prefetch
     from degrade.distributions import Const, Dist
@@ -34,7 +35,8 @@ _HOME = {
     "canvas": ("Canvas",),
     "data.batches": ("degrade_batch",),
     "data.epochs": ("EpochDataset", "EpochSampler"),
-    "data.pairs": ("DegradedFolder", "PairedFolder", "pairs"),
+    "data.paired_folder": ("PairedFolder",),
+    "data.pairs": ("DegradedFolder", "pairs"),
     "distributions": ("Const", "Dist"),
     "fields": ("Categorical", "Probability", "Range"),
     "errors": ("RecipeError",),

@@ -15,7 +15,7 @@ from typing import Literal, overload
 
 from torch import Tensor
 
-from degrade.data.pairs import PairedFolder
+from degrade.data.paired_folder import PairedFolder
 from degrade.data.readers import SIDES
 from degrade.errors import UserError
 from degrade.images.files import (

@@ -338,6 +338,50 @@ def test_travels_to_workers(made: dict[str, Path], format: str) -> None:
     assert sorted(loaded) == list(range(10))
 
 
+def test_both_images_of_a_pair_are_flipped_and_turned_alike(tmp_path: Path) -> None:
+    """HR that is LR with each pixel repeated stays so, in all eight orientations of one crop."""
+    lr = np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)
+    for side, image in (("lr", lr), ("hr", lr.repeat(4, 0).repeat(4, 1))):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / "a.png").write_bytes(png(image))
+    repeat = 64
+    plain = PairedFolder(tmp_path, 32, repeat=repeat)
+    turned = PairedFolder(tmp_path, 32, repeat=repeat, flip=True, rotate=True)
+    flipped = PairedFolder(tmp_path, 32, repeat=repeat, flip=True)
+    seen: set[int] = set()
+    for i in range(repeat):
+        low, high = turned[i]["lr"], turned[i]["hr"]
+        assert torch.equal(high, low.repeat_interleave(4, 1).repeat_interleave(4, 2))
+        crop = plain[i]["lr"]
+        poses = [x.rot90(n, (1, 2)) for x in (crop, crop.flip(2)) for n in range(4)]
+        [pose] = [n for n, one in enumerate(poses) if torch.equal(one, low)]
+        seen.add(pose)
+        assert torch.equal(flipped[i]["lr"], poses[pose // 4 * 4])
+    assert seen == set(range(8))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_hr_as_it_was(photos: Path, tmp_path: Path, format: str) -> None:
+    """Items have it where synth kept it and the format has a place for it, else HR."""
+    out, plain = tmp_path / "out", tmp_path / "plain"
+    make(photos, out, format, keep_raw=True)
+    make(photos, plain, "folder", keep_raw=True)
+    kept = PairedFolder(out, 24, seed=1, flip=True, rotate=True, raw=True)
+    raw = PairedFolder(
+        f"lr={plain}/lr,hr={plain}/hr_raw", 24, seed=1, flip=True, rotate=True, raw=True
+    )
+    sharpened: list[bool] = []
+    for i in range(len(kept)):
+        item, expected = kept[i], raw[i]
+        assert torch.equal(item["lr"], expected["lr"])
+        has = format != "webdataset"
+        assert torch.equal(item["hr_raw"], expected["hr"] if has else item["hr"])
+        assert torch.equal(expected["hr_raw"], expected["hr"])
+        sharpened.append(not torch.equal(item["hr"], expected["hr"]))
+    assert any(sharpened)
+    assert "hr_raw" not in PairedFolder(out)[0]
+
+
 def png(pixels: Any) -> bytes:
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "png")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from degrade.data.pairs import PairedFolder
+from degrade.data.paired_folder import PairedFolder
 from degrade.data.readers import open_pairs
 from degrade.images.pixels import encode_png
 

@@ -23,6 +23,10 @@ from degrade.images.files import read_image
 from degrade.images.pixels import encode_png
 from degrade.images.samples import sample_images
 from degrade.recipe import Recipe
+from degrade.synthesis.engines import in_process
+from degrade.synthesis.job import prepare
+from degrade.synthesis.run import synthesize
+from degrade.synthesis.settings import SynthSettings
 from sr import checkpoint
 from sr.figures import plot_curves
 from sr.models import build
@@ -297,6 +301,23 @@ def test_ready_made_pairs_train_with_the_same_code(data: Path, tmp_path: Path):
         train(config("srcnn", data, tmp_path / "other", recipe=source, scale=4))
     with pytest.raises(UserError, match="give --val pairs:DIR"):
         train(config("srcnn", data, tmp_path / "other", recipe=source, val="samples"))
+
+
+def test_a_gan_on_pairs_sees_hr_as_it_was(data: Path, tmp_path: Path):
+    """What ``degrade synth --keep-raw`` kept, turned and cropped as the target is; the target of
+    the pixel loss is sharpened.
+    """
+    recipe = Recipe.load("realesrgan", 2)
+    settings = SynthSettings(str(data), keep_raw=True)
+    synthesize(prepare(recipe, settings, tmp_path / "pairs", "folder"), recipe, in_process)
+    made = config("srgan", data, tmp_path / "run", recipe=f"pairs:{tmp_path / 'pairs'}")
+    pair = next(dataloader(made, None, open_dataset(made), 0, launch(made)))
+    assert pair.hr_raw.shape == pair.hr.shape
+    assert not torch.equal(pair.hr_raw, pair.hr)
+    torch.testing.assert_close(pair.hr_raw, pair.hr, atol=0.3, rtol=0)
+    plain = made.model_copy(update={"trainer": "pixel"})
+    pair = next(dataloader(plain, None, open_dataset(plain), 0, launch(plain)))
+    assert torch.equal(pair.hr_raw, pair.hr)
 
 
 def test_sparse_coding_trains(data: Path, tmp_path: Path):

@@ -1,4 +1,4 @@
-"""Training pairs: degraded on the device, in the loader's workers, or read from a paired dataset.
+"""Training pairs, degraded on the device or in the loader's workers.
 
 Pair ``i`` of epoch ``e`` always has the key ``Key.of(seed, i, e)``, so it does not depend on the
 batch size, the number of workers, or whether a run was resumed.
@@ -13,24 +13,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 from weakref import finalize
 
 import torch
-from torch import Tensor
 
 from degrade.data.batches import degrade_batch
-from degrade.data.epochs import EpochDataset, Epochs, release, tell
+from degrade.data.epochs import EpochDataset, release, tell
 from degrade.data.patches import PatchFolder, Root
-from degrade.data.readers import EncodedImage, open_pairs
 from degrade.execution import Backend
-from degrade.images.files import ImageError, read_image
-from degrade.images.pixels import to_tensor
 from degrade.recipe import Pair, Recipe
 from degrade.rng import Key, integer
 
-__all__ = ["DegradedFolder", "PairedFolder", "Pairs", "PatchFolder", "pairs"]
+__all__ = ["DegradedFolder", "Pairs", "PatchFolder", "pairs"]
 
 Names = tuple[str, str]
 AnyRecipe = Recipe | str | os.PathLike[str] | Mapping[str, Any]
@@ -253,100 +248,3 @@ class DegradedFolder(EpochDataset[dict[str, Any]]):
             "epoch": epoch,
             "path": patch["path"],
         }
-
-
-class PairedFolder(EpochDataset[dict[str, Any]]):
-    """A paired dataset, in any format that ``degrade synth`` writes.
-
-    Args:
-        root: Folder or URL with ``hr`` and ``lr`` (or ``gt`` and ``lq``) images of equal names, or
-            with their LMDB databases, or with WebDataset shards; or one shard. A dataset has the
-            same items in every format; see :mod:`degrade.data.readers`.
-        size: Side of a random HR crop of each pair; None for whole images.
-        seed: Seed of the crops; an item's key is ``Key.of(seed, index, epoch)``.
-        repeat: How often an epoch visits each pair.
-        names: Keys of the LR and the HR image.
-        fixed: Whether every pass has the same crops, as validation wants.
-
-    Raises:
-        ValueError: no pairs, a name without its partner, or an HR size that is not an integer
-            multiple of the LR size.
-    """
-
-    def __init__(
-        self,
-        root: str | Path,
-        size: int | None = None,
-        seed: int = 0,
-        repeat: int = 1,
-        names: Names = ("lr", "hr"),
-        fixed: bool = False,
-    ) -> None:
-        self.reader = open_pairs(root)
-        self.size, self.seed, self.names = size, integer("seed", seed), names
-        self._repeat = integer("repeat", repeat)
-        self.epochs = Epochs(len(self), fixed)
-        lr, hr = (self._decode(file, 0).shape[-2:] for file in self.reader.read(0))
-        self.scale = hr[0] // lr[0]
-        if self.scale < 1 or (lr[0] * self.scale, lr[1] * self.scale) != tuple(hr):
-            raise ValueError(
-                f"{self.reader.label(0)}: HR {tuple(hr)} should be an integer multiple of"
-                f" LR {tuple(lr)}"
-            )
-        if size is not None and size % self.scale:
-            raise ValueError(f"size {size} should be a multiple of the scale {self.scale}")
-
-    def __len__(self) -> int:
-        return len(self.reader.names) * self._repeat
-
-    @property
-    def repeat(self) -> int:
-        """How often an epoch visits each pair."""
-        return self._repeat
-
-    @repeat.setter
-    def repeat(self, repeat: int) -> None:
-        self._repeat = integer("repeat", repeat)
-        self.epochs.resize(len(self))
-
-    def item(self, index: int, epoch: int) -> dict[str, Any]:
-        """Return pair ``index`` of an epoch."""
-        n = index % len(self.reader.names)
-        path = self.reader.label(n)
-        lr, hr = (self._decode(file, n) for file in self.reader.read(n))
-        if hr.shape[-2:] != (lr.shape[-2] * self.scale, lr.shape[-1] * self.scale):
-            raise ImageError(
-                path,
-                f"HR {tuple(hr.shape[-2:])} should be {self.scale} times"
-                f" LR {tuple(lr.shape[-2:])}",
-            )
-        if self.size is not None:
-            lr, hr = self._crop(lr, hr, self.size, path, Key.of(self.seed, index, epoch))
-        low, high = self.names
-        return {low: lr, high: hr, "index": index, "epoch": epoch, "path": path}
-
-    def _decode(self, file: EncodedImage, n: int) -> Tensor:
-        try:
-            image = to_tensor(read_image(file))[:3]
-        except ImageError as error:
-            if not isinstance(file, bytes):
-                raise
-            raise ImageError(self.reader.label(n), error.reason) from None
-        # Grey repeated: a batch has one number of channels.
-        return image if len(image) == 3 else image[:1].repeat(3, 1, 1)
-
-    def _crop(
-        self, lr: Tensor, hr: Tensor, size: int, path: str, key: Key
-    ) -> tuple[Tensor, Tensor]:
-        """Return the same random crop of both images, at a position on the LR pixel grid."""
-        side, scale = size // self.scale, self.scale
-        free = [n - side for n in lr.shape[-2:]]
-        if min(free) < 0:
-            raise ImageError(path, f"is {tuple(hr.shape[-2:])}, smaller than the patch of {size}")
-        levels = key.uniforms(("crop.y", "crop.x"))[0]
-        y, x = (int(level * (n + 1)) for level, n in zip(levels, free, strict=True))
-        top, left = scale * y, scale * x
-        return (
-            lr[:, y : y + side, x : x + side],
-            hr[:, top : top + size, left : left + size],
-        )

@@ -36,7 +36,8 @@ from degrade.storage.remote import is_url
 __all__ = ["Augment", "Patch", "PatchFolder", "augmented", "crop", "crop_origin", "oriented"]
 
 
-_DRAWS = ("crop.y", "crop.x", "flip", "rotate")
+DRAWS = ("crop.y", "crop.x", "flip", "rotate")
+"""Names of the draws of a patch."""
 _log = logging.getLogger(__name__)
 
 
@@ -233,7 +234,7 @@ class PatchFolder(EpochDataset[Patch]):
         """Return patch ``index`` of an epoch."""
         path = self.paths[index % len(self.paths)]
         key = Key.of(self.seed, index, epoch)
-        y, x, flip, rotate = key.uniforms(_DRAWS)[0]
+        y, x, flip, rotate = key.uniforms(DRAWS)[0]
         decoded = self.cache.get(str(path), partial(self._read, path))
         if decoded is None and self.augment is not None:
             decoded = self._read(path)

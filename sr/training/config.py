@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from degrade.data.pairs import PairedFolder
+from degrade.data.paired_folder import PairedFolder
 from degrade.errors import UserError, close
 from degrade.recipe import Recipe
 from sr.examples import PAIRS

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from degrade.data.batches import degrade_batch
-from degrade.data.pairs import PairedFolder, PatchFolder, pairs
+from degrade.data.paired_folder import PairedFolder
+from degrade.data.pairs import PatchFolder, pairs
 from degrade.data.prefetch import prefetch
 from degrade.errors import UserError
 from degrade.images.files import find_sources
@@ -167,7 +168,7 @@ class DegradedPatches(Dataset[dict[str, Any]]):
         item = self.patches[index]
         batch = {"hr": item["hr"][None], "index": [index], "margin": item["margin"]}
         pair = degrade_batch(batch, self.recipe, self.seed)
-        return {"lr": pair.lr[0], "hr": pair.hr[0], "given": pair.given[0], "index": index}
+        return {"lr": pair.lr[0], "hr": pair.hr[0], "hr_raw": pair.given[0], "index": index}
 
 
 def ready_made(
@@ -176,7 +177,7 @@ def ready_made(
     """Yield the pairs of a loader that need no degradation, on the device."""
     for batch in loader:
         lr, hr = (batch[name].to(device, non_blocking=True) for name in ("lr", "hr"))
-        given = batch["given"].to(device, non_blocking=True) if "given" in batch else hr
+        given = batch["hr_raw"].to(device, non_blocking=True) if "hr_raw" in batch else hr
         index = batch["index"].numpy()
         plan = Plan((), np.empty((len(index), 0)), Key.of(seed, index))
         yield Pair(lr, hr, given, plan, index)
@@ -187,7 +188,13 @@ def open_dataset(config: Config) -> PatchFolder | PairedFolder:
     if config.recipe.startswith(PAIRS):
         try:
             folder = PairedFolder(
-                config.recipe.removeprefix(PAIRS), config.patch, config.seed, fixed=True
+                config.recipe.removeprefix(PAIRS),
+                config.patch,
+                config.seed,
+                fixed=True,
+                flip=True,
+                rotate=config.rotate,
+                raw=config.trainer == "gan",  # others do not look at it
             )
         except ValueError as error:
             raise UserError(str(error)) from None

@@ -34,6 +34,7 @@ __all__ = [
     "UrlFolderReader",
     "WebDatasetReader",
     "open_pairs",
+    "open_raw",
 ]
 
 SIDES = (("lr", "hr"), ("lq", "gt"), ("lq", "hq"))
@@ -66,6 +67,25 @@ def open_pairs(root: str | Path) -> PairReader:
     if found is None:
         raise _no_pairs(folder)
     return FolderReader(*found)
+
+
+def open_raw(root: str | Path) -> PairReader | None:
+    """Return a reader of LR images and HR images as they were, what ``degrade synth --keep-raw``
+    wrote beside HR; None if they are not there in the format folder or lmdb.
+
+    Raises:
+        ValueError: a name without its partner.
+    """
+    if isinstance(root, str) and (is_url(root) or explicit_sides(root)):
+        return None
+    for low, high in SIDES:
+        lr, raw = Path(root, low), Path(root, f"{high}_raw")
+        databases = lr.with_suffix(".lmdb"), raw.with_suffix(".lmdb")
+        if all(folder.is_dir() for folder in databases):
+            return LmdbReader(*databases)
+        if lr.is_dir() and raw.is_dir():
+            return FolderReader(match_pairs(lr, raw), raw)
+    return None
 
 
 def _open_url(url: str) -> PairReader:
