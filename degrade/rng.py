@@ -66,8 +66,7 @@ class Key:
             TypeError: what is no integer.
             ValueError: an index or epoch of more than 64 bits, or other shapes than () and (B,).
         """
-        root = _mix(np.full(1, integer("seed", seed) % 2**64, np.uint64))
-        root = _mix(root ^ integers("epoch", epoch).view(np.uint64))
+        root = _root(integer("seed", seed) % 2**64, integers("epoch", epoch).tobytes())
         return Key(_mix(root ^ _mix(integers("index", index).view(np.uint64))))
 
     def __len__(self) -> int:
@@ -161,6 +160,13 @@ def _normal(words: Tensor) -> None:
 
 
 # --- host hash -----------------------------------------------------------------------------------
+
+
+@lru_cache(64)
+def _root(seed: int, epochs: bytes) -> Words:
+    """The word of a seed and int64 epochs: the same for every batch of an epoch."""
+    epoch = np.frombuffer(epochs, np.uint64)
+    return _mix(_mix(np.full(1, seed, np.uint64)) ^ epoch)
 
 
 def _mix(words: Words) -> Words:
