@@ -1,4 +1,5 @@
-"""Make the pictures of the README: ``python docs/pictures.py [hero] [preview] [comparison]``.
+"""Make pictures of the documentation: ``python docs/pictures.py [hero] [models] [preview]
+[comparison]``.
 
 They show the sample photographs; those of pages need Chromium and its driver. The comparison is
 of the weights that come with the package, tested on crops of two photographs.
@@ -22,7 +23,7 @@ from degrade import Key, Recipe
 from degrade.images.files import read_image
 from degrade.images.pixels import as_pixels
 from degrade.images.samples import sample_images
-from sr.checkpoint import ZOO
+from sr.checkpoint import ZOO, load
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "tests"))
@@ -32,6 +33,16 @@ SIDE = 300
 COMPARED = ("srcnn_x4", "srcnn_x4_bsrgan", "srcnn_x4_realesrgan")
 CORNER = (20, 50)
 """Top left of the crop of Chelsea the cat."""
+MODELS = {
+    "realesrgan": ("bicubic", "srresnet_small_x4_realesrgan", "srgan_small_x4_realesrgan"),
+    "bicubic": ("bicubic", "srresnet_x4", "srgan_x4"),
+}
+"""Packaged models that are shown on each recipe."""
+CROPS = {0: (20, 130), 1: (90, 110)}
+"""Sample photographs, and the top left of their crops."""
+DRAWN = 4
+"""Seed of what is drawn for them."""
+Titled = tuple[str, NDArray[np.uint8]]
 
 
 def hero() -> bytes:
@@ -44,15 +55,38 @@ def hero() -> bytes:
     hr = torch.from_numpy(image.transpose(2, 0, 1)[None].copy())
     pictures = [image, *(as_pixels(recipe.apply(hr, plan).lr)[0] for plan in plans)]
     titles = ["HR", "mild", "medium", "severe", *(f"draw {i}" for i in range(4))]
+    return sheet(list(zip(titles, pictures, strict=True)), columns=4)
+
+
+def models() -> bytes:
+    """What packaged models make of two photographs: ``realesrgan``, then ``bicubic``."""
+    cells: list[Titled] = []
+    for recipe, names in MODELS.items():
+        for sample, (top, left) in CROPS.items():
+            image = read_image(sample_images()[sample]).pixels[top : top + 160, left : left + 160]
+            hr = torch.from_numpy(image.transpose(2, 0, 1)[None].copy())
+            lr = Recipe.load(recipe)(hr, seed=DRAWN).lr
+            cells += [(f"LR, {recipe}", as_pixels(lr)[0])]
+            for name in names:
+                with torch.no_grad():
+                    sr = load(name, 4)(lr).clamp(0, 1)
+                cells += [(name.split("_x4")[0], as_pixels(sr)[0])]
+            cells += [("HR", image)]
+    return sheet(cells, columns=len(cells) // 4)
+
+
+def sheet(cells: list[Titled], columns: int) -> bytes:
+    """Titled pictures in rows; small ones are enlarged without interpolation."""
     gap, line = 12, 44
-    sheet = Image.new("RGB", (4 * SIDE + 5 * gap, 2 * (SIDE + line) + gap), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(34)
-    for i, (picture, title) in enumerate(zip(pictures, titles, strict=True)):
-        x, y = gap + i % 4 * (SIDE + gap), i // 4 * (SIDE + line)
+    size = columns * (SIDE + gap) + gap, len(cells) // columns * (SIDE + line) + gap
+    page = Image.new("RGB", size, "white")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(34)
+    for i, (title, picture) in enumerate(cells):
+        x, y = gap + i % columns * (SIDE + gap), i // columns * (SIDE + line)
         draw.text((x + 2, y), title, "black", font)
-        kind = Image.Resampling.LANCZOS if i == 0 else Image.Resampling.NEAREST
-        sheet.paste(Image.fromarray(picture).resize((SIDE, SIDE), kind), (x, y + line))
-    return jpeg(np.asarray(sheet))
+        kind = Image.Resampling.NEAREST if len(picture) < SIDE / 2 else Image.Resampling.LANCZOS
+        page.paste(Image.fromarray(picture).resize((SIDE, SIDE), kind), (x, y + line))
+    return jpeg(np.asarray(page))
 
 
 def jpeg(pixels: NDArray[np.uint8]) -> bytes:
@@ -114,6 +148,7 @@ def comparison() -> bytes:
 if __name__ == "__main__":
     made = {
         "hero": ("realesrgan.jpg", hero),
+        "models": ("models.jpg", models),
         "preview": ("preview.jpg", preview),
         "comparison": ("comparison.jpg", comparison),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,24 @@ def test_layouts(layout: str, tmp_path: Path) -> None:
         assert low.suffix == high.suffix or layout == "suffixes differ"
         assert {low.stem.split("_")[-1], high.stem.split("_")[-1]} != {"HR"}
         assert high.parent.name == low.parent.name or layout != "one stem, two folders"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="paths of 260 characters")
+def test_deep_folders_of_one_folder(tmp_path: Path) -> None:
+    """Deeper than Python recurses, as deep as paths are."""
+    put(tmp_path, ["set_HR/a.png"])
+    folders = [tmp_path / "set_LR_bicubic"]
+    for _ in range(1200):
+        folders.append(folders[-1] / "d")
+    for folder in folders:  # parents=True would recurse
+        folder.mkdir()
+    put(folders[-1], ["ax4.png"])
+    reader = open_pairs(tmp_path)
+    assert reader.names == ["a"]
+    assert reader.read(0)[0] == folders[-1] / "ax4.png"
+    (folders[-1] / "ax4.png").unlink()
+    for folder in reversed(folders):  # pytest would recurse
+        folder.rmdir()
 
 
 def test_any_two_folders(tmp_path: Path) -> None:
