@@ -41,3 +41,17 @@ def photographs() -> torch.Tensor:
     noise = np.random.default_rng(0).integers(0, 256, (60, 72, 3)).astype(np.uint8)
     stack = np.stack([*pictures, noise, np.zeros_like(noise)])
     return torch.from_numpy(stack).permute(0, 3, 1, 2).contiguous()
+
+
+@pytest.fixture
+def no_weights(monkeypatch, tmp_path):
+    """An empty cache, and no way to the network."""
+
+    import torch
+
+    def refuse(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setenv("SR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    return tmp_path

