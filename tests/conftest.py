@@ -47,8 +47,6 @@ def photographs() -> torch.Tensor:
 def no_weights(monkeypatch, tmp_path):
     """An empty cache, and no way to the network."""
 
-    import torch
-
     def refuse(*args, **kwargs):
         raise OSError("no network")
 
