@@ -16,7 +16,7 @@ from typing import Literal, overload
 from torch import Tensor
 
 from degrade.data.paired_folder import PairedFolder
-from degrade.data.readers import SIDES
+from degrade.data.readers import open_raw
 from degrade.errors import UserError
 from degrade.images.files import (
     SUFFIXES,
@@ -31,6 +31,8 @@ from degrade.images.samples import sample_images
 from degrade.recipe import Recipe
 from degrade.rng import Key
 from degrade.storage.names import escape
+from degrade.storage.remote import local
+from sr.metrics.base import Window
 
 __all__ = [
     "LR_ONLY",
@@ -130,7 +132,7 @@ def load_examples(
     recipe: Recipe | None,
     seed: int = 0,
     target: Target = "raw",
-    window: int = SSIM_WINDOW,
+    window: Window = (SSIM_WINDOW, SSIM_WINDOW),
     scale: int | None = None,
 ) -> Examples:
     """Find the images of a set.
@@ -142,8 +144,10 @@ def load_examples(
         seed: Seed of the keys.
         target: Whether HR is the image as it was or the recipe's target. Of pairs that
             ``degrade synth --keep-raw`` made, whether HR is the image in ``hr_raw`` or in ``hr``.
-        window: Smallest side that the metrics can measure, after shaving off the scale.
-        scale: That pairs must have; None: any.
+        window: Smallest shorter and longer side that the metrics can measure, after shaving off
+            the scale.
+        scale: That pairs must have; None: any. Of LR images, with it, the results' sizes are
+            checked.
 
     Raises:
         UserError: No images, no recipe, pairs of another scale, or images that are too small, all
@@ -153,7 +157,7 @@ def load_examples(
     if text.startswith(PAIRS):
         return _paired(text.removeprefix(PAIRS), window, scale, target)
     if text.startswith(LR_ONLY):
-        return _unpaired(text.removeprefix(LR_ONLY))
+        return _unpaired(text.removeprefix(LR_ONLY), window, scale)
     if recipe is None:
         raise UserError(
             f"--val {source}: a run on pairs has no recipe, so it is validated on pairs; "
@@ -165,7 +169,7 @@ def load_examples(
 # --- HR images and a recipe ----------------------------------------------------------------------
 
 
-def _degraded(source: str, recipe: Recipe, seed: int, target: Target, window: int) -> Examples:
+def _degraded(source: str, recipe: Recipe, seed: int, target: Target, window: Window) -> Examples:
     samples = source == SAMPLES
     files = sample_images() if samples else hr_images(source)
     names = [path.name for path in files] if samples else relative_names(source, files)
@@ -224,10 +228,10 @@ def _center_crop(image: Tensor, side: int) -> Tensor:
 # --- images on disk ------------------------------------------------------------------------------
 
 
-def _paired(root: str, window: int, scale: int | None, target: Target) -> Examples:
-    place, kind, notes = _hr_of_pairs(root, target)
+def _paired(root: str, window: Window, scale: int | None, target: Target) -> Examples:
     try:
-        folder = PairedFolder(place)
+        folder = PairedFolder(root)
+        raw = open_raw(root) if target == "raw" else None
     except ValueError as error:
         raise UserError(str(error)) from None
     if scale is not None and folder.scale != scale:
@@ -235,7 +239,8 @@ def _paired(root: str, window: int, scale: int | None, target: Target) -> Exampl
             f"{PAIRS}{root}: its pairs are x{folder.scale}, not x{scale}; "
             f"give --scale {folder.scale} and models of this scale, or other pairs"
         )
-    reader = folder.reader
+    kind, notes = _hr_of_pairs(root, target, raw is not None)
+    reader = raw or folder.reader
     labels = [reader.label(i) for i in range(len(folder))]
     names = [_with_suffix(name, label) for name, label in zip(reader.names, labels, strict=True)]
     sizes: list[tuple[str, tuple[int, int] | None]] = []
@@ -257,26 +262,23 @@ def _paired(root: str, window: int, scale: int | None, target: Target) -> Exampl
     return Examples(names, read, target=kind, notes=notes)
 
 
-def _hr_of_pairs(root: str, target: Target) -> tuple[str, HR, list[str]]:
-    """Where pairs are read from, what their HR images are, and what there is to say about them. A
-    recipe that lies there may have sharpened them.
+def _hr_of_pairs(root: str, target: Target, kept: bool) -> tuple[HR, list[str]]:
+    """What the HR images of pairs are, and what there is to say about them. A recipe that lies
+    there may have sharpened them, unless those as they were are kept and read.
     """
-    file = Path(root) / "recipe.yaml"
+    if kept:
+        return "raw", []
+    file = (local(root) or Path(root)) / "recipe.yaml"
     if not file.is_file():
-        return root, "files", []
+        return "files", []
     try:
         recipe = Recipe.load(file)
     except UserError as error:  # such as of an operator that is not imported
-        return root, "files", [f"{file}: not read, so it may have sharpened HR: {error}"]
+        return "files", [f"{file}: not read, so it may have sharpened HR: {error}"]
     if not recipe.hr.nodes:
-        return root, "raw", []
-    if target == "recipe":
-        return root, "recipe", []
-    for low, high in SIDES:
-        lr, raw = (Path(root) / name for name in (low, f"{high}_raw"))
-        if lr.is_dir() and raw.is_dir():
-            return f"lr={lr},hr={raw}", "raw", []
-    return root, "recipe", [f"HR is the target of the recipe {recipe.name}; it is not as it was"]
+        return "raw", []
+    said = [f"HR is the target of the recipe {recipe.name}; it is not as it was"]
+    return "recipe", said if target == "raw" else []
 
 
 def _decoded(file: Path | str | bytes, label: str) -> Tensor:
@@ -296,8 +298,11 @@ def _with_suffix(name: str, label: str) -> str:
     return escape(name + suffix if known else name)
 
 
-def _unpaired(source: str) -> Examples:
+def _unpaired(source: str, window: Window, scale: int | None) -> Examples:
     files = find_images(source)
+    if scale is not None:
+        sizes = [(str(path), _size(path)) for path in files]
+        _check_sizes([(name, size and _times(size, scale)) for name, size in sizes], scale, window)
     names = relative_names(source, files)
 
     def read(i: int) -> Example:
@@ -319,21 +324,29 @@ def _size(file: Path | bytes) -> tuple[int, int] | None:
         return None
 
 
+def _times(size: tuple[int, int], scale: int) -> tuple[int, int]:
+    return size[0] * scale, size[1] * scale
+
+
 def _check_sizes(
-    sizes: Sequence[tuple[str, tuple[int, int] | None]], scale: int, window: int
+    sizes: Sequence[tuple[str, tuple[int, int] | None]], scale: int, window: Window
 ) -> None:
-    """Raises UserError that names all images of which too little remains."""
-    least = max(scale, window + 2 * scale)
-    least += -least % scale
+    """Raises UserError that names all images of which too little remains. Sizes are those of HR
+    or SR.
+    """
+    shorter, longer = (-(-max(scale, side + 2 * scale) // scale) * scale for side in window)
     small = [
         f"{label}: {size[1]} x {size[0]} pixels"
         for label, size in sizes
-        if size is not None and min(size) < least
+        if size is not None and (min(size) < shorter or max(size) < longer)
     ]
-    if small:
-        more = [f"and {len(small) - LISTED} more"] if len(small) > LISTED else []
-        raise UserError(
-            "\n".join([*small[:LISTED], *more])
-            + f"\nto be measured at x{scale}, each side must be at least {least} pixels "
-            f"(a window of {window}, and {scale} shaved off each side); leave out these images"
-        )
+    if not small:
+        return
+    more = [f"and {len(small) - LISTED} more"] if len(small) > LISTED else []
+    least = f"{shorter}" if shorter == longer else f"{shorter} and one {longer}"
+    seen = f"{window[0]}" if window[0] == window[1] else f"{window[0]} x {window[1]}"
+    raise UserError(
+        "\n".join([*small[:LISTED], *more])
+        + f"\nto be measured at x{scale}, each side must be at least {least} pixels "
+        f"(a window of {seen}, and {scale} shaved off each side); leave out these images"
+    )

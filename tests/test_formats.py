@@ -360,13 +360,14 @@ def test_both_images_of_a_pair_are_flipped_and_turned_alike(tmp_path: Path) -> N
     assert seen == set(range(8))
 
 
+@pytest.mark.parametrize("scheme", ["", "file://"])
 @pytest.mark.parametrize("format", FORMATS)
-def test_hr_as_it_was(photos: Path, tmp_path: Path, format: str) -> None:
-    """Items have it where synth kept it and the format has a place for it, else HR."""
+def test_hr_as_it_was(photos: Path, tmp_path: Path, format: str, scheme: str) -> None:
+    """Items have it where synth kept it, else HR."""
     out, plain = tmp_path / "out", tmp_path / "plain"
     make(photos, out, format, keep_raw=True)
     make(photos, plain, "folder", keep_raw=True)
-    kept = PairedFolder(out, 24, seed=1, flip=True, rotate=True, raw=True)
+    kept = PairedFolder(f"{scheme}{out}", 24, seed=1, flip=True, rotate=True, raw=True)
     raw = PairedFolder(
         f"lr={plain}/lr,hr={plain}/hr_raw", 24, seed=1, flip=True, rotate=True, raw=True
     )
@@ -374,8 +375,7 @@ def test_hr_as_it_was(photos: Path, tmp_path: Path, format: str) -> None:
     for i in range(len(kept)):
         item, expected = kept[i], raw[i]
         assert torch.equal(item["lr"], expected["lr"])
-        has = format != "webdataset"
-        assert torch.equal(item["hr_raw"], expected["hr"] if has else item["hr"])
+        assert torch.equal(item["hr_raw"], expected["hr"])
         assert torch.equal(expected["hr_raw"], expected["hr"])
         sharpened.append(not torch.equal(item["hr"], expected["hr"]))
     assert any(sharpened)

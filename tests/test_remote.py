@@ -99,11 +99,11 @@ def make(
     output: Path | str,
     format: str = "folder",
     run: engines.Engine = engines.in_process,
+    **settings: Any,
 ) -> Report:
     recipe = Recipe.load("realesrgan")
-    return synthesize(
-        prepare(recipe, SynthSettings(str(source)), output, format, shard=3), recipe, run
-    )
+    wanted = SynthSettings(str(source), **settings)
+    return synthesize(prepare(recipe, wanted, output, format, shard=3), recipe, run)
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -479,14 +479,18 @@ def test_to_memory(photos: Path, tmp_path: Path, made: dict[str, dict[str, Any]]
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_pairs_are_read_from_s3(photos: Path, bucket: str, tmp_path: Path, format: str) -> None:
-    make(photos, tmp_path / "out", format)
-    make(photos, f"{bucket}/pairs", format)
-    here, there = PairedFolder(tmp_path / "out"), PairedFolder(f"{bucket}/pairs")
+    make(photos, tmp_path / "out", format, keep_raw=True)
+    make(photos, f"{bucket}/pairs", format, keep_raw=True)
+    here, there = (
+        PairedFolder(place, raw=True) for place in (str(tmp_path / "out"), f"{bucket}/pairs")
+    )
     assert here.reader.names == there.reader.names
     assert len(there) == len(NAMES)
     for i in range(len(NAMES)):
-        for side in ("lr", "hr"):
+        for side in ("lr", "hr", "hr_raw"):
             assert torch.equal(here[i][side], there[i][side])
+    kept = [torch.equal(here[i]["hr"], here[i]["hr_raw"]) for i in range(len(NAMES))]
+    assert not all(kept)
     config = configure(
         "srcnn",
         {"recipe": f"pairs:{bucket}/pairs", "patch": 16, "steps": 1, "batch": 2, "val": None},

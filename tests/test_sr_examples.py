@@ -22,6 +22,8 @@ from degrade.recipe import Recipe
 from sr.alignment import Alignment, shift
 from sr.cli import app
 from sr.color import rgb_to_y
+from sr.comparison.compare import plan_comparison
+from sr.comparison.config import Comparison
 from sr.evaluation import Results, evaluate
 from sr.examples import Example, load_examples
 from sr.metrics import Metric, open_metrics
@@ -155,6 +157,14 @@ def test_hr_of_pairs_is_the_image_as_it_was_where_it_was_kept(tmp_path: Path) ->
     wanted = evaluate(build("bicubic", scale=4), "m", examples).mean["psnr_y"]
     assert raw == pytest.approx(wanted)
     assert raw != sharpened
+    shards = tmp_path / "shards"
+    into = ["--output", str(shards), "--keep-raw", "--format", "webdataset"]
+    assert CliRunner().invoke(degrade_app, [*words, *into]).exit_code == 0
+    for root in (f"file://{made}", shards, next(shards.glob("*.tar"))):
+        examples = load_examples(f"pairs:{root}", None)
+        assert examples.target == "raw"
+        assert evaluate(build("bicubic", scale=4), "m", examples).mean["psnr_y"] == raw
+    assert load_examples(f"pairs:file://{made}", None, target="recipe").target == "recipe"
     shutil.rmtree(made / "hr_raw")
     without, about = found()
     assert without == sharpened
@@ -273,6 +283,40 @@ def test_small_pairs_are_named_too(tmp_path: Path) -> None:
         put(tmp_path / side, ["a.png", "b.png"], height=size, width=size)
     with pytest.raises(UserError, match=r"(?s)a\.png.*b\.png.*at least 16"):
         load_examples(f"pairs:{tmp_path}", None)
+
+
+def wide() -> Metric:
+    """Without reference, of images of at least 8 x 20 pixels."""
+    return Metric(lambda sr, hr, shave: float(sr.mean()), "", blind=True, window=(8, 20))
+
+
+def test_small_images_without_ground_truth_are_named_too(tmp_path: Path) -> None:
+    """By the size that they have when upscaled."""
+    folder = tmp_path / "lr"
+    folder.mkdir()
+    for name, size in {"a": (6, 12), "b": (12, 6), "c": (5, 30), "d": (11, 11)}.items():
+        (folder / f"{name}.png").write_bytes(encode_png(photo(0, *size)))
+    metric = f"{__name__}:wide"
+    with pytest.raises(UserError) as told:
+        judged("--data", f"lr:{folder}", "--metrics", metric)
+    assert str(told.value).splitlines() == [
+        f"{folder}/c.png: 60 x 10 pixels",
+        f"{folder}/d.png: 22 x 22 pixels",
+        "to be measured at x2, each side must be at least 12 and one 24 pixels (a window of "
+        "8 x 20, and 2 shaved off each side); leave out these images",
+    ]
+    comparison = Comparison(
+        models=("bicubic",),
+        test=(f"lr:{folder}",),
+        metrics=("psnr_y", metric),
+        scale=2,
+        out=str(tmp_path / "cmp"),
+    )
+    with pytest.raises(UserError, match=r"(?s)c\.png.*d\.png.*one 24"):
+        plan_comparison(comparison)
+    for name in ("c", "d"):
+        (folder / f"{name}.png").unlink()
+    judged("--data", f"lr:{folder}", "--metrics", metric)
 
 
 # --- sets ----------------------------------------------------------------------------------------

@@ -234,8 +234,10 @@ def test_niqe_equals_basicsr(photo, area, wanted):
 
 def test_niqe_has_no_value_of_flat_or_small_images():
     model = natural_model()
-    for image in (torch.zeros(1, 3, 200, 200), torch.rand(1, 3, 100, 100)):
+    small = [torch.rand(1, 3, *size) for size in ((100, 100), (96, 191), (192, 95))]
+    for image in (torch.zeros(1, 3, 200, 200), *small):
         assert np.isnan(niqe(image, model))
+    assert np.isfinite(niqe(torch.rand(1, 3, 192, 96), model))
 
 
 def test_niqe_says_where_its_parameters_come_from(tmp_path):

@@ -41,8 +41,7 @@ class PairedFolder(EpochDataset[dict[str, Any]]):
         rotate: Whether to rotate both by the same random number of quarter turns; with ``flip``,
             all eight orientations are equally likely.
         raw: Whether items have ``hr_raw`` too, the HR image as it was before a recipe sharpened
-            it: what ``degrade synth --keep-raw`` wrote, if it lies there in the format folder or
-            lmdb; else HR itself.
+            it: what ``degrade synth --keep-raw`` wrote, if it lies there; else HR itself.
 
     Raises:
         ValueError: no pairs, a name without its partner, or an HR size that is not an integer

@@ -100,6 +100,7 @@ def eval_command(
     from sr.examples import LR_ONLY, PAIRS, Example, load_examples
     from sr.figures import comparison_sheet
     from sr.metrics import default_metrics, open_metrics
+    from sr.metrics.base import window_of
 
     import_modules(modules)
     if target not in ("raw", "recipe"):
@@ -114,7 +115,8 @@ def eval_command(
         raise UserError(f"--figure {figure}: shows HR images, which {data} has not; leave it out")
     on_disk = data.startswith((PAIRS, LR_ONLY))
     degrade = None if on_disk else Recipe.load(recipe, loaded.scale)
-    window = max(metric.window for metric in opened.values())
+    blind = data.startswith(LR_ONLY)  # what needs HR images is refused later
+    window = window_of(one for one in opened.values() if one.blind or not blind)
     examples = load_examples(data, degrade, seed, target, window, loaded.scale)
     shown: list[tuple[str, Tensor, Tensor, Tensor]] = []
     failures: list[str] = []

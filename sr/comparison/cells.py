@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from degrade.data.readers import open_pairs
+from degrade.data.readers import open_pairs, open_raw
 from degrade.images.files import find_images
 from sr import checkpoint
 from sr.comparison.columns import Column
@@ -35,6 +35,7 @@ from sr.evaluation import Results, evaluate
 from sr.examples import LR_ONLY, PAIRS, Example
 from sr.figures import most_detailed, to_pixels
 from sr.metrics import Metric, default_metrics, open_metrics
+from sr.metrics.base import window_of
 from sr.models.external import is_external
 from sr.registry import import_named
 
@@ -124,7 +125,9 @@ def _digest(path: str | Path) -> str:
 def _images(source: str) -> list[tuple[str, int, int]]:
     """Name, size in bytes and time of change of each file of a test set; of URLs the name."""
     if source.startswith(PAIRS):
-        files = open_pairs(source.removeprefix(PAIRS)).stored()
+        root = source.removeprefix(PAIRS)
+        readers = open_pairs(root), open_raw(root)
+        files = [file for reader in readers if reader is not None for file in reader.stored()]
     else:
         files = find_images(source.removeprefix(LR_ONLY))
     return [_stamp(file) for file in files]
@@ -158,11 +161,8 @@ def evaluate_cell(cell: Cell, device: str) -> None:
         return
     column, comparison = cell.column, cell.comparison
     model = checkpoint.load(cell.model, comparison.scale, device)
-    metrics = opened(comparison.metrics)
-    window = max(metric.window for metric in metrics.values())
-    examples = column.examples(comparison, cell.draw, window)
-    if examples.target is None:
-        metrics = {name: metric for name, metric in metrics.items() if metric.blind}
+    metrics = column.judges(opened(comparison.metrics))
+    examples = column.examples(comparison, cell.draw, window_of(metrics.values()))
     step = max(1, len(examples) // CROPS)
     shown = set(examples.names[::step][:CROPS]) if cell.draw == 0 else set[str]()
     crops: dict[str, Crop] = {}

@@ -27,6 +27,7 @@ from degrade.recipe import Recipe
 from degrade.rng import Key
 from sr.comparison.config import Comparison
 from sr.examples import LR_ONLY, PAIRS, Examples, load_examples
+from sr.metrics.base import Metric, Window
 
 __all__ = ["Column", "FixedRecipe", "SevereRecipe", "read_columns", "severity_of"]
 
@@ -92,13 +93,18 @@ class Column:
         place = self.source if recipe is None else ""
         return json.dumps([recipe, place, self.level, self.row], sort_keys=True)
 
+    def judges(self, metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+        """Return the metrics that it can be judged by: without HR images only blind ones."""
+        blind = self.source.startswith(LR_ONLY)
+        return {name: one for name, one in metrics.items() if one.blind or not blind}
+
     def draws(self, comparison: Comparison) -> int:
         """How often each image is degraded; once if nothing is drawn."""
         recipe = self.recipe
         random = recipe is not None and recipe.columns and self.level is None and self.row is None
         return comparison.draws if random else 1
 
-    def examples(self, comparison: Comparison, draw: int = 0, window: int = 1) -> Examples:
+    def examples(self, comparison: Comparison, draw: int = 0, window: Window = (1, 1)) -> Examples:
         """Find the images, which are read one by one and degraded, image i with the key
         (seed + draw, i).
         """

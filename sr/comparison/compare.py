@@ -29,7 +29,8 @@ from sr.comparison.rows import PlannedRow, plan_rows, training_phases
 from sr.comparison.runs import TrainingRecipe
 from sr.comparison.seal import choose, read_lines
 from sr.comparison.workers import ProgressCallback, Task, Workers, devices_of
-from sr.examples import LR_ONLY, hr_images
+from sr.examples import hr_images
+from sr.metrics.base import window_of
 from sr.registry import import_named
 
 __all__ = ["Plan", "cells_of", "plan_comparison", "run_comparison"]
@@ -172,15 +173,14 @@ def _check(comparison: Comparison, columns: Iterable[Column]) -> None:
     metrics = opened(comparison.metrics)
     if comparison.representatives and "psnr_y" not in metrics:
         raise UserError("--representatives: are judged by psnr_y; add it to --metrics")
-    window = max(metric.window for metric in metrics.values())
     for column in columns:
-        if not column.source.startswith(LR_ONLY):
-            column.examples(comparison, window=window)
-        elif not any(metric.blind for metric in metrics.values()):
+        judges = column.judges(metrics)
+        if not judges:
             raise UserError(
                 f"{column.name}: has no HR images, which all metrics need; "
                 "add --metrics psnr_y,niqe or pyiqa:NAME"
             )
+        column.examples(comparison, window=window_of(judges.values()))
     if any(is_trained(model) for model in comparison.models):
         _check_training_images(comparison, tested)
 

@@ -173,7 +173,7 @@ def niqe_metric() -> Metric:
         lambda sr, _hr, shave: niqe(sr, model, shave),
         f"NIQE, blocks of 96 x 96, of Y (BT.601) rounded, none of images that are flat or have "
         f"fewer than two blocks; parameters {sha256(locate('niqe'))[:8]}",
-        window=2 * BLOCK,
+        window=(BLOCK, 2 * BLOCK),
         lower=True,
         blind=True,
     )

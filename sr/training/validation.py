@@ -18,6 +18,7 @@ from degrade.recipe import Recipe
 from sr.evaluation import measure, super_resolve
 from sr.examples import Example, Examples, load_examples
 from sr.metrics import METRICS, open_metrics
+from sr.metrics.base import window_of
 from sr.models import Model
 from sr.pretrained import MissingWeightsError
 from sr.training.settings import Config
@@ -127,7 +128,7 @@ class Validation:
         return kept if size <= KEPT_BYTES else None
 
     def _open(self) -> Examples:
-        window = max(metric.window for metric in self.metrics.values())
+        window = window_of(self.metrics.values())
         val, scale = str(self.config.val), self.config.scale
         try:
             return load_examples(val, self.recipe, window=window, scale=scale)

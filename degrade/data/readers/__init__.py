@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from degrade.data.readers.base import EncodedImage, PairReader
+from degrade.data.readers.base import SIDES, EncodedImage, PairReader, Sides
 from degrade.data.readers.folder import FolderReader, UrlFolderReader
 from degrade.data.readers.layouts import explicit_sides, find_layout, match_pairs
 from degrade.data.readers.lmdb import FILES, LmdbReader
-from degrade.data.readers.webdataset import WebDatasetReader
+from degrade.data.readers.webdataset import WebDatasetReader, has_sides
 from degrade.storage.remote import is_url, join, list_files, local, local_copy
 
 __all__ = [
@@ -37,9 +38,6 @@ __all__ = [
     "open_raw",
 ]
 
-SIDES = (("lr", "hr"), ("lq", "gt"), ("lq", "hq"))
-"""The names of the LR and of the HR side: ours, BasicSR's, and a third that is common."""
-
 
 def open_pairs(root: str | Path) -> PairReader:
     """Return a reader of the pairs in a folder, under a URL or in one shard.
@@ -47,61 +45,78 @@ def open_pairs(root: str | Path) -> PairReader:
     Raises:
         ValueError: none of the formats is there.
     """
-    if isinstance(root, str) and is_url(root):
-        return _open_url(root)
-    sides = explicit_sides(str(root))
-    if sides is not None:
-        return FolderReader(match_pairs(*sides), sides[1])
-    folder = (isinstance(root, str) and local(root)) or Path(root)
-    if folder.suffix == ".tar" and folder.is_file():
-        return WebDatasetReader([folder])
-    for low, high in SIDES:
-        if (folder / f"{low}.lmdb").is_dir() and (folder / f"{high}.lmdb").is_dir():
-            return LmdbReader(folder / f"{low}.lmdb", folder / f"{high}.lmdb")
-        if (folder / low).is_dir() and (folder / high).is_dir():
-            return FolderReader(match_pairs(folder / low, folder / high), folder / high)
-    shards = sorted(folder.glob("*.tar")) if folder.is_dir() else []
-    if shards:
-        return WebDatasetReader(shards)
-    found = find_layout(folder)
-    if found is None:
-        raise _no_pairs(folder)
-    return FolderReader(*found)
+    place = _place(root)
+    folders = _explicit(place)
+    if folders is not None:
+        return FolderReader(match_pairs(*folders), folders[1])
+    reader = _open(place, SIDES)
+    if reader is None and isinstance(place, Path):
+        found = find_layout(place)
+        reader = found and FolderReader(*found)
+    if reader is None:
+        raise _no_pairs(place)
+    return reader
 
 
 def open_raw(root: str | Path) -> PairReader | None:
     """Return a reader of LR images and HR images as they were, what ``degrade synth --keep-raw``
-    wrote beside HR; None if they are not there in the format folder or lmdb.
+    wrote beside HR; None if they are not there.
 
     Raises:
         ValueError: a name without its partner.
     """
-    if isinstance(root, str) and (is_url(root) or explicit_sides(root)):
+    place = _place(root)
+    if _explicit(place) is not None:
         return None
-    folder = (isinstance(root, str) and local(root)) or Path(root)
-    for low, high in SIDES:
-        lr, raw = folder / low, folder / f"{high}_raw"
-        databases = lr.with_suffix(".lmdb"), raw.with_suffix(".lmdb")
-        if all(folder.is_dir() for folder in databases):
+    return _open(place, [(low, f"{high}_raw") for low, high in SIDES])
+
+
+def _place(root: str | Path) -> Path | str:
+    """A folder or file on this disk, or a URL elsewhere."""
+    if isinstance(root, str) and is_url(root):
+        return root
+    return (isinstance(root, str) and local(root)) or Path(root)
+
+
+def _explicit(place: Path | str) -> tuple[Path, Path] | None:
+    return explicit_sides(str(place)) if isinstance(place, Path) else None
+
+
+def _open(place: Path | str, sides: Sequence[Sides]) -> PairReader | None:
+    """Return a reader of the first sides that are there; None if none are."""
+    if isinstance(place, str):
+        return _open_url(place, sides)
+    if place.suffix == ".tar" and place.is_file():
+        return _open_shards([place], sides)
+    for low, high in ((place / low, place / high) for low, high in sides):
+        databases = [folder.with_name(f"{folder.name}.lmdb") for folder in (low, high)]
+        if all(database.is_dir() for database in databases):
             return LmdbReader(*databases)
-        if lr.is_dir() and raw.is_dir():
-            return FolderReader(match_pairs(lr, raw), raw)
-    return None
+        if low.is_dir() and high.is_dir():
+            return FolderReader(match_pairs(low, high), high)
+    shards = sorted(place.glob("*.tar")) if place.is_dir() else []
+    return _open_shards(shards, sides) if shards else None
 
 
-def _open_url(url: str) -> PairReader:
+def _open_url(url: str, sides: Sequence[Sides]) -> PairReader | None:
     """Read images from a store one by one; copy shards and databases to the cache first."""
     root, names = list_files(url)
-    for low, high in SIDES:
-        bases = [f"{side}.lmdb" for side in (low, high)]
+    for pair in sides:
+        bases = [f"{side}.lmdb" for side in pair]
         if all(f"{base}/{name}" in names for base in bases for name in FILES):
             return LmdbReader(*(_database_copy(root, base) for base in bases))
-        if all(any(name.startswith(f"{side}/") for name in names) for side in (low, high)):
-            return UrlFolderReader(root, (low, high))
+        if all(any(name.startswith(f"{side}/") for name in names) for side in pair):
+            return UrlFolderReader(root, pair)
     shards = [name for name in names if name.endswith(".tar") and "/" not in name]
     if not shards:
-        raise _no_pairs(url)
-    return WebDatasetReader([local_copy(join(root, name)) for name in shards])
+        return None
+    return _open_shards([local_copy(join(root, name)) for name in shards], sides)
+
+
+def _open_shards(shards: Sequence[Path], sides: Sequence[Sides]) -> PairReader | None:
+    """Of pairs, the reader says what is wrong with shards that have none."""
+    wanted = sides is SIDES or has_sides(shards[0], sides)
+    return WebDatasetReader(shards, sides) if wanted else None
 
 
 def _no_pairs(place: Path | str) -> ValueError:

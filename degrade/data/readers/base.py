@@ -6,7 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol, TypeAlias
 
-__all__ = ["EncodedImage", "PairReader", "name_order", "shortened"]
+__all__ = ["SIDES", "EncodedImage", "PairReader", "Sides", "name_order", "shortened"]
+
+Sides: TypeAlias = tuple[str, str]
+"""The names of an LR and of an HR side."""
+SIDES: tuple[Sides, ...] = (("lr", "hr"), ("lq", "gt"), ("lq", "hq"))
+"""Ours, BasicSR's, and a third that is common."""
 
 EncodedImage: TypeAlias = "Path | str | bytes"
 """An image file: its path, its URL, or its bytes."""

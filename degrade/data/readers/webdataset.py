@@ -1,4 +1,6 @@
-"""Pairs in tar shards of WebDataset's layout: ``KEY.hr.png``, ``KEY.lr.png``, ``KEY.json``."""
+"""Pairs in tar shards of WebDataset's layout: ``KEY.hr.png``, ``KEY.lr.png``, ``KEY.json``, and
+``KEY.hr_raw.png`` where HR is kept as it was.
+"""
 
 # Data from YAML and JSON narrows to dict[Unknown, Unknown].
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -13,19 +15,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from degrade.data.readers.base import EncodedImage, name_order, shortened
+from degrade.data.readers.base import SIDES, EncodedImage, Sides, name_order, shortened
 from degrade.data.readers.tar import IndexedTar
 
-__all__ = ["WebDatasetReader"]
+__all__ = ["WebDatasetReader", "has_sides"]
 
 _log = logging.getLogger(__name__)
 _MEMBER = re.compile(
-    r"(?P<key>(?:.*/)?[^./][^/]*)\.(?P<side>hr|lr|gt|lq|hq)\.\w+", re.IGNORECASE | re.DOTALL
+    r"(?P<key>(?:.*/)?[^./][^/]*)\.(?P<side>(?:hr|lr|gt|lq|hq)(?:_raw)?)\.\w+",
+    re.IGNORECASE | re.DOTALL,
 )
 """The side is the last part but one, so that a key may hold dots."""
-_HIGH = ("hr", "gt", "hq")
-_BESIDE = re.compile(r".*\.(json|hr_raw\.\w+)", re.IGNORECASE | re.DOTALL)
-"""Members beside a pair that are not counted as unknown."""
 MAX_JSON = 2**20
 """Most bytes of a JSON member that is read."""
 
@@ -35,6 +35,7 @@ class WebDatasetReader:
 
     Args:
         shards: The tar files.
+        sides: The names of LR and HR members.
 
     Members of other kinds are left out, logged, and listed in ``skipped``.
 
@@ -43,19 +44,19 @@ class WebDatasetReader:
         UserError: a damaged shard.
     """
 
-    def __init__(self, shards: Sequence[Path]) -> None:
+    def __init__(self, shards: Sequence[Path], sides: Sequence[Sides] = SIDES) -> None:
         self._tars = [IndexedTar(path) for path in shards]
         self.skipped: list[str] = []
         found: list[tuple[str, int, str, str]] = []
         alone: list[str] = []
         for number, tar in enumerate(self._tars):
-            by_key, unknown = _members_by_key(tar)
+            by_key, unknown = _members_by_key(tar, sides)
             self.skipped += [f"{tar.path.name}/{name}" for name in unknown]
-            for key, sides in by_key.items():
-                if len(sides) == 2:
-                    found.append((_name(tar, key), number, sides["lr"], sides["hr"]))
+            for key, pair in by_key.items():
+                if len(pair) == 2:
+                    found.append((_name(tar, key), number, pair["lr"], pair["hr"]))
                 else:
-                    alone.append(f"{tar.path.name}/{key} ({', '.join(sides)})")
+                    alone.append(f"{tar.path.name}/{key} ({', '.join(pair)})")
         folder = shards[0].parent
         if alone:
             raise ValueError(f"{folder}: only one side of {shortened(alone)}")
@@ -87,17 +88,30 @@ class WebDatasetReader:
         return [tar.path for tar in self._tars]
 
 
-def _members_by_key(tar: IndexedTar) -> tuple[dict[str, dict[str, str]], list[str]]:
+def has_sides(shard: Path, sides: Sequence[Sides]) -> bool:
+    """Return whether a shard has a member of one of the HR sides. Raises UserError."""
+    high = {high for _, high in sides}
+    parts = map(_MEMBER.fullmatch, IndexedTar(shard).extents)
+    return any(part is not None and part["side"].lower() in high for part in parts)
+
+
+def _members_by_key(
+    tar: IndexedTar, sides: Sequence[Sides]
+) -> tuple[dict[str, dict[str, str]], list[str]]:
     """Return the image members of each key, by side: ``lr`` or ``hr``; and unknown members."""
+    known = {name: side for pair in sides for side, name in zip(("lr", "hr"), pair, strict=True)}
     by_key: defaultdict[str, dict[str, str]] = defaultdict(dict)
     unknown: list[str] = []
     for name in tar.extents:
         parts = _MEMBER.fullmatch(name)
-        side = "hr" if parts is not None and parts["side"].lower() in _HIGH else "lr"
-        if parts is not None and side not in by_key[parts["key"]]:
-            by_key[parts["key"]][side] = name
-        elif not _BESIDE.fullmatch(name):
+        side = None if parts is None else known.get(parts["side"].lower())
+        if parts is None:
+            if not name.lower().endswith(".json"):
+                unknown.append(name)
+        elif side is not None and side in by_key[parts["key"]]:
             unknown.append(name)
+        elif side is not None:
+            by_key[parts["key"]][side] = name
     return by_key, unknown
 
 
