@@ -25,6 +25,7 @@ from sr.checkpoint import versions
 from sr.examples import Example, Examples
 from sr.metrics import FIDELITY, Metric, default_metrics, open_metrics
 from sr.models import Model
+from sr.models.external import ExternalModel
 from sr.pretrained import has_weights
 from sr.tiles import enlarge_tiled, overlap_of
 
@@ -286,6 +287,8 @@ def _line(recipe: str, target: str, scale: int, metrics: Mapping[str, str]) -> s
 
 
 def _tiles(model: Model, tile: int, overlap: int | None) -> str:
+    if isinstance(model, ExternalModel) and model.windows is not None:
+        return model.windows
     shared = overlap_of(model, overlap)
     if not tile or shared is None:
         return "none: whole images"

@@ -19,8 +19,11 @@ from torch.nn import functional as F
 
 from degrade.errors import UserError
 from sr import checkpoint
+from sr.evaluation import evaluate
+from sr.examples import Example
 from sr.metrics import open_metrics
 from sr.models import build
+from sr.models.windows import Windowed, share_of
 from sr.tiles import enlarge_tiled
 
 Tensors = dict[str, Tensor]
@@ -463,7 +466,7 @@ def test_onnx(shape: list[int | str], dtype: str, tmp_path: Path) -> None:
     ("shape", "dtype"),
     [
         ([1, 1, 224, 224], "FLOAT"),
-        ([1, 3, 64, 64], "FLOAT"),
+        ([4, 3, 64, 64], "FLOAT"),
         (["b", 1, "h", "w"], "FLOAT"),
         ([4, 3, "h", "w"], "FLOAT"),
         (["b", 3, "h", "w"], "UINT8"),
@@ -471,8 +474,41 @@ def test_onnx(shape: list[int | str], dtype: str, tmp_path: Path) -> None:
 )
 def test_onnx_of_other_inputs_is_said(shape: list[int | str], dtype: str, tmp_path: Path) -> None:
     name = onnx_file(tmp_path / "net.onnx", shape, dtype)
-    with pytest.raises(UserError, match=r"inputs are x tensor\(.*should be one.*dynamic axes"):
+    with pytest.raises(UserError, match=r"inputs are x tensor\(.*should be one.*one image at a"):
         checkpoint.load(name)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (65, 200), (131, 17), (12, 40)])
+@pytest.mark.parametrize("window", [(64, 48), (32, 64), (None, 16), (7, 5)])
+def test_windows_equal_the_whole(size: tuple[int, int], window: tuple[int | None, int]) -> None:
+    """If the receptive field reaches no further than what is left out at their borders."""
+    reach = min(share_of(side) for side in window if side)
+    sizes: set[tuple[int, int]] = set()
+
+    def blur(image: Tensor) -> Tensor:
+        sizes.add((image.shape[-2], image.shape[-1]))
+        wide = F.pad(image, (reach,) * 4, mode="replicate")
+        mean = F.avg_pool2d(wide, 2 * reach + 1, stride=1)
+        return mean.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+    whole = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    wanted = blur(whole)
+    sizes.clear()
+    torch.testing.assert_close(Windowed(blur, *window)(whole), wanted)
+    assert sizes == {(window[0] or size[0], window[1])}
+
+
+def test_onnx_of_one_size(tmp_path: Path) -> None:
+    """Whatever the image's size; the protocol says how it was cut."""
+    model = checkpoint.load(onnx_file(tmp_path / "net.onnx", [1, 3, 64, 48]))
+    assert model.scale == 2
+    for height, width in ((64, 48), (100, 48), (30, 200)):
+        lr = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(1))
+        wanted = lr.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        torch.testing.assert_close(model(lr), wanted)
+    example = Example("a.png", lr[:1], wanted[:1])
+    said = evaluate(model, "net", [example]).protocol["tiles"]
+    assert said.startswith("windows of 48 x 64 LR pixels, the model's only size")
 
 
 @pytest.mark.parametrize(

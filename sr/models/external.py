@@ -2,7 +2,8 @@
 
 .. code-block:: text
 
-    onnx:FILE                    input (1, 3, h, w) RGB in [0, 1], output (1, 3, h N, w N)
+    onnx:FILE                    input (1, 3, h, w) RGB in [0, 1], output (1, 3, h N, w N);
+                                 for one h and w images are cut into windows of this size
     python:module:function       (B, 3, h, w) -> (B, 3, h N, w N), torch tensors
     command:PROGRAM ARGUMENTS    a folder of PNG files in, a folder of PNG files out
 
@@ -33,6 +34,7 @@ from degrade.extras import optional
 from degrade.images.files import find_images, read_image
 from degrade.images.pixels import as_pixels, encode_png, to_tensor
 from sr.models.base import Model
+from sr.models.windows import Windowed
 from sr.registry import import_named
 
 __all__ = ["EXTERNAL", "ExternalModel", "external_label", "is_external", "open_external"]
@@ -69,6 +71,11 @@ class ExternalModel(Model):
         self.function, self.name = function, name
         self.register_buffer("anchor", torch.empty(0), persistent=False)  # has the device
         self.scale = scale or self._probe()
+
+    @property
+    def windows(self) -> str | None:
+        """How images are cut for a function of one size, in words; None for any size."""
+        return self.function.describe() if isinstance(self.function, Windowed) else None
 
     def _probe(self) -> int:
         height, width = PROBE
@@ -130,10 +137,11 @@ def open_onnx(path: str) -> Function:
         shapes = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
         raise UserError(
             f"onnx:{path}: its inputs are {shapes}; should be one of floats, (B, 3, h, w), "
-            "RGB of any height and width; export it again with these as dynamic axes"
+            "RGB, one image at a time"
         )
     dtype = DTYPES[inputs[0].type]
     name: str = inputs[0].name
+    height, width = (side if isinstance(side, int) else None for side in inputs[0].shape[2:])
 
     def run(image: Tensor) -> Tensor:
         rows = [
@@ -141,19 +149,16 @@ def open_onnx(path: str) -> Function:
         ]
         return torch.from_numpy(np.concatenate(rows).astype(np.float32))
 
-    return run
+    return Windowed(run, height, width) if height or width else run
 
 
 def _takes_images(kind: str, shape: Sequence[int | str | None]) -> bool:
     """Whether an input is (B, 3, h, w) floats; what is no number is free."""
     if kind not in DTYPES or len(shape) != 4:
         return False
-    batch, channels, *sides = shape
-    free = not any(isinstance(side, int) for side in sides)
-    return (
-        free
-        and (channels == 3 or not isinstance(channels, int))
-        and (batch == 1 or not isinstance(batch, int))
+    batch, channels, *_ = shape
+    return (channels == 3 or not isinstance(channels, int)) and (
+        batch == 1 or not isinstance(batch, int)
     )
 
 
