@@ -512,20 +512,51 @@ def test_errors_of_a_process_are_words(monkeypatch: pytest.MonkeyPatch) -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_nothing_begins_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_begins_after_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[str] = []
 
     def note(task: workers.Task) -> str | None:
         begun.append(task.name)
-        return "wrong" if task.name == "2" else None
+        return None
 
     monkeypatch.setattr(workers, "work", note)
     tasks = [workers.Task(str(i), fail, "") for i in range(20)]
     with ThreadPoolExecutor(2) as pool:
-        for _, problem in workers.work_all(pool, tasks, 2):
-            if problem:
+        for task, _ in workers.work_all(pool, tasks, 2):
+            if task.name == "2":  # where an interrupt ends the loop
                 break
     assert len(begun) <= 5
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_failed_task_stops_no_other(processes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that is wrong is said when it happens, and at the end."""
+    begun: list[str] = []
+
+    def note(argument: str, _device: str, _callback: object) -> None:
+        begun.append(argument)
+        if argument in "25":
+            raise UserError(f"{argument} is odd\nand ugly")
+
+    def work(task: workers.Task) -> str | None:
+        try:
+            task.function(task.argument, "cpu", None)
+        except UserError as error:
+            return str(error)
+        return None
+
+    tasks = [workers.Task(f"task {i}", note, str(i)) for i in range(8)]
+    told: list[str] = []
+    monkeypatch.setattr(workers, "work", work)
+    monkeypatch.setattr(workers.Workers, "_start", lambda _: ThreadPoolExecutor(2))
+    with pytest.raises(UserError) as raised, workers.Workers(processes, ["cpu"]) as pool:
+        pool.run(tasks, lambda name, _status: told.append(name))
+    assert sorted(begun) == list("01234567")
+    lines = str(raised.value).splitlines()
+    assert sorted(lines[:4]) == ["2 is odd", "5 is odd", "and ugly", "and ugly"]
+    assert lines[4].startswith("2 of 8 trainings or evaluations failed; the others are kept")
+    assert [words for words in told if "failed" in words][-1].startswith("task ")
+    assert "task 2 failed: 2 is odd\nand ugly" in told
 
 
 def test_ranks_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,7 +125,7 @@ class Workers:
             self._signals.close()
 
     def run(self, tasks: Sequence[Task], report: ProgressCallback) -> None:
-        """Run all tasks.
+        """Run all tasks, even if some fail: nobody may be there to mend what is wrong with one.
 
         Args:
             tasks: Independent of each other.
@@ -133,26 +133,46 @@ class Workers:
                 several processes.
 
         Raises:
-            UserError: A task failed, or its process was killed. What other tasks have finished is
-                kept.
+            UserError: Tasks failed, which it names at the end, or a process was killed. What other
+                tasks have finished is kept.
         """
-        if min(self.processes, len(tasks)) > 1:
-            self._run_in_pool(tasks, report)
-            return
+        several = min(self.processes, len(tasks)) > 1
+        work_on = self._in_pool if several else self._in_turn
+        problems: list[str] = []
+        for task, problem in work_on(tasks, report):
+            if problem is not None:
+                report(f"{task.name} failed: {problem}", None)
+                problems.append(problem)
+        if problems:
+            raise UserError(
+                "\n".join(dict.fromkeys(problems))
+                + f"\n{len(problems)} of {len(tasks)} trainings or evaluations failed; the others "
+                "are kept, so run the same command again when this is mended"
+            )
+
+    def _in_turn(
+        self, tasks: Sequence[Task], report: ProgressCallback
+    ) -> Iterator[tuple[Task, str | None]]:
         for task in tasks:
             report(task.name, None)
-            task.function(task.argument, self.devices[0], _status(report, task.name))
+            try:
+                task.function(task.argument, self.devices[0], _status(report, task.name))
+            except UserError as error:
+                yield task, str(error)
+            else:
+                yield task, None
 
-    def _run_in_pool(self, tasks: Sequence[Task], report: ProgressCallback) -> None:
+    def _in_pool(
+        self, tasks: Sequence[Task], report: ProgressCallback
+    ) -> Iterator[tuple[Task, str | None]]:
         report(f"{len(tasks)} tasks in {min(self.processes, len(tasks))} processes", None)
         pool = self._pool = self._pool or self._start()
         try:
-            for number, (task, problem) in enumerate(
-                work_all(pool, tasks, self.processes), start=1
-            ):
-                if problem is not None:
-                    raise UserError(problem)
-                report(f"{task.name}  ({number} of {len(tasks)})", None)
+            done = work_all(pool, tasks, self.processes)
+            for number, (task, problem) in enumerate(done, start=1):
+                if problem is None:
+                    report(f"{task.name}  ({number} of {len(tasks)})", None)
+                yield task, problem
         except BrokenProcessPool:
             raise UserError(
                 "a worker process was killed (out of memory?); run the same command again to go "
@@ -182,7 +202,7 @@ def work_all(
     pool: Executor, tasks: Sequence[Task], processes: int
 ) -> Iterator[tuple[Task, str | None]]:
     """Yield each task when it is done, with what is wrong. No more are handed over than are
-    worked on, so that nothing begins after an error or Ctrl-C.
+    worked on, so that nothing begins after Ctrl-C.
     """
     left = iter(tasks)
     running: dict[Future[str | None], Task] = {}
