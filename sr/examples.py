@@ -16,7 +16,7 @@ from typing import Literal, overload
 from torch import Tensor
 
 from degrade.data.paired_folder import PairedFolder
-from degrade.data.readers import open_raw
+from degrade.data.readers import open_raw, recipe_file
 from degrade.errors import UserError
 from degrade.images.files import (
     SUFFIXES,
@@ -31,7 +31,6 @@ from degrade.images.samples import sample_images
 from degrade.recipe import Recipe
 from degrade.rng import Key
 from degrade.storage.names import escape
-from degrade.storage.remote import local
 from sr.metrics.base import Window
 
 __all__ = [
@@ -268,8 +267,8 @@ def _hr_of_pairs(root: str, target: Target, kept: bool) -> tuple[HR, list[str]]:
     """
     if kept:
         return "raw", []
-    file = (local(root) or Path(root)) / "recipe.yaml"
-    if not file.is_file():
+    file = recipe_file(root)
+    if file is None:
         return "files", []
     try:
         recipe = Recipe.load(file)

@@ -30,6 +30,7 @@ from degrade.synthesis.replay import replay_pairs
 from degrade.synthesis.run import Report, synthesize
 from degrade.synthesis.settings import SynthSettings
 from degrade.synthesis.writers import FORMATS
+from sr.examples import load_examples
 from sr.training.config import configure
 from sr.training.data import dataloader, open_dataset
 
@@ -489,6 +490,8 @@ def test_pairs_are_read_from_s3(photos: Path, bucket: str, tmp_path: Path, forma
     for i in range(len(NAMES)):
         for side in ("lr", "hr", "hr_raw"):
             assert torch.equal(here[i][side], there[i][side])
+    assert load_examples(f"pairs:{bucket}/pairs", None).target == "raw"
+    assert load_examples(f"pairs:{bucket}/pairs", None, target="recipe").target == "recipe"
     kept = [torch.equal(here[i]["hr"], here[i]["hr_raw"]) for i in range(len(NAMES))]
     assert not all(kept)
     config = configure(

@@ -164,7 +164,7 @@ def test_hr_of_pairs_is_the_image_as_it_was_where_it_was_kept(tmp_path: Path) ->
         examples = load_examples(f"pairs:{root}", None)
         assert examples.target == "raw"
         assert evaluate(build("bicubic", scale=4), "m", examples).mean["psnr_y"] == raw
-    assert load_examples(f"pairs:file://{made}", None, target="recipe").target == "recipe"
+        assert load_examples(f"pairs:{root}", None, target="recipe").target == "recipe"
     shutil.rmtree(made / "hr_raw")
     without, about = found()
     assert without == sharpened

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from degrade.data.readers import recipe_file
 from degrade.errors import UserError
 from degrade.recipe import Pair, Recipe
 from sr.examples import PAIRS
@@ -128,8 +129,8 @@ def recipe_of_pairs(config: Config) -> Recipe | None:
     """Return the recipe that lies with ``pairs:DIR``, as ``degrade synth`` leaves it, to validate
     on HR images; None if there is none.
     """
-    file = Path(config.recipe.removeprefix(PAIRS)) / "recipe.yaml"
-    return Recipe.load(file, config.scale) if file.is_file() else None
+    file = recipe_file(config.recipe.removeprefix(PAIRS))
+    return None if file is None else Recipe.load(file, config.scale)
 
 
 def due(every: int, step: int, steps: int) -> bool:

@@ -24,7 +24,7 @@ from degrade.data.readers.folder import FolderReader, UrlFolderReader
 from degrade.data.readers.layouts import explicit_sides, find_layout, match_pairs
 from degrade.data.readers.lmdb import FILES, LmdbReader
 from degrade.data.readers.webdataset import WebDatasetReader, has_sides
-from degrade.storage.remote import is_url, join, list_files, local, local_copy
+from degrade.storage.remote import is_file, is_url, join, list_files, local, local_copy
 
 __all__ = [
     "SIDES",
@@ -36,7 +36,11 @@ __all__ = [
     "WebDatasetReader",
     "open_pairs",
     "open_raw",
+    "recipe_file",
 ]
+
+
+RECIPE = "recipe.yaml"
 
 
 def open_pairs(root: str | Path) -> PairReader:
@@ -69,6 +73,21 @@ def open_raw(root: str | Path) -> PairReader | None:
     if _explicit(place) is not None:
         return None
     return _open(place, [(low, f"{high}_raw") for low, high in SIDES])
+
+
+def recipe_file(root: str | Path) -> Path | None:
+    """Return the ``recipe.yaml`` that ``degrade synth`` left with pairs, from a store a copy; None
+    if it is not there.
+
+    Raises:
+        UserError: the store cannot be read.
+    """
+    place = _place(root)
+    if isinstance(place, str):
+        url = join(place, RECIPE)
+        return local_copy(url) if is_file(url) else None
+    file = (place.parent if place.is_file() else place) / RECIPE
+    return file if file.is_file() else None
 
 
 def _place(root: str | Path) -> Path | str:

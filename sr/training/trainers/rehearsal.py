@@ -52,7 +52,8 @@ def rehearse_model(model: Model, config: Config, fabric: Fabric) -> int:
     side = config.patch // config.scale
     lr = torch.zeros(min(share, 2), 3, side, side, device=fabric.device)
     probe = copy.deepcopy(model).to(fabric.device).train()
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+    devices = [fabric.device] if fabric.device.type == "cuda" else []
+    with torch.no_grad(), torch.random.fork_rng(devices=devices):
         result = _call(f"model {name}", probe, side, lr)
     made = tuple(result.shape) if isinstance(result, Tensor) else type(result).__name__
     left = side * config.scale - 2 * model.margin
