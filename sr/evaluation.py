@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from degrade.errors import UserError
+from degrade.images.files import ImageError
 from degrade.recipe import Recipe
 from sr.alignment import Alignment
 from sr.checkpoint import versions
@@ -155,7 +156,9 @@ def evaluate(
                 alignment.add(label, example.lr, example.hr)
         except UserError as error:
             if on_error is None:
-                raise
+                if isinstance(error, ImageError):  # names its file
+                    raise
+                raise UserError(f"{label}: {error}") from error
             on_error(label, error)
             failures.append(f"{label}: {error}")
             continue

@@ -38,6 +38,8 @@ ProgressCallback = Callable[[str, Status | None], None]
 """Called with the name of the run or evaluation in progress and, for a run, its status."""
 Function = Callable[..., None]
 """Called with a task's argument, a device, and a callback for the status."""
+LISTED = 20
+"""Most failures that an error names."""
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE")
 """Variables of torchrun's environment that say a process is one of several."""
 
@@ -141,11 +143,12 @@ class Workers:
         problems: list[str] = []
         for task, problem in work_on(tasks, report):
             if problem is not None:
-                report(f"{task.name} failed: {problem}", None)
-                problems.append(problem)
+                problems.append(f"{task.name}: {problem}")
+                report(f"failed {problems[-1]}", None)
         if problems:
+            more = [f"and {len(problems) - LISTED} more"] if len(problems) > LISTED else []
             raise UserError(
-                "\n".join(dict.fromkeys(problems))
+                "\n".join([*problems[:LISTED], *more])
                 + f"\n{len(problems)} of {len(tasks)} trainings or evaluations failed; the others "
                 "are kept, so run the same command again when this is mended"
             )
