@@ -39,8 +39,8 @@ __all__ = [
     "recipe_file",
 ]
 
-
 RECIPE = "recipe.yaml"
+"""What ``degrade synth`` leaves beside its pairs."""
 
 
 def open_pairs(root: str | Path) -> PairReader:
@@ -133,9 +133,11 @@ def _open_url(url: str, sides: Sequence[Sides]) -> PairReader | None:
 
 
 def _open_shards(shards: Sequence[Path], sides: Sequence[Sides]) -> PairReader | None:
-    """Of pairs, the reader says what is wrong with shards that have none."""
-    wanted = sides is SIDES or has_sides(shards[0], sides)
-    return WebDatasetReader(shards, sides) if wanted else None
+    """Return None for shards that do not keep HR as it was, which is no error. Shards without any
+    pairs are one, which the reader says.
+    """
+    there = sides is SIDES or has_sides(shards[0], sides)
+    return WebDatasetReader(shards, sides) if there else None
 
 
 def _no_pairs(place: Path | str) -> ValueError:
