@@ -19,10 +19,13 @@ from torch.nn import functional as F
 
 from degrade.errors import UserError
 from sr import checkpoint
+from sr.color import rgb_to_y, rgb_to_ycbcr
 from sr.evaluation import evaluate
 from sr.examples import Example
 from sr.metrics import open_metrics
 from sr.models import build
+from sr.models.external import ExternalModel
+from sr.models.interpolation import enlarge
 from sr.models.windows import Windowed, share_of
 from sr.tiles import enlarge_tiled
 
@@ -453,7 +456,10 @@ def onnx_file(path: Path, shape: list[int | str], dtype: str = "FLOAT") -> str:
 
 
 @pytest.mark.parametrize("dtype", ["FLOAT", "FLOAT16"])
-@pytest.mark.parametrize("shape", [["b", 3, "h", "w"], [1, 3, "h", "w"], ["b", "c", "h", "w"]])
+@pytest.mark.parametrize(
+    "shape",
+    [["b", 3, "h", "w"], [1, 3, "h", "w"], [3, 3, "h", "w"], ["b", "c", "h", "w"]],
+)
 def test_onnx(shape: list[int | str], dtype: str, tmp_path: Path) -> None:
     model = checkpoint.load(onnx_file(tmp_path / "net.onnx", shape, dtype))
     assert model.scale == 2
@@ -462,19 +468,32 @@ def test_onnx(shape: list[int | str], dtype: str, tmp_path: Path) -> None:
     torch.testing.assert_close(model(lr)[1:], model(lr[1:]))
 
 
+@pytest.mark.parametrize("shape", [["b", 1, "h", "w"], [1, 1, 24, 32], [4, 1, 8, "w"]])
+def test_onnx_of_one_channel_is_of_y(shape: list[int | str], tmp_path: Path) -> None:
+    """The Y plane is the network's, the chroma bicubic."""
+    lr = torch.rand(2, 3, 24, 32, generator=torch.Generator().manual_seed(2))
+    model = checkpoint.load(onnx_file(tmp_path / "net.onnx", shape))
+    result = model(lr)
+    y = rgb_to_y(lr).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    torch.testing.assert_close(rgb_to_y(result), y)
+    assert isinstance(model, ExternalModel)
+    assert (model.windows is None) == (shape[2] == "h")
+    torch.testing.assert_close(rgb_to_ycbcr(result)[:, 1:], rgb_to_ycbcr(enlarge(lr, 2))[:, 1:])
+
+
 @pytest.mark.parametrize(
     ("shape", "dtype"),
     [
-        ([1, 1, 224, 224], "FLOAT"),
-        ([4, 3, 64, 64], "FLOAT"),
-        (["b", 1, "h", "w"], "FLOAT"),
-        ([4, 3, "h", "w"], "FLOAT"),
+        ([1, 2, 224, 224], "FLOAT"),
+        ([1, 224, 224, 3], "FLOAT"),
         (["b", 3, "h", "w"], "UINT8"),
     ],
 )
 def test_onnx_of_other_inputs_is_said(shape: list[int | str], dtype: str, tmp_path: Path) -> None:
     name = onnx_file(tmp_path / "net.onnx", shape, dtype)
-    with pytest.raises(UserError, match=r"inputs are x tensor\(.*should be one.*one image at a"):
+    with pytest.raises(
+        UserError, match=r"inputs are x tensor\(.*should be one.*\(B, 1, h, w\) for"
+    ):
         checkpoint.load(name)
 
 

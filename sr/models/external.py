@@ -2,8 +2,9 @@
 
 .. code-block:: text
 
-    onnx:FILE                    input (1, 3, h, w) RGB in [0, 1], output (1, 3, h N, w N);
-                                 for one h and w images are cut into windows of this size
+    onnx:FILE                    input (B, 3, h, w) RGB in [0, 1], output (B, 3, h N, w N);
+                                 (B, 1, h, w) is the Y plane, as in the literature: the chroma is
+                                 enlarged by bicubic; for one h and w images are cut into windows
     python:module:function       (B, 3, h, w) -> (B, 3, h N, w N), torch tensors
     command:PROGRAM ARGUMENTS    a folder of PNG files in, a folder of PNG files out
 
@@ -34,6 +35,7 @@ from degrade.extras import optional
 from degrade.images.files import find_images, read_image
 from degrade.images.pixels import as_pixels, encode_png, to_tensor
 from sr.models.base import Model
+from sr.models.luma import OfLuma
 from sr.models.windows import Windowed
 from sr.registry import import_named
 
@@ -75,7 +77,8 @@ class ExternalModel(Model):
     @property
     def windows(self) -> str | None:
         """How images are cut for a function of one size, in words; None for any size."""
-        return self.function.describe() if isinstance(self.function, Windowed) else None
+        function = self.function.function if isinstance(self.function, OfLuma) else self.function
+        return function.describe() if isinstance(function, Windowed) else None
 
     def _probe(self) -> int:
         height, width = PROBE
@@ -136,29 +139,36 @@ def open_onnx(path: str) -> Function:
     if len(inputs) != 1 or not _takes_images(inputs[0].type, inputs[0].shape):
         shapes = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
         raise UserError(
-            f"onnx:{path}: its inputs are {shapes}; should be one of floats, (B, 3, h, w), "
-            "RGB, one image at a time"
+            f"onnx:{path}: its inputs are {shapes}; should be one of floats, (B, 3, h, w) for "
+            "RGB or (B, 1, h, w) for Y"
         )
     dtype = DTYPES[inputs[0].type]
     name: str = inputs[0].name
-    height, width = (side if isinstance(side, int) else None for side in inputs[0].shape[2:])
+    batch, channels, height, width = (
+        size if isinstance(size, int) else None for size in inputs[0].shape
+    )
+    batch = batch or 1
 
     def run(image: Tensor) -> Tensor:
-        rows = [
-            session.run(None, {name: row[None].cpu().numpy().astype(dtype)})[0] for row in image
-        ]
-        return torch.from_numpy(np.concatenate(rows).astype(np.float32))
+        results: list[Tensor] = []
+        for start in range(0, len(image), batch):
+            images = image[start : start + batch]
+            missing = batch - len(images)
+            full = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)])
+            result = session.run(None, {name: full.cpu().numpy().astype(dtype)})[0]
+            results.append(torch.from_numpy(result.astype(np.float32))[: len(images)])
+        return torch.cat(results)
 
-    return Windowed(run, height, width) if height or width else run
+    function = Windowed(run, height, width) if height or width else run
+    return OfLuma(function) if channels == 1 else function
 
 
 def _takes_images(kind: str, shape: Sequence[int | str | None]) -> bool:
-    """Whether an input is (B, 3, h, w) floats; what is no number is free."""
-    if kind not in DTYPES or len(shape) != 4:
-        return False
-    batch, channels, *_ = shape
-    return (channels == 3 or not isinstance(channels, int)) and (
-        batch == 1 or not isinstance(batch, int)
+    """Whether an input is (B, 3, h, w) or (B, 1, h, w) floats; what is no number is free."""
+    return (
+        kind in DTYPES
+        and len(shape) == 4
+        and (shape[1] in (1, 3) or not isinstance(shape[1], int))
     )
 
 
