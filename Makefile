@@ -7,6 +7,8 @@
 #   make audit          looks up known vulnerabilities of all that is installed (needs PyPI's advisories)
 PYTHON ?= python3
 PIP = -m pip --disable-pip-version-check
+# With it each of a thousand programs that the tests start compiles PyTorch again.
+unexport PYTHONDONTWRITEBYTECODE
 
 NATIVE = hatch_build.py $(wildcard degrade/kernels/native/*.c degrade/kernels/native/*.h degrade/kernels/native/targets.py)
 LOWEST = $(addprefix tests/test_,$(addsuffix .py,laws recipes synth replay reproducible data formats remote cluster \
