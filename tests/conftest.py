@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Generator
 
 import numpy as np
 import pytest
@@ -24,6 +26,16 @@ def pytest_configure(config: pytest.Config) -> None:
     # the tests start and stop with it.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """Trace nothing for ``no_cover``. pytest-cov stops its own measurement, under which a worker
+    of xdist has one more, which would go on.
+    """
+    if item.get_closest_marker("no_cover"):
+        sys.settrace(None)
+    yield
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,8 @@ SIZES = np.array([(17, 23), (1, 1), (1, 9), (12, 3), (10, 70)])
 COUNT = len(SIZES)
 KEY = Key.of(3, np.arange(COUNT))
 GRAY = np.arange(COUNT) % 2 == 1
+no_cover = pytest.mark.no_cover
+"""For lines that other tests run: measuring them makes the interpreter three times slower."""
 
 
 def picture(height: int, width: int, channels: int, seed: int) -> torch.Tensor:
@@ -231,6 +233,7 @@ def work(images: list[torch.Tensor], order: Any) -> list[torch.Tensor]:
     return images_of(lr, batch.program.sizes) + images_of(target, batch.program.hr)
 
 
+@no_cover
 @pytest.mark.parametrize("channels", [3, 1], ids=["colour", "grey"])
 def test_batch_independence(channels: int, device: torch.device) -> None:
     """A sample has the same bits alone, in another order, and in another company."""
@@ -243,6 +246,7 @@ def test_batch_independence(channels: int, device: torch.device) -> None:
             assert torch.equal(part[len(order) + i], together[COUNT + sample])
 
 
+@no_cover
 @pytest.mark.parametrize("name", ["realesrgan", "bicubic"])
 def test_recipe(name: str, device: torch.device) -> None:
     """A recipe's pairs are those of the reference, to 5e-3 grey levels before they are rounded:
