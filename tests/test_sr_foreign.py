@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from sr.metrics import open_metrics
 from sr.models import build
 from sr.models.external import ExternalModel
 from sr.models.interpolation import enlarge
+from sr.models.luma import OfLuma
 from sr.models.windows import Windowed, share_of
 from sr.tiles import enlarge_tiled
 
@@ -479,6 +481,16 @@ def test_onnx_of_one_channel_is_of_y(shape: list[int | str], tmp_path: Path) -> 
     assert isinstance(model, ExternalModel)
     assert (model.windows is None) == (shape[2] == "h")
     torch.testing.assert_close(rgb_to_ycbcr(result)[:, 1:], rgb_to_ycbcr(enlarge(lr, 2))[:, 1:])
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda y: y.expand(-1, 3, -1, -1), lambda y: y[..., :-1], lambda y: y[..., ::2, ::2]],
+    ids=["three planes", "a column less", "half the size"],
+)
+def test_what_is_no_larger_y_plane_is_said(function: Callable[[Tensor], Tensor]) -> None:
+    with pytest.raises(UserError, match=r"made \[1, .*; should be one Y plane"):
+        OfLuma(function)(torch.rand(1, 3, 16, 12))
 
 
 @pytest.mark.parametrize(
